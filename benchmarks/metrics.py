@@ -1,0 +1,128 @@
+"""Time and error of the pixel metrics of one category, ours beside what a user would pick instead.
+
+    python benchmarks/metrics.py --maps 100 --size 224
+
+Every row is measured in this one run on the same maps (lognormal scores, square defects in half of them). scikit-learn
+is the reference of the error column; torchmetrics and adeval take part only if they can be imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from drdc.metrics import CategoryEvaluator
+
+Result = dict[str, float]
+System = Callable[[NDArray[np.float32], NDArray[np.bool_]], Result]
+
+
+def sample(maps: int, size: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(N, S, S) float32 scores and (N, S, S) bool masks."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((maps, size, size), dtype=bool)
+    masks[: (maps + 1) // 2, size // 4 : size // 2, size // 4 : size // 2] = True
+    scores = rng.lognormal(0.0, 1.0, masks.shape) * np.where(masks, 3.0, 1.0)
+    return scores.astype(np.float32), masks
+
+
+def ours(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Result:
+    """All seven metrics, in batches of 8 maps."""
+    evaluator = CategoryEvaluator(has_masks=True)
+    for first in range(0, len(scores), 8):
+        part, mask = scores[first : first + 8], masks[first : first + 8]
+        evaluator.update(part, mask, part.max(axis=(1, 2)), mask.any(axis=(1, 2)))
+    results = evaluator.results()
+    return {"auroc": results["pixel_auroc"].value, "ap": results["pixel_ap"].value}
+
+
+def scikit_learn(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Result:
+    """AUROC and AP of all pixels at once."""
+    flat, labels = scores.ravel(), masks.ravel()
+    return {"auroc": roc_auc_score(labels, flat), "ap": average_precision_score(labels, flat)}
+
+
+def torchmetrics(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Result:
+    """Exact AUROC and AP; scores scaled into [0, 1], since it applies a sigmoid to any others."""
+    torch = importlib.import_module("torch")
+    functional = importlib.import_module("torchmetrics.functional.classification")
+    flat, labels = (
+        torch.from_numpy(scores.ravel() / scores.max()),
+        torch.from_numpy(masks.ravel().astype(int)),
+    )
+    auroc = functional.binary_auroc(flat, labels, validate_args=False)
+    return {"auroc": float(auroc), "ap": float(functional.binary_average_precision(flat, labels))}
+
+
+def adeval(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Result:
+    """Accumulating evaluator, AUROC and AUPRO of the pixels."""
+    evaluator = importlib.import_module("adeval").EvalAccumulatorCuda(
+        float(scores.min()),
+        float(scores.max()),
+        float(scores.min()),
+        float(scores.max()),
+        skip_pixel_aupro=True,
+    )
+    torch = importlib.import_module("torch")
+    pixels, labels = torch.from_numpy(scores), torch.from_numpy(masks.astype(np.uint8))
+    evaluator.add_anomap_batch(pixels, labels)
+    evaluator.add_image(pixels.amax(dim=(1, 2)), labels.amax(dim=(1, 2)))
+    return {"auroc": float(evaluator.summary()["p_auroc"])}
+
+
+def importable(system: System) -> bool:
+    """Whether the package a system is named after can be imported; our own and scikit-learn always can."""
+    if system in (ours, scikit_learn):
+        return True
+    try:
+        importlib.import_module(system.__name__)
+    except ImportError:
+        return False
+    return True
+
+
+def best_of(
+    system: System, scores: NDArray[np.float32], masks: NDArray[np.bool_], repeats: int
+) -> tuple[float, Result]:
+    """Shortest wall time in seconds, and the result."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = system(scores, masks)
+        times.append(time.perf_counter() - start)
+    return min(times), result
+
+
+def main() -> None:
+    """Measure every importable system and print one row each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--maps", type=int, default=100, help="number of maps (default 100)")
+    parser.add_argument("--size", type=int, default=224, help="side of a map in pixels (default 224)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs per system, the shortest counts (default 3)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    scores, masks = sample(arguments.maps, arguments.size, arguments.seed)
+    systems = [system for system in (scikit_learn, ours, torchmetrics, adeval) if importable(system)]
+    measured = {system: best_of(system, scores, masks, arguments.repeats) for system in systems}
+    base_time, truth = measured[scikit_learn]
+    print(
+        f"{arguments.maps} maps of {arguments.size} x {arguments.size}; ours computes seven metrics, others AUROC, AP"
+    )
+    print(f"{'system':<14}{'seconds':>10}{'ratio':>8}  error")
+    for system, (seconds, result) in measured.items():
+        errors = ", ".join(f"{name} {abs(value - truth[name]):.1e}" for name, value in result.items())
+        print(f"{system.__name__:<14}{seconds:>10.2f}{seconds / base_time:>8.2f}  {errors}")
+
+
+if __name__ == "__main__":
+    main()

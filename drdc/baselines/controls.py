@@ -1,0 +1,37 @@
+"""Control methods: what no detector can fall below or (at its resolution) rise above.
+
+`random_map` must score about 0.5. `oracle_mask@1/s` is the ground truth reduced to 1/s and enlarged again,
+the paper's Table 1: what is lost by a heatmap of that resolution even if it is right everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: Method name of the oracle for each reduction.
+ORACLES = {1: "oracle_mask@1"} | {s: f"oracle_mask@1/{s}" for s in (2, 4, 8, 16)}
+
+
+def random_map(key: str, seed: int, size: int) -> NDArray[np.float32]:
+    """Uniform noise (size, size) in [0, 1) that follows from (seed, key) alone."""
+    digest = hashlib.sha256(f"random_map/{seed}/{key}".encode()).digest()
+    return np.random.default_rng(list(digest)).random((size, size), dtype=np.float32)
+
+
+def oracle_mask(masks: Tensor, reduction: int) -> Tensor:
+    """Masks (B, H, W) bool reduced to 1/`reduction` and enlarged again, float32 (B, H, W) in [0, 1].
+
+    Bilinear both ways, without anti-aliasing (the paper does not say which): thin defects can be lost.
+    """
+    whole = masks[:, None].float()
+    if reduction == 1:
+        return whole[:, 0]
+    size = whole.shape[-1]
+    small = F.interpolate(whole, (size // reduction,) * 2, mode="bilinear", align_corners=False)
+    return F.interpolate(small, (size, size), mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,200 @@
+"""Readers that list the images of a dataset without opening them.
+
+A reader takes the dataset's folder and the wanted categories (None: all) and returns a list of samples.
+To add a dataset, write one such function and add one line to ``READERS``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from drdc.errors import UserError
+
+NORMAL = "good"
+_EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+_MVTEC_LAYOUT = "<category>/train/good, <category>/test/<defect> and <category>/ground_truth/<defect>"
+_ELPV_PACKAGE = "elpv_dataset"
+_ELPV_TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a dataset.
+
+    Attributes:
+        path: POSIX path of the image relative to the dataset's root.
+        category: kind of object or texture, e.g. "bottle".
+        split: "train" (normal images only) or "test".
+        label: 0 normal, 1 anomalous.
+        defect_type: "good" for normal images.
+        mask: POSIX path of the ground-truth mask relative to the root, "" if there is none.
+    """
+
+    path: str
+    category: str
+    split: Literal["train", "test"]
+    label: Literal[0, 1]
+    defect_type: str
+    mask: str = ""
+
+
+Reader = Callable[[Path, Sequence[str] | None], list[Sample]]
+
+
+def read_mvtec(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
+    """List a dataset in the folder layout of MVTec AD (Bergmann et al., CVPR 2019).
+
+    Layout: ``<category>/train/good``, ``<category>/test/<defect>`` and, optional for a whole category,
+    ``<category>/ground_truth/<defect>/<stem>_mask.png`` (the image's own stem and other image
+    extensions are accepted too). A category may lack test images, never training images.
+
+    Raises:
+        UserError: no category in this layout, an unknown category, no training images, a missing mask.
+    """
+    found = sorted(p.name for p in root.iterdir() if (p / "train").is_dir() or (p / "test").is_dir())
+    if not found:
+        inside = " (it looks like one category: give its parent folder)" if (root / "train").is_dir() else ""
+        raise UserError(f"{root}: no category in the layout {_MVTEC_LAYOUT} was found{inside}.")
+    return [sample for name in _choose(categories, found, root) for sample in _mvtec_category(root, name)]
+
+
+def read_elpv(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
+    """List ELPV, electroluminescence images of solar cells (Deitsch et al., Solar Energy 2019).
+
+    Categories are the cell types "mono" and "poly". Defect probability 0 is normal, 1 anomalous
+    ("defective"); the uncertain 1/3 and 2/3 are left out. ELPV has no split: the 20 % of each type's
+    normal images whose file names have the smallest SHA-256 are test images. There are no masks.
+
+    Raises:
+        UserError: labels.csv is missing or malformed, or a category is unknown.
+    """
+    cells = _elpv_labels(root / "labels.csv")
+    samples: list[Sample] = []
+    for category in _choose(categories, sorted({kind for _, _, kind in cells}), root):
+        normal = [path for path, probability, kind in cells if kind == category and probability == 0]
+        defective = [path for path, probability, kind in cells if kind == category and probability == 1]
+        test = smallest_hashes([Path(path).name for path in normal], _ELPV_TEST_SHARE)
+        for path in normal:
+            samples.append(Sample(path, category, "test" if Path(path).name in test else "train", 0, NORMAL))
+        samples.extend(Sample(path, category, "test", 1, "defective") for path in defective)
+    return samples
+
+
+READERS: dict[str, Reader] = {
+    "synthetic": read_mvtec,
+    "mvtec": read_mvtec,
+    "elpv": read_elpv,
+}
+
+_WHERE_TO_GET = {
+    "synthetic": "generate the made dataset there first",
+    "mvtec": "download MVTec AD from www.mvtec.com/company/research/datasets/mvtec-ad and unpack it there, "
+    f"so that it holds {_MVTEC_LAYOUT}",
+    "elpv": "leave the root out to use the installed package, or name the folder that holds labels.csv",
+}
+
+
+def dataset_root(name: str, root: str | Path | None = None) -> Path:
+    """Return the existing folder of a dataset; "elpv" needs no root when its package is installed.
+
+    Raises:
+        UserError: unknown dataset, no root given, or the folder is missing (with where to get the data).
+    """
+    if name not in READERS:
+        raise UserError(f"dataset name '{name}' is unknown; choose one of {', '.join(sorted(READERS))}.")
+    if root is None and name == "elpv":
+        return _elpv_package_root()
+    if root is None:
+        raise UserError(
+            f"dataset root: dataset '{name}' needs a folder; {_WHERE_TO_GET.get(name, 'name it')}."
+        )
+    folder = Path(root)
+    if not folder.is_dir():
+        mend = _WHERE_TO_GET.get(name, "put the dataset there or correct the root")
+        raise UserError(f"{folder}: the folder of dataset '{name}' does not exist; {mend}.")
+    return folder
+
+
+def smallest_hashes(keys: Collection[str], fraction: float) -> set[str]:
+    """Choose round(fraction * n) of n keys, those with the smallest SHA-256: random-like, free of order.
+
+    At least one key is chosen if fraction > 0 and n >= 2, and at least one is always left.
+    """
+    if fraction <= 0 or len(keys) < 2:
+        return set()
+    count = min(max(1, round(fraction * len(keys))), len(keys) - 1)
+    return set(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:count])
+
+
+def _choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> list[str]:
+    if wanted is None:
+        return list(found)
+    unknown = [name for name in wanted if name not in found]
+    if unknown:
+        names = ", ".join(f"'{name}'" for name in unknown)
+        raise UserError(f"{root}: unknown category {names}; found here: {', '.join(found)}.")
+    return list(dict.fromkeys(wanted))
+
+
+def _mvtec_category(root: Path, category: str) -> list[Sample]:
+    folder = root / category
+    train = _image_files(folder / "train" / NORMAL)
+    if not train:
+        raise UserError(
+            f"{folder / 'train' / NORMAL}: category '{category}' has no training images; add some."
+        )
+    samples = [Sample(p.relative_to(root).as_posix(), category, "train", 0, NORMAL) for p in train]
+    defects = sorted(p for p in folder.glob("test/*") if p.is_dir())
+    return samples + [sample for defect in defects for sample in _mvtec_test(root, category, defect)]
+
+
+def _mvtec_test(root: Path, category: str, folder: Path) -> Iterable[Sample]:
+    defect = folder.name
+    truth = root / category / "ground_truth"
+    masks = {p.stem: p for p in _image_files(truth / defect)}
+    for image in _image_files(folder):
+        path = image.relative_to(root).as_posix()
+        if defect == NORMAL:
+            yield Sample(path, category, "test", 0, NORMAL)
+            continue
+        mask = masks.get(f"{image.stem}_mask") or masks.get(image.stem)
+        if mask is None and truth.is_dir():
+            expected = truth / defect / f"{image.stem}_mask.png"
+            raise UserError(
+                f"{image}: its ground-truth mask {expected} is missing; add it or remove the image."
+            )
+        yield Sample(path, category, "test", 1, defect, mask.relative_to(root).as_posix() if mask else "")
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Image files directly in a folder, by name; hidden files and a missing folder count as none."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(p for p in files if p.suffix.lower() in _EXTENSIONS and not p.name.startswith("."))
+
+
+def _elpv_package_root() -> Path:
+    """The package's data folder, found without importing it: its loader would decode every image."""
+    spec = importlib.util.find_spec(_ELPV_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("dataset 'elpv' needs a package that is not installed; pip install elpv-dataset.")
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def _elpv_labels(table: Path) -> list[tuple[str, float, str]]:
+    """Rows (image path, defect probability in [0, 1], cell type) of ELPV's whitespace-separated table."""
+    if not table.is_file():
+        raise UserError(f"{table}: the label table of ELPV is missing; pip install elpv-dataset.")
+    rows: list[tuple[str, float, str]] = []
+    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            path, probability, kind = line.split()
+            rows.append((path, float(probability), kind))
+        except ValueError as error:
+            mend = "write 'image probability type' there"
+            raise UserError(f"{table}, line {number}: '{line}' is not a label; {mend}.") from error
+    return rows

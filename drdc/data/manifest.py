@@ -1,0 +1,182 @@
+"""The manifest, one row per image, and the two arrays of decoded pixels in the same row order."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from drdc.data.datasets import Sample, smallest_hashes
+from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
+from drdc.errors import UserError
+
+COLUMNS = ("path", "category", "split", "label", "defect_type", "mask", "width", "height", "sha256")
+SPLITS = ("train", "val", "test")
+_INTEGERS = ("label", "width", "height")
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+def prepare(
+    samples: Sequence[Sample],
+    root: Path,
+    *,
+    image_size: int,
+    holdout: float,
+    manifest_path: Path,
+    images_path: Path,
+    masks_path: Path,
+    progress: Progress = iter,
+) -> pd.DataFrame:
+    """Decode every file once and write the manifest and both caches; all three appear together or not at all.
+
+    Args:
+        samples: the images of the dataset, in any order.
+        root: the folder that the samples' paths are relative to.
+        image_size: side of the square cache images, in pixels.
+        holdout: fraction in [0, 1) of each category's training images that become split "val".
+        manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
+        images_path: array (N, image_size, image_size, 3) uint8 RGB, rows as in the manifest.
+        masks_path: array (N, image_size, image_size) bool, all False where no mask is known.
+        progress: wraps the iterable of row numbers, e.g. ``tqdm``.
+
+    Returns:
+        The manifest, as ``read_manifest`` would return it.
+
+    Raises:
+        UserError: no samples, a bad hold-out or size, a path listed twice, or files that cannot be
+            decoded (all of them, each on a line of its own). Nothing is written then.
+    """
+    rows = _rows(samples, image_size, holdout)
+    with _all_or_nothing(images_path, masks_path, manifest_path) as (images_tmp, masks_tmp, manifest_tmp):
+        shape = (len(rows), image_size, image_size)
+        images = open_memmap(images_tmp, mode="w+", dtype=np.uint8, shape=(*shape, 3))
+        masks = open_memmap(masks_tmp, mode="w+", dtype=np.bool_, shape=shape)
+        _decode_all(rows, root, images, masks, progress)
+        images.flush()
+        masks.flush()
+        _write(rows, manifest_tmp)
+        manifest = read_manifest(manifest_tmp)
+    return manifest
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """Read a manifest: integer label, width and height; all else text, where nothing is "" and never NaN.
+
+    Raises:
+        UserError: the file or a column is missing, or a value is not of its column's kind.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no manifest; prepare the dataset first.")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable CSV table ({error}); prepare the dataset again.") from error
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise UserError(f"{path}: column {', '.join(missing)} is missing; prepare the dataset again.")
+    _check(table, path)
+    return table[list(COLUMNS)].astype(dict.fromkeys(_INTEGERS, "int64"))
+
+
+def _check(table: pd.DataFrame, path: Path) -> None:
+    allowed = dict.fromkeys(_INTEGERS, r"\d+") | {"label": "[01]", "split": "|".join(SPLITS)}
+    for name, pattern in allowed.items():
+        bad = table[name][~table[name].str.fullmatch(pattern)]
+        if len(bad):
+            line, value = int(bad.index[0]) + 2, bad.iloc[0]
+            raise UserError(
+                f"{path}, line {line}: {name} '{value}' is not allowed; prepare the dataset again."
+            )
+
+
+def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[dict[str, object]]:
+    """Manifest rows, sorted, still without what only decoding tells."""
+    if not samples:
+        raise UserError("dataset: it has no images; check the dataset's root and categories.")
+    if not 0 <= holdout < 1:
+        raise UserError(
+            f"holdout: {holdout} is not in [0, 1); give the fraction of training images to hold out."
+        )
+    if image_size < 1:
+        raise UserError(f"image_size: {image_size} is not a size; give at least 1 pixel.")
+    if len({sample.path for sample in samples}) < len(samples):
+        twice = sorted(s.path for s in samples)
+        path = next(a for a, b in pairwise(twice) if a == b)
+        raise UserError(f"{path}: the dataset lists this image twice; list it once.")
+    held = _held_out(samples, holdout)
+    rows = [asdict(s) | ({"split": "val"} if s.path in held else {}) for s in samples]
+    return sorted(rows, key=lambda row: (row["category"], row["split"], row["path"]))
+
+
+def _held_out(samples: Iterable[Sample], holdout: float) -> set[str]:
+    """Paths of the validation images: within each category the smallest SHA-256 of category/path."""
+    train: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for sample in samples:
+        if sample.split == "train":
+            train[sample.category][f"{sample.category}/{sample.path}"] = sample.path
+    return {paths[key] for paths in train.values() for key in smallest_hashes(paths, holdout)}
+
+
+def _decode_all(
+    rows: list[dict[str, object]],
+    root: Path,
+    images: NDArray[np.uint8],
+    masks: NDArray[np.bool_],
+    progress: Progress,
+) -> None:
+    """Fill both arrays and the rows' width, height and sha256, or raise with every bad file."""
+    faults: list[str] = []
+    for index in progress(range(len(rows))):
+        try:
+            images[index], masks[index], facts = _decode(rows[index], root, images.shape[1])
+            rows[index].update(facts)
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _decode(
+    row: dict[str, object], root: Path, size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], dict[str, object]]:
+    path = root / str(row["path"])
+    image = read_rgb(path)
+    mask = np.zeros((size, size), dtype=np.bool_)
+    if row["mask"]:
+        mask = resize_mask(read_mask(root / str(row["mask"]), image.size), size)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return to_square(image, size), mask, {"width": image.width, "height": image.height, "sha256": digest}
+
+
+def _write(rows: list[dict[str, object]], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextmanager
+def _all_or_nothing(*paths: Path) -> Iterator[list[Path]]:
+    """Temporary names beside the paths, moved into place at the end in order, removed after an error."""
+    temporary = [path.with_name(f".{path.name}.part") for path in paths]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        for source, target in zip(temporary, paths, strict=True):
+            source.replace(target)
+    finally:
+        for path in temporary:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,85 @@
+"""Heatmaps, their fusion over time and scale, and the image score (Sec. 3.1 and 4.4, Eq. 2, 9, 14-17)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def feature_error(features: Tensor, reconstruction: Tensor) -> Tensor:
+    """Eq. 2: A_base = ‖f_org − f_rec‖₂ over channels, (B, C, h, w) -> (B, h, w)."""
+    return torch.linalg.vector_norm(features - reconstruction, dim=1)
+
+
+def upsample_base(heatmap: Tensor, size: int) -> Tensor:
+    """A_base (B, h, w) at image size (B, H, W): bilinear with aligned corners, as UniAD."""
+    return F.interpolate(heatmap[:, None], (size, size), mode="bilinear", align_corners=True)[:, 0]
+
+
+def scale_error(image: Tensor, reconstruction: Tensor, scale: int) -> Tensor:
+    """The inner part of Eq. 14, ‖D_s(x) − D_s(x̂₀)‖₂ over RGB; with scale 1 it is Eq. 9.
+
+    Args:
+        image, reconstruction: (..., 3, H, W), in [-1, 1].
+        scale: reduction; D_s is average pooling of `scale`×`scale` pixels (it divides H and W).
+
+    Returns:
+        (..., H / scale, W / scale), at most 2·√3.
+    """
+    difference = image - reconstruction  # D_s is linear, so it may act on the difference
+    flat = difference.reshape(-1, *difference.shape[-3:])
+    error = torch.linalg.vector_norm(F.avg_pool2d(flat, scale), dim=1)
+    return error.reshape(*difference.shape[:-3], *error.shape[-2:])
+
+
+def spatio_temporal_map(scale_maps: Mapping[int, Tensor], size: int) -> Tensor:
+    """Eq. 14 and 15: A_st, the mean over scales of the maps brought to full size.
+
+    Args:
+        scale_maps: for each scale the mean over timesteps and grid sizes, (B, H / scale, W / scale). The
+            upsampling U is linear, so the mean may be taken before it.
+        size: H = W.
+
+    Returns:
+        (B, H, W).
+    """
+    upsampled = [
+        F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
+        for maps in scale_maps.values()
+    ]
+    return torch.stack(upsampled).mean(0)
+
+
+def mean_filter(heatmap: Tensor, filter_size: int) -> Tensor:
+    """Eq. 16: Ã = A * f, the mean over `filter_size`² pixels (odd; fewer at the border), (B, H, W)."""
+    pooled = F.avg_pool2d(heatmap[:, None], filter_size, 1, filter_size // 2, count_include_pad=False)
+    return pooled[:, 0]
+
+
+def weighted_sum(diffusion: Tensor, base: Tensor, weight: float) -> Tensor:
+    """Eq. 17: A = λ Ã_st + (1 − λ) A_base."""
+    return weight * diffusion + (1 - weight) * base
+
+
+def normalise(heatmap: Tensor, statistics: tuple[float, float], normalisation: str) -> Tensor:
+    """Bring a map to a common scale before Eq. 17 (the paper does not say how).
+
+    Args:
+        heatmap: (B, H, W).
+        statistics: mean and standard deviation of this kind of map over held-out normal images.
+        normalisation: `mean` divides by the mean, `mean_std` standardises, `none` leaves the map alone.
+    """
+    mean, std = statistics
+    if normalisation == "mean":
+        return heatmap / max(mean, 1e-12)
+    if normalisation == "mean_std":
+        return (heatmap - mean) / max(std, 1e-12)
+    return heatmap
+
+
+def image_score(heatmap: Tensor, pool_size: int) -> Tensor:
+    """Score of an image: maximum of the average-pooled map (stride 1), (B, H, W) -> (B,) (Sec. 4.4)."""
+    return F.avg_pool2d(heatmap[:, None], pool_size, 1).amax((1, 2, 3))

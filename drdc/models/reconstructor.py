@@ -1,0 +1,147 @@
+"""The base model: a transformer that reconstructs the feature map (Sec. 3.1; architecture of UniAD).
+
+Three things keep it from copying its input: a token may not attend to its neighbours, each decoder layer
+starts from queries of its own, and in training the input is jittered.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from drdc.config import Base
+
+
+class PositionEmbedding(nn.Module):
+    """Learned 2-D position embedding: a row table and a column table of half the width each."""
+
+    def __init__(self, side: int, hidden: int) -> None:
+        super().__init__()
+        self.row = nn.Parameter(torch.rand(side, hidden // 2))
+        self.column = nn.Parameter(torch.rand(side, hidden // 2))
+
+    def forward(self) -> Tensor:
+        """(side², hidden)."""
+        side = len(self.row)
+        row = self.row[:, None].expand(-1, side, -1)
+        column = self.column[None].expand(side, -1, -1)
+        return torch.cat([column, row], -1).flatten(0, 1)
+
+
+class Attention(nn.Module):
+    """Post-norm residual attention; positions are added to queries and keys, not to values."""
+
+    def __init__(self, settings: Base) -> None:
+        super().__init__()
+        s = settings
+        self.attend = nn.MultiheadAttention(s.hidden, s.heads, dropout=s.dropout, batch_first=True)
+        self.dropout = nn.Dropout(s.dropout)
+        self.norm = nn.LayerNorm(s.hidden)
+
+    def forward(self, query: Tensor, memory: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
+        """query, memory (B, L, D), position (L, D), mask (L, L) true where attending is forbidden."""
+        q, k = query + position, memory + position
+        update, _ = self.attend(q, k, memory, attn_mask=mask, need_weights=False)
+        return self.norm(query + self.dropout(update))
+
+
+class FeedForward(nn.Module):
+    """Post-norm residual two-layer perceptron."""
+
+    def __init__(self, settings: Base) -> None:
+        super().__init__()
+        s = settings
+        self.layers = nn.Sequential(
+            nn.Linear(s.hidden, s.feedforward), nn.ReLU(), nn.Dropout(s.dropout), nn.Linear(s.feedforward, s.hidden)
+        )
+        self.dropout = nn.Dropout(s.dropout)
+        self.norm = nn.LayerNorm(s.hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x + self.dropout(self.layers(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Neighbour-masked self-attention and feed-forward."""
+
+    def __init__(self, settings: Base) -> None:
+        super().__init__()
+        self.attention = Attention(settings)
+        self.feedforward = FeedForward(settings)
+
+    def forward(self, x: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
+        return self.feedforward(self.attention(x, x, position, mask))
+
+
+class DecoderLayer(nn.Module):
+    """Own learned queries attend first to the encoder's output, then to the previous layer's."""
+
+    def __init__(self, settings: Base, tokens: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(tokens, settings.hidden))
+        self.attention_memory = Attention(settings)
+        self.attention_previous = Attention(settings)
+        self.feedforward = FeedForward(settings)
+
+    def forward(self, memory: Tensor, previous: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
+        query = self.query.expand(len(memory), -1, -1)
+        query = self.attention_memory(query, memory, position, mask)
+        return self.feedforward(self.attention_previous(query, previous, position, mask))
+
+
+class Reconstructor(nn.Module):
+    """f_org -> f_rec, both (B, C, h, w) (Eq. 1).
+
+    With C = 272, 14×14 tokens and the published widths it has 7.72 M trainable parameters.
+    """
+
+    mask: Tensor | None
+
+    def __init__(self, settings: Base, channels: int, feature_size: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.input = nn.Linear(channels, settings.hidden)
+        self.position = PositionEmbedding(feature_size, settings.hidden)
+        self.encoder = nn.ModuleList(EncoderLayer(settings) for _ in range(settings.encoder_layers))
+        tokens = feature_size**2
+        self.decoder = nn.ModuleList(DecoderLayer(settings, tokens) for _ in range(settings.decoder_layers))
+        self.norm = nn.LayerNorm(settings.hidden)
+        self.output = nn.Linear(settings.hidden, channels)
+        window = settings.neighbour_window
+        mask = neighbour_mask(feature_size, window) if window else None
+        self.register_buffer("mask", mask, persistent=False)
+        self.apply(_initialise)
+
+    def forward(self, features: Tensor) -> Tensor:
+        tokens = features.flatten(2).transpose(1, 2)
+        if self.training:
+            tokens = jitter(tokens, self.settings.jitter_scale, self.settings.jitter_probability)
+        x = self.input(tokens)
+        position = self.position()
+        for encode in self.encoder:
+            x = encode(x, position, self.mask)
+        memory = previous = x
+        for decode in self.decoder:
+            previous = decode(memory, previous, position, self.mask)
+        return self.output(self.norm(previous)).transpose(1, 2).reshape(features.shape)
+
+
+def neighbour_mask(side: int, window: int) -> Tensor:
+    """(side², side²) bool, true where two tokens lie within one `window`×`window` square around the first."""
+    place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1).flatten(0, 1)
+    distance = (place[:, None] - place[None]).abs().amax(-1)
+    return distance <= window // 2
+
+
+def jitter(tokens: Tensor, scale: float, probability: float) -> Tensor:
+    """Feature jitter: Gaussian noise of standard deviation `scale` · ‖token‖₂ / C, in this share of batches."""
+    if torch.rand(()).item() >= probability:
+        return tokens
+    strength = tokens.norm(dim=-1, keepdim=True) * scale / tokens.shape[-1]
+    return tokens + strength * torch.randn_like(tokens)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)

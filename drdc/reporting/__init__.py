@@ -1,0 +1,1 @@
+"""What the measurements look like to a reader: tables, curves, galleries and the paper's own numbers."""

@@ -1,0 +1,102 @@
+"""Curves: the losses of the base and the diffusion model while they train.
+
+Figures are drawn on objects of their own, never on pyplot's global state, and saved without dates or
+versions: the same numbers give the same bytes.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from drdc.errors import UserError
+from drdc.files import atomic
+
+DPI = 150
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)  # Okabe and Ito's: colour-blind safe
+NEEDED = ("images", "train_loss", "val_loss")
+TITLES = {"base": "Base model (Eq. 1)", "diffusion": "Diffusion model (Eq. 10)"}
+
+
+def save_png(figure: Figure, path: Path, dpi: int) -> None:
+    """Write `figure` as a PNG in one step, `dpi` in pixels per inch; the bytes depend on the drawing."""
+    with atomic(path) as part:
+        figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
+    """Training and held-out loss against the number of images seen, one panel per model, one colour per seed.
+
+    `frames`: "<model>/<seed>" (for instance "base/0") -> training log with the columns images (seen so far),
+    train_loss and val_loss (mean squared errors, Eq. 1 and 10; empty where not measured). `path`: the PNG,
+    1200 pixels wide. Raises `UserError` when there is no log or a log lacks a column.
+    """
+    panels = _by_model(frames)
+    figure = Figure(figsize=(8.0, 3.5), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (model, logs) in zip(all_axes, panels.items(), strict=True):
+        for colour, log in zip(_cycle(len(logs)), logs.values(), strict=True):
+            _draw(axes, log, colour)
+        _dress(axes, TITLES.get(model, model), list(logs))
+    save_png(figure, path, DPI)
+
+
+def _by_model(frames: dict[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFrame]]:
+    """The logs grouped by model, then by seed, each in the order of the images seen."""
+    if not frames:
+        raise UserError("There is no training log to draw; train a model first.")
+    panels: dict[str, dict[str, pd.DataFrame]] = {}
+    for name, log in frames.items():
+        absent = [column for column in NEEDED if column not in log]
+        if absent:
+            raise UserError(f"The training log of {name} has no column {', '.join(absent)}; train it again.")
+        model, _, seed = name.partition("/")
+        panels.setdefault(model, {})[seed] = log.sort_values("images", kind="stable")
+    return panels
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+
+
+def _draw(axes: Axes, log: pd.DataFrame, colour: str) -> None:
+    """One run: training loss as a faint line, held-out loss as a strong one on top."""
+    for column, width, alpha, order in (("train_loss", 1.0, 0.35, 2), ("val_loss", 1.5, 1.0, 3)):
+        points = log[["images", column]].dropna()
+        marker = "o" if len(points) <= 40 and column == "val_loss" else ""
+        axes.plot(
+            points["images"], points[column], color=colour, lw=width, alpha=alpha, zorder=order,
+            marker=marker, ms=3.0,
+        )  # fmt: skip
+
+
+def _dress(axes: Axes, title: str, seeds: list[str]) -> None:
+    axes.set_yscale("log")
+    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.set_xlabel("images seen", fontsize=9)
+    axes.set_ylabel("loss", fontsize=9)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(labelsize=8, which="both")
+    axes.grid(which="major", color="0.9", lw=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    handles = [
+        Line2D([], [], color="0.3", lw=1.0, alpha=0.5, label="training"),
+        Line2D([], [], color="0.3", lw=1.5, marker="o", ms=3.0, label="held-out"),
+    ]
+    if any(seeds):
+        colours = zip(_cycle(len(seeds)), seeds, strict=True)
+        handles += [Line2D([], [], color=colour, lw=1.8, label=f"seed {seed}") for colour, seed in colours]
+    axes.legend(handles=handles, fontsize=8, frameon=False, ncols=1 if len(seeds) < 4 else 2)

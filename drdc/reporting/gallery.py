@@ -1,0 +1,205 @@
+"""Figure 3: image by image the input, the ground truth, the three heatmaps and the reconstruction."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from drdc.errors import UserError
+from drdc.reporting.figures import save_png
+
+Floats = NDArray[np.floating]
+Rgb = NDArray[np.uint8]
+
+COLUMNS = {
+    "input": "input",
+    "ground truth": "truth",
+    "base heatmap": "base",
+    "diffusion heatmap": "diffusion",
+    "fused heatmap": "fused",
+    "reconstruction": "reconstr.",
+}  # heading of a wide panel: of a narrow one
+HEATMAPS = ("base", "diffusion", "fused")
+COLOUR_MAP = "inferno"  # perceptually even
+TINT = np.array([255.0, 64.0, 64.0])
+WIDTH, MAX_HEIGHT, DPI = 1200, 2400, 100  # pixels, pixels, pixels per inch
+LABEL, HEAD, FOOT, GAP, BREAK = (
+    150,
+    30,
+    36,
+    4,
+    14,
+)  # pixels: row labels, headings, legend, between rows, categories
+SMALLEST, NARROWEST = 60, 960  # pixels: panels, figure
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One row of the gallery: an image with everything computed from it.
+
+    image, reconstruction: (H, W, 3) uint8 RGB; mask: (H, W) bool, True where anomalous; base, diffusion,
+    fused: (H, W) finite heatmaps, higher = more anomalous; title: category and defect type; score: fused
+    image score.
+    """
+
+    image: Rgb
+    mask: NDArray[np.bool_]
+    base: Floats
+    diffusion: Floats
+    fused: Floats
+    reconstruction: Rgb
+    title: str
+    score: float
+
+
+Group = list[GalleryItem]
+
+
+def choose(scores: Floats, labels: NDArray[np.integer], defect_types: Sequence[str]) -> list[int]:
+    """Which test images of one category are shown: a rule, so that nobody picks the pretty ones.
+
+    The anomalous images with the lowest (worst found), the median and the highest (best found) fused image
+    score, then the normal image with the median score; of two medians the lower. Ties are broken by defect
+    type, then by position. Returns up to four different positions.
+
+    `scores`: (N,) finite; `labels`: (N,) 0 normal, 1 anomalous; `defect_types`: N names. Raises `ValueError`
+    for unequal lengths or scores that are not finite.
+    """
+    if not len(scores) == len(labels) == len(defect_types):
+        raise ValueError("scores, labels and defect_types must have the same length")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+    ranked = sorted(range(len(scores)), key=lambda i: (float(scores[i]), defect_types[i], i))
+    anomalous = [i for i in ranked if labels[i]]
+    normal = [i for i in ranked if not labels[i]]
+    places = [anomalous[i] for i in (0, (len(anomalous) - 1) // 2, -1)] if anomalous else []
+    places += [normal[(len(normal) - 1) // 2]] if normal else []
+    return list(dict.fromkeys(places))
+
+
+def gallery(items: Sequence[Sequence[GalleryItem]], path: Path) -> None:
+    """Draw one row per item, grouped by category, as a PNG at most 1200 pixels wide and 2400 high.
+
+    `items`: one list per category. Each kind of heatmap has one colour scale per category, from the 1st to
+    the 99.8th percentile of the rows shown. Panels shrink from 170 to 60 pixels to fit, and many categories
+    stand in two blocks side by side; if that is not enough (about 70 rows), only the first rows of each
+    category are shown and the figure says so. Raises `UserError` when there is no item.
+    """
+    groups = [list(group) for group in items if group]
+    if not groups:
+        raise UserError("There is no image to show in the gallery; choose at least one test image.")
+    blocks, side = _fit(groups)
+    canvas, places = _compose(blocks, side)
+    height, width, _ = canvas.shape
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure.figimage(canvas, origin="upper")
+    _label(figure, places, len(blocks), side)
+    if len(places) < sum(map(len, groups)):
+        _text(figure, width - 8, height - 17, f"{len(places)} of {sum(map(len, groups))} rows shown", "right")
+    save_png(figure, path, DPI)
+
+
+def _fit(groups: list[Group]) -> tuple[list[list[Group]], int]:
+    """The rows that fit, in one or two blocks of categories, and the side of their panels in pixels."""
+    for depth in range(max(map(len, groups)), 0, -1):
+        shown = [group[:depth] for group in groups]
+        half = (len(shown) + 1) // 2
+        layouts: list[list[list[Group]]] = [[shown]]
+        if len(shown) > 1:
+            layouts.append([shown[:half], shown[half:]])
+        blocks = max(layouts, key=_side)
+        if _side(blocks) >= SMALLEST:
+            break
+    return blocks, max(_side(blocks), SMALLEST)
+
+
+def _side(blocks: list[list[Group]]) -> int:
+    """The largest panel side in pixels that the width and the height of the figure allow."""
+    across = (WIDTH // len(blocks) - LABEL) // len(COLUMNS) - GAP
+    down = [(MAX_HEIGHT - HEAD - FOOT - BREAK * len(block)) // sum(map(len, block)) - GAP for block in blocks]
+    return min(across, *down)
+
+
+def _compose(blocks: list[list[Group]], side: int) -> tuple[Rgb, list[tuple[int, int, GalleryItem]]]:
+    """The picture without its text, (height, width, 3), and every row's left and top edge in pixels."""
+    tall = max(sum(map(len, block)) * (side + GAP) + BREAK * len(block) for block in blocks)
+    wide = max(NARROWEST, (len(blocks) - 1) * WIDTH // 2 + _left(len(COLUMNS), side))
+    canvas = np.full((HEAD + tall + FOOT, wide, 3), 255, np.uint8)
+    places = []
+    for index, block in enumerate(blocks):
+        start, top = index * WIDTH // 2, HEAD
+        for group in block:
+            for item, panels in zip(group, _panels(group, side), strict=True):
+                for column, panel in enumerate(panels):
+                    left = start + _left(column, side)
+                    canvas[top : top + side, left : left + side] = panel
+                places.append((start, top, item))
+                top += side + GAP
+            top += BREAK
+    canvas[-22:-12, LABEL + 30 : LABEL + 190] = _coloured(np.tile(np.linspace(0.0, 1.0, 160), (10, 1)))
+    return canvas, places
+
+
+def _panels(group: Group, side: int) -> Iterator[list[Rgb]]:
+    """The six panels of every row of one category, each (side, side, 3)."""
+    limits = {}
+    for kind in HEATMAPS:
+        values = np.concatenate([np.asarray(getattr(item, kind), np.float64).ravel() for item in group])
+        limits[kind] = np.percentile(values, (1.0, 99.8))
+    for item in group:
+        maps = [_heatmap(getattr(item, kind), limits[kind], side) for kind in HEATMAPS]
+        yield [_resized(item.image, side), _marked(item, side), *maps, _resized(item.reconstruction, side)]
+
+
+def _heatmap(values: Floats, limits: Floats, side: int) -> Rgb:
+    low, high = limits
+    unit = np.clip((np.asarray(values, np.float64) - low) / max(high - low, np.finfo(float).tiny), 0.0, 1.0)
+    resized = Image.fromarray(unit.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
+    return _coloured(np.asarray(resized, np.float64))
+
+
+def _coloured(unit: Floats) -> Rgb:
+    """Values in [0, 1] as colours: (..., 3) uint8."""
+    return np.asarray(mpl.colormaps[COLOUR_MAP](unit, bytes=True)[..., :3], np.uint8)
+
+
+def _resized(image: Rgb, side: int) -> Rgb:
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _marked(item: GalleryItem, side: int) -> Rgb:
+    """The image in dim grey with the anomalous pixels filled in red."""
+    image = _resized(item.image, side).astype(np.float64)
+    grey = 0.55 * image.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    cover = _resized(item.mask.astype(np.uint8) * 255, side)[..., None] / 255.0
+    return np.round(grey * (1.0 - cover) + (0.25 * grey + 0.75 * TINT) * cover).astype(np.uint8)
+
+
+def _left(column: int, side: int) -> int:
+    return LABEL + column * (side + GAP)
+
+
+def _label(figure: Figure, places: list[tuple[int, int, GalleryItem]], blocks: int, side: int) -> None:
+    """Headings, row labels and the colour scale's legend."""
+    for start in range(0, blocks * WIDTH // 2, WIDTH // 2):
+        for column, (long, short) in enumerate(COLUMNS.items()):
+            words = long if side > 130 else short
+            _text(figure, start + _left(column, side) + side / 2, HEAD / 2, words, "center", 10.0)
+    for start, top, item in places:
+        lines = [*textwrap.wrap(item.title, 17)[:3], f"score {item.score:#.3g}"]
+        _text(figure, start + 8, top + side / 2, "\n".join(lines))
+    bottom = figure.get_figheight() * DPI - 17
+    _text(figure, LABEL + 24, bottom, "low", "right")
+    _text(figure, LABEL + 196, bottom, "high anomaly score; one scale per category and kind of heatmap")
+
+
+def _text(figure: Figure, x: float, y: float, words: str, align: str = "left", size: float = 9.0) -> None:
+    """Words at `x`, `y` pixels from the upper left corner, vertically centred."""
+    width, height = figure.get_size_inches() * DPI
+    figure.text(x / width, 1.0 - y / height, words, ha=align, va="center", size=size, parse_math=False)

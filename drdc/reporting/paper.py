@@ -1,0 +1,49 @@
+"""The numbers others have published, as data: Tables 1-5 of the DRDC paper, and independent re-runs.
+
+The files in `paper/` hold every value in percent exactly as printed, also where the printed mean is not the
+mean of its row: AST in Table 2 (printed 94.7, the cells give 94.79) and the pixel AUROC of UniAD+UNet in
+Table 4 (printed 97.13, the cells give 97.10).
+"""
+
+from importlib.resources import files
+
+import pandas as pd
+
+TABLES = (1, 2, 3, 4, 5)
+NUMBERS = {"table": "int64", "value": "float64", "column": "int64"}
+FLAGS = ("multi_scale_base", "spatio_temporal_fusion", "model_conditioning", "test_time_conditioning")
+
+
+def paper_values(table: int) -> pd.DataFrame:
+    """One table of the DRDC paper (ECCV 2024), tidy: one row per printed number.
+
+    Columns: table, dataset (mvtec | btad), setting (one-class | multi-class | control), method, category
+    (folder name of the dataset, or "mean" for the printed average), metric (as in scores.csv), value
+    (percent), source. Table 5 has further columns: column (1-7 as printed), variant, four boolean columns for
+    the modules that are switched on, and certainty: the positions of the paper's tick marks are lost, so the
+    variants were worked out from their counts per row and from the text of Sec. 5.3.
+
+    Raises `ValueError` for a table other than 1-5.
+    """
+    if table not in TABLES:
+        raise ValueError(f"the paper has Tables 1 to 5, not Table {table}")
+    frame = _read(f"table{table}.csv")
+    flags = {name: frame[name] == "1" for name in FLAGS if name in frame}
+    return frame.assign(**flags)
+
+
+def reruns() -> pd.DataFrame:
+    """Means over categories that others published for one model of all categories, one row per number.
+
+    Columns: method, dataset (mvtec | btad | visa), category (always "mean"), metric (as in scores.csv), value
+    (percent), source (who measured, with epochs and image size in pixels where known). A method may appear
+    several times with different values: that spread is what the rows are for.
+    """
+    return _read("reruns.csv")
+
+
+def _read(name: str) -> pd.DataFrame:
+    """A data file with text columns as text (BTAD's category "01" stays "01") and numbers as numbers."""
+    with (files("drdc.reporting") / "paper" / name).open(encoding="utf-8") as handle:
+        frame = pd.read_csv(handle, dtype=str, keep_default_na=False)
+    return frame.astype({column: kind for column, kind in NUMBERS.items() if column in frame})

@@ -1,0 +1,42 @@
+"""manifest -> features: the frozen backbone's feature maps, computed once for all trainings."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+
+from drdc.config import Backbone, Dataset
+from drdc.data.images import read_rgb, to_square
+from drdc.data.manifest import read_manifest
+from drdc.devices import torch_device
+from drdc.files import atomic
+from drdc.layout import Layout
+from drdc.models.backbone import FeatureExtractor
+from drdc.predictions import chunks
+from drdc.stages.prepare import progress_bar, root_of
+
+log = logging.getLogger(__name__)
+
+
+def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
+    """Write `features.npy`, float16 (N, C, h, w) in the order of the manifest.
+
+    Nothing is lost by it: the backbone is frozen and no image is augmented (Sec. 4.5).
+    """
+    table = read_manifest(layout.manifest)
+    root = root_of(layout, dataset)
+    device = torch_device()
+    extractor = FeatureExtractor(backbone).to(device)
+    shape = (len(table), extractor.channels, backbone.feature_size, backbone.feature_size)
+    with atomic(layout.features) as path, torch.inference_mode():
+        stored = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+        batches = list(chunks(np.arange(len(table)), 8))
+        for number in progress_bar(range(len(batches))):
+            rows = batches[number]
+            images = [to_square(read_rgb(root / table.path[row]), backbone.input_size) for row in rows]
+            pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device)
+            stored[rows] = extractor(pixels).half().cpu().numpy()
+        stored.flush()
+    log.info("%d feature maps of %d x %d x %d", *shape)

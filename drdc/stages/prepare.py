@@ -1,0 +1,63 @@
+"""images -> manifest: list and decode the dataset once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from drdc.config import SYNTHETIC_CATEGORIES, Dataset
+from drdc.data import datasets, manifest, synthetic
+from drdc.errors import UserError
+from drdc.layout import Layout
+
+log = logging.getLogger(__name__)
+
+
+def prepare(layout: Layout, *, dataset: Dataset) -> None:
+    """Write `manifest.csv`, `images.npy` and `masks.npy`; draw the made dataset first where it is asked for.
+
+    Raises:
+        UserError: the folder, a category or images are missing, or files cannot be used (all are listed).
+    """
+    if dataset.name == "synthetic":
+        _draw(layout.made_dataset, dataset)
+    root = root_of(layout, dataset)
+    samples = datasets.READERS[dataset.name](root, dataset.categories)
+    table = manifest.prepare(
+        samples,
+        root,
+        image_size=dataset.image_size,
+        holdout=dataset.holdout,
+        manifest_path=layout.manifest,
+        images_path=layout.images,
+        masks_path=layout.masks,
+        progress=progress_bar,
+    )
+    counts = table.groupby(["category", "split"]).size().unstack(fill_value=0)
+    log.info("%d images in %s\n%s", len(table), root, counts.to_string())
+
+
+def root_of(layout: Layout, dataset: Dataset) -> Path:
+    """Folder that the manifest's paths are relative to."""
+    root = dataset.root if dataset.name != "synthetic" else str(layout.made_dataset)
+    return datasets.dataset_root(dataset.name, root)
+
+
+def progress_bar(rows: Iterable[int]) -> Iterable[int]:
+    """A progress bar on a terminal, nothing in a log."""
+    return tqdm(rows, disable=not sys.stderr.isatty())
+
+
+def _draw(root: Path, dataset: Dataset) -> None:
+    if unknown := set(dataset.categories) - set(SYNTHETIC_CATEGORIES):
+        raise UserError(
+            f"dataset.categories: the made dataset has no {sorted(unknown)[0]!r}; known: {', '.join(SYNTHETIC_CATEGORIES)}"
+        )
+    made = dataset.synthetic
+    synthetic.generate(
+        root, train=made.train, test_good=made.test_good, test_bad=made.test_bad, seed=made.seed, size=made.size
+    )
