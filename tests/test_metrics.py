@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from drdc.metrics import CategoryEvaluator, RankingCurve, pixel_regions
+from drdc.metrics import CategoryEvaluator, RankingCurve, _bit_length, pixel_regions
 
 Scores = NDArray[np.floating]
 Labels = NDArray[np.bool_]
@@ -69,7 +70,7 @@ def literal_aupro(maps: Scores, masks: Labels, limit: float) -> float:
         overlap = np.mean([called[index][region].mean() for index, region in regions])
         points.append((called[~masks].mean(), overlap))
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if x0 < limit and x1 > x0:
             end = min(x1, limit)
             area += (end - x0) * (y0 + y0 + (y1 - y0) * (end - x0) / (x1 - x0)) / 2
@@ -107,6 +108,20 @@ def test_compressed_auroc_stays_within_its_own_bound(name: str, capacity: int) -
     assert (precision, f1) == pytest.approx((true_precision, true_f1), abs=8 / capacity)
 
 
+def assert_rows_are_disjoint_cells(curve: RankingCurve) -> None:
+    """The premise of the error bound: no score of one row lies between scores of another."""
+    key, low_bits = curve._table.key, (np.uint64(1) << curve._table.level.astype(np.uint64)) - np.uint64(1)
+    assert not np.any(key & low_bits)
+    assert np.all(key[1:] > (key | low_bits)[:-1])
+
+
+@given(st.lists(st.integers(0, 64).flatmap(lambda bits: st.integers(max(0, 2**bits - 2), 2**bits - 1))))
+@settings(max_examples=50, deadline=None)
+def test_bit_length_is_not_rounded_up(numbers: list[int]) -> None:
+    lengths = _bit_length(np.array(numbers, dtype=np.uint64))
+    assert lengths.tolist() == [number.bit_length() for number in numbers]
+
+
 def test_bound_holds_for_scores_that_drift_into_merged_rows() -> None:
     rng = np.random.default_rng(1)
     scores = np.concatenate([rng.normal(size=20_000), 0.5 + 1e-3 * rng.normal(size=20_000)])
@@ -115,13 +130,14 @@ def test_bound_holds_for_scores_that_drift_into_merged_rows() -> None:
     curve = filled(scores, labels, batches=40, capacity=512)
     assert abs(curve.auroc().value - roc_auc_score(labels, scores)) <= curve.auroc_error_bound() < 0.5
     assert curve.auroc().note.startswith("accurate to")
+    assert_rows_are_disjoint_cells(curve)
 
 
 def test_default_quantile_cell_keeps_the_promised_bound() -> None:
     rng = np.random.default_rng(2)
-    scores = rng.lognormal(0, 3, 3 * 2**20).astype(np.float32)
+    scores = np.exp(3 * rng.standard_normal(5 * 2**19, dtype=np.float32))
     labels = rng.random(scores.size) < 0.05
-    curve = filled(scores, labels, batches=3, capacity=5 * 2**19)
+    curve = filled(scores, labels, batches=2, capacity=2**21)
     assert len(curve) < len(np.unique(scores))
     assert curve.auroc_error_bound() < 2.0**-21
     assert values(curve)[0] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
@@ -131,7 +147,7 @@ def test_default_quantile_cell_keeps_the_promised_bound() -> None:
 def test_table_stays_within_capacity_over_many_batches() -> None:
     rng = np.random.default_rng(3)
     curve = RankingCurve(capacity=1000)
-    for step in range(300):
+    for step in range(200):
         curve.update(rng.normal(step / 10, 1, 500), rng.random(500) < 0.2)
         assert len(curve._table.key) <= 1000
         assert curve._waiting < 1000
@@ -143,7 +159,7 @@ def test_table_stays_within_capacity_over_many_batches() -> None:
     seed=st.integers(0, 2**16),
     capacity=st.integers(16, 24),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_scores_any_split_any_order(scores: list[float], seed: int, capacity: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(len(scores)) % 3 == 0)
@@ -181,6 +197,7 @@ def test_merge_equals_one_curve(capacity: int) -> None:
     left.merge(right)
     assert values(right) == before
     assert len(left) <= capacity
+    assert_rows_are_disjoint_cells(left)
     bound = left.auroc_error_bound()
     assert abs(left.auroc().value - roc_auc_score(labels, scores)) <= bound + 1e-12
     assert bound <= (4 / capacity if capacity == 512 else 0)
