@@ -30,6 +30,7 @@ include: "workflow/rules/figures.smk"
 
 
 rule all:
+    default_target: True
     input:
         expand("results/{experiment}/scores.csv", experiment=EXPERIMENT.experiment),
         expand(
@@ -42,4 +43,3 @@ rule all:
             experiment=EXPERIMENT.experiment,
             figure=["fig3", "losses"],
         ),
-    default_target: True

@@ -96,5 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "predict":
             command.add_argument("--category", help="one category (default: all)")
         command.add_argument("--threads", type=int, help="CPU threads (default: all)")
-        command.add_argument("--gpu", type=int, default=0, help="GPUs to claim for this job alone (default: any visible)")
+        command.add_argument(
+            "--gpu", type=int, default=0, help="GPUs to claim for this job alone (default: any visible)"
+        )
     return parser

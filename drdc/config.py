@@ -13,17 +13,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from drdc.errors import UserError
 
 Source = Literal["paper", "inferred", "ours"]
 
-MVTEC_CATEGORIES = (
-    "bottle cable capsule hazelnut metal_nut pill screw toothbrush transistor zipper "
-    "carpet grid leather tile wood"
-).split()
-SYNTHETIC_CATEGORIES = ["capsule", "fabric", "gear", "wood"]
+MVTEC_CATEGORIES = [
+    *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor"),
+    *("zipper", "carpet", "grid", "leather", "tile", "wood"),
+]
 
 
 def setting(default: Any, source: Source, description: str, **constraints: Any) -> Any:
@@ -127,9 +134,7 @@ class Base(Optimisation):
         7, "inferred", "Side of the token window that a token may not attend to (odd; 0 turns it off).", ge=0
     )
     jitter_scale: float = setting(20.0, "inferred", "Feature jitter: strength of the noise.", ge=0)
-    jitter_probability: float = setting(
-        1.0, "inferred", "Feature jitter: part of the batches.", ge=0, le=1
-    )
+    jitter_probability: float = setting(1.0, "inferred", "Feature jitter: part of the batches.", ge=0, le=1)
     epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0)
     clip_norm: float | None = setting(0.1, "inferred", "Largest norm of the gradient.", gt=0)
     schedule: Literal["constant", "step", "cosine"] = setting(
@@ -142,7 +147,9 @@ class Diffusion(Optimisation):
 
     width: int = setting(128, "inferred", "Channels of the first level; a multiple of 32.", ge=32)
     multipliers: list[int] = setting(
-        [1, 1, 2, 2, 4, 4], "inferred", "Width of each level, as a multiple; every level halves the size.",
+        [1, 1, 2, 2, 4, 4],
+        "inferred",
+        "Width of each level, as a multiple; every level halves the size.",
         min_length=1,
     )
     layers_per_block: int = setting(2, "inferred", "Residual blocks per level.", ge=1)
@@ -161,7 +168,9 @@ class Diffusion(Optimisation):
     grid_sizes: list[int] = setting(
         [2, 4, 8, 16], "inferred", "Cell sides k in pixels drawn in training, one per sample.", min_length=1
     )
-    disjoint_sets: int = setting(2, "paper", "Sets n of a partition in training; one of them is masked.", ge=2)
+    disjoint_sets: int = setting(
+        2, "paper", "Sets n of a partition in training; one of them is masked.", ge=2
+    )
     hole_input: Literal["qsample", "noise"] = setting(
         "qsample", "ours", "What is diffused inside the hole in training; goes with `sampling.hole_init`."
     )
@@ -170,7 +179,9 @@ class Diffusion(Optimisation):
     )
     images: int = setting(3_200_000, "ours", "Training images seen.", ge=1)
     batch_size: int = setting(32, "ours", "Images per step.", ge=1)
-    ema_decay: float = setting(0.9999, "inferred", "Moving average of the weights, used for sampling.", ge=0, lt=1)
+    ema_decay: float = setting(
+        0.9999, "inferred", "Moving average of the weights, used for sampling.", ge=0, lt=1
+    )
     precision: Literal["auto", "fp32", "bf16"] = setting(
         "auto", "ours", "`auto` computes in bf16 where the hardware multiplies it natively."
     )
@@ -203,17 +214,23 @@ class Fusion(Section):
         [1, 2, 4, 8], "inferred", "Reductions of the compared images: 1, 1/2, 1/4, 1/8.", min_length=1
     )
     filter_size: int = setting(21, "inferred", "Side of the mean filter in pixels (odd).", ge=1)
-    weight: float = setting(0.9, "paper", "Weight of the diffusion map; the base map has the rest.", ge=0, le=1)
+    weight: float = setting(
+        0.9, "paper", "Weight of the diffusion map; the base map has the rest.", ge=0, le=1
+    )
     normalisation: Literal["mean", "mean_std", "none"] = setting(
         "mean", "ours", "Maps are divided by their mean (or standardised) over held-out normal images first."
     )
-    pool_size: int = setting(16, "inferred", "Side of the average pool before the maximum (image score).", ge=1)
+    pool_size: int = setting(
+        16, "inferred", "Side of the average pool before the maximum (image score).", ge=1
+    )
 
 
 class Experiment(Section):
     """A whole experiment; the name gives the folder `results/<experiment>`."""
 
-    experiment: str = setting("mvtec", "ours", "Name of the experiment.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    experiment: str = setting(
+        "mvtec", "ours", "Name of the experiment.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+    )
     seeds: list[int] = setting(
         [0, 1, 2, 3, 4], "paper", "One complete run each (the paper averages five).", min_length=1
     )
@@ -254,30 +271,63 @@ def _inconsistencies(e: Experiment) -> list[tuple[str, str]]:
         if k >= 1 and section.disjoint_sets > (size // k) ** 2
     ]
     checks = [
-        (size % 2 ** (levels - 1) != 0, "diffusion.multipliers",
-         f"{levels} levels need a dataset.image_size that is a multiple of {2 ** (levels - 1)}, not {size}"),
+        (
+            size % 2 ** (levels - 1) != 0,
+            "diffusion.multipliers",
+            f"{levels} levels need a dataset.image_size divisible by {2 ** (levels - 1)}, not {size}",
+        ),
         (e.diffusion.width % 32 != 0, "diffusion.width", f"{e.diffusion.width} is not a multiple of 32"),
-        (any(level not in range(levels) for level in e.diffusion.attention_levels),
-         "diffusion.attention_levels", f"levels are counted 0 to {levels - 1}"),
-        (e.sampling.initial_index > e.diffusion.timesteps, "sampling.initial_index",
-         f"{e.sampling.initial_index} lies beyond the last index of the diffusion, {e.diffusion.timesteps}"),
-        (e.sampling.initial_index > e.diffusion.max_timestep, "sampling.initial_index",
-         f"{e.sampling.initial_index} is never seen in training; raise diffusion.max_timestep"),
-        (e.diffusion.max_timestep > e.diffusion.timesteps, "diffusion.max_timestep",
-         f"must be at most diffusion.timesteps, {e.diffusion.timesteps}"),
-        (e.sampling.steps > e.sampling.initial_index, "sampling.steps",
-         f"{e.sampling.steps} different steps do not fit below sampling.initial_index"),
-        (e.base.hidden % e.base.heads != 0 or e.base.hidden % 2 != 0, "base.hidden",
-         f"{e.base.hidden} must be even and a multiple of base.heads, {e.base.heads}"),
-        (e.base.neighbour_window % 2 == 0 and e.base.neighbour_window > 0, "base.neighbour_window",
-         "must be odd, or 0"),
-        (e.fusion.filter_size % 2 == 0 or e.fusion.filter_size > size, "fusion.filter_size",
-         f"{e.fusion.filter_size} must be odd and at most dataset.image_size, {size}"),
+        (
+            any(level not in range(levels) for level in e.diffusion.attention_levels),
+            "diffusion.attention_levels",
+            f"levels are counted 0 to {levels - 1}",
+        ),
+        (
+            e.sampling.initial_index > e.diffusion.timesteps,
+            "sampling.initial_index",
+            f"{e.sampling.initial_index} lies beyond diffusion.timesteps, {e.diffusion.timesteps}",
+        ),
+        (
+            e.sampling.initial_index > e.diffusion.max_timestep,
+            "sampling.initial_index",
+            f"{e.sampling.initial_index} is never seen in training; raise diffusion.max_timestep",
+        ),
+        (
+            e.diffusion.max_timestep > e.diffusion.timesteps,
+            "diffusion.max_timestep",
+            f"must be at most diffusion.timesteps, {e.diffusion.timesteps}",
+        ),
+        (
+            e.sampling.steps > e.sampling.initial_index,
+            "sampling.steps",
+            f"{e.sampling.steps} different steps do not fit below sampling.initial_index",
+        ),
+        (
+            e.base.hidden % e.base.heads != 0 or e.base.hidden % 2 != 0,
+            "base.hidden",
+            f"{e.base.hidden} must be even and a multiple of base.heads, {e.base.heads}",
+        ),
+        (
+            e.base.neighbour_window % 2 == 0 and e.base.neighbour_window > 0,
+            "base.neighbour_window",
+            "must be odd, or 0",
+        ),
+        (
+            e.fusion.filter_size % 2 == 0 or e.fusion.filter_size > size,
+            "fusion.filter_size",
+            f"{e.fusion.filter_size} must be odd and at most dataset.image_size, {size}",
+        ),
         (e.fusion.pool_size > size, "fusion.pool_size", f"must be at most dataset.image_size, {size}"),
-        (size % max(STORED_SCALES) != 0, "dataset.image_size",
-         f"{size} must be a multiple of {max(STORED_SCALES)}, so that maps exist at every scale"),
-        (e.dataset.name == "mvtec" and e.dataset.root is None, "dataset.root",
-         "is missing; name the folder that holds the categories"),
+        (
+            size % max(STORED_SCALES) != 0,
+            "dataset.image_size",
+            f"{size} must be a multiple of {max(STORED_SCALES)}, so that maps exist at every scale",
+        ),
+        (
+            e.dataset.name == "mvtec" and e.dataset.root is None,
+            "dataset.root",
+            "is missing; name the folder that holds the categories",
+        ),
     ]
     return faults + [(key, fault) for wrong, key, fault in checks if wrong]
 

@@ -31,7 +31,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -71,6 +71,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["drdc"])
+            keys = file.keys()
+            return {key: file.get_tensor(key) for key in keys}, json.loads(file.metadata()["drdc"])
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise UserError(f"{path}: holds no model of this project ({error}); train it again") from None

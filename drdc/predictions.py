@@ -28,13 +28,17 @@ def record_type(image_size: int, feature_size: int) -> np.dtype[np.void]:
     """One image's prediction: `row` in the manifest, `base`, `scale1` … `scale16`, `reconstruction`."""
     scales = [(f"scale{s}", "f2", (image_size // s, image_size // s)) for s in STORED_SCALES]
     return np.dtype(
-        [("row", "i8"), ("base", "f4", (feature_size, feature_size)), *scales]
-        + [("reconstruction", "u1", (image_size, image_size, 3))]
+        [
+            ("row", "i8"),
+            ("base", "f4", (feature_size, feature_size)),
+            *scales,
+            ("reconstruction", "u1", (image_size, image_size, 3)),
+        ]
     )
 
 
 def read(path: Path) -> NDArray[np.void]:
-    """The predictions of one category, memory-mapped; raises UserError where the file is missing or damaged."""
+    """The predictions of one category, memory-mapped; UserError where the file is missing or damaged."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -54,7 +58,9 @@ def raw_maps(records: NDArray[np.void], fusion: Fusion) -> tuple[Tensor, Tensor]
     """A_base (Eq. 2) and Ã_st (Eq. 14-16) of some images, each (B, H, W), before normalisation."""
     size = records["scale1"].shape[-1]
     base = upsample_base(torch.from_numpy(np.ascontiguousarray(records["base"])), size)
-    scales = {s: torch.from_numpy(records[f"scale{s}"].astype(np.float32)) for s in fusion.scales}
+    scales: dict[int, Tensor] = {
+        s: torch.from_numpy(records[f"scale{s}"].astype(np.float32)) for s in fusion.scales
+    }
     return base, mean_filter(spatio_temporal_map(scales, size), fusion.filter_size)
 
 

@@ -26,6 +26,9 @@ class FeatureExtractor(nn.Module):
     pixels C = 272 and h = w = 14. Each stage is resized bilinearly with aligned corners, as in UniAD.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, settings: Backbone) -> None:
         super().__init__()
         self.feature_size = settings.feature_size
@@ -47,7 +50,7 @@ def _load(settings: Backbone) -> Any:
     """The timm feature network with its weights; any failure is one sentence."""
     import timm
 
-    options = {"features_only": True, "out_indices": tuple(settings.stages)}
+    options: Any = {"features_only": True, "out_indices": tuple(settings.stages)}
     try:
         if settings.weights == "hub":
             return timm.create_model(settings.name, pretrained=True, **options)
@@ -72,11 +75,14 @@ def _weights_file(settings: Backbone) -> Path:
     if settings.weights != "package":
         path = Path(settings.weights)
         if not path.is_file():
-            raise UserError(f"backbone.weights: {path} is missing; name a .safetensors or .pth file, `hub` or `package`")
+            raise UserError(
+                f"backbone.weights: {path} is missing; name a .safetensors or .pth file, `hub` or `package`"
+            )
         return path
     if settings.name not in PACKAGE_WEIGHTS:
         raise UserError(
-            f"backbone.weights: no package brings weights of {settings.name!r}; known: {', '.join(PACKAGE_WEIGHTS)}"
+            f"backbone.weights: no package brings weights of {settings.name!r}; "
+            f"known: {', '.join(PACKAGE_WEIGHTS)}"
         )
     module, holder = PACKAGE_WEIGHTS[settings.name]
     try:
@@ -87,18 +93,24 @@ def _weights_file(settings: Backbone) -> Path:
 
 
 def _fill(network: nn.Module, path: Path) -> None:
-    """Copy the weights of a file into `network`: by name, or by order where the names are another library's."""
+    """Copy the weights of a file into `network`: by name, or by order if the names are another library's."""
     from safetensors.torch import load_file
 
     try:
-        given = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        given = (
+            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        )
         given = dict(given.get("state_dict", given))
     except Exception as error:
-        raise UserError(f"backbone.weights: {path} holds no weights ({' '.join(str(error).split())[:200]})") from None
+        raise UserError(
+            f"backbone.weights: {path} holds no weights ({' '.join(str(error).split())[:200]})"
+        ) from None
     own = network.state_dict()
     if given.keys() != own.keys():
         given = dict(zip(own, given.values(), strict=False))
     wrong = [key for key in own if key not in given or given[key].shape != own[key].shape]
     if wrong or len(given) != len(own):
-        raise UserError(f"backbone.weights: {path} does not fit the model (first difference: {(wrong or ['length'])[0]})")
+        raise UserError(
+            f"backbone.weights: {path} does not fit the model (first difference: {(wrong or ['length'])[0]})"
+        )
     network.load_state_dict(given)

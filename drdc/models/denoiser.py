@@ -1,6 +1,8 @@
-"""The diffusion model's network: ADM's U-Net (paper's [11]) through diffusers, with the condition as extra input."""
+"""The diffusion model's network: ADM's U-Net (paper's [11]), with the condition as extra input."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from diffusers import UNet2DModel
@@ -30,10 +32,10 @@ class Denoiser(nn.Module):
         return noise.float()
 
 
-def adm_unet(settings: Diffusion) -> UNet2DModel:
+def adm_unet(settings: Diffusion) -> Any:
     """ADM's U-Net: diffusers' arguments under which both agree, and ADM's zero initialisation."""
     attention = [level in settings.attention_levels for level in range(len(settings.multipliers))]
-    unet = UNet2DModel(
+    unet: Any = UNet2DModel(
         in_channels=6 if settings.model_conditioning else 3,
         out_channels=3,
         block_out_channels=tuple(settings.width * m for m in settings.multipliers),

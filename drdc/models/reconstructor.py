@@ -52,7 +52,10 @@ class FeedForward(nn.Module):
         super().__init__()
         s = settings
         self.layers = nn.Sequential(
-            nn.Linear(s.hidden, s.feedforward), nn.ReLU(), nn.Dropout(s.dropout), nn.Linear(s.feedforward, s.hidden)
+            nn.Linear(s.hidden, s.feedforward),
+            nn.ReLU(),
+            nn.Dropout(s.dropout),
+            nn.Linear(s.feedforward, s.hidden),
         )
         self.dropout = nn.Dropout(s.dropout)
         self.norm = nn.LayerNorm(s.hidden)
@@ -128,13 +131,15 @@ class Reconstructor(nn.Module):
 
 def neighbour_mask(side: int, window: int) -> Tensor:
     """(side², side²) bool, true where two tokens lie within one `window`×`window` square around the first."""
-    place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1).flatten(0, 1)
+    place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1).flatten(
+        0, 1
+    )
     distance = (place[:, None] - place[None]).abs().amax(-1)
     return distance <= window // 2
 
 
 def jitter(tokens: Tensor, scale: float, probability: float) -> Tensor:
-    """Feature jitter: Gaussian noise of standard deviation `scale` · ‖token‖₂ / C, in this share of batches."""
+    """Feature jitter: Gaussian noise of deviation `scale` · ‖token‖₂ / C, in this share of batches."""
     if torch.rand(()).item() >= probability:
         return tokens
     strength = tokens.norm(dim=-1, keepdim=True) * scale / tokens.shape[-1]

@@ -17,7 +17,9 @@ from drdc.reporting.gallery import GalleryItem, choose, gallery
 def figures(layout: Layout, *, seeds: list[int], fusion: Fusion) -> None:
     """Write `figures/fig3.png` (gallery of the first seed) and `figures/losses.png` (all seeds)."""
     logs = {
-        f"{kind}/{seed}": pd.read_csv(layout.losses(seed, kind)) for kind in ("base", "diffusion") for seed in seeds
+        f"{kind}/{seed}": pd.read_csv(layout.losses(seed, kind))
+        for kind in ("base", "diffusion")
+        for seed in seeds
     }
     losses(logs, layout.figures / "losses.png")
     table = read_manifest(layout.manifest)
@@ -28,14 +30,21 @@ def figures(layout: Layout, *, seeds: list[int], fusion: Fusion) -> None:
 
 
 def _rows(
-    layout: Layout, table: pd.DataFrame, records: np.ndarray, fusion: Fusion, scale: dict[str, tuple[float, float]]
+    layout: Layout,
+    table: pd.DataFrame,
+    records: np.ndarray,
+    fusion: Fusion,
+    scale: dict[str, tuple[float, float]],
 ) -> list[GalleryItem]:
     """The rows of one category, chosen by the gallery's rule among its test images."""
     test = np.flatnonzero((table.split == "test").to_numpy()[records["row"]])
     if not len(test):
         return []
     scores = np.concatenate(
-        [image_score(fuse(records[batch], fusion, scale).drdc, fusion.pool_size).numpy() for batch in chunks(test)]
+        [
+            image_score(fuse(records[batch], fusion, scale).drdc, fusion.pool_size).numpy()
+            for batch in chunks(test)
+        ]
     )
     about = table.iloc[records["row"][test]]
     images, masks = (np.load(path, mmap_mode="r") for path in (layout.images, layout.masks))

@@ -32,7 +32,8 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling) -> 
     table = read_manifest(layout.manifest)
     rows = np.flatnonzero((table.category == category) & (table.split != "train"))
     if not len(rows):
-        raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {', '.join(sorted(set(table.category)))}")
+        known = ", ".join(sorted(set(table.category)))
+        raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
     images = np.load(layout.images, mmap_mode="r")
     features = np.load(layout.features, mmap_mode="r")
     base, inpainter = load_base(layout, seed), Inpainter.load(layout, seed, sampling)
@@ -53,7 +54,13 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling) -> 
             records["reconstruction"][batch] = _to_bytes(reconstruction)
         records.flush()
     seconds = (time.monotonic() - started) / len(rows)
-    log.info("%d images of %s, %.3f s an image, %d U-Net calls an image", len(rows), category, seconds, inpainter.calls)
+    log.info(
+        "%d images of %s, %.3f s an image, %d U-Net calls an image",
+        len(rows),
+        category,
+        seconds,
+        inpainter.calls,
+    )
 
 
 def load_base(layout: Layout, seed: int) -> Reconstructor:

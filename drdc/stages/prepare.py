@@ -9,9 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from drdc.config import SYNTHETIC_CATEGORIES, Dataset
+from drdc.config import Dataset
 from drdc.data import datasets, manifest, synthetic
-from drdc.errors import UserError
 from drdc.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -53,11 +52,12 @@ def progress_bar(rows: Iterable[int]) -> Iterable[int]:
 
 
 def _draw(root: Path, dataset: Dataset) -> None:
-    if unknown := set(dataset.categories) - set(SYNTHETIC_CATEGORIES):
-        raise UserError(
-            f"dataset.categories: the made dataset has no {sorted(unknown)[0]!r}; known: {', '.join(SYNTHETIC_CATEGORIES)}"
-        )
     made = dataset.synthetic
     synthetic.generate(
-        root, train=made.train, test_good=made.test_good, test_bad=made.test_bad, seed=made.seed, size=made.size
+        root,
+        train=made.train,
+        test_good=made.test_good,
+        test_bad=made.test_bad,
+        seed=made.seed,
+        size=made.size,
     )

@@ -47,9 +47,11 @@ def score(layout: Layout, seed: int, *, fusion: Fusion, **others: Any) -> None:
         for method, evaluator in _evaluate(layout, table, seed, category, fusion, scale).items()
         for metric, result in evaluator.results().items()
     ]
-    constants = {"experiment": layout.experiment, "variant": "full", "seed": seed} | provenance(
-        {"fusion": fusion, **others}
-    )
+    constants: dict[str, Any] = {
+        "experiment": layout.experiment,
+        "variant": "full",
+        "seed": seed,
+    } | provenance({"fusion": fusion, **others})
     frame = pd.DataFrame(rows).assign(**constants)
     order = ["experiment", "method", "variant", "seed", "category", "metric", "value", "note"]
     with atomic(layout.seed_scores(seed)) as path:

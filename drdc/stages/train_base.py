@@ -48,7 +48,12 @@ def train_base(layout: Layout, seed: int, *, base: Base) -> None:
         loss=loss,
         held_out_loss=held_out_loss,
         images=round(base.epochs * len(train_rows)),
-        identity={"base": base.model_dump(), "seed": seed, "images": table.sha256.tolist(), "shape": stored.shape},
+        identity={
+            "base": base.model_dump(),
+            "seed": seed,
+            "images": table.sha256.tolist(),
+            "shape": stored.shape,
+        },
     )
     trained, history = train(task, base, seed=seed, state=layout.state(seed, "base"))
     metadata = {"base": base.model_dump(), "channels": stored.shape[1], "feature_size": stored.shape[2]}

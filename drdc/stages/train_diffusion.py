@@ -47,8 +47,12 @@ def train_diffusion(layout: Layout, seed: int, *, diffusion: Diffusion) -> None:
         loss=loss,
         held_out_loss=held_out_loss,
         images=diffusion.images,
-        identity={"diffusion": diffusion.model_dump(), "seed": seed, "images": table.sha256.tolist(),
-                  "shape": stored.shape},
+        identity={
+            "diffusion": diffusion.model_dump(),
+            "seed": seed,
+            "images": table.sha256.tolist(),
+            "shape": stored.shape,
+        },
         ema_decay=diffusion.ema_decay,
     )
     trained, history = train(task, diffusion, seed=seed, state=layout.state(seed, "diffusion"))

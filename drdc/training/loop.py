@@ -62,7 +62,9 @@ class Progress:
     losses: list[float]
 
 
-def train(task: Task, settings: Optimisation, *, seed: int, state: Path) -> tuple[nn.Module, list[dict[str, float]]]:
+def train(
+    task: Task, settings: Optimisation, *, seed: int, state: Path
+) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train, or go on from `state`.
 
     Returns:
@@ -83,7 +85,9 @@ def train(task: Task, settings: Optimisation, *, seed: int, state: Path) -> tupl
     log.info("%d steps of %d images, from step %d", steps, settings.batch_size, progress.step)
     validate_at = {math.ceil(steps * (i + 1) / settings.validations) for i in range(settings.validations)}
     saved = time.monotonic()
-    for step in tqdm(range(progress.step, steps), initial=progress.step, total=steps, disable=not sys.stderr.isatty()):
+    for step in tqdm(
+        range(progress.step, steps), initial=progress.step, total=steps, disable=not sys.stderr.isatty()
+    ):
         torch.manual_seed(step_seed(seed, step))
         progress.losses.append(_step(task, settings, optimizer, step, steps))
         if average is not None:
@@ -104,7 +108,7 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def learning_rate(settings: Optimisation, step: int, steps: int) -> float:
-    """Learning rate of `step` of `steps`: linear warm-up, then constant, x0.1 after 80 % (UniAD), or a cosine."""
+    """Learning rate of a step: linear warm-up, then constant, x0.1 after 80 % (UniAD), or a cosine."""
     done = (step + 0.5) / steps
     if done < settings.warmup:
         return settings.learning_rate * done / settings.warmup
@@ -116,7 +120,9 @@ def learning_rate(settings: Optimisation, step: int, steps: int) -> float:
     return settings.learning_rate * factor
 
 
-def _step(task: Task, settings: Optimisation, optimizer: torch.optim.Optimizer, step: int, steps: int) -> float:
+def _step(
+    task: Task, settings: Optimisation, optimizer: torch.optim.Optimizer, step: int, steps: int
+) -> float:
     task.model.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, step, steps)
@@ -125,8 +131,9 @@ def _step(task: Task, settings: Optimisation, optimizer: torch.optim.Optimizer, 
     value = loss.item()
     if not math.isfinite(value):
         raise UserError(
-            f"the loss is {value} at step {step + 1} (learning rate {optimizer.param_groups[0]['lr']:.3g}, manifest "
-            f"rows {[int(r) for r in rows]}); lower learning_rate or set clip_norm, the last good state is kept"
+            f"the loss is {value} at step {step + 1} (learning rate {optimizer.param_groups[0]['lr']:.3g}, "
+            f"manifest rows {[int(r) for r in rows]}); lower learning_rate or set clip_norm, "
+            "the last good state is kept"
         )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -171,12 +178,14 @@ def _resume(state: Path, fingerprint: str, parts: dict[str, Any]) -> Progress:
         return Progress(0, [], [])
     try:
         content = torch.load(state, weights_only=True, map_location="cpu")
+        own = content["fingerprint"] == fingerprint
+        progress = Progress(content["step"], content["history"], content["losses"])
     except Exception as error:
         log.warning("%s is damaged (%s); training starts again", state, error)
         return Progress(0, [], [])
-    if content["fingerprint"] != fingerprint:
+    if not own:
         log.info("%s belongs to other settings; training starts again", state)
         return Progress(0, [], [])
     for name, part in parts.items():
         part.load_state_dict(content[name])
-    return Progress(content["step"], content["history"], content["losses"])
+    return progress

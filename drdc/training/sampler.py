@@ -18,7 +18,12 @@ class BatchSampler:
     """
 
     def __init__(
-        self, rows: NDArray[np.int64], categories: NDArray[np.str_], batch_size: int, seed: int, balanced: bool
+        self,
+        rows: NDArray[np.int64],
+        categories: NDArray[np.str_],
+        batch_size: int,
+        seed: int,
+        balanced: bool,
     ) -> None:
         self.batch_size, self.seed = batch_size, seed
         names, counts = np.unique(categories, return_counts=True)
@@ -30,10 +35,10 @@ class BatchSampler:
     def batch(self, step: int) -> NDArray[np.int64]:
         """Row numbers of batch number `step` (from 0), (batch_size,)."""
         places = step * self.batch_size + np.arange(self.batch_size)
-        return np.array([self._row(place) for place in places])
+        return np.array([self._row(int(place)) for place in places])
 
     def _row(self, place: int) -> int:
-        number, offset = divmod(int(place), len(self.pool))
+        number, offset = divmod(place, len(self.pool))
         if number != self._pass:
             self._pass = number
             self._order = np.random.default_rng([self.seed, number]).permutation(self.pool)

@@ -5,6 +5,7 @@ try:
     EXPERIMENT = load_experiment(config)
 except UserError as error:
     raise WorkflowError(str(error))
+config = EXPERIMENT.model_dump(mode="json")  # complete, and with numbers where --config gave text
 
 CATEGORIES = EXPERIMENT.dataset.categories
 SEEDS = EXPERIMENT.seeds

@@ -4,10 +4,14 @@ rule figures:
         images="results/{experiment}/images.npy",
         masks="results/{experiment}/masks.npy",
         predictions=expand(
-            "results/{{experiment}}/seed{seed}/predictions/{category}.npy", seed=SEEDS[0], category=CATEGORIES
+            "results/{{experiment}}/seed{seed}/predictions/{category}.npy",
+            seed=SEEDS[0],
+            category=CATEGORIES,
         ),
         losses=expand(
-            "results/{{experiment}}/seed{seed}/{model}.losses.csv", seed=SEEDS, model=["base", "diffusion"]
+            "results/{{experiment}}/seed{seed}/{model}.losses.csv",
+            seed=SEEDS,
+            model=["base", "diffusion"],
         ),
     output:
         fig3=report(
@@ -22,16 +26,16 @@ rule figures:
             category="Figures",
             labels={"figure": "loss curves"},
         ),
-    params:
-        config=settings("figures"),
     log:
         "results/{experiment}/logs/figures.log",
     benchmark:
         "results/{experiment}/benchmarks/figures.tsv"
-    message:
-        "Drawing the figures"
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        config=settings("figures"),
+    message:
+        "Drawing the figures"
     shell:
         "drdc figures --config {params.config:q} --threads {threads} > {log:q} 2>&1"

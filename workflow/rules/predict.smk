@@ -7,18 +7,18 @@ rule predict:
         diffusion="results/{experiment}/seed{seed}/diffusion.safetensors",
     output:
         predictions="results/{experiment}/seed{seed}/predictions/{category}.npy",
-    params:
-        config=settings("predict"),
     log:
         "results/{experiment}/logs/predict.seed{seed}.{category}.log",
     benchmark:
         "results/{experiment}/benchmarks/predict.seed{seed}.{category}.tsv"
-    message:
-        "Predicting {wildcards.category}, seed {wildcards.seed}"
     threads: 1
     resources:
         mem_mb=4000,
         gpu=1,
+    params:
+        config=settings("predict"),
+    message:
+        "Predicting {wildcards.category}, seed {wildcards.seed}"
     shell:
         "drdc predict --config {params.config:q} --seed {wildcards.seed} --category {wildcards.category:q} "
         "--threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"

@@ -14,16 +14,16 @@ rule tables:
             for table in TABLES
             for kind in ("csv", "md", "tex")
         ],
-    params:
-        config=settings("tables"),
     log:
         "results/{experiment}/logs/tables.log",
     benchmark:
         "results/{experiment}/benchmarks/tables.tsv"
-    message:
-        "Writing the tables"
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        config=settings("tables"),
+    message:
+        "Writing the tables"
     shell:
         "drdc tables --config {params.config:q} --threads {threads} > {log:q} 2>&1"

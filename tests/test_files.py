@@ -1,0 +1,210 @@
+"""Files are whole or not there, and what cannot be written or read is one clear sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from drdc import files
+from drdc.errors import UserError
+from drdc.files import atomic, load_weights, save_weights
+
+WEIGHTS = {"layer.weight": torch.linspace(-1, 1, 24).view(4, 6), "count": torch.tensor(7)}
+
+
+@contextmanager
+def size_limit(limit: int) -> Iterator[None]:
+    """No file may grow beyond `limit` bytes: what a full disk is like."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- atomic ----------------------------------------------------------------------------------------------
+
+
+def test_the_file_appears_with_the_end_of_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "table.csv"
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.parent == path.parent  # the same file system, so that the move is atomic
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["table.csv"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), UserError("bad image")])
+def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(type(error)), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_a_failure_before_anything_was_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), atomic(tmp_path / "table.csv"):
+        raise ValueError
+    assert names(tmp_path) == []
+
+
+def test_what_a_killed_process_left_behind_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with atomic(path) as temporary:
+        stale = temporary
+        temporary.write_text("first")
+    stale.write_text("left behind by a killed process, and longer")
+    with atomic(path) as temporary:
+        assert temporary == stale
+        temporary.write_text("second")
+    assert path.read_text() == "second"
+    assert names(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_failing_move_names_the_file_and_the_free_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    monkeypatch.setattr(files.os, "replace", fail)
+    with pytest.raises(UserError) as caught, atomic(path) as temporary:
+        temporary.write_text("new")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: cannot be written")
+    assert os.strerror(number) in message
+    assert "MiB free" in message
+    assert "\n" not in message
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file where a folder should be")
+    path = tmp_path / "results" / "demo" / "scores.csv"
+    with pytest.raises(UserError, match="cannot be written") as caught, atomic(path) as temporary:
+        temporary.write_text("never")
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match="cannot be written"), atomic(tmp_path / "a.csv") as temporary:
+            temporary.write_text("x")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+# --- a full disk -----------------------------------------------------------------------------------------
+
+
+def test_text_that_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with size_limit(4096), pytest.raises(UserError, match="free"), atomic(path) as temporary:
+        temporary.write_text("x" * 100_000)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with size_limit(4096), pytest.raises(UserError, match="cannot be written") as caught:
+        save_weights(path, {"big": torch.zeros(10_000)}, {})
+    assert str(path) in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_a_state_that_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    with size_limit(4096), pytest.raises(UserError, match="cannot be written"), atomic(path) as temporary:
+        torch.save({"big": torch.zeros(10_000)}, temporary)
+    assert names(tmp_path) == []
+
+
+# --- weights ---------------------------------------------------------------------------------------------
+
+
+def test_weights_and_their_description_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "seed0" / "base.safetensors"
+    about = {"base": {"hidden": 8, "clip_norm": None, "list": [1, 2]}, "note": "größe"}
+    save_weights(path, WEIGHTS, about)
+    weights, back = load_weights(path)
+    assert back == about
+    assert weights.keys() == WEIGHTS.keys()
+    for key, value in WEIGHTS.items():
+        assert torch.equal(weights[key], value)
+        assert weights[key].dtype == value.dtype
+    assert names(path.parent) == ["base.safetensors"]
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a", WEIGHTS, {"x": 1, "y": 2})
+    save_weights(tmp_path / "b", dict(reversed(WEIGHTS.items())), {"y": 2, "x": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_slice_is_stored_as_what_it_shows(tmp_path: Path) -> None:
+    table = torch.arange(12.0).view(3, 4)
+    save_weights(tmp_path / "a", {"columns": table[:, 1:3], "turned": table.t().clone().t()}, {})
+    weights, _ = load_weights(tmp_path / "a")
+    assert torch.equal(weights["columns"], table[:, 1:3])
+    assert torch.equal(weights["turned"], table)
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"no weights at all " * 20)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _foreign(path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, path)
+
+
+def _foreign_metadata(path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, path, {"format": "pt"})
+
+
+def _broken_metadata(path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, path, {"drdc": "{half"})
+
+
+@pytest.mark.parametrize(
+    "damage", [_garbage, _cut, _empty, _foreign, _foreign_metadata, _broken_metadata, Path.unlink]
+)
+def test_a_file_that_is_no_model_is_named(tmp_path: Path, damage: object) -> None:
+    path = tmp_path / "base.safetensors"
+    save_weights(path, WEIGHTS, {})
+    damage(path)  # type: ignore[operator]
+    with pytest.raises(UserError, match="train it again") as caught:
+        load_weights(path)
+    assert str(caught.value).startswith(str(path))
