@@ -81,6 +81,12 @@ def _stage(name: str) -> Any:
     return getattr(import_module(f"drdc.stages.{name}"), name)
 
 
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 0 or larger")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("drdc", description=__import__("drdc").__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -92,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
             "--config", default="config/config.yaml", help="YAML file (default: %(default)s), or inline JSON"
         )
         if name in ("train", "predict", "score"):
-            command.add_argument("--seed", type=int, default=0, help="run number (default: %(default)s)")
+            command.add_argument("--seed", type=_natural, default=0, help="run number (default: %(default)s)")
         if name == "predict":
             command.add_argument("--category", help="one category (default: all)")
         command.add_argument("--threads", type=int, help="CPU threads (default: all)")

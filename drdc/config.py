@@ -313,6 +313,12 @@ def _inconsistencies(e: Experiment) -> list[tuple[str, str]]:
             "must be odd, or 0",
         ),
         (
+            e.base.neighbour_window // 2 >= e.backbone.feature_size // 2 and e.base.neighbour_window > 0,
+            "base.neighbour_window",
+            f"{e.base.neighbour_window} leaves the middle token nothing to attend to at backbone.feature_size"
+            f" {e.backbone.feature_size}; take at most {2 * (e.backbone.feature_size // 2) - 1}",
+        ),
+        (
             e.fusion.filter_size % 2 == 0 or e.fusion.filter_size > size,
             "fusion.filter_size",
             f"{e.fusion.filter_size} must be odd and at most dataset.image_size, {size}",

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from drdc import files
 from drdc.errors import UserError
-from drdc.files import atomic, load_weights, save_weights
+from drdc.files import atomic, create_array, load_array, load_weights, save_state, save_weights
 
 WEIGHTS = {"layer.weight": torch.linspace(-1, 1, 24).view(4, 6), "count": torch.tensor(7)}
 
@@ -87,7 +87,7 @@ def test_a_failing_move_names_the_file_and_the_free_space(
 
     path = tmp_path / "table.csv"
     path.write_text("old")
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UserError) as caught, atomic(path) as temporary:
         temporary.write_text("new")
     message = str(caught.value)
@@ -139,8 +139,8 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 
 def test_a_state_that_does_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    with size_limit(4096), pytest.raises(UserError, match="cannot be written"), atomic(path) as temporary:
-        torch.save({"big": torch.zeros(10_000)}, temporary)
+    with size_limit(4096), pytest.raises(UserError, match="cannot be written"):
+        save_state(path, {"big": torch.zeros(10_000)})
     assert names(tmp_path) == []
 
 
@@ -151,7 +151,7 @@ def test_weights_and_their_description_come_back(tmp_path: Path) -> None:
     path = tmp_path / "seed0" / "base.safetensors"
     about = {"base": {"hidden": 8, "clip_norm": None, "list": [1, 2]}, "note": "größe"}
     save_weights(path, WEIGHTS, about)
-    weights, back = load_weights(path)
+    weights, back = load_weights(path, "base")
     assert back == about
     assert weights.keys() == WEIGHTS.keys()
     for key, value in WEIGHTS.items():
@@ -168,8 +168,8 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_slice_is_stored_as_what_it_shows(tmp_path: Path) -> None:
     table = torch.arange(12.0).view(3, 4)
-    save_weights(tmp_path / "a", {"columns": table[:, 1:3], "turned": table.t().clone().t()}, {})
-    weights, _ = load_weights(tmp_path / "a")
+    save_weights(tmp_path / "a", {"columns": table[:, 1:3], "turned": table.t().clone().t()}, {"base": {}})
+    weights, _ = load_weights(tmp_path / "a", "base")
     assert torch.equal(weights["columns"], table[:, 1:3])
     assert torch.equal(weights["turned"], table)
 
@@ -203,8 +203,66 @@ def _broken_metadata(path: Path) -> None:
 )
 def test_a_file_that_is_no_model_is_named(tmp_path: Path, damage: object) -> None:
     path = tmp_path / "base.safetensors"
-    save_weights(path, WEIGHTS, {})
+    save_weights(path, WEIGHTS, {"base": {}})
     damage(path)  # type: ignore[operator]
     with pytest.raises(UserError, match="train it again") as caught:
-        load_weights(path)
+        load_weights(path, "base")
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "base.safetensors", WEIGHTS, {"diffusion": {}})
+    with pytest.raises(UserError, match="no base model"):
+        load_weights(tmp_path / "base.safetensors", "base")
+
+
+# --- arrays ----------------------------------------------------------------------------------------------
+
+
+def test_an_array_comes_back_without_being_read_whole(tmp_path: Path) -> None:
+    rows = np.arange(12, dtype=np.float16).reshape(4, 3)
+    np.save(tmp_path / "features.npy", rows)
+    array = load_array(tmp_path / "features.npy", 4, "features")
+    assert isinstance(array, np.memmap)
+    assert array.dtype == np.float16
+    assert np.array_equal(array, rows)
+
+
+@pytest.mark.parametrize("damage", [_garbage, _cut, _empty, Path.unlink])
+def test_a_damaged_array_names_the_command_that_makes_it(tmp_path: Path, damage: object) -> None:
+    path = tmp_path / "features.npy"
+    np.save(path, np.zeros((4, 3)))
+    damage(path)  # type: ignore[operator]
+    with pytest.raises(UserError, match="run `drdc features`") as caught:
+        load_array(path, 4, "features")
+    assert str(caught.value).startswith(str(path))
+
+
+def test_an_array_is_written_in_pieces(tmp_path: Path) -> None:
+    array = create_array(tmp_path / "images.npy", np.uint8, (5, 2))
+    array[3:] = 7
+    array.flush()
+    assert np.load(tmp_path / "images.npy").tolist() == [[0, 0]] * 3 + [[7, 7]] * 2
+    assert (tmp_path / "images.npy").stat().st_size == 128 + 10
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve space")
+def test_an_array_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserved: list[int] = []
+
+    def full(_: int, offset: int, length: int) -> None:
+        reserved.append(offset + length)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    path = tmp_path / "images.npy"
+    with pytest.raises(UserError, match="No space left"), atomic(path) as temporary:
+        create_array(temporary, np.uint8, (100, 50))
+    assert reserved == [128 + 5000]
+    assert names(tmp_path) == []
+
+
+def test_an_array_of_another_manifest_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "features.npy", np.zeros((4, 3)))
+    with pytest.raises(UserError, match="has 4 rows, but the manifest 5"):
+        load_array(tmp_path / "features.npy", 5, "features")

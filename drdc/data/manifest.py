@@ -5,20 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from drdc.data.datasets import Sample, smallest_hashes
 from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
 from drdc.errors import UserError
+from drdc.files import atomic, create_array
 
 COLUMNS = ("path", "category", "split", "label", "defect_type", "mask", "width", "height", "sha256")
 SPLITS = ("train", "val", "test")
@@ -58,10 +57,14 @@ def prepare(
             decoded (all of them, each on a line of its own). Nothing is written then.
     """
     rows = _rows(samples, image_size, holdout)
-    with _all_or_nothing(images_path, masks_path, manifest_path) as (images_tmp, masks_tmp, manifest_tmp):
+    with (
+        atomic(manifest_path) as manifest_tmp,
+        atomic(masks_path) as masks_tmp,
+        atomic(images_path) as images_tmp,
+    ):
         shape = (len(rows), image_size, image_size)
-        images = open_memmap(images_tmp, mode="w+", dtype=np.uint8, shape=(*shape, 3))
-        masks = open_memmap(masks_tmp, mode="w+", dtype=np.bool_, shape=shape)
+        images = create_array(images_tmp, np.uint8, (*shape, 3))
+        masks = create_array(masks_tmp, np.bool_, shape)
         _decode_all(rows, root, images, masks, progress)
         images.flush()
         masks.flush()
@@ -165,18 +168,3 @@ def _write(rows: list[dict[str, object]], path: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-@contextmanager
-def _all_or_nothing(*paths: Path) -> Iterator[list[Path]]:
-    """Temporary names beside the paths, moved into place at the end in order, removed after an error."""
-    temporary = [path.with_name(f".{path.name}.part") for path in paths]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield temporary
-        for source, target in zip(temporary, paths, strict=True):
-            source.replace(target)
-    finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)

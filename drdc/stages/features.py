@@ -11,7 +11,7 @@ from drdc.config import Backbone, Dataset
 from drdc.data.images import read_rgb, to_square
 from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
-from drdc.files import atomic
+from drdc.files import atomic, create_array
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
 from drdc.predictions import chunks
@@ -31,7 +31,7 @@ def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
     extractor = FeatureExtractor(backbone).to(device)
     shape = (len(table), extractor.channels, backbone.feature_size, backbone.feature_size)
     with atomic(layout.features) as path, torch.inference_mode():
-        stored = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+        stored = create_array(path, np.float16, shape)
         batches = list(chunks(np.arange(len(table)), 8))
         for number in progress_bar(range(len(batches))):
             rows = batches[number]

@@ -7,6 +7,8 @@ import pandas as pd
 
 from drdc.config import Fusion
 from drdc.data.manifest import read_manifest
+from drdc.errors import UserError
+from drdc.files import load_array
 from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.predictions import chunks, fuse, read, statistics
@@ -16,17 +18,20 @@ from drdc.reporting.gallery import GalleryItem, choose, gallery
 
 def figures(layout: Layout, *, seeds: list[int], fusion: Fusion) -> None:
     """Write `figures/fig3.png` (gallery of the first seed) and `figures/losses.png` (all seeds)."""
-    logs = {
-        f"{kind}/{seed}": pd.read_csv(layout.losses(seed, kind))
-        for kind in ("base", "diffusion")
-        for seed in seeds
-    }
+    logs = {f"{kind}/{seed}": _log(layout, seed, kind) for kind in ("base", "diffusion") for seed in seeds}
     losses(logs, layout.figures / "losses.png")
     table = read_manifest(layout.manifest)
     files = {c: layout.predictions(seeds[0], c) for c in sorted(set(table.category))}
     scale = statistics(files.values(), (table.split == "val").to_numpy(), fusion)
     items = [_rows(layout, table, read(path), fusion, scale) for path in files.values()]
     gallery(items, layout.figures / "fig3.png")
+
+
+def _log(layout: Layout, seed: int, kind: str) -> pd.DataFrame:
+    path = layout.losses(seed, kind)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no loss curve; run `drdc train {kind} --seed {seed}` first")
+    return pd.read_csv(path)
 
 
 def _rows(
@@ -47,7 +52,7 @@ def _rows(
         ]
     )
     about = table.iloc[records["row"][test]]
-    images, masks = (np.load(path, mmap_mode="r") for path in (layout.images, layout.masks))
+    images, masks = (load_array(path, len(table), "prepare") for path in (layout.images, layout.masks))
     items = []
     for i in choose(scores, about.label.to_numpy(), about.defect_type.tolist()):
         record, facts = records[test[i : i + 1]], about.iloc[i]

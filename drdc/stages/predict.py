@@ -15,7 +15,7 @@ from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
 from drdc.diffusion import equally_spaced, linear_schedule, reverse_chain, to_unit_range
 from drdc.errors import UserError
-from drdc.files import atomic, load_weights
+from drdc.files import atomic, create_array, load_array, load_weights
 from drdc.fusion import feature_error, scale_error
 from drdc.inpainting import combine, masked_condition, partition
 from drdc.layout import Layout
@@ -34,13 +34,13 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling) -> 
     if not len(rows):
         known = ", ".join(sorted(set(table.category)))
         raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
-    images = np.load(layout.images, mmap_mode="r")
-    features = np.load(layout.features, mmap_mode="r")
+    images = load_array(layout.images, len(table), "prepare")
+    features = load_array(layout.features, len(table), "features")
     base, inpainter = load_base(layout, seed), Inpainter.load(layout, seed, sampling)
     started = time.monotonic()
     with atomic(layout.predictions(seed, category)) as path, torch.inference_mode():
         dtype = record_type(images.shape[1], features.shape[2])
-        records = np.lib.format.open_memmap(path, "w+", dtype, (len(rows),))
+        records = create_array(path, dtype, (len(rows),))
         records["row"] = rows
         batches = list(chunks(np.arange(len(rows)), sampling.batch_size))
         for number in progress_bar(range(len(batches))):
@@ -65,7 +65,7 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling) -> 
 
 def load_base(layout: Layout, seed: int) -> Reconstructor:
     """The trained base model, ready for inference."""
-    weights, about = load_weights(layout.model(seed, "base"))
+    weights, about = load_weights(layout.model(seed, "base"), "base")
     model = Reconstructor(Base(**about["base"]), about["channels"], about["feature_size"])
     model.load_state_dict(weights)
     return model.to(torch_device()).eval()
@@ -75,14 +75,15 @@ class Inpainter:
     """The diffusion model with its reverse chain, for batches of images."""
 
     def __init__(self, denoiser: Denoiser, alpha_bar: Tensor, sampling: Sampling) -> None:
-        self.denoiser, self.alpha_bar, self.sampling = denoiser.eval(), alpha_bar, sampling
+        self.denoiser = denoiser.eval().to(memory_format=torch.channels_last)
+        self.alpha_bar, self.sampling = alpha_bar, sampling
         self.device = alpha_bar.device
         self.timesteps = equally_spaced(sampling.initial_index, sampling.steps)
         self.calls = sampling.disjoint_sets * len(sampling.grid_sizes) * len(self.timesteps)
 
     @classmethod
     def load(cls, layout: Layout, seed: int, sampling: Sampling) -> Inpainter:
-        weights, about = load_weights(layout.model(seed, "diffusion"))
+        weights, about = load_weights(layout.model(seed, "diffusion"), "diffusion")
         settings = Diffusion(**about["diffusion"])
         denoiser = Denoiser(settings)
         denoiser.load_state_dict(weights)

@@ -19,7 +19,7 @@ from drdc.baselines.controls import ORACLES, oracle_mask, random_map
 from drdc.config import Fusion, config_hash
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name
-from drdc.files import atomic
+from drdc.files import atomic, load_array
 from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.metrics import CategoryEvaluator
@@ -75,7 +75,7 @@ def _evaluate(
     layout: Layout, table: pd.DataFrame, seed: int, category: str, fusion: Fusion, scale: Statistics
 ) -> dict[str, CategoryEvaluator]:
     """Evaluators of all methods, fed with the test images of one category."""
-    masks = np.load(layout.masks, mmap_mode="r")
+    masks = load_array(layout.masks, len(table), "prepare")
     test = ((table.category == category) & (table.split == "test")).to_numpy()
     has_masks = bool((table["mask"][test] != "").any())
     records = read(layout.predictions(seed, category))

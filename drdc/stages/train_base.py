@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from drdc.config import Base
 from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
+from drdc.files import load_array
 from drdc.layout import Layout
 from drdc.models.reconstructor import Reconstructor
 from drdc.predictions import chunks
@@ -22,7 +23,7 @@ from drdc.training.sampler import BatchSampler
 def train_base(layout: Layout, seed: int, *, base: Base) -> None:
     """Write `seed<k>/base.safetensors` and its loss curve; goes on where an earlier call was stopped."""
     table = read_manifest(layout.manifest)
-    stored = np.load(layout.features, mmap_mode="r")
+    stored = load_array(layout.features, len(table), "features")
     device = torch_device()
     torch.manual_seed(seed)
     model = Reconstructor(base, stored.shape[1], stored.shape[2]).to(device)

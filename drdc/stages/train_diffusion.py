@@ -11,6 +11,7 @@ from drdc.config import Diffusion
 from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
 from drdc.diffusion import linear_schedule, predict_noise, q_sample, to_unit_range
+from drdc.files import load_array
 from drdc.inpainting import masked_condition, partition
 from drdc.layout import Layout
 from drdc.models.denoiser import Denoiser
@@ -23,7 +24,7 @@ from drdc.training.sampler import BatchSampler
 def train_diffusion(layout: Layout, seed: int, *, diffusion: Diffusion) -> None:
     """Write `seed<k>/diffusion.safetensors` and its loss curve; goes on where an earlier call was stopped."""
     table = read_manifest(layout.manifest)
-    stored = np.load(layout.images, mmap_mode="r")
+    stored = load_array(layout.images, len(table), "prepare")
     device = torch_device()
     torch.manual_seed(seed)
     model = Denoiser(diffusion).to(device)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from drdc.config import Optimisation
 from drdc.errors import UserError
-from drdc.files import atomic
+from drdc.files import save_state
 from drdc.training.sampler import BatchSampler
 
 log = logging.getLogger(__name__)
@@ -168,8 +168,7 @@ def _validate(task: Task, model: nn.Module, progress: Progress, batch_size: int,
 
 def _save(state: Path, fingerprint: str, parts: dict[str, Any], progress: Progress) -> None:
     content = {"fingerprint": fingerprint, **asdict(progress)}
-    with atomic(state) as temporary:
-        torch.save(content | {name: part.state_dict() for name, part in parts.items()}, temporary)
+    save_state(state, content | {name: part.state_dict() for name, part in parts.items()})
 
 
 def _resume(state: Path, fingerprint: str, parts: dict[str, Any]) -> Progress:

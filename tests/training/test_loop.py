@@ -55,7 +55,7 @@ def task(
     ema: float | None = None,
     stop_at: int | None = None,
     seed: int = 0,
-    watch: Callable[[nn.Module], None] | None = None,
+    watch: Callable[[nn.Module], object] | None = None,
     fault: Callable[[], None] | None = None,
     identity: str = "toy",
 ) -> Task:
@@ -133,7 +133,7 @@ def test_steps_after_the_last_saved_state_are_done_again(
     saved = torch.load(state, weights_only=True)["step"] if state.exists() else 0
     assert stop - 5 <= saved <= stop
     again = itertools.count()
-    assert_same(run(task(0.9, watch=lambda _: next(again) and None), state, settings), expected)
+    assert_same(run(task(0.9, watch=lambda _: next(again)), state, settings), expected)
     assert next(again) == STEPS - saved
 
 
