@@ -1,7 +1,7 @@
 """Every setting of an experiment: validation, defaults, JSON schema and manual come from these models.
 
 Each setting says where its default comes from: `paper` (stated in the DRDC paper), `inferred` (reconstructed
-from the paper's sources, see docs) or `ours` (chosen by this project, because the paper does not say).
+from the paper's sources) or `ours` (chosen by this project, because the paper does not say).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -372,11 +372,12 @@ def stage_settings(stage: str, source: str | Path) -> tuple[str, dict[str, Any]]
     """
     if str(source).lstrip().startswith("{"):
         name, mapping = _mapping(source)
-        missing = [key for key in ("experiment", *USES[stage]) if key not in mapping]
-        if missing:
+        keys = ("experiment", *USES[stage])
+        if missing := [key for key in keys if key not in mapping]:
             raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
-        models = {key: Experiment.model_fields[key].annotation for key in USES[stage]}
-        return mapping["experiment"], {k: _validate(m, mapping[k], name, (k,)) for k, m in models.items()}
+        fields = {key: Experiment.model_fields[key] for key in keys}
+        used = {k: _validate(Annotated[f.annotation, f], mapping[k], name, (k,)) for k, f in fields.items()}
+        return used.pop("experiment"), used
     experiment = load_experiment(source)
     return experiment.experiment, {key: getattr(experiment, key) for key in USES[stage]}
 
