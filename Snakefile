@@ -41,5 +41,5 @@ rule all:
         expand(
             "results/{experiment}/figures/{figure}.png",
             experiment=EXPERIMENT.experiment,
-            figure=["fig3", "losses"],
+            figure=["fig3", "overview", "losses"],
         ),

@@ -429,7 +429,7 @@ def _sentence(model: Any, item: Any, prefix: tuple[str, ...]) -> str:
         mend = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
         return f"unknown key {key!r}; {mend}"
     message = item["msg"].removeprefix("Value error, ")
-    if not item["loc"]:
+    if not key:
         return message
     given = f" (given: {item['input']!r})" if item["type"] != "missing" else ""
     return f"{key}: {message[0].lower()}{message[1:]}{given}"

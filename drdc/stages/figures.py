@@ -17,7 +17,7 @@ from drdc.reporting.gallery import GalleryItem, choose, gallery
 
 
 def figures(layout: Layout, *, seeds: list[int], fusion: Fusion) -> None:
-    """Write `figures/fig3.png` (gallery of the first seed) and `figures/losses.png` (all seeds)."""
+    """Write `figures/`: fig3 and overview (galleries of the first seed) and losses (all seeds), as PNG."""
     logs = {f"{kind}/{seed}": _log(layout, seed, kind) for kind in ("base", "diffusion") for seed in seeds}
     losses(logs, layout.figures / "losses.png")
     table = read_manifest(layout.manifest)
@@ -25,6 +25,7 @@ def figures(layout: Layout, *, seeds: list[int], fusion: Fusion) -> None:
     scale = statistics(files.values(), (table.split == "val").to_numpy(), fusion)
     items = [_rows(layout, table, read(path), fusion, scale) for path in files.values()]
     gallery(items, layout.figures / "fig3.png")
+    gallery([rows[1:2] for rows in items], layout.figures / "overview.png")  # the median of each category
 
 
 def _log(layout: Layout, seed: int, kind: str) -> pd.DataFrame:

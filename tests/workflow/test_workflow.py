@@ -50,7 +50,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_that_is_promised_is_there(folder: Path) -> None:
-    promised = ["manifest.csv", "scores.csv", "figures/fig3.png", "figures/losses.png"]
+    promised = [
+        "manifest.csv",
+        "scores.csv",
+        "figures/fig3.png",
+        "figures/overview.png",
+        "figures/losses.png",
+    ]
     promised += [f"seed0/{name}" for name in ("base.safetensors", "diffusion.safetensors", "scores.csv")]
     promised += [
         f"tables/{t}.{kind}" for t in ("table1", "table2", "table3") for kind in ("csv", "md", "tex")

@@ -20,6 +20,12 @@ rule figures:
             category="Figures",
             labels={"figure": "Figure 3"},
         ),
+        overview=report(
+            "results/{experiment}/figures/overview.png",
+            caption="../report/overview.rst",
+            category="Figures",
+            labels={"figure": "overview"},
+        ),
         losses=report(
             "results/{experiment}/figures/losses.png",
             caption="../report/losses.rst",
