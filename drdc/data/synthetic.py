@@ -165,24 +165,24 @@ def _wood(canvas: Canvas, look: Generator, flaw: Flaw | None) -> Field:
     return damage(colour, canvas, flaw, place(flaw, 0.6, 0.6))
 
 
-_TEETH = 12
-_PLATE_HOLES = 5
+_TEETH = 8
+_PLATE_HOLES = 4
 
 
 def _gear(canvas: Canvas, look: Generator, flaw: Flaw | None) -> Field:
-    """A brushed steel gear with twelve teeth, a keyed bore and five round holes, on a dark mat.
+    """A brushed steel gear with eight teeth, a keyed bore and four round holes, on a dark mat.
 
     The flaw "missing_tooth" breaks a tooth out together with the rim at its root.
     """
     r, theta = np.hypot(canvas.u, canvas.v), np.arctan2(canvas.v, canvas.u)
-    rim = 0.70 + 0.09 * np.clip(2.2 * np.cos(_TEETH * theta), -1, 1)
+    rim = 0.69 + 0.10 * np.clip(1.8 * np.cos(_TEETH * theta), -1, 1)
     if flaw is not None and flaw.kind == "missing_tooth":
         tooth = 2 * np.pi * flaw.rng.integers(_TEETH) / _TEETH
         away = np.abs(np.angle(np.exp(1j * (theta - tooth))))
-        root = 0.50 + 0.16 * (away * _TEETH / np.pi / 1.4) ** 2 + 0.012 * clouds(flaw.rng, canvas.u, 30)
-        rim = np.where(away < 1.4 * np.pi / _TEETH, np.minimum(rim, root), rim)
+        root = 0.50 + 0.12 * (away * _TEETH / np.pi / 1.2) ** 2 + 0.012 * clouds(flaw.rng, canvas.u, 30)
+        rim = np.where(away < 1.2 * np.pi / _TEETH, np.minimum(rim, root), rim)
     spoke = np.mod(theta + np.pi / 2, 2 * np.pi / _PLATE_HOLES) - np.pi / _PLATE_HOLES
-    openings = np.hypot(r * np.cos(spoke) - 0.42, r * np.sin(spoke)) - 0.085
+    openings = np.hypot(r * np.cos(spoke) - 0.43, r * np.sin(spoke)) - 0.10
     keyed = np.minimum(r - 0.17, np.maximum(np.abs(canvas.u) - 0.05, np.abs(canvas.v + 0.17) - 0.06))
     inside = np.minimum(np.minimum(rim - r, openings), keyed)
 
@@ -192,11 +192,11 @@ def _gear(canvas: Canvas, look: Generator, flaw: Flaw | None) -> Field:
     bevel = 0.16 * facing * np.exp(-np.clip(inside, 0, 1) / 0.02)
     from_hub: Field = np.abs(r - 0.29)
     hub = -0.10 * edge(0.02 - from_hub, 0.02)
-    colour = (0.52 + sheen + bevel + hub)[..., None] * rgb(0.97, 1.0, 1.04)
+    colour = (0.60 + sheen + bevel + hub)[..., None] * rgb(0.97, 1.0, 1.04)
     angle = flaw.rng.uniform(0, 2 * np.pi) if flaw is not None else 0.0
     colour = damage(colour, canvas, flaw, (0.45 * math.cos(angle), 0.45 * math.sin(angle)))
 
-    mat = (0.15 + 0.012 * clouds(look, canvas.u, 6))[..., None] * rgb(0.9, 1.0, 1.15)
+    mat = (0.24 + 0.012 * clouds(look, canvas.u, 6))[..., None] * rgb(0.9, 1.0, 1.15)
     shade = 1 - 0.5 * edge(0.78 - np.hypot(canvas.u - 0.04, canvas.v - 0.06), 0.08)
     return mix(mat * shade[..., None], colour, edge(inside))
 
