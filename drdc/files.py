@@ -68,15 +68,11 @@ def _flush(path: Path) -> None:
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write a finished model as safetensors; `metadata` is kept as JSON in the header."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic(path) as temporary:
-        try:
-            save_file(plain, temporary, {"drdc": json.dumps(metadata, sort_keys=True)})
-        except SafetensorError as error:  # how the library reports a full disk
-            raise OSError(errno.EIO, str(error)) from error
+        temporary.write_bytes(save(plain, {"drdc": json.dumps(metadata, sort_keys=True)}))
 
 
 def save_state(path: Path, content: Mapping[str, Any]) -> None:

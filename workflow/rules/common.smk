@@ -5,7 +5,8 @@ try:
     EXPERIMENT = load_experiment(config)
 except UserError as error:
     raise WorkflowError(str(error))
-config = EXPERIMENT.model_dump(mode="json")  # complete, and with numbers where --config gave text
+# Complete, and with numbers where --config gave text.
+config = EXPERIMENT.model_dump(mode="json")
 
 CATEGORIES = EXPERIMENT.dataset.categories
 SEEDS = EXPERIMENT.seeds
