@@ -52,12 +52,4 @@ def progress_bar(rows: Iterable[int]) -> Iterable[int]:
 
 
 def _draw(root: Path, dataset: Dataset) -> None:
-    made = dataset.synthetic
-    synthetic.generate(
-        root,
-        train=made.train,
-        test_good=made.test_good,
-        test_bad=made.test_bad,
-        seed=made.seed,
-        size=made.size,
-    )
+    synthetic.generate(root, **dataset.synthetic.model_dump())
