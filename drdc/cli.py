@@ -9,30 +9,36 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from drdc.config import stage_settings
 from drdc.devices import claim_gpus
 from drdc.errors import UserError
+from drdc.experiment import stage_settings
 from drdc.layout import Layout
+from drdc.variants import FULL, predicted_parts
 
 STAGES = {
     "prepare": "list and decode the dataset: manifest.csv",
     "features": "compute the backbone's features: features.npy",
-    "train": "train the base model or the diffusion model: seed<k>/*.safetensors",
+    "train": "train the base model or a diffusion model: seed<k>/*.safetensors",
     "predict": "compute the maps of test and held-out images: seed<k>/predictions/",
-    "score": "fuse the maps and compute the metrics: seed<k>/scores.csv",
-    "tables": "collect the scores of all seeds: scores.csv, tables/",
-    "figures": "draw the gallery and the loss curves: figures/",
+    "score": "fuse the maps and compute the metrics: seed<k>/scores.csv, seed<k>/variants/",
+    "collect": "put the scores of all seeds and variants together: scores.csv",
+    "costs": "measure time, memory and size of base model and DRDC: costs.csv",
+    "tables": "write the tables: tables/",
+    "figures": "draw the figures: figures/",
+    "gallery": "write the page to browse all heatmaps: gallery.html",
+    "about": "write settings, versions, hardware and run times: about.html",
+    "salvage": "after failed jobs, make all tables and figures that can be made",
 }
+SEEDED = ("train", "predict", "score")
+MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional": "train_diffusion"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
     options = vars(_parser().parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    stage = options.pop("command")
-    stage += f"_{options.pop('model')}" if stage == "train" else ""
     try:
-        run(stage, **options)
+        run(options.pop("command"), **options)
     except UserError as error:
         print(f"drdc: {error}", file=sys.stderr)
         return 2
@@ -42,27 +48,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(stage: str, *, config: str, threads: int | None = None, gpu: int = 0, **wildcards: Any) -> None:
+def run(
+    command: str,
+    *,
+    config: str,
+    threads: int | None = None,
+    gpu: int = 0,
+    variant: str = FULL,
+    **wildcards: Any,
+) -> None:
     """Run a stage with the settings it uses.
 
     Args:
-        stage: a key of `drdc.config.USES`.
-        config: YAML file or inline JSON, see `drdc.config.stage_settings`.
+        command: a key of `STAGES`.
+        config: YAML file or inline JSON, see `drdc.experiment.stage_settings`.
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share.
-        wildcards: `seed` and `category` where the stage has them; None as category stands for all.
+        variant: a name of `drdc.variants.variants`.
+        wildcards: `seed`, `model`, `category`, `name` where the stage has them; None stands for all.
     """
-    experiment, settings = stage_settings(stage, config)
+    stage = MODELS[wildcards["model"]] if command == "train" else command
+    experiment, settings = stage_settings(stage, config, variant)
+    if stage == "train_base":
+        del wildcards["model"]
     layout = Layout(experiment)
     _compute_with(threads, gpu)
-    function = _stage(stage)
-    if stage == "predict" and wildcards["category"] is None:
-        from drdc.data.manifest import read_manifest
+    for part in _parts(layout, wildcards, settings):
+        _stage(stage)(layout, **part, **settings)
 
-        for category in sorted(set(read_manifest(layout.manifest).category)):
-            function(layout, **wildcards | {"category": category}, **settings)
-    else:
-        function(layout, **wildcards, **settings)
+
+def _parts(layout: Layout, wildcards: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The wildcards of each job that a command stands for."""
+    if "category" not in wildcards or wildcards["category"] is not None:
+        return [wildcards]
+    from drdc.data.manifest import read_manifest
+
+    categories = sorted(set(read_manifest(layout.manifest).category))
+    return [wildcards | {"category": part} for part in predicted_parts(settings["stored"].name, categories)]
 
 
 def _compute_with(threads: int | None, gpu: int) -> None:
@@ -93,12 +115,16 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in STAGES.items():
         command = commands.add_parser(name, help=text, description=text)
         if name == "train":
-            command.add_argument("model", choices=["base", "diffusion"])
+            command.add_argument("model", choices=list(MODELS))
+        if name in ("tables", "figures"):
+            command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
         command.add_argument(
             "--config", default="config/config.yaml", help="YAML file (default: %(default)s), or inline JSON"
         )
-        if name in ("train", "predict", "score"):
+        if name in SEEDED:
             command.add_argument("--seed", type=_natural, default=0, help="run number (default: %(default)s)")
+        if name in ("predict", "score"):
+            command.add_argument("--variant", default=FULL, help="a cell of Table 5 or Figure 2")
         if name == "predict":
             command.add_argument("--category", help="one category (default: all)")
         command.add_argument("--threads", type=int, help="CPU threads (default: all)")

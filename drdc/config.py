@@ -6,26 +6,20 @@ from the paper's sources) or `ours` (chosen by this project, because the paper d
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from drdc.errors import UserError
+from drdc.consistency import inconsistencies
 
 Source = Literal["paper", "inferred", "ours"]
+
+#: Scales at which predictions are stored, so that any `fusion.scales` can be scored without predicting again.
+STORED_SCALES = (1, 2, 4, 8, 16)
+#: The same of the base map, for the ablation with a multi-scale base heatmap (Table 5).
+BASE_SCALES = (1, 2, 4, 8)
+#: Neither a category nor a table may take the name of what stands for all of them.
+RESERVED = ("mean", "all")
 
 MVTEC_CATEGORIES = [
     *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor"),
@@ -57,10 +51,10 @@ class Synthetic(Section):
 class Dataset(Section):
     """Which images are used, and their size for the diffusion model, the heatmaps and the pixel metrics."""
 
-    name: Literal["mvtec", "elpv", "synthetic"] = setting(
+    name: Literal["mvtec", "btad", "elpv", "synthetic"] = setting(
         "mvtec",
         "paper",
-        "Reader: a tree in MVTec layout, the ELPV solar cells of their package, or the made dataset.",
+        "Reader: a tree in MVTec layout, BTAD, the ELPV solar cells of their package, or the made dataset.",
     )
     root: str | None = setting(
         None, "ours", "Folder of the dataset. Not needed for `elpv` and `synthetic`, which know their own."
@@ -68,7 +62,13 @@ class Dataset(Section):
     categories: list[str] = setting(
         MVTEC_CATEGORIES, "paper", "Categories that the one model is trained on and tested on.", min_length=1
     )
-    image_size: int = setting(224, "paper", "Images are resized to this height and width.", ge=16)
+    image_size: int = setting(
+        224,
+        "paper",
+        "Images are resized to this height and width; a multiple of 16, so that maps exist at every scale.",
+        ge=16,
+        multiple_of=max(STORED_SCALES),
+    )
     holdout: float = setting(
         0.1,
         "ours",
@@ -83,7 +83,7 @@ class Dataset(Section):
     def _distinct(cls, value: list[str]) -> list[str]:
         if len(set(value)) < len(value):
             raise ValueError("names a category twice; name each once")
-        if bad := [name for name in value if "/" in name or name.startswith(".") or name == "mean"]:
+        if bad := [name for name in value if "/" in name or name.startswith(".") or name in RESERVED]:
             raise ValueError(f"cannot hold {bad[0]!r}: a category is the plain name of a folder")
         return value
 
@@ -223,6 +223,54 @@ class Fusion(Section):
     pool_size: int = setting(
         16, "inferred", "Side of the average pool before the maximum (image score).", ge=1
     )
+    grid_sizes: list[int] | None = setting(
+        None, "paper", "Grid sizes whose maps are averaged (Eq. 15); null for all of sampling.grid_sizes."
+    )
+    timesteps: Literal["all", "last"] = setting(
+        "all",
+        "paper",
+        "Maps of all timesteps averaged (Eq. 15), or the last alone: one grid size, scale 1 (Table 5).",
+    )
+    base_scales: list[Literal[1, 2, 4, 8]] = setting(
+        [1], "paper", "Reductions of the base model's features; the paper found more of them worse (Table 5)."
+    )
+
+
+class Sweeps(Section):
+    """Values of Figure 2, one panel for each list that is not empty; the experiment's own value is added.
+
+    What only changes the fusion is scored from the same predictions as the experiment itself.
+    """
+
+    steps: list[int] = setting([], "ours", "Numbers of timesteps (Fig. 2a).")
+    initial_index: list[int] = setting([], "ours", "First timesteps (Fig. 2b).")
+    disjoint_sets: list[int] = setting([], "ours", "Numbers of disjoint sets (Fig. 2c).")
+    filter_size: list[int] = setting([], "ours", "Sides of the mean filter in pixels (Fig. 2d).")
+    weight: list[float] = setting([], "ours", "Weights of the diffusion map (Fig. 2e).")
+    grid_sizes: list[list[int]] = setting(
+        [], "ours", "Sets of grid sizes; a part of sampling.grid_sizes costs no U-Net call."
+    )
+    scales: list[list[int]] = setting([], "ours", "Sets of scales.")
+    normalisation: list[str] = setting([], "ours", "Normalisations of the maps.")
+    pool_size: list[int] = setting([], "ours", "Sides of the average pool of the image score.")
+    hole_init: list[str] = setting(
+        [], "ours", "First samples of the hole; the model stays the one that diffusion.hole_input gave."
+    )
+
+
+class Evaluation(Section):
+    """What is measured beside the experiment itself: Table 5, Figure 2 and the cost of inference."""
+
+    ablation: bool = setting(
+        False, "ours", "Run the seven variants of Table 5; trains a second, unconditional diffusion model."
+    )
+    sweeps: Sweeps = setting(Sweeps(), "ours", "Sensitivity (Figure 2).")
+    seeds: list[int] | None = setting(
+        None, "ours", "Seeds of ablation and sweeps, a part of the experiment's; null for all of them."
+    )
+    costs: list[int] = setting(
+        [], "ours", "Numbers of timesteps whose time per image is measured, beside the experiment's own."
+    )
 
 
 class Experiment(Section):
@@ -240,6 +288,7 @@ class Experiment(Section):
     diffusion: Diffusion = setting(Diffusion(), "paper", "The diffusion model.")
     sampling: Sampling = setting(Sampling(), "paper", "The reverse chain.")
     fusion: Fusion = setting(Fusion(), "paper", "The fusion of the heatmaps.")
+    evaluation: Evaluation = setting(Evaluation(), "ours", "Ablation, sensitivity and costs.")
 
     @field_validator("seeds")
     @classmethod
@@ -250,186 +299,6 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
-        for key, fault in _inconsistencies(self):
+        for key, fault in inconsistencies(self):
             raise ValueError(f"{key}: {fault}")
         return self
-
-
-def _inconsistencies(e: Experiment) -> list[tuple[str, str]]:
-    """What no single setting can see: (key, what is wrong and the mend)."""
-    size, levels = e.dataset.image_size, len(e.diffusion.multipliers)
-    faults = [
-        (f"{name}.grid_sizes", f"{k} does not divide dataset.image_size {size}; take a divisor of it")
-        for name, section in (("sampling", e.sampling), ("diffusion", e.diffusion))
-        for k in section.grid_sizes
-        if k < 1 or size % k
-    ]
-    faults += [
-        (f"{name}.disjoint_sets", f"{section.disjoint_sets} sets cannot be made of the cells of {k} pixels")
-        for name, section in (("sampling", e.sampling), ("diffusion", e.diffusion))
-        for k in section.grid_sizes
-        if k >= 1 and section.disjoint_sets > (size // k) ** 2
-    ]
-    checks = [
-        (
-            size % 2 ** (levels - 1) != 0,
-            "diffusion.multipliers",
-            f"{levels} levels need a dataset.image_size divisible by {2 ** (levels - 1)}, not {size}",
-        ),
-        (e.diffusion.width % 32 != 0, "diffusion.width", f"{e.diffusion.width} is not a multiple of 32"),
-        (
-            any(level not in range(levels) for level in e.diffusion.attention_levels),
-            "diffusion.attention_levels",
-            f"levels are counted 0 to {levels - 1}",
-        ),
-        (
-            e.sampling.initial_index > e.diffusion.timesteps,
-            "sampling.initial_index",
-            f"{e.sampling.initial_index} lies beyond diffusion.timesteps, {e.diffusion.timesteps}",
-        ),
-        (
-            e.sampling.initial_index > e.diffusion.max_timestep,
-            "sampling.initial_index",
-            f"{e.sampling.initial_index} is never seen in training; raise diffusion.max_timestep",
-        ),
-        (
-            e.diffusion.max_timestep > e.diffusion.timesteps,
-            "diffusion.max_timestep",
-            f"must be at most diffusion.timesteps, {e.diffusion.timesteps}",
-        ),
-        (
-            e.sampling.steps > e.sampling.initial_index,
-            "sampling.steps",
-            f"{e.sampling.steps} different steps do not fit below sampling.initial_index",
-        ),
-        (
-            e.base.hidden % e.base.heads != 0 or e.base.hidden % 2 != 0,
-            "base.hidden",
-            f"{e.base.hidden} must be even and a multiple of base.heads, {e.base.heads}",
-        ),
-        (
-            e.base.neighbour_window % 2 == 0 and e.base.neighbour_window > 0,
-            "base.neighbour_window",
-            "must be odd, or 0",
-        ),
-        (
-            e.base.neighbour_window // 2 >= e.backbone.feature_size // 2 and e.base.neighbour_window > 0,
-            "base.neighbour_window",
-            f"{e.base.neighbour_window} leaves the middle token nothing to attend to at backbone.feature_size"
-            f" {e.backbone.feature_size}; take at most {2 * (e.backbone.feature_size // 2) - 1}",
-        ),
-        (
-            e.fusion.filter_size % 2 == 0 or e.fusion.filter_size > size,
-            "fusion.filter_size",
-            f"{e.fusion.filter_size} must be odd and at most dataset.image_size, {size}",
-        ),
-        (e.fusion.pool_size > size, "fusion.pool_size", f"must be at most dataset.image_size, {size}"),
-        (
-            size % max(STORED_SCALES) != 0,
-            "dataset.image_size",
-            f"{size} must be a multiple of {max(STORED_SCALES)}, so that maps exist at every scale",
-        ),
-        (
-            e.dataset.name == "mvtec" and e.dataset.root is None,
-            "dataset.root",
-            "is missing; name the folder that holds the categories",
-        ),
-    ]
-    return faults + [(key, fault) for wrong, key, fault in checks if wrong]
-
-
-#: Scales at which predictions are stored, so that any `fusion.scales` can be scored without predicting again.
-STORED_SCALES = (1, 2, 4, 8, 16)
-
-#: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
-USES: dict[str, tuple[str, ...]] = {
-    "prepare": ("dataset",),
-    "features": ("dataset", "backbone"),
-    "train_base": ("base",),
-    "train_diffusion": ("diffusion",),
-    "predict": ("sampling",),
-    "score": ("dataset", "backbone", "base", "diffusion", "sampling", "fusion"),
-    "tables": ("seeds",),
-    "figures": ("seeds", "fusion"),
-}
-
-
-def load_experiment(source: str | Path | dict[str, Any]) -> Experiment:
-    """Read and validate a whole experiment from a YAML file or a mapping.
-
-    Raises:
-        UserError: a file that is missing or not YAML, an unknown key or an impossible value.
-    """
-    name, mapping = _mapping(source)
-    return _validate(Experiment, mapping, name, ())
-
-
-def stage_settings(stage: str, source: str | Path) -> tuple[str, dict[str, Any]]:
-    """Name of the experiment and the settings that `stage` uses (see `USES`).
-
-    `source` is a YAML file, validated as a whole, or an inline JSON object with just those settings, which
-    is how the workflow hands over exactly what a rule depends on.
-    """
-    if str(source).lstrip().startswith("{"):
-        name, mapping = _mapping(source)
-        keys = ("experiment", *USES[stage])
-        if missing := [key for key in keys if key not in mapping]:
-            raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
-        fields = {key: Experiment.model_fields[key] for key in keys}
-        used = {k: _validate(Annotated[f.annotation, f], mapping[k], name, (k,)) for k, f in fields.items()}
-        return used.pop("experiment"), used
-    experiment = load_experiment(source)
-    return experiment.experiment, {key: getattr(experiment, key) for key in USES[stage]}
-
-
-def inline(experiment: Experiment, stage: str) -> str:
-    """The settings that `stage` uses as one line of JSON, as `stage_settings` reads it."""
-    used = experiment.model_dump(mode="json", include={"experiment", *USES[stage]})
-    return json.dumps(used, separators=(",", ":"))
-
-
-def config_hash(settings: dict[str, Any]) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of the settings: the same settings, the same hash."""
-    text = json.dumps(settings, sort_keys=True, default=lambda section: section.model_dump(mode="json"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    if isinstance(source, dict):
-        return "configuration", source
-    inline_text = str(source).lstrip().startswith("{")
-    name = "--config" if inline_text else str(source)
-    try:
-        loaded = yaml.safe_load(str(source) if inline_text else Path(source).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: cannot be read ({error}); name an existing YAML file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{name}: is not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(loaded, dict):
-        raise UserError(f"{name}: must hold keys and values, like config/config.yaml")
-    return name, loaded
-
-
-def _validate(model: Any, mapping: Any, name: str, prefix: tuple[str, ...]) -> Any:
-    try:
-        return TypeAdapter(model).validate_python(mapping)
-    except ValidationError as error:
-        lines = [f"{name}: {_sentence(model, item, prefix)}" for item in error.errors()]
-        raise UserError("\n".join(lines)) from None
-
-
-def _sentence(model: Any, item: Any, prefix: tuple[str, ...]) -> str:
-    """One clear sentence for one fault that pydantic found."""
-    key = ".".join(str(part) for part in (*prefix, *item["loc"]))
-    if item["type"] == "extra_forbidden":
-        section = model
-        for part in item["loc"][:-1]:
-            section = section.model_fields[part].annotation
-        near = difflib.get_close_matches(str(item["loc"][-1]), section.model_fields, 1, 0.5)
-        mend = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
-        return f"unknown key {key!r}; {mend}"
-    message = item["msg"].removeprefix("Value error, ")
-    if not key:
-        return message
-    given = f" (given: {item['input']!r})" if item["type"] != "missing" else ""
-    return f"{key}: {message[0].lower()}{message[1:]}{given}"

@@ -9,9 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def feature_error(features: Tensor, reconstruction: Tensor) -> Tensor:
-    """Eq. 2: A_base = ‖f_org − f_rec‖₂ over channels, (B, C, h, w) -> (B, h, w)."""
-    return torch.linalg.vector_norm(features - reconstruction, dim=1)
+def feature_error(features: Tensor, reconstruction: Tensor, scale: int = 1) -> Tensor:
+    """Eq. 2: A_base = ‖f_org − f_rec‖₂ over channels; with a scale ‖D_s(f_org) − D_s(f_rec)‖₂ (Table 5).
+
+    Args:
+        features, reconstruction: (B, C, h, w).
+        scale: reduction; D_s is average pooling of `scale`×`scale` tokens, of fewer at the border.
+
+    Returns:
+        (B, ⌈h / scale⌉, ⌈w / scale⌉).
+    """
+    difference = features - reconstruction  # D_s is linear, so it may act on the difference
+    return torch.linalg.vector_norm(F.avg_pool2d(difference, scale, ceil_mode=True), dim=1)
 
 
 def upsample_base(heatmap: Tensor, size: int) -> Tensor:

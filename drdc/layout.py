@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from drdc.variants import FULL
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -45,6 +47,19 @@ class Layout:
         return self.root / "scores.csv"
 
     @property
+    def costs(self) -> Path:
+        """Time, memory and size of base model and DRDC, measured in one run."""
+        return self.root / "costs.csv"
+
+    @property
+    def gallery(self) -> Path:
+        return self.root / "gallery.html"
+
+    def evidence(self, kind: str) -> Path:
+        """`seed_evidence` of all seeds."""
+        return self.root / f"{kind}.csv"
+
+    @property
     def tables(self) -> Path:
         return self.root / "tables"
 
@@ -56,7 +71,7 @@ class Layout:
         return self.root / f"seed{seed}"
 
     def model(self, seed: int, kind: str) -> Path:
-        """Trained weights; `kind` is base or diffusion."""
+        """Trained weights; `kind` is base, diffusion or unconditional."""
         return self.seed(seed) / f"{kind}.safetensors"
 
     def losses(self, seed: int, kind: str) -> Path:
@@ -66,8 +81,60 @@ class Layout:
         """What an interrupted training resumes from: no rule's output, so that nothing deletes it."""
         return self.root / "state" / f"seed{seed}-{kind}.pt"
 
-    def predictions(self, seed: int, category: str) -> Path:
-        return self.seed(seed) / "predictions" / f"{category}.npy"
+    def predictions(self, seed: int, name: str, part: str) -> Path:
+        """Maps; `name` as in `drdc.variants.Stored`, `part` a category, or `all` for all of them."""
+        return self.seed(seed) / "predictions" / name / f"{part}.npy"
 
-    def seed_scores(self, seed: int) -> Path:
-        return self.seed(seed) / "scores.csv"
+    def seed_scores(self, seed: int, variant: str = FULL) -> Path:
+        """Metrics of one run: of all methods, or of a variant of DRDC."""
+        return self.seed(seed) / ("scores.csv" if variant == FULL else f"variants/{variant}.csv")
+
+    def seed_evidence(self, seed: int, kind: str) -> Path:
+        """What else the scoring of a run leaves: `image_scores`, `curves` or `defects`."""
+        return self.seed(seed) / f"{kind}.csv"
+
+    @property
+    def about(self) -> Path:
+        """Settings, versions, hardware and run times."""
+        return self.root / "about.html"
+
+    @property
+    def settings(self) -> Path:
+        """All settings, as a file that gives the same run."""
+        return self.root / "config.yaml"
+
+    @property
+    def benchmarks(self) -> Path:
+        """Time and memory of each job, as the workflow measured them."""
+        return self.root / "benchmarks"
+
+    def log(self, name: str) -> Path:
+        """Log of a job; the workflow's rules write them."""
+        return self.root / "logs" / f"{name}.log"
+
+
+#: Every table, and what it is made of.
+TABLES = {
+    "summary": "scores",
+    "table1": "scores",
+    "table2": "scores",
+    "table3": "scores",
+    "table4": "scores",
+    "table5": "ablation",
+    "metrics": "scores",
+    "defects": "defects",
+    "separation": "image_scores",
+    "significance": "scores",
+    "inference": "costs",
+}
+#: Every figure, and what it is made of.
+FIGURES = {
+    "fig2": "sweeps",
+    "fig3": "predictions",
+    "histograms": "image_scores",
+    "separation": "image_scores",
+    "curves": "curves",
+    "pareto": "costs",
+    "losses": "losses",
+}
+FORMATS = ("csv", "md", "tex", "html")

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 CELL_SHARE = 2.0**-20
+NO_MASKS = "not defined: the dataset has no masks"
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
@@ -144,6 +145,25 @@ class RankingCurve:
         false = np.append(0, np.cumsum(table.normal[::-1]))
         return Metric(_area_up_to(false / false[-1], overlap / overlap[-1], fpr_limit) / fpr_limit)
 
+    def points(self, limit: int = 200) -> dict[str, NDArray[np.float64]]:
+        """Points of the ROC and the precision-recall curve, from the highest threshold to the lowest.
+
+        Args:
+            limit: at most this many, evenly spread over recall and over the false positive rate.
+
+        Returns:
+            `recall`, `precision` and `fpr`, each (M,) in [0, 1], the first at recall 0 and precision 1; empty
+            where the AUROC is not defined.
+        """
+        if self._undefined():
+            return {name: np.empty(0) for name in ("recall", "precision", "fpr")}
+        true, called = (np.append(0, counts) for counts in self._counts_from_top())
+        recall, fpr = true / true[-1], (called - true) / (called - true)[-1]
+        even = np.linspace(0, 1, limit // 2)
+        keep = np.unique([np.searchsorted(recall, even), np.searchsorted(fpr, even)])
+        precision = np.divide(true, called, out=np.ones(len(true)), where=called > 0)
+        return {"recall": recall[keep], "precision": precision[keep], "fpr": fpr[keep]}
+
     def _counts_from_top(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """TP and TP + FP at every threshold, highest threshold first."""
         table = self._reduced()
@@ -173,8 +193,8 @@ class CategoryEvaluator:
 
     def __init__(self, has_masks: bool) -> None:
         self.has_masks = has_masks
-        self._images = RankingCurve(unit="images")
-        self._pixels = RankingCurve(unit="pixels")
+        self.images = RankingCurve(unit="images")
+        self.pixels = RankingCurve(unit="pixels")
 
     def update(self, maps: ArrayLike, masks: ArrayLike, image_scores: ArrayLike, labels: ArrayLike) -> None:
         """Add a batch of B images.
@@ -196,19 +216,19 @@ class CategoryEvaluator:
             weight = np.zeros(defects.shape, dtype=np.float32)
             for index in np.flatnonzero(defects.any(axis=(1, 2))):
                 weight[index], _ = pixel_regions(defects[index])
-            self._pixels.update(maps, defects, weight)
-        self._images.update(image_scores, labels)
+            self.pixels.update(maps, defects, weight)
+        self.images.update(image_scores, labels)
 
     def results(self) -> dict[str, Metric]:
         """image_auroc, image_ap, image_f1max, pixel_auroc, pixel_ap, pixel_f1max and pixel_aupro."""
         results = {}
-        for level, curve in (("image", self._images), ("pixel", self._pixels)):
+        for level, curve in (("image", self.images), ("pixel", self.pixels)):
             results[f"{level}_auroc"] = curve.auroc()
             results[f"{level}_ap"] = curve.average_precision()
             results[f"{level}_f1max"] = curve.f1_max()
-        results["pixel_aupro"] = self._pixels.aupro()
+        results["pixel_aupro"] = self.pixels.aupro()
         if not self.has_masks:
-            no_masks = Metric(np.nan, "not defined: the dataset has no masks")
+            no_masks = Metric(np.nan, NO_MASKS)
             results |= {name: no_masks for name in results if name.startswith("pixel")}
         return results
 

@@ -1,8 +1,9 @@
 """What is stored between predict and score, and the heatmaps that come out of it.
 
 The smallest set from which every fusion can be computed: for each image the base map at feature size, and for
-each scale the mean over timesteps and grid sizes of the diffusion's error at that scale's own size (the rest
-of Eq. 14-16 is linear). At 224 pixels that is 0.28 MB an image, the reconstruction for the gallery included.
+each scale the mean over timesteps of the diffusion's error at that scale's own size (the rest of Eq. 14-16 is
+linear). Detailed predictions keep the grid sizes apart, the last timestep and the reconstruction: 0.79 MB an
+image at 224 pixels and four grid sizes; all others keep the mean over grid sizes alone, 0.14 MB.
 """
 
 from __future__ import annotations
@@ -12,37 +13,60 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.config import STORED_SCALES, Fusion
+from drdc.config import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.errors import UserError
 from drdc.fusion import mean_filter, normalise, spatio_temporal_map, upsample_base, weighted_sum
+from drdc.layout import Layout
+from drdc.variants import predicted_parts
 
 #: (mean, standard deviation) of a kind of map over held-out normal images.
 Statistics = dict[str, tuple[float, float]]
 
 
-def record_type(image_size: int, feature_size: int) -> np.dtype[np.void]:
-    """One image's prediction: `row` in the manifest, `base`, `scale1` … `scale16`, `reconstruction`."""
-    scales = [(f"scale{s}", "f2", (image_size // s, image_size // s)) for s in STORED_SCALES]
-    return np.dtype(
-        [
-            ("row", "i8"),
-            ("base", "f4", (feature_size, feature_size)),
-            *scales,
-            ("reconstruction", "u1", (image_size, image_size, 3)),
-        ]
-    )
+def record_type(image_size: int, feature_size: int, grid_sizes: Sequence[int] | None) -> np.dtype[np.void]:
+    """One image's prediction.
+
+    Fields: `row` in the manifest; `base1` … `base8`; for each grid size k `k<k>.scale1` … `k<k>.scale16`,
+    then `last` and `reconstruction`; or, where `grid_sizes` is None, `scale1` … `scale16` alone.
+    """
+    heads = [""] if grid_sizes is None else [f"k{k}." for k in grid_sizes]
+    base = [(f"base{s}", "f4", (-(-feature_size // s),) * 2) for s in BASE_SCALES]
+    scales = [(f"{head}scale{s}", "f2", (image_size // s,) * 2) for head in heads for s in STORED_SCALES]
+    details = [("last", "f2", (image_size,) * 2), ("reconstruction", "u1", (image_size, image_size, 3))]
+    return np.dtype([("row", "i8"), *base, *scales, *([] if grid_sizes is None else details)])
 
 
 def read(path: Path) -> NDArray[np.void]:
-    """The predictions of one category, memory-mapped; UserError where the file is missing or damaged."""
+    """The predictions in one file, memory-mapped; UserError where the file is missing or damaged."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: holds no predictions ({error}); run `drdc predict` again") from None
+
+
+def read_parts(
+    layout: Layout, seed: int, name: str, table: pd.DataFrame, partial: bool = False
+) -> list[NDArray[np.void]]:
+    """All predictions of one run: a part for each category, or one for all, see `predicted_parts`.
+
+    `partial`: leave out parts that do not exist, as long as there is one.
+    """
+    parts = predicted_parts(name, sorted(set(table.category)))
+    paths = [layout.predictions(seed, name, part) for part in parts]
+    existing = [path for path in paths if path.exists()]
+    return [read(path) for path in (existing if partial and existing else paths)]
+
+
+def batches(parts: Iterable[NDArray[np.void]], chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.void]]:
+    """The records of the chosen rows of the manifest, a few at a time; `chosen`: (N,) for each row."""
+    for records in parts:
+        for batch in chunks(np.flatnonzero(chosen[records["row"]])):
+            yield records[batch]
 
 
 @dataclass(frozen=True)
@@ -56,12 +80,25 @@ class Heatmaps:
 
 def raw_maps(records: NDArray[np.void], fusion: Fusion) -> tuple[Tensor, Tensor]:
     """A_base (Eq. 2) and Ã_st (Eq. 14-16) of some images, each (B, H, W), before normalisation."""
-    size = records["scale1"].shape[-1]
-    base = upsample_base(torch.from_numpy(np.ascontiguousarray(records["base"])), size)
-    scales: dict[int, Tensor] = {
-        s: torch.from_numpy(records[f"scale{s}"].astype(np.float32)) for s in fusion.scales
-    }
-    return base, mean_filter(spatio_temporal_map(scales, size), fusion.filter_size)
+    names = records.dtype.names or ()
+    size = records["last" if "last" in names else "scale1"].shape[-1]
+    base = [upsample_base(_field(records, f"base{s}"), size) for s in fusion.base_scales]
+    if fusion.timesteps == "last":
+        return torch.stack(base).mean(0), mean_filter(_field(records, "last"), fusion.filter_size)
+    scales: dict[int, Tensor] = {s: _over_grid_sizes(records, s, fusion) for s in fusion.scales}
+    return torch.stack(base).mean(0), mean_filter(spatio_temporal_map(scales, size), fusion.filter_size)
+
+
+def _over_grid_sizes(records: NDArray[np.void], scale: int, fusion: Fusion) -> Tensor:
+    """The mean over grid sizes (Eq. 15) at one scale, (B, H / scale, W / scale)."""
+    wanted = [f"k{k}.scale{scale}" for k in fusion.grid_sizes or []]
+    every = [name for name in records.dtype.names or () if name.endswith(f"scale{scale}")]
+    parts = [_field(records, name) for name in wanted or every]
+    return torch.stack(parts).mean(0)
+
+
+def _field(records: NDArray[np.void], name: str) -> Tensor:
+    return torch.from_numpy(records[name].astype(np.float32))
 
 
 def fuse(records: NDArray[np.void], fusion: Fusion, statistics: Statistics) -> Heatmaps:
@@ -72,20 +109,18 @@ def fuse(records: NDArray[np.void], fusion: Fusion, statistics: Statistics) -> H
     return Heatmaps(base, diffusion, weighted_sum(diffusion, base, fusion.weight))
 
 
-def statistics(files: Iterable[Path], held_out: NDArray[np.bool_], fusion: Fusion) -> Statistics:
+def statistics(parts: Iterable[NDArray[np.void]], held_out: NDArray[np.bool_], fusion: Fusion) -> Statistics:
     """Mean and deviation of both kinds of map over all pixels of the held-out normal images.
 
     Args:
-        files: predictions of all categories.
+        parts: predictions of all categories.
         held_out: (N,) for each row of the manifest, whether it is a held-out normal training image.
     """
     sums = np.zeros((2, 3))
-    for path in files:
-        records = read(path)
-        for batch in chunks(np.flatnonzero(held_out[records["row"]])):
-            for total, maps in zip(sums, raw_maps(records[batch], fusion), strict=True):
-                values = maps.double()
-                total += [values.numel(), values.sum().item(), values.square().sum().item()]
+    for records in batches(parts, held_out):
+        for total, maps in zip(sums, raw_maps(records, fusion), strict=True):
+            values = maps.double()
+            total += [values.numel(), values.sum().item(), values.square().sum().item()]
     count, total, squares = sums.T
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))

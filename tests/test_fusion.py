@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from drdc.config import STORED_SCALES, Fusion
+from drdc.config import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.fusion import (
     feature_error,
     image_score,
@@ -71,11 +71,47 @@ def test_stored_means_give_eq_14_to_16_taken_literally(
                 terms.append(full[:, 0])
     literal = mean_filter(torch.stack(terms).mean(0), 5)  # Eq. 15, 16
 
-    records = np.zeros(2, record_type(SIZE, 4))
+    lean, detailed = np.zeros(2, record_type(SIZE, 4, None)), np.zeros(2, record_type(SIZE, 4, [4, 8]))
     for s in STORED_SCALES:
-        records[f"scale{s}"] = scale_error(image.expand_as(x0), x0, s).mean((0, 1)).numpy()
-    _, stored = raw_maps(records, Fusion(scales=scales, filter_size=5))
-    assert torch.allclose(stored, literal, atol=2e-3)  # stored in half precision
+        errors = scale_error(image.expand_as(x0), x0, s).mean(0)
+        lean[f"scale{s}"] = errors.mean(0).numpy()
+        for k, error in zip((4, 8), errors, strict=True):
+            detailed[f"k{k}.scale{s}"] = error.numpy()
+    for records in (lean, detailed):
+        _, stored = raw_maps(records, Fusion(scales=scales, filter_size=5))
+        assert torch.allclose(stored, literal, atol=2e-3)  # stored in half precision
+
+
+def test_some_grid_sizes_are_those_alone() -> None:
+    records = np.zeros(1, record_type(SIZE, 4, [2, 4, 8]))
+    for k in (2, 4, 8):
+        for s in STORED_SCALES:
+            records[f"k{k}.scale{s}"] = k
+    assert torch.equal(raw_maps(records, Fusion(grid_sizes=[2, 8]))[1], torch.full((1, SIZE, SIZE), 5.0))
+    assert torch.equal(raw_maps(records, Fusion(grid_sizes=[4]))[1], torch.full((1, SIZE, SIZE), 4.0))
+
+
+def test_the_last_timestep_alone_is_eq_9() -> None:
+    records = np.zeros(1, record_type(SIZE, 4, [4]))
+    records["last"] = np.random.default_rng(0).random((1, SIZE, SIZE))
+    fusion = Fusion(timesteps="last", grid_sizes=[4], scales=[1], filter_size=1)
+    assert np.allclose(raw_maps(records, fusion)[1].numpy(), records["last"])
+
+
+def test_the_base_map_at_several_scales_is_the_mean_of_features_compared_at_each() -> None:
+    features, reconstruction = torch.randn(2, 3, 5, 14, 14)
+    records = np.zeros(3, record_type(SIZE, 14, None))
+    expected = []
+    for s in BASE_SCALES:
+        error = feature_error(features, reconstruction, s)
+        pooled = [F.avg_pool2d(f, s, ceil_mode=True) for f in (features, reconstruction)]
+        assert torch.allclose(error, torch.linalg.vector_norm(pooled[0] - pooled[1], dim=1), atol=1e-5)
+        assert error.shape[-1] == -(-14 // s)
+        records[f"base{s}"] = error.numpy()
+        expected.append(upsample_base(error, SIZE))
+    several, _ = raw_maps(records, Fusion(base_scales=list(BASE_SCALES)))
+    assert torch.allclose(several, torch.stack(expected).mean(0), atol=1e-5)
+    assert torch.allclose(raw_maps(records, Fusion())[0], expected[0], atol=1e-5)
 
 
 def test_the_mean_filter_is_a_box_that_shrinks_at_the_border() -> None:
@@ -114,12 +150,12 @@ def test_normalisation_brings_maps_of_any_scale_together() -> None:
 
 def test_fused_maps_do_not_depend_on_the_scale_of_the_features() -> None:
     rng = np.random.default_rng(0)
-    records = np.zeros(1, record_type(SIZE, 4))
-    records["base"] = rng.random((1, 4, 4))
+    records = np.zeros(1, record_type(SIZE, 4, None))
+    records["base1"] = rng.random((1, 4, 4))
     for s in STORED_SCALES:
         records[f"scale{s}"] = rng.random((1, SIZE // s, SIZE // s))
     larger = records.copy()
-    larger["base"] *= 50
+    larger["base1"] *= 50
     fusion = Fusion(filter_size=3, pool_size=4)
     first = fuse(records, fusion, {"base": (0.5, 0.2), "diffusion": (0.3, 0.1)})
     second = fuse(larger, fusion, {"base": (25.0, 10.0), "diffusion": (0.3, 0.1)})
@@ -142,5 +178,6 @@ def test_upsampling_keeps_corners_and_constants() -> None:
     assert torch.allclose(spatio_temporal_map({1: high, 4: torch.full((1, 8, 8), 3.0)}, SIZE), (high + 3) / 2)
 
 
-def test_a_prediction_at_paper_size_stays_below_half_a_megabyte() -> None:
-    assert record_type(224, 14).itemsize < 0.5e6
+def test_a_prediction_at_paper_size_stays_small() -> None:
+    assert record_type(224, 14, None).itemsize < 0.15e6, "the cells of Figure 2"
+    assert record_type(224, 14, [2, 4, 8, 16]).itemsize < 0.8e6, "with every grid size and the reconstruction"

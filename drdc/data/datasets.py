@@ -56,11 +56,16 @@ def read_mvtec(root: Path, categories: Sequence[str] | None = None) -> list[Samp
     Raises:
         UserError: no category in this layout, an unknown category, no training images, a missing mask.
     """
-    found = sorted(p.name for p in root.iterdir() if (p / "train").is_dir() or (p / "test").is_dir())
-    if not found:
-        inside = " (it looks like one category: give its parent folder)" if (root / "train").is_dir() else ""
-        raise UserError(f"{root}: no category in the layout {_MVTEC_LAYOUT} was found{inside}.")
-    return [sample for name in _choose(categories, found, root) for sample in _mvtec_category(root, name)]
+    return _read_tree(root, categories, NORMAL)
+
+
+def read_btad(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
+    """List BeanTech AD (Mishra et al., ISIE 2021): categories 01, 02 and 03 in MVTec's layout.
+
+    Normal images lie in folders called ``ok``, anomalous ones in ``ko``; masks have the image's own stem, as
+    .bmp or .png. Raises as `read_mvtec`.
+    """
+    return _read_tree(root, categories, "ok")
 
 
 def read_elpv(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -88,6 +93,7 @@ def read_elpv(root: Path, categories: Sequence[str] | None = None) -> list[Sampl
 READERS: dict[str, Reader] = {
     "synthetic": read_mvtec,
     "mvtec": read_mvtec,
+    "btad": read_btad,
     "elpv": read_elpv,
 }
 
@@ -95,6 +101,8 @@ _WHERE_TO_GET = {
     "synthetic": "generate the made dataset there first",
     "mvtec": "download MVTec AD from www.mvtec.com/company/research/datasets/mvtec-ad and unpack it there, "
     f"so that it holds {_MVTEC_LAYOUT}",
+    "btad": "download BTAD from where github.com/pankajmishra000/VT-ADL says and unpack it there, so that it holds "
+    "01/train/ok, 01/test/ok, 01/test/ko and 01/ground_truth/ko",
     "elpv": "leave the root out to use the installed package, or name the folder that holds labels.csv",
 }
 
@@ -141,25 +149,34 @@ def _choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> l
     return list(dict.fromkeys(wanted))
 
 
-def _mvtec_category(root: Path, category: str) -> list[Sample]:
+def _read_tree(root: Path, categories: Sequence[str] | None, normal: str) -> list[Sample]:
+    """A tree in MVTec's layout whose folders of normal images are called `normal`."""
+    found = sorted(p.name for p in root.iterdir() if (p / "train").is_dir() or (p / "test").is_dir())
+    if not found:
+        inside = " (it looks like one category: give its parent folder)" if (root / "train").is_dir() else ""
+        raise UserError(f"{root}: no category in the layout {_MVTEC_LAYOUT} was found{inside}.")
+    return [sample for name in _choose(categories, found, root) for sample in _category(root, name, normal)]
+
+
+def _category(root: Path, category: str, normal: str) -> list[Sample]:
     folder = root / category
-    train = _image_files(folder / "train" / NORMAL)
+    train = _image_files(folder / "train" / normal)
     if not train:
         raise UserError(
-            f"{folder / 'train' / NORMAL}: category '{category}' has no training images; add some."
+            f"{folder / 'train' / normal}: category '{category}' has no training images; add some."
         )
     samples = [Sample(p.relative_to(root).as_posix(), category, "train", 0, NORMAL) for p in train]
     defects = sorted(p for p in folder.glob("test/*") if p.is_dir())
-    return samples + [sample for defect in defects for sample in _mvtec_test(root, category, defect)]
+    return samples + [sample for defect in defects for sample in _test(root, category, defect, normal)]
 
 
-def _mvtec_test(root: Path, category: str, folder: Path) -> Iterable[Sample]:
+def _test(root: Path, category: str, folder: Path, normal: str) -> Iterable[Sample]:
     defect = folder.name
     truth = root / category / "ground_truth"
     masks = {p.stem: p for p in _image_files(truth / defect)}
     for image in _image_files(folder):
         path = image.relative_to(root).as_posix()
-        if defect == NORMAL:
+        if defect == normal:
             yield Sample(path, category, "test", 0, NORMAL)
             continue
         mask = masks.get(f"{image.stem}_mask") or masks.get(image.stem)

@@ -1,4 +1,4 @@
-"""Curves: the losses of the base and the diffusion model while they train.
+"""What all figures share, and the curves of the losses while the base and the diffusion model train.
 
 Figures are drawn on objects of their own, never on pyplot's global state, and saved without dates or
 versions: the same numbers give the same bytes.
@@ -24,6 +24,10 @@ COLOURS = (
     "#E69F00",
     "#56B4E9",
 )  # Okabe and Ito's: colour-blind safe
+COLOUR_OF = {"base": COLOURS[0], "drdc": COLOURS[1]}
+DASH_OF = {"base": "--", "drdc": "-"}  # the second sign, for black and white
+MARKER_OF = {"base": "s", "drdc": "o"}
+LEAST_POINTS = 2.0  # height of an axis in percentage points; less would show noise as an effect
 NEEDED = ("images", "train_loss", "val_loss")
 TITLES = {"base": "Base model (Eq. 1)", "diffusion": "Diffusion model (Eq. 10)"}
 
@@ -32,6 +36,25 @@ def save_png(figure: Figure, path: Path, dpi: int) -> None:
     """Write `figure` as a PNG in one step, `dpi` in pixels per inch; the bytes depend on the drawing."""
     with atomic(path) as part:
         figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def plain(axes: Axes) -> None:
+    """The look of all axes: small ticks, a faint grid, no frame at the top and on the right."""
+    axes.tick_params(labelsize=8, which="both")
+    axes.grid(which="major", color="0.9", lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def percent_height(low: float, high: float) -> float:
+    """Height in percentage points of an axis that shows [low, high] with a margin."""
+    return max(1.3 * (high - low), LEAST_POINTS)
+
+
+def percent_limits(low: float, high: float, height: float) -> tuple[float, float]:
+    """Limits of an axis in percent: `height` points with [low, high] in the middle, hardly above 100."""
+    top = min((low + high + height) / 2, 100.0 + 0.08 * height)
+    return top - height, top
 
 
 def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
@@ -89,9 +112,7 @@ def _dress(axes: Axes, title: str, seeds: list[str]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(labelsize=8, which="both")
-    axes.grid(which="major", color="0.9", lw=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     handles = [
         Line2D([], [], color="0.3", lw=1.0, alpha=0.5, label="training"),
         Line2D([], [], color="0.3", lw=1.5, marker="o", ms=3.0, label="held-out"),

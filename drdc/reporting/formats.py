@@ -1,20 +1,25 @@
-"""What a table is, and how it is written: csv for machines, Markdown for GitHub, LaTeX for papers."""
+"""What a table is, and how it is written: csv for machines, Markdown, LaTeX and HTML for readers."""
 
 import csv
 import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from math import isnan, nan
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import jinja2
 
 from drdc.files import atomic
 
+FAILED = "failed"
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$#])")
 TEX_SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
+    "−": "$-$", "×": r"$\times$",
     "[": "{[}", "*": "{*}",  # at the start of a row they would be read as arguments of the line break
     **{sign: "\\" + sign for sign in "&%$#_{}"},
 }  # fmt: skip
@@ -22,7 +27,11 @@ TEX_SPECIAL = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A number in percent. A NaN mean is shown "n/d" when `note` says why, and empty otherwise."""
+    """A number in its column's unit, the mean over `seeds` values with the deviation `std`.
+
+    A NaN mean is shown as "failed" when `note` starts with that word, as "n/d" when `note` gives another
+    reason, and empty otherwise.
+    """
 
     mean: float = nan
     std: float = nan
@@ -32,15 +41,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading, and where its numbers come from."""
+    """A column's heading, where its numbers come from, and how they are shown.
+
+    decimals: instead of the table's; unit: of the numbers, for the csv ("" for a plain number); signed: show
+    "+" too; contest: with `best="row"`, only columns of the same contest are compared.
+    """
 
     label: str
-    source: Literal["ours", "paper"] = "ours"
+    source: Literal["ours", "paper", "re-run"] = "ours"
+    decimals: int | None = None
+    unit: str = "%"
+    signed: bool = False
+    contest: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table: rows of (label, one cell per column); `best`: the direction in which ours compete."""
+    """A finished table: rows of (label, one cell per column), columns of one source side by side.
+
+    best: ours compete within a row, within a column or not at all; pairs: every two rows belong together, and
+    columns compete within each pair only; footer: how many closing rows are set off (means).
+    """
 
     caption: str
     corner: str
@@ -49,15 +70,25 @@ class Table:
     notes: tuple[str, ...]
     decimals: int = 1
     best: Literal["row", "column", "none"] = "row"
+    pairs: bool = False
+    footer: int = 0
+
+
+class Shown(NamedTuple):
+    """A cell as it is shown; `note`: why there is no number."""
+
+    text: str
+    best: bool
+    note: str
 
 
 def write(table: Table, stem: Path) -> None:
-    """Write `table` as `<stem>.csv`, `<stem>.md` and `<stem>.tex`, each in one step.
+    """Write `table` as `<stem>.csv`, `<stem>.md`, `<stem>.tex` and `<stem>.html`, each in one step.
 
-    The csv is tidy and in full precision, one row per cell: row, column, source, percent, std, seeds, note.
-    The other two show `table.decimals` decimals, the best of ours in bold, and the notes underneath.
+    The csv is tidy and in full precision, one row per cell: row, column, source, value, unit, std, seeds,
+    note. The other three show rounded numbers, the best of ours in bold, and the notes underneath.
     """
-    texts = {"csv": _csv(table), "md": _markdown(table), "tex": _tex(table, stem.name)}
+    texts = {"csv": _csv(table), "md": _markdown(table), "tex": _tex(table, stem.name), "html": _html(table)}
     for ending, text in texts.items():
         with atomic(stem.with_name(f"{stem.name}.{ending}")) as path:
             path.write_text(text, encoding="utf-8", newline="\n")
@@ -66,11 +97,12 @@ def write(table: Table, stem: Path) -> None:
 def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("row", "column", "source", "percent", "std", "seeds", "note"))
+    writer.writerow(("row", "column", "source", "value", "unit", "std", "seeds", "note"))
     for label, cells in table.rows:
         for column, cell in zip(table.columns, cells, strict=True):
-            numbers = ["" if isnan(number) else repr(number) for number in (cell.mean, cell.std)]
-            writer.writerow((label, column.label, column.source, *numbers, cell.seeds or "", cell.note))
+            value, std = ("" if isnan(number) else repr(float(number)) for number in (cell.mean, cell.std))
+            place = (label, column.label, column.source)
+            writer.writerow((*place, value, column.unit, std, cell.seeds or "", cell.note))
     return text.getvalue()
 
 
@@ -89,8 +121,8 @@ def _markdown(table: Table) -> str:
 def _tex(table: Table, name: str) -> str:
     head, *body = _texts(table, _escape_tex, lambda text: rf"\textbf{{{text}}}")
     lines = [" & ".join(row) + r" \\" for row in body]
-    if table.rows and table.rows[-1][0] == "mean":
-        lines.insert(-1, r"\midrule")
+    if table.footer:
+        lines.insert(-table.footer, r"\midrule")
     label = re.sub(r"[^A-Za-z0-9-]+", "-", name)
     notes = [_escape_tex(note) + r"\par" for note in table.notes]
     return "\n".join([
@@ -102,34 +134,66 @@ def _tex(table: Table, name: str) -> str:
     ]) + "\n"  # fmt: skip
 
 
+def _html(table: Table) -> str:
+    """One self-contained page, every text escaped."""
+    groups = [(source, len(list(part))) for source, part in groupby(c.source for c in table.columns)]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("drdc.reporting"), autoescape=True, keep_trailing_newline=True
+    )
+    template = environment.get_template("table.html.j2")
+    firsts = set(accumulate((width for _, width in groups[:-1]), initial=0)) if len(groups) > 1 else set()
+    return template.render(table=table, groups=groups, firsts=firsts, rows=_shown(table))
+
+
 def _texts(table: Table, escape: Callable[[str], str], bold: Callable[[str], str]) -> list[list[str]]:
     """Heading and body as escaped text, the best of ours in bold."""
+    head = [escape(text) for text in (table.corner, *(column.label for column in table.columns))]
+    body = [
+        [escape(label), *(bold(escape(cell.text)) if cell.best else escape(cell.text) for cell in cells)]
+        for label, cells in _shown(table)
+    ]
+    return [head, *body]
+
+
+def _shown(table: Table) -> list[tuple[str, list[Shown]]]:
     best = _best(table)
-    rows = [[table.corner, *(column.label for column in table.columns)]]
-    rows += [[label, *(_text(cell, table.decimals) for cell in cells)] for label, cells in table.rows]
     return [
-        [bold(escape(text)) if (i - 1, j - 1) in best else escape(text) for j, text in enumerate(row)]
-        for i, row in enumerate(rows)
+        (
+            label,
+            [
+                Shown(_text(cell, _decimals(table, column), column.signed), (i, j) in best, cell.note)
+                for j, (column, cell) in enumerate(zip(table.columns, cells, strict=True))
+            ],
+        )
+        for i, (label, cells) in enumerate(table.rows)
     ]
 
 
-def _text(cell: Cell, decimals: int) -> str:
+def _decimals(table: Table, column: Column) -> int:
+    return table.decimals if column.decimals is None else column.decimals
+
+
+def _text(cell: Cell, decimals: int, signed: bool) -> str:
     if isnan(cell.mean):
-        return "n/d" if cell.note else ""
+        return FAILED if cell.note.startswith(FAILED) else "n/d" if cell.note else ""
+    nought = round(cell.mean, decimals) == 0
+    if nought and cell.mean > 0 and isnan(cell.std) and not signed:
+        return f"<{10.0**-decimals:.{decimals}f}"
+    number = f"{0.0 if nought else cell.mean:{'+' if signed and not nought else ''}.{decimals}f}"
     spread = "" if isnan(cell.std) else f" ± {cell.std:.{decimals}f}"
-    return f"{cell.mean:.{decimals}f}{spread}"
+    return number.replace("-", "−") + spread
 
 
 def _best(table: Table) -> set[tuple[int, int]]:
-    """Positions (row, column) of the highest of ours in each row or column; all of those equal as shown."""
+    """Positions (row, column) of the highest of ours in each contest; all of those equal as shown."""
     if table.best == "none":
         return set()
-    rivals: dict[int, dict[tuple[int, int], float]] = {}
+    rivals: dict[tuple[int, str], dict[tuple[int, int], float]] = {}
     for i, (_, cells) in enumerate(table.rows):
         for j, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):
             if column.source == "ours" and not isnan(cell.mean):
-                group = rivals.setdefault(i if table.best == "row" else j, {})
-                group[i, j] = round(cell.mean, table.decimals)
+                group = (i, column.contest) if table.best == "row" else (i // 2 * table.pairs, str(j))
+                rivals.setdefault(group, {})[i, j] = round(cell.mean, _decimals(table, column))
     contests = [group for group in rivals.values() if len(group) > 1]
     return {at for group in contests for at in group if group[at] == max(group.values())}
 

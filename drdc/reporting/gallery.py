@@ -192,11 +192,16 @@ def _label(figure: Figure, places: list[tuple[int, int, GalleryItem]], blocks: i
             words = long if side > 130 else short
             _text(figure, start + _left(column, side) + side / 2, HEAD / 2, words, "center", 10.0)
     for start, top, item in places:
-        lines = [*textwrap.wrap(item.title, 17)[:3], f"score {item.score:#.3g}"]
+        lines = [*_wrapped(item.title)[:3], f"score {item.score:#.3g}"]
         _text(figure, start + 8, top + side / 2, "\n".join(lines))
     bottom = figure.get_figheight() * DPI - 17
     _text(figure, LABEL + 24, bottom, "low", "right")
     _text(figure, LABEL + 196, bottom, "high anomaly score; one scale per category and kind of heatmap")
+
+
+def _wrapped(title: str) -> list[str]:
+    """The title in lines that fit beside the panels, broken at spaces, hyphens and underscores."""
+    return [line.replace("_ ", "_") for line in textwrap.wrap(title.replace("_", "_ "), 17)]
 
 
 def _text(figure: Figure, x: float, y: float, words: str, align: str = "left", size: float = 9.0) -> None:

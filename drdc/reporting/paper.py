@@ -36,10 +36,13 @@ def reruns() -> pd.DataFrame:
     """Means over categories that others published for one model of all categories, one row per number.
 
     Columns: method, dataset (mvtec | btad | visa), category (always "mean"), metric (as in scores.csv), value
-    (percent), source (who measured, with epochs and image size in pixels where known). A method may appear
-    several times with different values: that spread is what the rows are for.
+    (percent), source (who measured, with epochs and image size in pixels where known), kind ("own": from the
+    system's own paper or repository, "re-run": measured by a benchmark or another system's paper), epochs
+    (float, NaN where not known). A method may appear several times with different values: that spread is what
+    the rows are for.
     """
-    return _read("reruns.csv")
+    runs = _read("reruns.csv")
+    return runs.assign(epochs=pd.to_numeric(runs["epochs"]))
 
 
 def _read(name: str) -> pd.DataFrame:

@@ -1,73 +1,105 @@
-"""predictions and loss curves -> figures."""
+"""scores, predictions and loss curves -> figures."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+
 import pandas as pd
 
-from drdc.config import Fusion
-from drdc.data.manifest import read_manifest
+from drdc.config import Evaluation, Fusion, Sampling
 from drdc.errors import UserError
-from drdc.files import load_array
-from drdc.fusion import image_score
-from drdc.layout import Layout
-from drdc.predictions import chunks, fuse, read, statistics
+from drdc.files import atomic
+from drdc.layout import FIGURES, Layout
+from drdc.reporting import distributions, sensitivity
 from drdc.reporting.figures import losses
 from drdc.reporting.gallery import GalleryItem, choose, gallery
+from drdc.reporting.pareto import pareto
+from drdc.results import Run, numeric, read_evidence, read_runs, read_table
+from drdc.variants import runs, sweeps, variants
 
 
-def figures(layout: Layout, *, seeds: list[int], fusion: Fusion) -> None:
-    """Write `figures/`: fig3 and overview (galleries of the first seed) and losses (all seeds), as PNG."""
-    logs = {f"{kind}/{seed}": _log(layout, seed, kind) for kind in ("base", "diffusion") for seed in seeds}
-    losses(logs, layout.figures / "losses.png")
-    table = read_manifest(layout.manifest)
-    files = {c: layout.predictions(seeds[0], c) for c in sorted(set(table.category))}
-    scale = statistics(files.values(), (table.split == "val").to_numpy(), fusion)
-    items = [_rows(layout, table, read(path), fusion, scale) for path in files.values()]
-    gallery(items, layout.figures / "fig3.png")
-    gallery([rows[:2][-1:] for rows in items], layout.figures / "overview.png")  # medians, where there are
-
-
-def _log(layout: Layout, seed: int, kind: str) -> pd.DataFrame:
-    path = layout.losses(seed, kind)
-    if not path.is_file():
-        raise UserError(f"{path}: there is no loss curve; run `drdc train {kind} --seed {seed}` first")
-    return pd.read_csv(path)
-
-
-def _rows(
+def figures(
     layout: Layout,
-    table: pd.DataFrame,
-    records: np.ndarray,
+    name: str | None = None,
+    *,
+    seeds: list[int],
+    sampling: Sampling,
     fusion: Fusion,
-    scale: dict[str, tuple[float, float]],
-) -> list[GalleryItem]:
-    """The rows of one category, chosen by the gallery's rule among its test images."""
-    test = np.flatnonzero((table.split == "test").to_numpy()[records["row"]])
-    if not len(test):
-        return []
-    scores = np.concatenate(
-        [
-            image_score(fuse(records[batch], fusion, scale).drdc, fusion.pool_size).numpy()
-            for batch in chunks(test)
-        ]
-    )
-    about = table.iloc[records["row"][test]]
-    images, masks = (load_array(path, len(table), "prepare") for path in (layout.images, layout.masks))
-    items = []
-    for i in choose(scores, about.label.to_numpy(), about.defect_type.tolist()):
-        record, facts = records[test[i : i + 1]], about.iloc[i]
-        maps = fuse(record, fusion, scale)
-        items.append(
+    evaluation: Evaluation,
+) -> None:
+    """Draw one figure, or all that the experiment has, as `figures/<name>.png`.
+
+    Beside Figure 2 lie its numbers, `fig2.csv`; beside Figure 3 `overview.png` (the median of each category)
+    and `fig3-<category>.png`.
+    """
+    if name is not None and name not in FIGURES:
+        raise UserError(f"there is no figure {name!r}; known: {', '.join(FIGURES)}")
+    panels = sweeps(sampling, fusion, evaluation)
+    if name == "fig2" and not panels:
+        raise UserError("fig2 needs values to compare; name some in evaluation.sweeps")
+    every = variants(sampling, fusion, evaluation)
+    models = ["base", "diffusion", *(["unconditional"] if evaluation.ablation else [])]
+    draw: dict[str, Callable[[], None]] = {
+        "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, [v for v in every if "=" in v]), panels),
+        "fig3": lambda: _fig3(layout, seeds[0], fusion),
+        "pareto": lambda: _pareto(
+            layout, runs(every, seeds, evaluation, [v for v in every if "steps=" in v])
+        ),
+        "losses": lambda: losses(_logs(layout, models, seeds), layout.figures / "losses.png"),
+    } | {kind: _evidence(layout, seeds, kind) for kind in ("histograms", "separation", "curves")}
+    for one in FIGURES if name is None else [name]:
+        if one != "fig2" or panels:
+            draw[one]()
+
+
+def _evidence(layout: Layout, seeds: list[int], name: str) -> Callable[[], None]:
+    drawn = getattr(distributions, name)
+    return lambda: drawn(read_evidence(layout, seeds, FIGURES[name]), layout.figures / f"{name}.png")
+
+
+def _fig2(layout: Layout, swept: list[Run], panels: list[sensitivity.Sweep]) -> None:
+    scores = read_runs(layout, swept)
+    sensitivity.fig2(scores, panels, layout.figures / "fig2.png")
+    with atomic(layout.figures / "fig2.csv") as path:
+        sensitivity.sensitivity_data(scores, panels).to_csv(path, index=False)
+
+
+def _pareto(layout: Layout, swept: list[Run]) -> None:
+    pareto(numeric(read_table(layout.costs)), read_runs(layout, swept), layout.figures / "pareto.png")
+
+
+def _logs(layout: Layout, models: list[str], seeds: list[int]) -> dict[str, pd.DataFrame]:
+    paths = {f"{model}/{seed}": layout.losses(seed, model) for model in models for seed in seeds}
+    found = {key: numeric(read_table(path)) for key, path in paths.items() if path.is_file()}
+    if not found:
+        raise UserError(f"{paths[f'base/{seeds[0]}']}: there is no loss curve; run `drdc train base` first")
+    return found
+
+
+def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
+    """Figure 3: the images that the gallery's rule chooses, all together and category by category."""
+    from drdc.heatmaps import TestImages
+
+    images = TestImages(layout, seed, fusion)
+    groups = {}
+    for category, about in images.scores.groupby("category"):
+        chosen = choose(about["drdc"].to_numpy(), about["label"].to_numpy(), about["defect_type"].tolist())
+        rows = about.index[chosen].tolist()
+        shown = dict(zip(sorted(rows), images.shown(rows), strict=True))
+        groups[str(category)] = [
             GalleryItem(
-                image=np.array(images[record["row"][0]]),
-                mask=np.array(masks[record["row"][0]]),
-                base=maps.base[0].numpy(),
-                diffusion=maps.diffusion[0].numpy(),
-                fused=maps.drdc[0].numpy(),
-                reconstruction=record["reconstruction"][0],
-                title=f"{facts.category}: {facts.defect_type}",
-                score=float(scores[i]),
+                image=shown[row].image,
+                mask=shown[row].mask,
+                base=shown[row].heatmaps["base"],
+                diffusion=shown[row].heatmaps["diffusion"],
+                fused=shown[row].heatmaps["drdc"],
+                reconstruction=shown[row].reconstruction,
+                title=f"{category}: {shown[row].defect_type}",
+                score=shown[row].scores["drdc"],
             )
-        )
-    return items
+            for row in rows
+        ]
+    gallery(list(groups.values()), layout.figures / "fig3.png")
+    gallery([items[:2][-1:] for items in groups.values()], layout.figures / "overview.png")  # the medians
+    for category, items in groups.items():
+        gallery([items], layout.figures / f"fig3-{category}.png")

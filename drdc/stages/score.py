@@ -16,48 +16,120 @@ from torch import Tensor
 
 import drdc
 from drdc.baselines.controls import ORACLES, oracle_mask, random_map
-from drdc.config import Fusion, config_hash
+from drdc.config import Fusion
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name
+from drdc.evaluation import CategoryEvaluation, Row, image_rows
+from drdc.experiment import config_hash
 from drdc.files import atomic, load_array
 from drdc.fusion import image_score
 from drdc.layout import Layout
-from drdc.metrics import CategoryEvaluator
-from drdc.predictions import Statistics, chunks, fuse, read, statistics
+from drdc.predictions import batches, fuse, read_parts, statistics
+from drdc.variants import FULL, Stored
 
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "timm", "diffusers", "numpy", "scipy", "snakemake")
 
 
-def score(layout: Layout, seed: int, *, fusion: Fusion, **others: Any) -> None:
-    """Write `seed<k>/scores.csv`, one row for each method, category and metric.
+def score(
+    layout: Layout,
+    seed: int,
+    *,
+    fusion: Fusion,
+    variant: str,
+    stored: Stored,
+    partial: bool = False,
+    **others: Any,
+) -> None:
+    """Fuse the maps of one run and compute the metrics.
 
-    The maps' common scale comes from held-out normal training images; test images only give the metrics.
-    `others` are the settings that led to the predictions; they only enter the configuration's hash.
+    For the whole method write `seed<k>/scores.csv`, one row for each method, category and metric, and beside
+    it `image_scores.csv`, `curves.csv` and `defects.csv`; for another variant the metrics of DRDC alone, in
+    `seed<k>/variants/`. The maps' common scale comes from held-out normal training images; test images only
+    give the metrics.
+
+    Args:
+        partial: note a category without predictions as failed instead of stopping; the scale of the maps then
+            comes from the other categories.
+        others: the settings that led to the predictions; they only enter the configuration's hash.
     """
     table = read_manifest(layout.manifest)
-    categories = sorted(set(table.category))
-    files = [layout.predictions(seed, category) for category in categories]
-    scale = statistics(files, (table.split == "val").to_numpy(), fusion)
-    log.info("means and deviations over held-out normal images: %s", scale)
-    rows = [
-        {"category": category, "method": method, "metric": metric, "value": result.value, "note": result.note}
-        for category, path in zip(categories, files, strict=True)
-        for method, evaluator in _evaluate(layout, table, seed, category, fusion, scale).items()
-        for metric, result in evaluator.results().items()
-    ]
-    constants: dict[str, Any] = {
-        "experiment": layout.experiment,
-        "variant": "full",
-        "seed": seed,
-    } | provenance({"fusion": fusion, **others})
-    frame = pd.DataFrame(rows).assign(**constants)
-    order = ["experiment", "method", "variant", "seed", "category", "metric", "value", "note"]
-    with atomic(layout.seed_scores(seed)) as path:
-        frame[order + [name for name in frame if name not in order]].to_csv(path, index=False)
+    parts = read_parts(layout, seed, stored.name, table, partial)
+    run = _Run(layout, table, seed, fusion, parts)
+    predicted = set(table.category.iloc[np.concatenate([records["row"] for records in parts])])
+    found: dict[str, list[Row]] = {"scores": [], "image_scores": [], "curves": [], "defects": []}
+    for category in sorted(predicted):
+        run.evaluate(category, variant == FULL, found)
+    for category in sorted(set(table.category) - predicted):
+        note = f"failed; see {layout.log(f'predict.seed{seed}.{stored.name}.{category}')}"
+        pattern = [row for row in found["scores"] if row["category"] == min(predicted)]
+        found["scores"] += [row | {"category": category, "value": np.nan, "note": note} for row in pattern]
+    _write(layout, seed, variant, found, provenance({"fusion": fusion, **others}))
+
+
+class _Run:
+    """The predictions of one run with all that their evaluation needs."""
+
+    def __init__(
+        self, layout: Layout, table: pd.DataFrame, seed: int, fusion: Fusion, parts: list[NDArray[np.void]]
+    ) -> None:
+        self.table, self.seed, self.fusion, self.parts = table, seed, fusion, parts
+        self.masks = load_array(layout.masks, len(table), "prepare")
+        self.scale = statistics(parts, (table.split == "val").to_numpy(), fusion)
+        log.info("means and deviations over held-out normal images: %s", self.scale)
+
+    def evaluate(self, category: str, full: bool, found: dict[str, list[Row]]) -> None:
+        """Add the rows of one category; `full`: all methods and the evidence, not DRDC's metrics alone."""
+        has_masks = bool((self.table["mask"][self._chosen(category, "test")] != "").any())
+        evaluation = CategoryEvaluation(category, has_masks, full)
+        for about, maps in self._fused(category, "test"):
+            truth = self.masks[about.index]
+            maps = maps | _controls(about, truth, self.seed) if full else {"drdc": maps["drdc"]}
+            evaluation.update(about, truth, {m: h.numpy() for m, h in maps.items()}, self._scores(maps))
+        found["scores"] += evaluation.metric_rows()
+        if full:
+            found["image_scores"] += evaluation.image_rows
+            for about, maps in self._fused(category, "val"):
+                found["image_scores"] += image_rows(about, self._scores(maps))
+            found["curves"] += evaluation.curve_rows()
+            found["defects"] += evaluation.defect_rows()
+
+    def _fused(self, category: str, split: str) -> Iterator[tuple[pd.DataFrame, dict[str, Tensor]]]:
+        """(rows of the manifest, heatmaps of base, diffusion and drdc), a few images at a time."""
+        for records in batches(self.parts, self._chosen(category, split)):
+            yield self.table.iloc[records["row"]], dict(vars(fuse(records, self.fusion, self.scale)))
+
+    def _scores(self, maps: dict[str, Tensor]) -> dict[str, NDArray[np.floating]]:
+        return {method: image_score(m, self.fusion.pool_size).numpy() for method, m in maps.items()}
+
+    def _chosen(self, category: str, split: str) -> NDArray[np.bool_]:
+        return ((self.table.category == category) & (self.table.split == split)).to_numpy()
+
+
+def _controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[str, Tensor]:
+    """Heatmaps (B, H, W) of the control methods."""
+    noise = [random_map(key, seed, masks.shape[-1]) for key in about.sha256]
+    oracles = {method: oracle_mask(torch.from_numpy(masks), s) for s, method in ORACLES.items()}
+    return {"random_map": torch.from_numpy(np.stack(noise))} | oracles
+
+
+def _write(
+    layout: Layout, seed: int, variant: str, found: dict[str, list[Row]], origin: dict[str, str]
+) -> None:
+    """The files of one run: all metrics with where they come from, and the evidence of the full variant."""
+    frame = pd.DataFrame(found.pop("scores"))
+    head = {"experiment": layout.experiment, "method": frame.pop("method"), "variant": variant, "seed": seed}
+    frame = pd.concat([pd.DataFrame(head, index=frame.index), frame], axis=1).assign(**origin)
     means = frame.pivot_table(index="method", columns="metric", values="value", sort=False)
     log.info("means over categories, seed %d\n%s", seed, means.round(4).to_string())
+    for kind, rows in found.items() if variant == FULL else ():
+        evidence = pd.DataFrame(rows)
+        evidence.insert(0, "seed", seed)
+        with atomic(layout.seed_evidence(seed, kind)) as path:
+            evidence.to_csv(path, index=False)
+    with atomic(layout.seed_scores(seed, variant)) as path:
+        frame.to_csv(path, index=False)
 
 
 def provenance(settings: dict[str, Any]) -> dict[str, str]:
@@ -69,38 +141,3 @@ def provenance(settings: dict[str, Any]) -> dict[str, str]:
         "versions": "; ".join([f"python {platform.python_version()}", *versions]),
         "device": device_name(),
     }
-
-
-def _evaluate(
-    layout: Layout, table: pd.DataFrame, seed: int, category: str, fusion: Fusion, scale: Statistics
-) -> dict[str, CategoryEvaluator]:
-    """Evaluators of all methods, fed with the test images of one category."""
-    masks = load_array(layout.masks, len(table), "prepare")
-    test = ((table.category == category) & (table.split == "test")).to_numpy()
-    has_masks = bool((table["mask"][test] != "").any())
-    records = read(layout.predictions(seed, category))
-    evaluators: dict[str, CategoryEvaluator] = {}
-    for batch in chunks(np.flatnonzero(test[records["row"]])):
-        rows = records["row"][batch]
-        truth, labels = masks[rows], table.label.to_numpy()[rows]
-        for method, maps in _maps(records[batch], truth, table.sha256[rows].tolist(), seed, fusion, scale):
-            evaluator = evaluators.setdefault(method, CategoryEvaluator(has_masks))
-            evaluator.update(maps.numpy(), truth, image_score(maps, fusion.pool_size).numpy(), labels)
-    return evaluators
-
-
-def _maps(
-    records: NDArray[np.void],
-    masks: NDArray[np.bool_],
-    keys: list[str],
-    seed: int,
-    fusion: Fusion,
-    scale: Statistics,
-) -> Iterator[tuple[str, Tensor]]:
-    """(method, heatmaps (B, H, W)) of all methods for some images."""
-    fused = fuse(records, fusion, scale)
-    yield from vars(fused).items()
-    noise = [random_map(key, seed, masks.shape[-1]) for key in keys]
-    yield "random_map", torch.from_numpy(np.stack(noise))
-    for reduction, method in ORACLES.items():
-        yield method, oracle_mask(torch.from_numpy(masks), reduction)

@@ -21,17 +21,22 @@ from drdc.training.loop import Task, step_seed, train
 from drdc.training.sampler import BatchSampler
 
 
-def train_diffusion(layout: Layout, seed: int, *, diffusion: Diffusion) -> None:
-    """Write `seed<k>/diffusion.safetensors` and its loss curve; goes on where an earlier call was stopped."""
+def train_diffusion(layout: Layout, seed: int, model: str = "diffusion", *, diffusion: Diffusion) -> None:
+    """Write `seed<k>/<model>.safetensors` and its loss curve; goes on where an earlier call was stopped.
+
+    `model` is `diffusion`, or `unconditional` for the same without model conditioning (Table 5).
+    """
+    if model == "unconditional":
+        diffusion = diffusion.model_copy(update={"model_conditioning": False})
     table = read_manifest(layout.manifest)
     stored = load_array(layout.images, len(table), "prepare")
     device = torch_device()
     torch.manual_seed(seed)
-    model = Denoiser(diffusion).to(device)
+    denoiser = Denoiser(diffusion).to(device)
     alpha_bar = linear_schedule(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end).to(device)
     train_rows, held_out = split_rows(table, "train"), split_rows(table, "val")
 
-    def loss(rows: NDArray[np.int64], network: nn.Module = model) -> Tensor:
+    def loss(rows: NDArray[np.int64], network: nn.Module = denoiser) -> Tensor:
         images = to_unit_range(stored[rows]).to(device)
         return noise_loss(network, images, alpha_bar, diffusion)
 
@@ -41,7 +46,7 @@ def train_diffusion(layout: Layout, seed: int, *, diffusion: Diffusion) -> None:
         return sum(losses) / len(held_out)
 
     task = Task(
-        model=model,
+        model=denoiser,
         sampler=BatchSampler(
             train_rows, table.category.to_numpy()[train_rows], diffusion.batch_size, seed, diffusion.balanced
         ),
@@ -56,9 +61,9 @@ def train_diffusion(layout: Layout, seed: int, *, diffusion: Diffusion) -> None:
         },
         ema_decay=diffusion.ema_decay,
     )
-    trained, history = train(task, diffusion, seed=seed, state=layout.state(seed, "diffusion"))
+    trained, history = train(task, diffusion, seed=seed, state=layout.state(seed, model))
     metadata = {"diffusion": diffusion.model_dump(), "image_size": stored.shape[1]}
-    finish(layout, seed, "diffusion", trained, history, metadata)
+    finish(layout, seed, model, trained, history, metadata)
 
 
 def noise_loss(network: nn.Module, images: Tensor, alpha_bar: Tensor, settings: Diffusion) -> Tensor:

@@ -209,7 +209,7 @@ def test_dataset_roots(tmp_path: Path) -> None:
         dataset_root("mvtec", tmp_path / "nowhere")
     with pytest.raises(UserError, match="dataset 'synthetic' needs a folder"):
         dataset_root("synthetic")
-    with pytest.raises(UserError, match="'mnist' is unknown; choose one of elpv, mvtec, synthetic"):
+    with pytest.raises(UserError, match="'mnist' is unknown; choose one of btad, elpv, mvtec, synthetic"):
         dataset_root("mnist", tmp_path)
 
 
@@ -425,3 +425,17 @@ def test_damaged_manifest(tmp_path: Path, content: str | None, message: str) -> 
         path.write_text(content)
     with pytest.raises(UserError, match=message):
         read_manifest(path)
+
+
+def test_btad_normal_images_are_called_ok_and_masks_are_bmp_or_png(tmp_path: Path) -> None:
+    for name in ("01/train/ok/0.bmp", "01/test/ok/1.bmp", "01/test/ko/2.bmp", "01/test/ko/3.bmp"):
+        save(tmp_path / name, noise())
+    save(tmp_path / "01/ground_truth/ko/2.bmp", noise())
+    save(tmp_path / "01/ground_truth/ko/3.png", noise())
+    samples = READERS["btad"](tmp_path, ["01"])
+    assert [(s.path, s.split, s.label, s.defect_type, s.mask) for s in samples] == [
+        ("01/train/ok/0.bmp", "train", 0, "good", ""),
+        ("01/test/ko/2.bmp", "test", 1, "ko", "01/ground_truth/ko/2.bmp"),
+        ("01/test/ko/3.bmp", "test", 1, "ko", "01/ground_truth/ko/3.png"),
+        ("01/test/ok/1.bmp", "test", 0, "good", ""),
+    ]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from drdc.errors import UserError
 from drdc.reporting import gallery as rooms
-from drdc.reporting.figures import losses
+from drdc.reporting.figures import losses, percent_height, percent_limits
 from drdc.reporting.gallery import GalleryItem, choose, gallery
 
 
@@ -150,6 +150,30 @@ def test_gallery_of_any_length_keeps_its_limits(categories: int, rows: int) -> N
     assert side >= rooms.SMALLEST
     assert len(places) >= min(categories * rows, 30)
     assert sum(map(len, blocks)) == categories
+
+
+def test_overview_draws_a_category_without_anomalous_images(tmp_path: Path) -> None:
+    gear = [item(seed, title="gear: scratch") for seed in choose(np.arange(6.0), np.arange(6) % 2, ["d"] * 6)]
+    flawless = [
+        item(seed, title="nut: good") for seed in choose(np.arange(5.0), np.zeros(5, int), ["good"] * 5)
+    ]
+    groups = [rows[:2][-1:] for rows in (gear, flawless, [])]
+    assert [[row.title for row in rows] for rows in groups] == [["gear: scratch"], ["nut: good"], []]
+    gallery(groups, tmp_path / "overview.png")
+    assert pixels(tmp_path / "overview.png").shape[1] <= rooms.WIDTH
+
+
+def test_long_names_break_at_underscores() -> None:
+    assert rooms._wrapped("grid: metal_contamination") == ["grid: metal_", "contamination"]
+    assert rooms._wrapped("cable: cut_in") == ["cable: cut_in"]
+
+
+def test_percent_axes_hold_their_numbers_and_are_never_lower_than_two_points() -> None:
+    for low, high in ((95.0, 95.0), (99.9, 100.0), (50.0, 90.0), (0.0, 0.5)):
+        bottom, top = percent_limits(low, high, percent_height(low, high))
+        assert bottom <= low <= high <= top
+        assert top - bottom >= 2.0
+        assert top < 100.0 + 0.1 * (top - bottom)
 
 
 def test_empty_gallery_is_refused(tmp_path: Path) -> None:

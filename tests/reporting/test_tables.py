@@ -1,59 +1,30 @@
 """The tables say what the scores say, and the paper's numbers are the paper's."""
 
-import csv
-import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from made_scores import cells, frame, score, two_seeds
 
 from drdc.errors import UserError
-from drdc.reporting.formats import Cell, Column, Table
+from drdc.reporting.formats import Cell
 from drdc.reporting.paper import TABLES, paper_values, reruns
-from drdc.reporting.tables import METRICS, SCALES, read_scores, summary, table1, table2, table3, write
+from drdc.reporting.tables import (
+    METRICS,
+    SCALES,
+    metrics,
+    summary,
+    table1,
+    table2,
+    table3,
+    table4,
+)
 
 MVTEC = tuple(dict.fromkeys(paper_values(2)["category"]))[:-1]
-COLUMNS = ("experiment", "method", "variant", "seed", "category", "metric", "value", "note")
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 KNOWN_WRONG = {("AST", "image_auroc"): 94.7867, ("UniAD+UNet", "pixel_auroc"): 97.0967}
-
-
-def score(
-    method: str, seed: int, category: str, value: float, metric: str = "image_auroc", note: str = ""
-) -> tuple:
-    return ("toy", method, "full", seed, category, metric, value, note)
-
-
-def frame(*rows: tuple) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def cells(table: Table) -> dict[tuple[str, str], Cell]:
-    return {
-        (label, column.label): cell
-        for label, row in table.rows
-        for column, cell in zip(table.columns, row, strict=True)
-    }
-
-
-def two_seeds() -> pd.DataFrame:
-    values = {
-        ("base", 0): (0.9, 0.8),
-        ("base", 1): (0.7, 0.6),
-        ("drdc", 0): (1.0, 0.9),
-        ("drdc", 1): (0.9, 0.9),
-    }
-    return frame(
-        *(
-            score(m, s, c, v)
-            for (m, s), pair in values.items()
-            for c, v in zip(("gear", "tile_x"), pair, strict=True)
-        )
-    )
 
 
 # the paper's numbers
@@ -233,108 +204,119 @@ def test_scores_that_cannot_be_a_table_are_refused(change: Change, words: str) -
         table2(change(two_seeds()))
 
 
-def test_read_scores_keeps_names_and_reasons(tmp_path: Path) -> None:
-    rows = frame(score("base", 0, "01", 0.25), score("base", 0, "NA", np.nan, note="not defined: why"))
-    rows.to_csv(tmp_path / "a.csv", index=False)
-    rows.assign(seed=1).to_csv(tmp_path / "b.csv", index=False)
-    scores = read_scores([tmp_path / "a.csv", tmp_path / "b.csv"])
-    assert scores["category"].tolist() == ["01", "NA", "01", "NA"]
-    assert scores["value"].tolist()[::2] == [0.25, 0.25]
-    assert cells(table2(scores))["NA", "base (ours)"].note == "not defined: why"
+# beside ours: the paper and re-runs
 
 
-def test_bad_scores_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"absent\.csv"):
-        read_scores([tmp_path / "absent.csv"])
-    two_seeds().drop(columns="note").to_csv(tmp_path / "short.csv", index=False)
-    with pytest.raises(UserError, match=r"short\.csv: column note is missing"):
-        read_scores([tmp_path / "short.csv"])
-    two_seeds().assign(value="high").to_csv(tmp_path / "text.csv", index=False)
-    with pytest.raises(UserError, match=r"text\.csv: column value"):
-        read_scores([tmp_path / "text.csv"])
+BTAD = ("01", "02", "03")
+AUROCS = ("image_auroc", "pixel_auroc")
 
 
-# the files
+def two_metrics(categories: Sequence[str], methods: Sequence[str] = ("base", "drdc")) -> pd.DataFrame:
+    return frame(*(score(m, 0, c, 0.9, k) for m in methods for c in categories for k in AUROCS))
 
 
-def written(table: Table, folder: Path) -> tuple[list[dict[str, str]], list[list[str]], list[list[str]]]:
-    """The csv's records, and the bodies of the Markdown and the LaTeX file as plain text."""
-    write(table, folder / "t")
-    records = list(csv.DictReader((folder / "t.csv").read_text().splitlines()))
-    lines = (folder / "t.md").read_text().splitlines()
-    md = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
-    md = [[re.sub(r"\\(.)", r"\1", text.replace("**", "")).strip() for text in row] for row in md]
-    body = (folder / "t.tex").read_text().partition(r"\toprule")[2].partition(r"\bottomrule")[0]
-    rows = [line.removesuffix(r" \\") for line in body.splitlines() if line.endswith(r"\\")]
-    tex = [[plain(text) for text in re.split(r"(?<!\\)&", row)] for row in rows]
-    assert md.pop(1)[0].startswith(":-")
-    return records, md, tex
+def test_own_results_of_a_system_are_never_called_a_rerun() -> None:
+    runs = reruns()
+    assert set(runs["kind"]) == {"own", "re-run"}
+    again = runs[runs["kind"] == "re-run"]
+    assert not again["source"].isin(["UniAD README, 8 GPUs", "UniAD README, 1 GPU", "DiAD paper"]).any()
+    assert not [s for m, s in zip(again["method"], again["source"], strict=True) if s.startswith(f"{m} ")]
+    stated = again["source"].str.extract(r"(\d+) epochs")[0].astype(float)
+    assert (stated.eq(again["epochs"]) | (stated.isna() & again["epochs"].isna())).all()
 
 
-def plain(text: str) -> str:
-    text = re.sub(r"^\\textbf\{(.*)\}$", r"\1", text.strip()).replace(r"$\pm$", "±")
-    names = {"textbar": "|", "textless": "<", "textgreater": ">", "textbackslash": "\0"}
-    for command, sign in names.items():
-        text = text.replace(rf"\{command}{{}}", sign)
-    text = text.replace("{*}", "*").replace("{[}", "[")
-    return re.sub(r"\\(.)", r"\1", text).replace("\0", "\\")
+def test_reruns_stand_in_the_mean_row_of_a_complete_dataset_only() -> None:
+    table = table2(two_metrics(MVTEC))
+    found = cells(table)
+    assert found["mean", "UniAD (re-run)"].mean == 96.8
+    assert found["mean", "DiAD (re-run)"].mean == 92.0
+    assert {found[c, "UniAD (re-run)"].note for c in MVTEC} == {""}
+    assert np.isnan([found[c, "UniAD (re-run)"].mean for c in MVTEC]).all()
+    assert any("UniAD 300 epochs, 256 px; DiAD 300 epochs, 256 px" in note for note in table.notes)
+    others = next(note for note in table.notes if note.startswith("Other re-runs, Image AUROC"))
+    assert "UniAD 92.5 (ADer benchmark, 100 epochs, 256 px)" in others
+    assert "README" not in others
+    assert cells(table3(two_metrics(MVTEC)))["mean", "DiAD (re-run)"].mean == 89.3
+    part = table2(two_metrics(MVTEC[:-1]))
+    assert "re-run" not in {column.source for column in part.columns}
 
 
-def test_csv_markdown_and_latex_agree_also_for_odd_names(tmp_path: Path) -> None:
-    odd = ("a_b", "50%", "x&y", "p|q", "$m$ #1", "<br>", "back\\slash", "{*}", "[x]")
-    scores = frame(*(score(m, s, c, 0.8 + s / 100) for m in ("base", "drdc") for s in (0, 1) for c in odd))
+def test_table4_holds_the_papers_numbers_for_btad() -> None:
+    found = cells(table4(two_metrics(BTAD)))
+    paper = paper_values(4)
+    for method in ("UniAD", "DiAD", "DRDC"):
+        for head, metric in (("I-AUROC", "image_auroc"), ("P-AUROC", "pixel_auroc")):
+            part = paper[(paper["method"] == method) & (paper["metric"] == metric)]
+            printed = dict(zip(part["category"], part["value"], strict=True))
+            assert {c: found[c, f"{method} {head} (paper)"].mean for c in (*BTAD, "mean")} == printed
+    assert found["mean", "UniAD I-AUROC (re-run)"].mean == 94.5
+    assert found["mean", "DiAD P-AUROC (re-run)"].mean == 91.9
+
+
+def test_table4_of_another_dataset_has_our_columns_only() -> None:
+    table = table4(two_metrics(("gear", "nut"), ("base", "diffusion", "drdc")))
+    assert [column.label for column in table.columns] == [
+        f"{m} {head} (ours)" for m in ("base", "diffusion", "DRDC") for head in ("I-AUROC", "P-AUROC")
+    ]
+    assert [label for label, _ in table.rows] == ["gear", "nut", "mean"]
+    assert "paper" not in {column.source for column in table4(two_metrics(MVTEC)).columns}
+
+
+def test_table4_compares_image_with_image_and_pixel_with_pixel() -> None:
+    contests = [column.contest for column in table4(two_metrics(("gear",))).columns]
+    assert contests == ["image_auroc", "pixel_auroc"] * 2
+
+
+# all metrics per category
+
+
+def test_metrics_lists_every_category_for_both_methods() -> None:
+    value = {(m, c): 0.5 + i / 10 for i, (m, c) in enumerate(product(("base", "drdc"), ("gear", "nut")))}
+    table = metrics(frame(*(score(m, 0, c, v, k) for (m, c), v in value.items() for k in METRICS)))
+    names = ["gear: base", "gear: DRDC", "nut: base", "nut: DRDC", "mean: base", "mean: DRDC"]
+    assert [label for label, _ in table.rows] == names
+    assert [column.label for column in table.columns] == list(METRICS.values())
+    found = cells(table)
+    assert [found[name, "Pixel AP"].mean for name in names] == pytest.approx([50, 70, 60, 80, 55, 75])
+    assert table.pairs
+
+
+def test_metrics_of_one_method_have_no_pairs() -> None:
+    table = metrics(frame(*(score("base", 0, "gear", 0.5, k) for k in METRICS)))
+    assert [label for label, _ in table.rows] == ["gear: base", "mean: base"]
+    assert (table.best, table.pairs) == ("none", False)
+
+
+# failures
+
+
+LOG = "results/toy/logs/score.seed1.log"
+
+
+def test_failed_job_is_called_failed_and_its_log_is_named() -> None:
+    scores = two_seeds()
+    hit = (scores["method"] == "drdc") & (scores["category"] == "gear") & (scores["seed"] == 1)
+    scores.loc[hit, ["value", "note"]] = [np.nan, f"failed; see {LOG}"]
+    for table in (table2(scores), table4(scores), summary(scores), metrics(scores)):
+        assert any(f"failed gear (DRDC): see {LOG}; left out" in note for note in table.notes)
+    found = cells(table2(scores))
+    assert found["gear", "DRDC (ours)"].note == f"failed; see {LOG}"
+    assert found["mean", "base (ours)"].mean == pytest.approx(70.0)  # tile_x alone
+
+
+def test_seed_that_failed_altogether_is_left_out_and_named() -> None:
+    scores = two_seeds()
+    lost = scores["seed"] == 1
+    scores.loc[lost, "value"] = np.nan
+    scores.loc[lost, "note"] = f"failed; see {LOG}"
     table = table2(scores)
-    records, md, tex = written(table, tmp_path)
-    assert md == tex
-    assert md[0] == ["category", "base (ours)", "DRDC (ours)"]
-    assert {row[0] for row in md[1:]} == {*odd, "mean"}
-    for record in records:
-        shown = dict(zip(md[0], next(row for row in md if row[0] == record["row"]), strict=True))
-        assert shown[record["column"]] == f"{float(record['percent']):.1f} ± {float(record['std']):.1f}"
+    assert f"failed seed 1: see {LOG}; left out of our means." in table.notes
+    assert table.rows[0][1][0].mean == pytest.approx(90.0)
+    assert {cell.seeds for _, row in table.rows for cell in row} == {1}
 
 
-def test_csv_keeps_full_precision_and_reasons(tmp_path: Path) -> None:
-    scores = frame(
-        score("base", 0, "gear", 2 / 3), score("base", 0, "nut", np.nan, note='a, "quoted" reason')
-    )
-    records, md, _ = written(table2(scores), tmp_path)
-    by_row = {record["row"]: record for record in records}
-    assert float(by_row["gear"]["percent"]) == 100 * (2 / 3)
-    assert by_row["gear"]["std"] == ""
-    assert (by_row["nut"]["percent"], by_row["nut"]["note"]) == ("", 'a, "quoted" reason')
-    assert ["nut", "n/d"] in md
-    assert "reason; left out of our means" in (tmp_path / "t.md").read_text()
-    assert "reason; left out of our means" in (tmp_path / "t.tex").read_text()
-
-
-def test_bold_marks_the_best_of_ours_never_the_papers(tmp_path: Path) -> None:
-    scores = frame(*(score(m, 0, "wood", v) for m, v in (("base", 0.5), ("diffusion", 0.7), ("drdc", 0.7))))
-    write(table2(scores), tmp_path / "t")
-    row = next(line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("| wood"))
-    assert re.findall(r"\*\*(.*?)\*\*", row) == ["70.0", "70.0"]
-    assert "98.7" in row
-    assert (tmp_path / "t.tex").read_text().count(r"\textbf{70.0}") == 4  # two in the row, two in the mean
-
-
-def test_summary_is_bold_down_the_columns(tmp_path: Path) -> None:
-    rows = [score(m, 0, "gear", v, k) for m, v in (("random_map", 0.5), ("drdc", 0.9)) for k in METRICS]
-    write(summary(frame(*rows)), tmp_path / "t")
-    text = (tmp_path / "t.md").read_text()
-    assert text.count("**90.0**") == len(METRICS)
-    assert "**50.0**" not in text
-
-
-def test_write_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    write(table2(two_seeds()), tmp_path / "deep" / "table2.v1")
-    write(table2(two_seeds()), tmp_path / "deep" / "table2.v1")
-    names = sorted(path.name for path in (tmp_path / "deep").iterdir())
-    assert names == ["table2.v1.csv", "table2.v1.md", "table2.v1.tex"]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12))
-def test_any_label_keeps_the_shape_of_the_files(tmp_path_factory: pytest.TempPathFactory, label: str) -> None:
-    table = Table(label, label, (Column("ours"),), ((label, (Cell(1.0),)),), (label,))
-    _, md, tex = written(table, tmp_path_factory.mktemp("t"))
-    assert [len(row) for row in md] == [2, 2]
-    assert [len(row) for row in tex] == [2, 2]
+def test_nothing_but_failures_gives_a_table_of_failures() -> None:
+    scores = two_seeds().assign(value=np.nan, note=f"failed; see {LOG}")
+    table = table2(scores)
+    assert {cell.note for _, row in table.rows for cell in row} == {f"failed; see {LOG}"}
+    assert f"failed everywhere: see {LOG}; left out of our means." in table.notes

@@ -1,47 +1,89 @@
 rule figures:
     input:
-        manifest="results/{experiment}/manifest.csv",
+        lambda w: ingredients(FIGURES[w.figure]),
+    output:
+        report(
+            "results/{experiment}/figures/{figure}.png",
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    wildcard_constraints:
+        figure="|".join(name for name in FIGURES if name != "fig3"),
+    log:
+        "results/{experiment}/logs/figures.{figure}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures.{figure}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        config=settings("figures"),
+    message:
+        "Drawing {wildcards.figure}"
+    shell:
+        "drdc figures {wildcards.figure} --config {params.config:q} > {log:q} 2>&1"
+
+
+rule fig3_and_categories:
+    input:
         images="results/{experiment}/images.npy",
         masks="results/{experiment}/masks.npy",
-        predictions=expand(
-            "results/{{experiment}}/seed{seed}/predictions/{category}.npy",
-            seed=SEEDS[0],
-            category=CATEGORIES,
-        ),
-        losses=expand(
-            "results/{{experiment}}/seed{seed}/{model}.losses.csv",
-            seed=SEEDS,
-            model=["base", "diffusion"],
-        ),
+        predictions=ingredients(FIGURES["fig3"]),
     output:
-        fig3=report(
+        report(
             "results/{experiment}/figures/fig3.png",
-            caption="../report/fig3.rst",
+            caption="../report/figures.rst",
             category="Figures",
-            labels={"figure": "Figure 3"},
+            labels={"figure": "fig3"},
         ),
-        overview=report(
+        report(
             "results/{experiment}/figures/overview.png",
-            caption="../report/overview.rst",
+            caption="../report/figures.rst",
             category="Figures",
             labels={"figure": "overview"},
         ),
-        losses=report(
-            "results/{experiment}/figures/losses.png",
-            caption="../report/losses.rst",
-            category="Figures",
-            labels={"figure": "loss curves"},
-        ),
+        *[
+            report(
+                f"results/{{experiment}}/figures/fig3-{category}.png",
+                caption="../report/figures.rst",
+                category="Figures",
+                labels={"figure": f"fig3, {category}"},
+            )
+            for category in CATEGORIES
+        ],
     log:
-        "results/{experiment}/logs/figures.log",
+        "results/{experiment}/logs/figures.fig3.log",
     benchmark:
-        "results/{experiment}/benchmarks/figures.tsv"
+        "results/{experiment}/benchmarks/figures.fig3.tsv"
     threads: 1
     resources:
         mem_mb=2000,
     params:
         config=settings("figures"),
     message:
-        "Drawing the figures"
+        "Drawing fig3"
     shell:
-        "drdc figures --config {params.config:q} --threads {threads} > {log:q} 2>&1"
+        "drdc figures fig3 --config {params.config:q} --threads {threads} > {log:q} 2>&1"
+
+
+rule gallery:
+    input:
+        images="results/{experiment}/images.npy",
+        masks="results/{experiment}/masks.npy",
+        predictions=ingredients(FIGURES["fig3"]),
+    output:
+        gallery="results/{experiment}/gallery.html",
+    log:
+        "results/{experiment}/logs/gallery.log",
+    benchmark:
+        "results/{experiment}/benchmarks/gallery.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        config=settings("gallery"),
+    message:
+        "Writing the page to browse the heatmaps"
+    shell:
+        "drdc gallery --config {params.config:q} --threads {threads} > {log:q} 2>&1"

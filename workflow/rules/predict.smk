@@ -1,24 +1,55 @@
+# Predictions are shared by all cells of Table 5 and Figure 2 with the same model and sampling (drdc/variants.py).
+
+
 rule predict:
     input:
         manifest="results/{experiment}/manifest.csv",
         images="results/{experiment}/images.npy",
         features="results/{experiment}/features.npy",
         base="results/{experiment}/seed{seed}/base.safetensors",
-        diffusion="results/{experiment}/seed{seed}/diffusion.safetensors",
+        diffusion=lambda w: f"results/{w.experiment}/seed{w.seed}/{VARIANTS[w.predictions].model}.safetensors",
     output:
-        predictions="results/{experiment}/seed{seed}/predictions/{category}.npy",
+        predictions="results/{experiment}/seed{seed}/predictions/{predictions}/{part}.npy",
     log:
-        "results/{experiment}/logs/predict.seed{seed}.{category}.log",
+        "results/{experiment}/logs/predict.seed{seed}.{predictions}.{part}.log",
     benchmark:
-        "results/{experiment}/benchmarks/predict.seed{seed}.{category}.tsv"
+        "results/{experiment}/benchmarks/predict.seed{seed}.{predictions}.{part}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
         gpu=1,
     params:
-        config=settings("predict"),
+        config=lambda w: settings("predict", w.predictions),
     message:
-        "Predicting {wildcards.category}, seed {wildcards.seed}"
+        "Predicting {wildcards.part}, variant {wildcards.predictions}, seed {wildcards.seed}"
     shell:
-        "drdc predict --config {params.config:q} --seed {wildcards.seed} --category {wildcards.category:q} "
+        "drdc predict --config {params.config:q} --seed {wildcards.seed} --category {wildcards.part:q} "
         "--threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"
+
+
+rule costs:
+    input:
+        manifest="results/{experiment}/manifest.csv",
+        images="results/{experiment}/images.npy",
+        models=expand(
+            "results/{{experiment}}/seed{seed}/{model}.safetensors",
+            seed=SEEDS[0],
+            model=["base", "diffusion"],
+        ),
+    output:
+        costs="results/{experiment}/costs.csv",
+    log:
+        "results/{experiment}/logs/costs.log",
+    benchmark:
+        "results/{experiment}/benchmarks/costs.tsv"
+    # All cores: nothing else may run beside it while time is measured.
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+        gpu=1,
+    params:
+        config=settings("costs"),
+    message:
+        "Measuring time, memory and size of base model and DRDC"
+    shell:
+        "drdc costs --config {params.config:q} --threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"

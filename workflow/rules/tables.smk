@@ -1,29 +1,26 @@
 rule tables:
     input:
-        scores=expand("results/{{experiment}}/seed{seed}/scores.csv", seed=SEEDS),
+        lambda w: ingredients(TABLES[w.table]),
     output:
-        scores="results/{experiment}/scores.csv",
-        summary=multiext("results/{experiment}/tables/summary", ".csv", ".md", ".tex"),
-        tables=[
-            report(
-                f"results/{{experiment}}/tables/{table}.{kind}",
-                caption=f"../report/{table}.rst",
-                category="Tables",
-                labels={"table": table, "format": kind},
-            )
-            for table in TABLES
-            for kind in ("csv", "md", "tex")
-        ],
+        multiext("results/{experiment}/tables/{table}", ".csv", ".md", ".tex"),
+        report(
+            "results/{experiment}/tables/{table}.html",
+            caption="../report/tables.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    wildcard_constraints:
+        table="|".join(TABLES),
     log:
-        "results/{experiment}/logs/tables.log",
+        "results/{experiment}/logs/tables.{table}.log",
     benchmark:
-        "results/{experiment}/benchmarks/tables.tsv"
+        "results/{experiment}/benchmarks/tables.{table}.tsv"
     threads: 1
     resources:
         mem_mb=1000,
     params:
         config=settings("tables"),
     message:
-        "Writing the tables"
+        "Writing {wildcards.table}"
     shell:
-        "drdc tables --config {params.config:q} --threads {threads} > {log:q} 2>&1"
+        "drdc tables {wildcards.table} --config {params.config:q} > {log:q} 2>&1"

@@ -31,12 +31,12 @@ rule train_diffusion:
         manifest="results/{experiment}/manifest.csv",
         images="results/{experiment}/images.npy",
     output:
-        model="results/{experiment}/seed{seed}/diffusion.safetensors",
-        losses="results/{experiment}/seed{seed}/diffusion.losses.csv",
+        model="results/{experiment}/seed{seed}/{model}.safetensors",
+        losses="results/{experiment}/seed{seed}/{model}.losses.csv",
     log:
-        "results/{experiment}/logs/train_diffusion.seed{seed}.log",
+        "results/{experiment}/logs/train_{model}.seed{seed}.log",
     benchmark:
-        "results/{experiment}/benchmarks/train_diffusion.seed{seed}.tsv"
+        "results/{experiment}/benchmarks/train_{model}.seed{seed}.tsv"
     # Longest first, so that the shorter trainings fill the gaps.
     priority: 1
     threads: training_threads
@@ -46,7 +46,7 @@ rule train_diffusion:
     params:
         config=settings("train_diffusion"),
     message:
-        "Training the diffusion model, seed {wildcards.seed}"
+        "Training the {wildcards.model} model, seed {wildcards.seed}"
     shell:
-        "drdc train diffusion --config {params.config:q} --seed {wildcards.seed} "
+        "drdc train {wildcards.model} --config {params.config:q} --seed {wildcards.seed} "
         "--threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"

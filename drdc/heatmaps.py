@@ -1,0 +1,72 @@
+"""Test images of one run with all that was computed from them, for galleries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drdc.config import Fusion
+from drdc.data.manifest import read_manifest
+from drdc.files import load_array
+from drdc.layout import Layout
+from drdc.predictions import batches, fuse, read_parts, statistics
+from drdc.reporting.browser import Shown
+from drdc.results import read_evidence
+from drdc.variants import FULL
+
+
+class TestImages:
+    """The test images of one run of the whole method.
+
+    Attributes:
+        scores: their rows of image_scores.csv, by row of the manifest.
+    """
+
+    def __init__(self, layout: Layout, seed: int, fusion: Fusion) -> None:
+        self.fusion, self._table = fusion, read_manifest(layout.manifest)
+        images = read_evidence(layout, [seed], "image_scores").set_index("row")
+        self.scores = images[images["split"] == "test"]
+        self.held_out = images[images["split"] == "val"]
+        self._parts = read_parts(layout, seed, FULL, self._table, partial=True)
+        self._scale = statistics(self._parts, (self._table["split"] == "val").to_numpy(), fusion)
+        self._images = load_array(layout.images, len(self._table), "prepare")
+        self._masks = load_array(layout.masks, len(self._table), "prepare")
+
+    def shown(self, rows: Sequence[int]) -> Iterator[Shown]:
+        """Some test images, in the order of the predictions; a few at a time in memory."""
+        for records in self._batches(rows):
+            fused = {
+                kind: maps.numpy() for kind, maps in vars(fuse(records, self.fusion, self._scale)).items()
+            }
+            for i, row in enumerate(records["row"]):
+                about = self.scores.loc[row]
+                yield Shown(
+                    path=about.path,
+                    category=about.category,
+                    defect_type=about.defect_type,
+                    label=int(about.label),
+                    scores={method: float(about[method]) for method in ("base", "drdc")},
+                    image=np.array(self._images[row]),
+                    reconstruction=records["reconstruction"][i],
+                    mask=np.array(self._masks[row]),
+                    heatmaps={kind: maps[i] for kind, maps in fused.items()},
+                )
+
+    def limits(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """One colour scale for each category and kind of heatmap.
+
+        From the lowest first percentile of an image to the value that one image in ten exceeds somewhere.
+        """
+        ends: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for shown in self.shown(list(self.scores.index)):
+            for kind, heatmap in shown.heatmaps.items():
+                ends.setdefault((shown.category, kind), []).append((np.percentile(heatmap, 1), heatmap.max()))
+        limits = {key: np.array(values) for key, values in ends.items()}
+        return {key: (float(e[:, 0].min()), float(np.quantile(e[:, 1], 0.9))) for key, e in limits.items()}
+
+    def _batches(self, rows: Sequence[int]) -> Iterator[NDArray[np.void]]:
+        chosen = np.zeros(len(self._table), dtype=bool)
+        chosen[list(rows)] = True
+        return batches(self._parts, chosen)

@@ -1,0 +1,204 @@
+"""Accuracy against time: which systems are worth their cost."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
+
+from drdc.errors import UserError
+from drdc.reporting.figures import (
+    COLOUR_OF,
+    COLOURS,
+    DPI,
+    MARKER_OF,
+    percent_height,
+    percent_limits,
+    plain,
+    save_png,
+)
+from drdc.reporting.measured import METHODS, METRICS, typed
+from drdc.reporting.systems import system_means
+
+TEXTS = ("method", "variant", "device", "threads", "batch_size")
+SECONDS = "seconds_per_image"
+SHOWN = ("image_auroc", "pixel_ap")
+WIDTH, HEIGHT, LINE = 8.0, 3.9, 125  # inches, inches, signs of a line underneath
+OTHER = (COLOURS[2:], ("^", "D", "v", "P"))  # colours and markers of further methods
+NEAR = 6.0  # points between a marker and a label that needs no line to it
+DISTANCES = (NEAR, 10.0, 18.0, 27.0, 38.0, 52.0, 68.0, 86.0, 106.0)  # of a label, the nearest first
+ANGLES = (90, 135, 180, 315, 270, 45, 0, 225, 110, 70, 250, 290, 160, 20, 200, 340)  # the likeliest first
+
+
+def pareto(costs: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
+    """Image AUROC and pixel AP over the seconds for one image, with the Pareto front as steps.
+
+    A marker per system (method, variant) with a cost and a score; on the front, filled. Scores are means over
+    categories, then over the seeds that all these systems share (`systems.system_means`).
+
+    `costs`: costs.csv; `scores`: tidy scores of one experiment; `path`: the PNG, 1200 pixels wide. Raises
+    `UserError` for a missing column, a system that comes twice, or no system with a cost and a score.
+    """
+    save_png(draw(points(costs, scores), conditions(costs)), path, DPI)
+
+
+def points(costs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """What is drawn: method, variant, seconds, metric, percent (NaN where not defined), seeds, front.
+
+    `front`: whether no other system is both at least as fast and at least as good, and better in one of the
+    two. Errors: as `pareto`.
+    """
+    frame = typed(costs, TEXTS, (SECONDS,), "costs.csv")
+    if frame.duplicated(["method", "variant"]).any():
+        twice = " ".join(frame[frame.duplicated(["method", "variant"])].iloc[0][["method", "variant"]])
+        raise UserError(f"costs.csv: the system {twice} comes twice; keep one of its rows.")
+    frame = frame[frame[SECONDS] > 0]
+    seconds = frame.set_index(["method", "variant"])[SECONDS]
+    if seconds.empty:
+        raise UserError("costs.csv holds no time of any system; measure the costs first.")
+    means = system_means(scores, [(str(m), str(v)) for m, v in seconds.index], SHOWN)
+    means["seconds"] = [
+        seconds[method, variant] for method, variant in means[["method", "variant"]].to_numpy()
+    ]
+    means["percent"] = 100.0 * means["mean"]
+    if means["percent"].isna().all():
+        raise UserError("No system has both a cost and a score; score the systems of costs.csv first.")
+    of_metric = dict(list(means.groupby("metric")))
+    means["front"] = [
+        _on_front(seconds, percent, of_metric[metric])
+        for seconds, percent, metric in zip(means["seconds"], means["percent"], means["metric"], strict=True)
+    ]
+    return means[["method", "variant", "seconds", "metric", "percent", "seeds", "front"]]
+
+
+def conditions(costs: pd.DataFrame) -> str:
+    """On what the times were measured, each combination of device, threads and batch size once."""
+    where = dict.fromkeys(
+        f"{device}, threads: {threads}, batch size: {size}"
+        for device, threads, size in costs[["device", "threads", "batch_size"]].to_numpy()
+    )
+    return f"Time: median for one test image on {'; '.join(where)}."
+
+
+def draw(points: pd.DataFrame, underneath: str) -> Figure:
+    """The figure of what `points` returns, a panel per metric that is defined, `underneath` below it."""
+    known = points.dropna(subset="percent")
+    metrics = [metric for metric in SHOWN if (known["metric"] == metric).any()]
+    note = textwrap.wrap(f"{underneath} {_about(points, int(known['seeds'].max()))}", LINE)
+    figure = Figure(figsize=(WIDTH, HEIGHT + 0.16 * len(note)), dpi=DPI, layout="constrained")
+    figure.supxlabel("\n".join(note), x=0.01, ha="left", fontsize=8, parse_math=False)
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    looks = _looks(list(dict.fromkeys(points["method"])))
+    for axes, metric in zip(panels, metrics, strict=True):
+        _panel(axes, known[known["metric"] == metric], looks)
+        axes.set_ylabel(f"{METRICS[metric]} (%)", fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    look: dict[str, Any] = {"ncols": 5, "fontsize": 8.5, "frameon": False}
+    for text in figure.legend(handles, labels, loc="outside upper center", **look).get_texts():
+        text.set_parse_math(False)
+    figure.draw_without_rendering()  # settles where the axes are
+    for axes, metric in zip(panels, metrics, strict=True):
+        _label(axes, known[known["metric"] == metric], FigureCanvasAgg(figure).get_renderer())
+    return figure
+
+
+def _on_front(seconds: float, percent: float, others: pd.DataFrame) -> bool:
+    no_worse = (others["seconds"] <= seconds) & (others["percent"] >= percent)
+    better = (others["seconds"] < seconds) | (others["percent"] > percent)
+    return bool(np.isfinite(percent) and not (no_worse & better).any())
+
+
+def _about(points: pd.DataFrame, seeds: int) -> str:
+    """How many seeds the scores are of, and which systems are not drawn."""
+    text = f"Scores: {f'mean over {seeds} seeds' if seeds > 1 else 'one seed'}; filled: on the Pareto front."
+    scored = points["percent"].notna().groupby([points["method"], points["variant"]], sort=False).any()
+    without = [_name(str(method), str(variant), True) for method, variant in scored.index[~scored]]
+    return f"{text} Without a score: {', '.join(without)}." if without else text
+
+
+def _name(method: str, variant: str, whole: bool = False) -> str:
+    """A system's name; not `whole`: beside its marker, which tells the method."""
+    if variant in ("full", ""):
+        return METHODS.get(method, method)
+    return f"{METHODS.get(method, method)}, {variant}" if whole else variant
+
+
+def _looks(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each method."""
+    others = [method for method in methods if method not in COLOUR_OF]
+    looks = {method: (COLOUR_OF[method], MARKER_OF[method]) for method in methods if method in COLOUR_OF}
+    colours, markers = OTHER
+    return looks | {
+        method: (colours[i % len(colours)], markers[i % len(markers)]) for i, method in enumerate(others)
+    }
+
+
+def _panel(axes: Axes, systems: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
+    plain(axes)
+    low, high = systems["seconds"].min(), systems["seconds"].max()
+    pad = max((high / low) ** 0.18, 1.5)
+    axes.set_xscale("log")
+    axes.set_xlim(low / pad, high * pad)
+    height = percent_height(systems["percent"].min(), systems["percent"].max()) * 1.15
+    axes.set_ylim(percent_limits(systems["percent"].min(), systems["percent"].max(), height))
+    front = systems[systems["front"]].sort_values("seconds")
+    steps = np.append(front["seconds"], high * pad), np.append(front["percent"], front["percent"].iloc[-1])
+    axes.plot(*steps, color="0.6", lw=1.2, drawstyle="steps-post", zorder=1, label="Pareto front")
+    for method, (colour, marker) in looks.items():
+        own = systems[systems["method"] == method]
+        faces = [colour if front else "white" for front in own["front"]]
+        look: dict[str, Any] = {"marker": marker, "edgecolors": colour, "linewidths": 1.4, "zorder": 3}
+        axes.scatter(own["seconds"], own["percent"], s=32, c=faces, **look)
+        axes.scatter([], [], s=32, c=colour, label=METHODS.get(method, method), **look)
+    axes.set_xlabel("seconds per image", fontsize=9)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high * pad**2 / low < 100 else (1.0,)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+
+
+def _label(axes: Axes, systems: pd.DataFrame, renderer: RendererAgg) -> None:
+    """Names beside the markers, each at the nearest place that is free of markers and of other names."""
+    frame = axes.get_window_extent(renderer)
+    centres = axes.transData.transform(systems[["seconds", "percent"]].to_numpy(float))
+    reach = 4.5 * DPI / 72
+    taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in centres]
+    line = {"arrowstyle": "-", "color": "0.6", "lw": 0.7, "shrinkA": 0.0, "shrinkB": 3.0}
+    names = [_name(*system) for system in systems[["method", "variant"]].to_numpy()]
+    for name, place in zip(names, systems[["seconds", "percent"]].to_numpy(float), strict=True):
+        text = axes.annotate(
+            name, tuple(place), (0.0, 0.0), textcoords="offset points", fontsize=8, parse_math=False,
+            ha="center", va="center", zorder=4, arrowprops=line,
+        )  # fmt: skip
+        text.set_in_layout(False)
+        text.update_positions(renderer)
+        size = Text.get_window_extent(text, renderer)
+        offset, distance = _free_place(size, frame, taken)
+        text.set_position((offset[0] * 72 / DPI, offset[1] * 72 / DPI))
+        if text.arrow_patch:
+            text.arrow_patch.set_visible(distance > NEAR)
+        taken.append(size.translated(*offset).padded(1.5))
+
+
+def _free_place(size: Bbox, frame: Bbox, taken: list[Bbox]) -> tuple[tuple[float, float], float]:
+    """The nearest free offset (pixels) of a label, and its distance (points); if none is free, the farthest.
+
+    `size`: the box of the label if it lay on its marker; `frame`: the axes; all in pixels.
+    """
+    for distance in DISTANCES:
+        for angle in np.radians(ANGLES):
+            gap = distance * DPI / 72
+            offset = np.cos(angle) * (gap + size.width / 2), np.sin(angle) * (gap + size.height / 2)
+            box = size.translated(*offset).padded(1.5)
+            inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
+            if inside and not any(box.overlaps(other) for other in taken):
+                return offset, distance
+    return offset, distance

@@ -1,0 +1,73 @@
+"use strict";
+
+// What the page carries, outcomes, filters and orders. The facts of every image are read at once, its
+// pictures only when it is shown. The file is put before gallery.js, into the same script.
+const METHODS = { drdc: "DRDC", base: "Base model" };
+const OUTCOMES = { found: "found", missed: "missed", alarm: "false alarm", passed: "correctly passed" };
+
+const byId = (id) => document.getElementById(id);
+const read = (node) => JSON.parse(node.textContent);
+const settings = read(byId("settings"));
+const images = [...document.querySelectorAll("script.facts")].map(read);
+const pictureNodes = document.querySelectorAll("script.pictures");
+const pictures = (index) => read(pictureNodes[index]);
+images.forEach((image, index) => { image.index = index; });
+
+const form = byId("controls");
+const fields = form.elements;
+const thresholds = { ...settings.thresholds };
+const scales = Object.fromEntries(Object.keys(METHODS).map((method) => [method, scaleOf(method)]));
+
+// --- scores and outcomes ------------------------------------------------------------------------------
+
+function scaleOf(method) {
+  // The slider's range, which holds every score and the threshold, and the decimals that tell them apart.
+  const values = images.map((image) => image.scores[method]);
+  const low = values.reduce((a, b) => Math.min(a, b), settings.thresholds[method]);
+  const high = values.reduce((a, b) => Math.max(a, b), settings.thresholds[method]);
+  const margin = (high - low) * 0.02 || Math.abs(high) * 0.02 || 1;
+  const decimals = Math.ceil(3 - Math.log10(high - low + 2 * margin));
+  return { low: low - margin, high: high + margin, decimals: Math.min(Math.max(decimals, 0), 20) };
+}
+
+const written = (value, method) => value.toFixed(scales[method].decimals);
+
+function outcomeOf(image, method = fields.method.value) {
+  const predicted = image.scores[method] > thresholds[method];
+  if (image.label) return predicted ? "found" : "missed";
+  return predicted ? "alarm" : "passed";
+}
+
+function countOutcomes(list) {
+  const counts = { found: 0, missed: 0, alarm: 0, passed: 0 };
+  for (const image of list) counts[outcomeOf(image)] += 1;
+  return counts;
+}
+
+const ratio = (part, rest) => (part + rest ? (part / (part + rest)).toFixed(3) : "n/d");
+const precision = (counts) => ratio(counts.found, counts.alarm);
+const recall = (counts) => ratio(counts.found, counts.missed);
+
+// --- filters and order --------------------------------------------------------------------------------
+
+const compareTexts = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
+const ORDERS = {
+  falling: (method) => (a, b) => b.scores[method] - a.scores[method],
+  rising: (method) => (a, b) => a.scores[method] - b.scores[method],
+  margin: (method) => {
+    const distance = (image) => Math.abs(image.scores[method] - thresholds[method]);
+    return (a, b) => distance(a) - distance(b);
+  },
+  category: () => (a, b) => compareTexts(a.category, b.category)
+    || compareTexts(a.defect_type, b.defect_type) || compareTexts(a.path, b.path),
+};
+
+function filtered() {
+  // By category, defect type and path; the outcome is left to `update`, so that the counts keep all four.
+  const words = fields.search.value.toLowerCase();
+  return images.filter((image) => isChosen(fields.category, image.category)
+    && isChosen(fields.defect, image.defect_type) && image.path.toLowerCase().includes(words));
+}
+
+const isChosen = (select, name) => select.selectedIndex <= 0 || select.value === name;

@@ -1,0 +1,82 @@
+"""What the scored runs of an experiment left, with every run that failed named as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import nan
+from pathlib import Path
+
+import pandas as pd
+
+from drdc.errors import UserError
+from drdc.layout import Layout
+from drdc.reporting.measured import TEXTS, typed
+from drdc.variants import FULL, Variant, predicted_parts
+
+#: What the scoring of the whole method leaves beside its metrics.
+EVIDENCE = ("image_scores", "curves", "defects")
+NAMES = ("path", "category", "split", "defect_type", "method", "variant", "level", "metric", "note", "device")
+
+Run = tuple[Variant, int]
+
+
+def read_runs(layout: Layout, runs: Iterable[Run]) -> pd.DataFrame:
+    """The metrics of several runs, (variant, seed), one below the other: text as text, values as numbers.
+
+    A run without a file has all its methods, categories and metrics, no values, and the note
+    `failed; see <log>`.
+
+    Raises:
+        UserError: the whole method was scored with no seed.
+    """
+    frames, absent = [], []
+    for variant, seed in runs:
+        path = layout.seed_scores(seed, variant.name)
+        if path.is_file():
+            frames.append(typed(read_table(path), TEXTS, ("value",), str(path)))
+        else:
+            absent.append((variant, seed))
+    pattern = next((frame for frame in frames if set(frame["variant"]) == {FULL}), None)
+    if pattern is None:
+        raise UserError(f"results of {layout.experiment}: nothing was scored yet; run `drdc score` first")
+    return pd.concat([*frames, *(_failed(layout, pattern, *run) for run in absent)], ignore_index=True)
+
+
+def read_evidence(layout: Layout, seeds: list[int], kind: str) -> pd.DataFrame:
+    """`image_scores`, `curves` or `defects` of all seeds that have them; UserError where none has."""
+    paths = [path for seed in seeds if (path := layout.seed_evidence(seed, kind)).is_file()]
+    if not paths:
+        raise UserError(f"{layout.seed_evidence(seeds[0], kind)}: is missing; run `drdc score` first")
+    return numeric(pd.concat([read_table(path) for path in paths], ignore_index=True))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A csv of this project, every column as text; UserError where it is missing or damaged."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); remove it and run the same command again"
+        ) from None
+
+
+def numeric(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as numbers, all columns that hold names or reasons as text."""
+    return frame.assign(**{str(name): pd.to_numeric(frame[name]) for name in frame if name not in NAMES})
+
+
+def culprit(layout: Layout, variant: Variant, seed: int, categories: list[str]) -> Path:
+    """The log of the first job that a missing run needed and that left no result."""
+    for kind in ("base", variant.model):
+        if not layout.model(seed, kind).is_file():
+            return layout.log(f"train_{kind}.seed{seed}")
+    for part in predicted_parts(variant.predictions, categories):
+        if not layout.predictions(seed, variant.predictions, part).is_file():
+            return layout.log(f"predict.seed{seed}.{variant.predictions}.{part}")
+    return layout.log(f"score.seed{seed}.{variant.name}")
+
+
+def _failed(layout: Layout, pattern: pd.DataFrame, variant: Variant, seed: int) -> pd.DataFrame:
+    rows = pattern if variant.name == FULL else pattern[pattern["method"] == "drdc"]
+    log = culprit(layout, variant, seed, sorted(set(pattern["category"])))
+    return rows.assign(variant=variant.name, seed=str(seed), value=nan, note=f"failed; see {log}")

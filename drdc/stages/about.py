@@ -1,0 +1,60 @@
+"""settings, scores and benchmarks -> about.html: where the numbers of an experiment come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from drdc.config import Experiment
+from drdc.files import atomic
+from drdc.layout import Layout
+from drdc.results import read_table
+from drdc.variants import unet_calls, variants
+
+ORIGIN = ("code_version", "config_hash", "versions", "device")
+
+
+def about(layout: Layout, **settings: Any) -> None:
+    """Write `config.yaml`, all settings of the run, and `about.html` with versions, devices and run times."""
+    experiment = Experiment(experiment=layout.experiment, **settings)
+    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
+    shared, alone = unet_calls(every)
+    scores = read_table(layout.scores)
+    seeds = scores.groupby("variant")["seed"].nunique()
+    loader = PackageLoader("drdc.reporting")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.get_template("about.html.j2").render(
+        experiment=experiment.experiment,
+        settings=text,
+        origins={name: sorted(set(scores[name])) for name in ORIGIN},
+        variants=len(every),
+        seeds=seeds.to_dict(),
+        calls={"shared": shared, "alone": alone},
+        jobs=_jobs(layout).to_dict("records"),
+    )
+    for path, content in ((layout.settings, text), (layout.about, page)):
+        with atomic(path) as part:
+            part.write_text(content, encoding="utf-8")
+
+
+def _jobs(layout: Layout) -> pd.DataFrame:
+    """Jobs by rule: number, seconds, largest resident memory in MB; from the workflow's benchmarks."""
+    rows = []
+    for path in sorted(layout.benchmarks.glob("*.tsv")):
+        measured = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
+        rows.append(
+            {"rule": path.name.split(".")[0], "seconds": measured["s"], "memory": measured["max_rss"]}
+        )
+    if not rows:
+        return pd.DataFrame(columns=["rule", "jobs", "seconds", "longest", "memory"])
+    by_rule = pd.DataFrame(rows).groupby("rule", sort=False)
+    return by_rule.agg(
+        jobs=("seconds", "size"),
+        seconds=("seconds", "sum"),
+        longest=("seconds", "max"),
+        memory=("memory", "max"),
+    ).reset_index()

@@ -1,0 +1,21 @@
+"""scores of all runs -> one file of each kind."""
+
+from __future__ import annotations
+
+from drdc.config import Evaluation, Fusion, Sampling
+from drdc.files import atomic
+from drdc.layout import Layout
+from drdc.results import EVIDENCE, read_evidence, read_runs
+from drdc.variants import runs, variants
+
+
+def collect(
+    layout: Layout, *, seeds: list[int], sampling: Sampling, fusion: Fusion, evaluation: Evaluation
+) -> None:
+    """Write `scores.csv`, with all seeds and variants, `image_scores.csv`, `curves.csv` and `defects.csv`."""
+    every = variants(sampling, fusion, evaluation)
+    frames = {"scores": read_runs(layout, runs(every, seeds, evaluation))}
+    frames |= {kind: read_evidence(layout, seeds, kind) for kind in EVIDENCE}
+    for kind, frame in frames.items():
+        with atomic(layout.evidence(kind)) as path:
+            frame.to_csv(path, index=False)

@@ -1,0 +1,21 @@
+"""predictions -> gallery.html, one page to browse the heatmaps of all test images."""
+
+from __future__ import annotations
+
+from drdc.config import Fusion
+from drdc.heatmaps import TestImages
+from drdc.layout import Layout
+from drdc.reporting.browser import write_gallery
+from drdc.reporting.separation import threshold
+
+
+def gallery(layout: Layout, *, seeds: list[int], fusion: Fusion) -> None:
+    """Write `gallery.html` of the first seed; the threshold starts where 5 % of held-out images exceed it."""
+    images = TestImages(layout, seeds[0], fusion)
+    write_gallery(
+        images.shown(list(images.scores.index)),
+        layout.gallery,
+        title=f"{layout.experiment}, seed {seeds[0]}",
+        thresholds={method: threshold(images.held_out[method].to_numpy()) for method in ("base", "drdc")},
+        limits=images.limits(),
+    )

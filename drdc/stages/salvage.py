@@ -1,0 +1,46 @@
+"""After failed jobs: score what was predicted, make all tables and figures, and name the failures in them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from drdc.config import Experiment
+from drdc.errors import UserError
+from drdc.experiment import inline, stage_settings
+from drdc.layout import FIGURES, TABLES, Layout
+from drdc.stages.collect import collect
+from drdc.stages.figures import figures
+from drdc.stages.score import score
+from drdc.stages.tables import tables
+from drdc.variants import FULL, runs, variants
+
+log = logging.getLogger(__name__)
+
+
+def salvage(layout: Layout, **settings: Any) -> None:
+    """Make everything that needs no failed job; what cannot be made is named in the log and left out.
+
+    A category whose predictions are missing is "failed" in the scores of its run. The next run of the
+    workflow makes it all again, because the missing files are made first.
+    """
+    experiment = Experiment(experiment=layout.experiment, **settings)
+    every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
+    for variant, seed in runs(every, experiment.seeds, experiment.evaluation):
+        if variant.name == FULL and not layout.seed_scores(seed).is_file():
+            _, own = stage_settings("score", inline(experiment, "score"))
+            _attempt(score, layout, seed, partial=True, **own)
+    _, own = stage_settings("tables", inline(experiment, "tables"))
+    _attempt(collect, layout, **own)
+    for name in TABLES:
+        _attempt(tables, layout, name, **own)
+    for name in FIGURES:
+        _attempt(figures, layout, name, **own)
+
+
+def _attempt(stage: Callable[..., None], *arguments: Any, **settings: Any) -> None:
+    try:
+        stage(*arguments, **settings)
+    except UserError as error:
+        log.warning("left out: %s", error)

@@ -1,0 +1,490 @@
+"""The page gallery.html in a real browser: what it counts, shows and filters, and that names stay text."""
+
+import json
+import os
+import re
+import shutil
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drdc.data.synthetic import render
+from drdc.errors import UserError
+from drdc.reporting.browser import HEATMAPS, METHODS, Limits, Shown, write_gallery
+
+HOSTILE = (
+    "<img src=x onerror=\"document.title='broken'\">",
+    "</script><script>document.title='broken'</script>",
+    "<!--<script>",
+    "line one\nline two",
+    "'\"`${1}\\u003c & &lt;",
+    "缺陷/ひび割れ/трещина/éß\u202egnp.png",
+    "not-utf8-\udcff.png",
+    "__proto__",
+)
+THRESHOLDS = {"base": 5.0, "drdc": 0.5}
+
+
+def shown(number: int, category: str = "gear", defect_type: str = "good", *, size: int = 24) -> Shown:
+    rng = np.random.default_rng(number)
+    label = int(defect_type != "good")
+    mask = np.zeros((size, size), bool)
+    if label:
+        mask[size // 4 : size // 2, size // 3 : size // 2] = True
+    return Shown(
+        path=f"{category}/test/{defect_type}/{number:03d}.png",
+        category=category,
+        defect_type=defect_type,
+        label=label,
+        scores={"base": float(rng.normal(4 + 2 * label)), "drdc": float(rng.normal(0.4 + 0.2 * label, 0.1))},
+        image=rng.integers(0, 256, (size, size, 3), dtype=np.uint8),
+        reconstruction=np.full((size, size, 3), 128, np.uint8),
+        mask=mask,
+        heatmaps={kind: mask + 0.2 * rng.random((size, size)) for kind in HEATMAPS},
+    )
+
+
+def many() -> list[Shown]:
+    """150 images, more than two pages of cards; two of them with equal scores, at the start threshold."""
+    kinds = {"gear": ("good", "crack", "stain"), "wood": ("good", "crack"), "01": ("good", "hole")}
+    pairs = [(category, kind) for category, names in kinds.items() for kind in names]
+    images = [shown(number, *pairs[number % len(pairs)]) for number in range(150)]
+    images[0] = replace(images[0], scores=THRESHOLDS)
+    images[1] = replace(images[1], scores=THRESHOLDS)
+    return images
+
+
+def limits_of(images: list[Shown]) -> Limits:
+    return {(image.category, kind): (0.0, 1.2) for image in images for kind in HEATMAPS}
+
+
+def write(images: list[Shown], path: Path, **changes: Any) -> Path:
+    values = {"title": "Title", "thresholds": THRESHOLDS, "limits": limits_of(images), **changes}
+    write_gallery(iter(images), path, **values)
+    return path
+
+
+def facts_in(path: Path) -> list[dict[str, Any]]:
+    return blocks_in(path, "facts")
+
+
+def blocks_in(path: Path, name: str) -> list[dict[str, Any]]:
+    pattern = rf'<script type="application/json" class="{name}">(.*?)</script>'
+    return [json.loads(text) for text in re.findall(pattern, path.read_text("utf-8"))]
+
+
+# --- the file -----------------------------------------------------------------------------------------
+
+
+def test_same_images_give_the_same_bytes_and_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+    first, again = (write(many()[:5], tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
+    assert first == again
+    assert first != write(many()[:5], tmp_path / "c.html", title="Another").read_bytes()
+    assert not re.search(rb"https?:|src=\"(?!data:)|url\(|@import", first)
+
+
+def test_every_image_is_carried_with_its_facts_and_pictures(tmp_path: Path) -> None:
+    images = many()[:7]
+    path = write(images, tmp_path / "g.html")
+    for image, facts, pictures in zip(images, facts_in(path), blocks_in(path, "pictures"), strict=True):
+        names = ("path", "category", "defect_type", "label", "scores")
+        assert facts == {name: getattr(image, name) for name in names}
+        assert set(pictures) == {"image", "reconstruction", "outline", *HEATMAPS}
+        assert (pictures["outline"] is None) == (image.label == 0)
+
+
+def test_hostile_names_leave_no_markup_in_the_file(tmp_path: Path) -> None:
+    images = [replace(shown(i, name, "good"), path=name) for i, name in enumerate(HOSTILE)]
+    path = write(images, tmp_path / "g.html", title="<script>alert(1)</script>")
+    assert [facts["path"] for facts in facts_in(path)] == list(HOSTILE)
+    text = path.read_text("utf-8")
+    assert "<img src=x" not in text
+    assert "<script>alert" not in text
+    assert text.count("<script") == text.count("</script>") == 2 + 2 * len(images)
+
+
+def test_images_are_taken_one_at_a_time(tmp_path: Path) -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def stream() -> Iterator[Shown]:
+        for number in range(6):
+            assert sum(reference() is not None for reference in alive) <= 1
+            image = shown(number)
+            alive.append(weakref.ref(image.image))
+            yield image
+            del image
+
+    write_gallery(
+        stream(), tmp_path / "g.html", title="t", thresholds=THRESHOLDS, limits=limits_of([shown(0)])
+    )
+    assert len(alive) == 6
+
+
+def test_an_image_of_224_pixels_takes_little_space(tmp_path: Path) -> None:
+    picture, mask = render("gear", "stain", 0, split="test", seed=0, size=224)
+    smooth = dict.fromkeys(HEATMAPS, mask * 0.9)
+    image = replace(
+        shown(0, "gear", "stain"), image=picture, reconstruction=picture, mask=mask, heatmaps=smooth
+    )
+    path = write([image], tmp_path / "g.html")
+    assert len(json.dumps(blocks_in(path, "pictures"))) < 30_000
+
+
+def test_what_cannot_be_shown_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "g.html"
+    with pytest.raises(UserError, match="no image to show"):
+        write([], path)
+    with pytest.raises(ValueError, match=r"score of .*000.png.*, drdc: must be finite"):
+        write([replace(shown(0), scores={"base": 1.0, "drdc": float("nan")})], path)
+    with pytest.raises(ValueError, match="threshold: the method drdc is absent"):
+        write([shown(0)], path, thresholds={"base": 1.0})
+    with pytest.raises(ValueError, match=r"no entry \('gear', 'base'\)"):
+        write([shown(0)], path, limits={})
+    assert not list(tmp_path.iterdir())
+
+
+# --- the page in a browser ----------------------------------------------------------------------------
+
+
+def unavailable(reason: str) -> None:
+    if os.environ.get("DRDC_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        unavailable("playwright is not installed (pip install drdc[dev])")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        unavailable("there is no Chromium or Chrome")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def gallery_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(many(), tmp_path_factory.mktemp("page") / "gallery.html", title="Made images")
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Any]:
+    """Opens a file; at the end of the test, nothing may have been complained of or asked from a network."""
+    complaints: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+
+    def opened(path: Path) -> Any:
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: request.url.startswith("http") and complaints.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(open_page: Any, gallery_path: Path) -> Any:
+    return open_page(gallery_path)
+
+
+def outcome(image: Shown, method: str, threshold: float) -> str:
+    predicted = image.scores[method] > threshold
+    return {(1, True): "found", (1, False): "missed", (0, True): "alarm", (0, False): "passed"}[
+        image.label, predicted
+    ]
+
+
+def counts_on(page: Any) -> dict[str, int]:
+    buttons = page.locator("button[data-outcome]").all()
+    return {button.get_attribute("data-outcome"): int(button.locator("b").inner_text()) for button in buttons}
+
+
+def expected_counts(images: list[Shown], method: str, threshold: float) -> dict[str, int]:
+    counted = Counter(outcome(image, method, threshold) for image in images)
+    return {name: counted[name] for name in ("found", "missed", "passed", "alarm")}
+
+
+def paths_on(page: Any) -> list[str]:
+    return page.locator(".card .path").all_text_contents()
+
+
+def open_all(page: Any) -> None:
+    while page.locator("#more").is_visible():
+        page.locator("#more").click()
+
+
+def test_counts_follow_the_threshold_for_both_methods(page: Any) -> None:
+    images = many()
+    for method in METHODS:
+        page.locator(f"input[name=method][value={method}]").check()
+        assert counts_on(page) == expected_counts(images, method, THRESHOLDS[method])
+        for quantile in (0.0, 0.2, 0.5, 0.9, 1.0):
+            threshold = float(np.quantile([image.scores[method] for image in images], quantile))
+            page.locator("#number").fill(repr(threshold))
+            assert counts_on(page) == expected_counts(images, method, threshold)
+        page.get_by_role("button", name="Reset").click()
+        assert counts_on(page) == expected_counts(images, method, THRESHOLDS[method])
+
+
+def test_slider_and_number_field_say_the_same(page: Any) -> None:
+    slider, number = page.locator("#slider"), page.locator("#number")
+    slider.focus()
+    for key in ("Home", "PageUp", "ArrowRight", "End", "ArrowLeft"):
+        slider.press(key)
+        threshold = float(number.input_value())
+        assert threshold == pytest.approx(float(slider.input_value()), abs=1e-2)
+        assert counts_on(page) == expected_counts(many(), "drdc", threshold)
+    slider.press("Home")
+    assert counts_on(page)["missed"] == counts_on(page)["passed"] == 0
+    slider.press("End")
+    assert counts_on(page)["found"] == counts_on(page)["alarm"] == 0
+    number.fill("")
+    assert counts_on(page)["found"] == 0  # an empty field changes nothing
+
+
+def test_counts_are_announced_and_quality_is_told_by_category(page: Any) -> None:
+    page.locator("#quality summary").click()
+    expected = {}
+    for name in ("01", "gear", "wood", "all"):
+        group = [image for image in many() if name in ("all", image.category)]
+        counts = expected_counts(group, "drdc", 0.5)
+        precision = counts["found"] / (counts["found"] + counts["alarm"])
+        recall = counts["found"] / (counts["found"] + counts["missed"])
+        numbers = [counts[key] for key in ("found", "missed", "alarm", "passed")]
+        expected[name] = [name, f"{precision:.3f}", f"{recall:.3f}", *map(str, numbers)]
+    rows = [row.locator("th, td").all_inner_texts() for row in page.locator("#rows tr").all()]
+    assert rows == list(expected.values())
+    told = "{3} found, {4} missed, {5} false alarms, {6} correctly passed; precision {1}, recall {2}"
+    announced = page.get_by_role("status").filter(has_text="found")
+    announced.wait_for(state="attached")
+    assert announced.inner_text() == told.format(*expected["all"])
+    page.locator("#slider").press("End")
+    assert page.locator("#rows tr").last.locator("td").first.inner_text() == "n/d"
+
+
+def test_filters_combine_and_counts_cover_images_without_a_card(page: Any) -> None:
+    images = many()
+    assert page.locator(".card").count() == 60
+    page.locator("select[name=category]").select_option("gear")
+    gear = [image for image in images if image.category == "gear"]
+    assert counts_on(page) == expected_counts(gear, "drdc", 0.5)
+    defects = page.locator("select[name=defect] option").all_inner_texts()
+    assert [text.split(" ")[0] for text in defects] == ["all", "crack", "good", "stain"]
+    page.locator("select[name=defect]").select_option("crack")
+    cracks = [image for image in gear if image.defect_type == "crack"]
+    page.locator("input[name=search]").fill("CRACK/00")
+    cracks = [image for image in cracks if "crack/00" in image.path]
+    assert len(cracks) > 1
+    assert counts_on(page) == expected_counts(cracks, "drdc", 0.5)
+    page.locator("button[data-outcome=found]").click()
+    found = {image.path for image in cracks if outcome(image, "drdc", 0.5) == "found"}
+    assert set(paths_on(page)) == found
+    assert counts_on(page) == expected_counts(cracks, "drdc", 0.5)  # whatever the outcome asked for
+    page.locator("button[data-outcome=missed]").click()
+    assert set(paths_on(page)) == {image.path for image in cracks}
+    page.locator("input[name=search]").fill("nothing like this")
+    assert page.get_by_text("No image matches").is_visible()
+
+
+def test_a_defect_type_that_a_new_category_lacks_is_dropped(page: Any) -> None:
+    page.locator("select[name=defect]").select_option("stain")
+    page.locator("select[name=category]").select_option("wood")
+    wood = [image for image in many() if image.category == "wood"]
+    assert sum(counts_on(page).values()) == len(wood)
+
+
+def test_outcomes_of_shown_cards_change_with_the_threshold(page: Any) -> None:
+    page.locator("button[data-outcome=alarm]").click()
+    for threshold in (0.4, 0.55):
+        page.locator("#number").fill(str(threshold))
+        alarms = [image for image in many() if outcome(image, "drdc", threshold) == "alarm"]
+        assert sorted(paths_on(page)) == sorted(image.path for image in alarms)[:60]
+        assert set(page.locator(".badge").all_inner_texts()) == {"false alarm"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_orders(page: Any, method: str) -> None:
+    images, threshold = many(), THRESHOLDS[method]
+    keys = {
+        "falling": lambda image: -image.scores[method],
+        "rising": lambda image: image.scores[method],
+        "category": lambda image: (image.category, image.defect_type, image.path),
+        "margin": lambda image: abs(image.scores[method] - threshold),
+    }
+    page.locator(f"input[name=method][value={method}]").check()
+    open_all(page)
+    for order, key in keys.items():
+        page.locator("select[name=sort]").select_option(order)
+        open_all(page)
+        assert paths_on(page) == [image.path for image in sorted(images, key=key)], order
+
+
+def test_more_cards_come_on_demand_and_take_the_focus(page: Any) -> None:
+    page.locator("#more").click()
+    assert page.locator(".card").count() == 120
+    place = "() => [...document.querySelectorAll('.card')].indexOf(document.activeElement)"
+    assert page.evaluate(place) == 60
+    page.locator("#more").click()
+    assert page.locator(".card").count() == 150
+    assert page.locator("#more").is_hidden()
+
+
+LOADED = """async (selector) => {
+  const pictures = [...document.querySelectorAll(selector)].filter((picture) => !picture.closest("[hidden]"));
+  await Promise.all(pictures.map((picture) => picture.decode()));
+  return pictures.map((picture) => picture.naturalWidth);
+}"""
+
+
+def test_pictures_load(page: Any) -> None:
+    widths = page.evaluate(LOADED, ".card img")
+    assert len(widths) > 120
+    assert min(widths) == 24
+    page.locator(".card").first.click()
+    assert page.evaluate(LOADED, "dialog .stack img") == [24, 24, 240, 24, 24, 24, 24]
+
+
+def test_view_controls_change_every_card(page: Any) -> None:
+    heat, under, outline = (page.locator(f".card .{name}") for name in ("heat", "under", "outline"))
+    for opacity in ("0", "0.75"):
+        page.locator("input[name=opacity]").fill(opacity)
+        styles = heat.evaluate_all("(all) => all.map((one) => getComputedStyle(one).opacity)")
+        assert set(styles) == {opacity}
+    sources = "(all) => all.map((one) => one.src)"
+    seen = set()
+    for kind in HEATMAPS:
+        page.locator(f"input[name=heatmap][value={kind}]").check()
+        seen.add(tuple(heat.evaluate_all(sources)))
+    assert len(seen) == 3
+    assert len(set(under.evaluate_all(sources))) == 60
+    page.get_by_label("Reconstruction").check()
+    assert len(set(under.evaluate_all(sources))) == 1  # all made grey
+    marked = page.locator(".card", has=page.locator(".outline:visible")).count()
+    assert marked == page.locator(".card .kind").filter(has_not_text="good").count() > 0
+    page.get_by_label("Outline of the ground truth").uncheck()
+    assert not any(one.is_visible() for one in outline.all())
+
+
+def test_the_large_view_is_used_by_keyboard(page: Any) -> None:
+    ranked = sorted(many(), key=lambda image: -image.scores["drdc"])
+    page.locator("input[name=outline]").focus()
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.className") == "card":
+            break
+    assert page.locator(".card").first.evaluate("(card) => card === document.activeElement")
+    page.keyboard.press("Enter")
+    dialog, title = page.get_by_role("dialog"), page.locator("#large-title")
+    assert title.inner_text() == ranked[0].path
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert title.inner_text() == ranked[2].path
+    page.keyboard.press("ArrowLeft")
+    assert title.inner_text() == ranked[1].path
+    assert page.locator("#place").inner_text() == "2 of 150"
+    page.keyboard.press("Escape")
+    assert dialog.is_hidden()
+    focused = page.locator(".card:focus .path")
+    assert focused.inner_text() == ranked[1].path
+    page.keyboard.press("Enter")
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft")  # round to the last, which has no card yet
+    page.get_by_role("button", name="Close").click()
+    assert focused.inner_text() == ranked[-1].path
+
+
+def test_the_large_view_tells_both_scores_and_the_truth(page: Any) -> None:
+    image = many()[0]  # normal, both scores equal to the thresholds: not greater, so passed
+    page.locator("input[name=search]").fill(image.path)
+    page.locator(".card").click()
+    text = page.get_by_role("dialog").inner_text()
+    assert re.search(r"DRDC: score 0\.500\d*, threshold 0\.500\d*, correctly passed", text)
+    assert re.search(r"Base model: score 5\.00\d*, threshold 5\.00\d*, correctly passed", text)
+    assert "nothing marked" in text
+    assert "0.00" in text
+    assert "1.20" in text  # the colour scale's ends
+
+
+def test_hostile_names_are_shown_as_text_and_run_nothing(open_page: Any, tmp_path: Path) -> None:
+    images = [replace(shown(i, name, name), path=name) for i, name in enumerate(HOSTILE)]
+    page = open_page(write(images, tmp_path / "g.html", title=HOSTILE[1]))
+    assert sorted(paths_on(page)) == sorted(HOSTILE)
+    assert page.locator("h1").inner_text() == page.title() == HOSTILE[1]
+    page.locator(".card").first.click()
+    titles = []
+    for _ in HOSTILE:
+        titles.append(page.locator("#large-title").text_content())
+        page.keyboard.press("ArrowRight")
+    assert titles == paths_on(page)
+    page.keyboard.press("Escape")
+    page.locator("input[name=search]").fill("<SCRIPT>")
+    assert set(paths_on(page)) == {HOSTILE[1], HOSTILE[2]}
+    page.locator("input[name=search]").fill("")
+    page.locator("select[name=category]").select_option(index=1)
+    assert page.locator(".card").count() == 1
+    assert page.locator("img[src=x]").count() == 0
+    assert page.title() == HOSTILE[1]
+
+
+def test_a_foreign_script_is_refused(browser: Any, gallery_path: Path, tmp_path: Path) -> None:
+    """The policy must hold even if markup slipped through: here some is put in by hand."""
+    bad = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script></body>"
+    tampered = tmp_path / "tampered.html"
+    tampered.write_text(gallery_path.read_text("utf-8").replace("</body>", bad), "utf-8")
+    page = browser.new_page()
+    refusals: list[str] = []
+    page.on("console", lambda message: refusals.append(message.text))
+    page.goto(tampered.as_uri())
+    page.locator(".card").first.wait_for()
+    assert page.title() == "Made images"
+    assert sum("Content Security Policy" in refusal for refusal in refusals) >= 2
+    page.close()
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.locator("#quality summary").click()
+    overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(overflow) == 0
+    page.locator(".card").first.click()
+    assert page.locator("dialog").evaluate("(dialog) => dialog.scrollWidth - dialog.clientWidth") == 0
+    assert page.evaluate(overflow) == 0
+
+
+def test_every_control_has_a_name_and_a_visible_focus(page: Any) -> None:
+    nameless = """() => [...document.querySelectorAll("form input, form select, form button")]
+      .filter((one) => !(one.labels?.length || one.ariaLabel || one.textContent.trim()))
+      .map((one) => one.outerHTML)"""
+    assert page.evaluate(nameless) == []
+    page.locator("input[name=method]").first.focus()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        style = page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
+        assert style == "solid", page.evaluate("() => document.activeElement.outerHTML")
+
+
+def test_one_image_is_enough(open_page: Any, tmp_path: Path) -> None:
+    page = open_page(write([replace(shown(0), scores=THRESHOLDS)], tmp_path / "g.html"))
+    assert counts_on(page) == {"found": 0, "missed": 0, "passed": 1, "alarm": 0}
+    page.locator("#slider").press("Home")
+    assert counts_on(page)["alarm"] == 1
+    page.locator(".card").click()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#place").inner_text() == "1 of 1"

@@ -1,0 +1,71 @@
+# All that the report shows, without the report itself.
+rule everything:
+    input:
+        f"{RESULTS}/scores.csv",
+        f"{RESULTS}/about.html",
+        [f"{RESULTS}/tables/{name}.html" for name in wanted(TABLES)],
+        [f"{RESULTS}/figures/{name}.png" for name in wanted(FIGURES)],
+
+
+rule about:
+    input:
+        scores="results/{experiment}/scores.csv",
+    output:
+        about=report(
+            "results/{experiment}/about.html",
+            caption="../report/about.rst",
+            category="About this run",
+            labels={"page": "settings, versions, hardware, run times"},
+        ),
+        settings="results/{experiment}/config.yaml",
+    log:
+        "results/{experiment}/logs/about.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        config=settings("about"),
+    message:
+        "Writing settings, versions and run times"
+    shell:
+        "drdc about --config {params.config:q} > {log:q} 2>&1"
+
+
+# One self-contained page of all tables and figures, by Snakemake itself: a second, reading call of it.
+rule html_report:
+    input:
+        rules.everything.input,
+    output:
+        report="results/{experiment}/report.html",
+    log:
+        "results/{experiment}/logs/report.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        snakefile=workflow.main_snakefile,
+    message:
+        "Writing the report"
+    shell:
+        "snakemake --snakefile {params.snakefile:q} --configfile results/{wildcards.experiment}/config.yaml "
+        "--cores 1 --nolock --report {output.report:q} everything > {log:q} 2>&1"
+
+
+# Named targets: `snakemake table5`, `snakemake fig2`, `snakemake report`.
+rule report:
+    input:
+        f"{RESULTS}/report.html",
+        f"{RESULTS}/gallery.html",
+
+
+for name in {**TABLES, **FIGURES}:
+
+    rule:
+        name:
+            name
+        input:
+            [
+                f"{RESULTS}/{kind}/{name}.{ending}"
+                for kind, ending, names in (("tables", "md", TABLES), ("figures", "png", FIGURES))
+                if name in names
+            ],
