@@ -24,7 +24,7 @@ USES: dict[str, tuple[str, ...]] = {
     "predict": ("sampling", "stored"),
     "score": ("dataset", "backbone", "base", "diffusion", "sampling", "fusion", "variant", "stored"),
     "collect": ("seeds", "sampling", "fusion", "evaluation"),
-    "costs": ("seeds", "backbone", "sampling", "evaluation"),
+    "costs": ("seeds", "backbone", "sampling", "timed_steps"),
     "tables": ("seeds", "sampling", "fusion", "evaluation"),
     "figures": ("seeds", "sampling", "fusion", "evaluation"),
     "gallery": ("seeds", "fusion"),
@@ -62,7 +62,7 @@ def stage_settings(stage: str, source: str | Path, variant: str = FULL) -> tuple
     if missing := [key for key in keys if key not in mapping]:
         raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
-    types |= {"variant": str, "stored": Stored}
+    types |= {"variant": str, "stored": Stored, "timed_steps": list[int]}
     used = {key: _validate(types[key], mapping[key], name, (key,)) for key in keys}
     return used.pop("experiment"), used
 
@@ -83,6 +83,7 @@ def _used(experiment: Experiment, stage: str, name: str) -> dict[str, Any]:
         "fusion": variant.fusion,
         "variant": variant.name,
         "stored": stored(every, variant.predictions),
+        "timed_steps": experiment.evaluation.costs,
     }
     return {key: values[key] for key in USES[stage]}
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from drdc.config import Backbone, Evaluation, Sampling
+from drdc.config import Backbone, Sampling
 from drdc.data.images import to_square
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name, torch_device
@@ -35,7 +35,7 @@ STATUS = Path("/proc/self/status")
 
 
 def costs(
-    layout: Layout, *, seeds: list[int], backbone: Backbone, sampling: Sampling, evaluation: Evaluation
+    layout: Layout, *, seeds: list[int], backbone: Backbone, sampling: Sampling, timed_steps: list[int]
 ) -> None:
     """Write `costs.csv`: base model (with its backbone), and DRDC with several numbers of timesteps.
 
@@ -59,7 +59,7 @@ def costs(
     found = [
         {"method": "base", "variant": FULL, "unet_calls": 0} | _measure(base_maps, [extractor, base], rows)
     ]
-    for steps in sorted({*evaluation.costs, sampling.steps}):
+    for steps in sorted({*timed_steps, sampling.steps}):
         own = sampling.model_copy(update={"steps": steps})
         inpainter = Inpainter.load(layout, seeds[0], own)
 

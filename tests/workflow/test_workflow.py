@@ -7,19 +7,27 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from drdc.layout import FIGURES, FORMATS, TABLES
+from drdc.variants import ABLATION
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = Path("results/tiny")
+#: What follows from the predictions.
+SCORING = {"score", "score_variant", "collect", "tables", "figures", "fig3_and_categories", "gallery"}
+SCORING |= {"about", "html_report"}
 
 
 def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--workflow-profile", ROOT / "workflow/profiles/default"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [str(part) for part in [*command, "--cores", "2", *options]],
@@ -58,9 +66,9 @@ def test_everything_that_is_promised_is_there(folder: Path) -> None:
         "figures/losses.png",
     ]
     promised += [f"seed0/{name}" for name in ("base.safetensors", "diffusion.safetensors", "scores.csv")]
-    promised += [
-        f"tables/{t}.{kind}" for t in ("table1", "table2", "table3") for kind in ("csv", "md", "tex")
-    ]
+    promised += [f"tables/{t}.{kind}" for t in TABLES for kind in FORMATS]
+    promised += [f"figures/{f}.png" for f in (*FIGURES, "fig3-capsule", "fig3-wood")]
+    promised += ["report.html", "gallery.html", "about.html", "config.yaml", "costs.csv"]
     missing = [name for name in promised if not (folder / RESULTS / name).is_file()]
     assert not missing
     assert not list((folder / RESULTS / "state").glob("*.pt")), "a finished training leaves no state behind"
@@ -75,8 +83,8 @@ def test_scores_are_tidy_and_complete(folder: Path) -> None:
         f"oracle_mask@{s}" for s in ("1", "1/2", "1/4", "1/8", "1/16")
     }
     assert set(scores.method) == methods
-    assert not scores.duplicated(["method", "seed", "category", "metric"]).any()
-    assert len(scores) == len(methods) * 2 * 7
+    assert not scores.duplicated(["method", "variant", "seed", "category", "metric"]).any()
+    assert len(scores) == (len(methods) + 6 + 3) * 2 * 7
     oracle = scores[(scores.method == "oracle_mask@1") & (scores.metric == "pixel_auroc")]
     assert (oracle.value.astype(float) == 1).all()
 
@@ -100,11 +108,11 @@ def test_a_second_run_does_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "rules"),
     [
-        ({"fusion": {"weight": 0.5}}, {"score", "tables", "figures"}),
-        ({"fusion": {"filter_size": 5}}, {"score", "tables", "figures"}),
-        ({"sampling": {"steps": 3}}, {"predict", "score", "tables", "figures"}),
-        ({"base": {"epochs": 5}}, {"train_base", "predict", "score", "tables", "figures"}),
-        ({"diffusion": {"images": 40}}, {"train_diffusion", "predict", "score", "tables", "figures"}),
+        ({"fusion": {"weight": 0.5}}, SCORING),
+        ({"fusion": {"filter_size": 5}}, SCORING),
+        ({"sampling": {"steps": 3}}, SCORING | {"predict", "costs"}),
+        ({"base": {"epochs": 5}}, SCORING | {"train_base", "predict", "costs"}),
+        ({"diffusion": {"images": 40}}, SCORING | {"train_diffusion", "predict", "costs"}),
     ],
 )
 def test_a_changed_setting_runs_only_what_uses_it(
@@ -129,7 +137,7 @@ def test_a_new_weight_scores_again_and_trains_nothing(folder: Path, tmp_path: Pa
     assert {"seed0/scores.csv", "scores.csv"} <= changed
     assert not [name for name in changed if name.endswith((".safetensors", ".npy"))]
     scores = [
-        pd.read_csv(f / RESULTS / "scores.csv").set_index(["method", "category", "metric"]).value
+        pd.read_csv(f / RESULTS / "seed0/scores.csv").set_index(["method", "category", "metric"]).value
         for f in (folder, copy)
     ]
     for method, same in (("base", True), ("diffusion", True), ("drdc", False)):
@@ -141,11 +149,11 @@ def test_predictions_do_not_depend_on_where_they_were_interrupted_or_cut(
 ) -> None:
     """Computed again with other batches, images keep their maps up to rounding; with the same, to the bit."""
     config = yaml.safe_load((HERE / "tiny.yaml").read_text())
-    reference = np.load(folder / RESULTS / "seed0/predictions/wood.npy")
+    reference = np.load(folder / RESULTS / "seed0/predictions/full/wood.npy")
     for batch_size, tolerance in ((5, 0.0), (2, 5e-3)):
         copy = tmp_path / f"batch{batch_size}"
         shutil.copytree(folder, copy)
-        (copy / RESULTS / "seed0/predictions/wood.npy").unlink()
+        (copy / RESULTS / "seed0/predictions/full/wood.npy").unlink()
         config["sampling"]["batch_size"] = batch_size
         (copy / "config.yaml").write_text(yaml.safe_dump(config))
         command = [
@@ -161,8 +169,8 @@ def test_predictions_do_not_depend_on_where_they_were_interrupted_or_cut(
             "1",
         ]
         subprocess.run(command, cwd=copy, check=True, capture_output=True)
-        again = np.load(copy / RESULTS / "seed0/predictions/wood.npy")
-        for name in ("base", "scale1", "scale8"):
+        again = np.load(copy / RESULTS / "seed0/predictions/full/wood.npy")
+        for name in ("base1", "k4.scale1", "k8.scale8", "last"):
             assert np.abs(again[name].astype(float) - reference[name].astype(float)).max() <= tolerance
 
 
@@ -182,15 +190,111 @@ def test_the_papers_experiment_is_planned_as_it_should_be(tmp_path: Path) -> Non
         tmp_path, "--configfile", ROOT / "config/mvtec.yaml", "--dry-run", "--resources", "gpu=4"
     )
     assert plan.returncode == 0, plan.stderr
-    expected = {"prepare": 1, "features": 1, "train_base": 5, "train_diffusion": 5, "predict": 75, "score": 5}
-    assert planned(plan.stdout + plan.stderr) == expected | {"tables": 1, "figures": 1}
+    expected = {"prepare": 1, "features": 1, "train_base": 5, "train_diffusion": 10, "costs": 1, "collect": 1}
+    expected |= {"predict": 15 * 5 + 15 * 5, "score": 5, "score_variant": 91 * 5}
+    expected |= {
+        "tables": 11,
+        "figures": 6,
+        "fig3_and_categories": 1,
+        "gallery": 1,
+        "about": 1,
+        "html_report": 1,
+    }
+    assert planned(plan.stdout + plan.stderr) == expected
 
 
-def test_the_report_is_one_file_without_outside_links(folder: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.html"
-    done = snakemake(folder, "--configfile", HERE / "tiny.yaml", "--report", report)
-    assert done.returncode == 0, done.stderr
-    assert "Figure 3" in report.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("target", "jobs"),
+    [
+        ("table2", {"train_diffusion": 1, "predict": 2, "score": 1, "tables": 1}),
+        ("table5", {"train_diffusion": 2, "predict": 4, "score": 1, "score_variant": 6, "tables": 1}),
+        ("fig2", {"train_diffusion": 1, "predict": 3, "score": 1, "score_variant": 3, "figures": 1}),
+        ("fig3", {"train_diffusion": 1, "predict": 2, "score": 1, "fig3_and_categories": 1}),
+    ],
+)
+def test_a_named_target_runs_only_what_it_needs(tmp_path: Path, target: str, jobs: dict[str, int]) -> None:
+    plan = snakemake(tmp_path, "--configfile", HERE / "tiny.yaml", "--dry-run", target)
+    found = planned(plan.stdout + plan.stderr)
+    found.pop(target)
+    assert found == {"prepare": 1, "features": 1, "train_base": 1} | jobs
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "jobs"),
+    [
+        ({"weight": [0.5, 0.7]}, {"score_variant": 1}),
+        ({"scales": [[1], [1, 2]]}, {"score_variant": 2}),
+        ({"initial_index": [100]}, {"score_variant": 1, "predict": 1}),
+    ],
+)
+def test_a_new_value_of_a_sweep_computes_that_value(
+    folder: Path, tmp_path: Path, sweeps: dict[str, list[Any]], jobs: dict[str, int]
+) -> None:
+    config = yaml.safe_load((HERE / "tiny.yaml").read_text())
+    config["evaluation"]["sweeps"] |= sweeps
+    (tmp_path / "changed.yaml").write_text(yaml.safe_dump(config))
+    plan = snakemake(folder, "--configfile", tmp_path / "changed.yaml", "--dry-run")
+    found = planned(plan.stdout + plan.stderr)
+    computed = {rule: n for rule, n in found.items() if rule not in SCORING - {"score", "score_variant"}}
+    assert computed == jobs
+
+
+def test_variants_are_what_they_say(folder: Path) -> None:
+    scores = pd.read_csv(folder / RESULTS / "scores.csv", keep_default_na=False)
+    assert set(scores.variant) == {*ABLATION, "steps=1", "weight=0.5", "grid_sizes=4"}
+    values = scores[scores.method == "drdc"].set_index(["variant", "category", "metric"]).value
+    names = sorted(set(scores.variant))
+    same = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if values[a].equals(values[b])]
+    assert not same, "each variant changes something"
+    table = pd.read_csv(folder / RESULTS / "tables/table5.csv", keep_default_na=False)
+    ours = table[(table.row.str.contains("MC+STF", regex=False)) & (table.column == "Image AUROC")]
+    expected = 100 * values["MC+STF"].unstack()["image_auroc"].astype(float).mean()
+    assert float(ours.value.iloc[0]) == pytest.approx(expected)
+
+
+def test_a_failed_variant_stands_as_failed_and_the_rest_is_made(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    damaged = copy / RESULTS / "seed0/unconditional.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    done = snakemake(copy, "--configfile", HERE / "tiny.yaml")
+    assert done.returncode == 1
+    text = (copy / RESULTS / "tables/table5.md").read_text()
+    assert "failed" in text
+    assert "logs/predict.seed0.TTC.all.log" in text.replace("\\", "")
+    rows = [line for line in text.splitlines() if line.startswith("| test-time")]
+    assert rows
+    assert all("failed" in row for row in rows)
+    assert "failed" not in next(line for line in text.splitlines() if line.startswith("| full ("))
+    for name in ("tables/table2.md", "tables/significance.html", "figures/fig2.png", "figures/fig3.png"):
+        assert (copy / RESULTS / name).is_file(), name
+    shutil.copy(folder / RESULTS / "seed0/unconditional.safetensors", damaged)
+    assert snakemake(copy, "--configfile", HERE / "tiny.yaml").returncode == 0
+    assert "failed" not in (copy / RESULTS / "tables/table5.md").read_text()
+
+
+def test_a_category_without_predictions_is_failed_alone(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    for name in ("seed0/predictions/full/wood.npy", "seed0/scores.csv", "tables/table2.md"):
+        (copy / RESULTS / name).unlink()
+    command = [sys.executable, "-m", "drdc", "salvage", "--config", HERE / "tiny.yaml", "--threads", "1"]
+    subprocess.run(command, cwd=copy, check=True, capture_output=True)
+    lines = (copy / RESULTS / "tables/table2.md").read_text().splitlines()
+    assert "failed" in next(line for line in lines if line.startswith("| wood"))
+    assert "failed" not in next(line for line in lines if line.startswith("| capsule"))
+    assert any("predict.seed0.full.wood.log" in line.replace("\\", "") for line in lines)
+
+
+def test_report_and_gallery_need_nothing_else(folder: Path) -> None:
+    report = (folder / RESULTS / "report.html").read_text(encoding="utf-8")
+    for words in ("Figure 2. Sensitivity", "Table 5. Which part brings what", "Where the numbers come from"):
+        assert words in report
+    gallery = (folder / RESULTS / "gallery.html").read_text(encoding="utf-8")
+    assert gallery.count('"category": "wood"') + gallery.count('"category":"wood"') == 6
+    settings = yaml.safe_load((folder / RESULTS / "config.yaml").read_text())
+    given = yaml.safe_load((HERE / "tiny.yaml").read_text())
+    assert settings["sampling"].items() >= given["sampling"].items()
 
 
 def test_lint_and_format() -> None:
