@@ -17,7 +17,8 @@ install: .venv/installed
 demo: install
 	snakemake --cores all
 	@cat results/demo/tables/summary.md
-	@echo "Tables: results/demo/tables/   Heatmaps: results/demo/figures/fig3.png"
+	@echo "Report:  results/demo/report.html   (all tables and figures in one page)"
+	@echo "Gallery: results/demo/gallery.html  (every heatmap, with a threshold to slide)"
 
 test: install
 	pytest

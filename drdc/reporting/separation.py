@@ -22,9 +22,8 @@ COLUMNS = (
     Column("false alarm rate"),
 )
 NOTES = (
-    f"overlap: shared area of the two histograms of good and of anomalous test images, {BINS} bins of equal "
-    "width between the lowest and the highest score; 0 % is apart, 100 % is the same; with few "
-    "images it comes out too small.",
+    f"overlap: shared part of good and anomalous test images over {BINS} bins that hold equally many of them; "
+    "0 % is apart, 100 % is the same; with few images it comes out too small.",
     "Cohen's d: difference of the two means over the pooled standard deviation.",
     f"threshold: exceeded by {ALARMS} % of the held-out normal images (rounded down to whole images), which "
     "are no test images; detection rate: anomalous test images above it; false alarm rate: good test images "
@@ -61,10 +60,12 @@ def separation(image_scores: pd.DataFrame) -> Table:
 def overlap(normal: Floats, anomalous: Floats, bins: int = BINS) -> float:
     """Overlap coefficient of two samples, Σ_k min(p_k, q_k), in [0, 1].
 
-    p_k and q_k are the shares of (N,) `normal` and (M,) `anomalous` in bin k of `bins` bins of equal width,
-    from the lowest to the highest of all values.
+    p_k and q_k are the shares of (N,) `normal` and (M,) `anomalous` in bin k of `bins` bins that hold equally
+    many of all values: a few extreme scores change nothing, and neither does a monotone function of them.
     """
-    edges = np.histogram_bin_edges(np.concatenate([normal, anomalous]), bins)
+    edges = np.unique(np.quantile(np.concatenate([normal, anomalous]), np.linspace(0, 1, bins + 1)))
+    if len(edges) == 1:  # all values are the same
+        return 1.0
     shares = [np.histogram(values, edges)[0] / len(values) for values in (normal, anomalous)]
     return float(np.minimum(*shares).sum())
 
