@@ -64,8 +64,7 @@ def spatio_temporal_map(scale_maps: Mapping[int, Tensor], size: int) -> Tensor:
 
 def mean_filter(heatmap: Tensor, filter_size: int) -> Tensor:
     """Eq. 16: Ã = A * f, the mean over `filter_size`² pixels (odd; fewer at the border), (B, H, W)."""
-    pooled = F.avg_pool2d(heatmap[:, None], filter_size, 1, filter_size // 2, count_include_pad=False)
-    return pooled[:, 0]
+    return _box_means(heatmap, filter_size, filter_size // 2)
 
 
 def weighted_sum(diffusion: Tensor, base: Tensor, weight: float) -> Tensor:
@@ -91,4 +90,10 @@ def normalise(heatmap: Tensor, statistics: tuple[float, float], normalisation: s
 
 def image_score(heatmap: Tensor, pool_size: int) -> Tensor:
     """Score of an image: maximum of the average-pooled map (stride 1), (B, H, W) -> (B,) (Sec. 4.4)."""
-    return F.avg_pool2d(heatmap[:, None], pool_size, 1).amax((1, 2, 3))
+    return _box_means(heatmap, pool_size, 0).amax((1, 2))
+
+
+def _box_means(heatmap: Tensor, size: int, padding: int) -> Tensor:
+    """Means over `size`² pixels at stride 1, column by column and then row by row: many times faster."""
+    columns = F.avg_pool2d(heatmap[:, None], (size, 1), 1, (padding, 0), count_include_pad=False)
+    return F.avg_pool2d(columns, (1, size), 1, (0, padding), count_include_pad=False)[:, 0]

@@ -65,18 +65,19 @@ def numeric(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{str(name): pd.to_numeric(frame[name]) for name in frame if name not in NAMES})
 
 
-def culprit(layout: Layout, variant: Variant, seed: int, categories: list[str]) -> Path:
-    """The log of the first job that a missing run needed and that left no result."""
+def failed_before(layout: Layout, variant: Variant, seed: int, categories: list[str]) -> Path | None:
+    """The log of the first job that a run needs and that left no result; None where all did."""
     for kind in ("base", variant.model):
         if not layout.model(seed, kind).is_file():
             return layout.log(f"train_{kind}.seed{seed}")
     for part in predicted_parts(variant.predictions, categories):
         if not layout.predictions(seed, variant.predictions, part).is_file():
             return layout.log(f"predict.seed{seed}.{variant.predictions}.{part}")
-    return layout.log(f"score.seed{seed}.{variant.name}")
+    return None
 
 
 def _failed(layout: Layout, pattern: pd.DataFrame, variant: Variant, seed: int) -> pd.DataFrame:
     rows = pattern if variant.name == FULL else pattern[pattern["method"] == "drdc"]
-    log = culprit(layout, variant, seed, sorted(set(pattern["category"])))
+    log = failed_before(layout, variant, seed, sorted(set(pattern["category"])))
+    log = log or layout.log(f"score.seed{seed}.{variant.name}")
     return rows.assign(variant=variant.name, seed=str(seed), value=nan, note=f"failed; see {log}")

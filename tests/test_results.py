@@ -11,7 +11,7 @@ import pytest
 from drdc.config import Evaluation, Fusion, Sampling, Sweeps
 from drdc.errors import UserError
 from drdc.layout import Layout
-from drdc.results import culprit, read_evidence, read_runs
+from drdc.results import failed_before, read_evidence, read_runs
 from drdc.variants import FULL, Variant, runs, variants
 
 LAYOUT = Layout("tiny")
@@ -63,7 +63,8 @@ def test_a_run_that_failed_has_all_its_cells_and_names_the_log() -> None:
 
 def test_the_log_is_that_of_the_first_job_without_a_result() -> None:
     def named(variant: Variant) -> str:
-        return culprit(LAYOUT, variant, 0, ["cap", "nut"]).name
+        log = failed_before(LAYOUT, variant, 0, ["cap", "nut"])
+        return log.name if log else "none"
 
     assert named(EVERY[FULL]) == "train_base.seed0.log"
     touch(LAYOUT.model(0, "base"))
@@ -73,7 +74,7 @@ def test_the_log_is_that_of_the_first_job_without_a_result() -> None:
     assert named(EVERY[FULL]) == "predict.seed0.full.nut.log"
     assert named(EVERY["steps=5"]) == "predict.seed0.steps=5.all.log"
     touch(LAYOUT.predictions(0, FULL, "nut"))
-    assert named(EVERY["weight=0.5"]) == "score.seed0.weight=0.5.log"
+    assert named(EVERY["weight=0.5"]) == "none"
 
 
 def test_without_any_score_there_is_nothing_to_report() -> None:

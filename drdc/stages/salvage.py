@@ -10,6 +10,7 @@ from drdc.config import Experiment
 from drdc.errors import UserError
 from drdc.experiment import inline, stage_settings
 from drdc.layout import FIGURES, TABLES, Layout
+from drdc.results import failed_before
 from drdc.stages.collect import collect
 from drdc.stages.figures import figures
 from drdc.stages.score import score
@@ -22,12 +23,15 @@ log = logging.getLogger(__name__)
 def salvage(layout: Layout, **settings: Any) -> None:
     """Make everything that needs no failed job; what cannot be made is named in the log and left out.
 
-    A category whose predictions are missing is "failed" in the scores of its run. The next run of the
-    workflow makes it all again, because the missing files are made first.
+    A category whose predictions are missing is "failed" in the scores of its run. Scores of an earlier run that
+    a failed job should have replaced are removed. The next run of the workflow makes it all again, because
+    the missing files are made first.
     """
     experiment = Experiment(experiment=layout.experiment, **settings)
     every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
     for variant, seed in runs(every, experiment.seeds, experiment.evaluation):
+        if failed_before(layout, variant, seed, experiment.dataset.categories):
+            layout.seed_scores(seed, variant.name).unlink(missing_ok=True)
         if variant.name == FULL and not layout.seed_scores(seed).is_file():
             _, own = stage_settings("score", inline(experiment, "score"))
             _attempt(score, layout, seed, partial=True, **own)

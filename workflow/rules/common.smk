@@ -15,7 +15,9 @@ CATEGORIES = EXPERIMENT.dataset.categories
 SEEDS = EXPERIMENT.seeds
 VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EXPERIMENT.evaluation)
 RUNS = runs(VARIANTS, SEEDS, EXPERIMENT.evaluation)
-TRAININGS = sorted({(model, seed) for variant, seed in RUNS for model in ("base", variant.model)})
+TRAININGS = sorted(
+    {(model, seed) for variant, seed in RUNS for model in ("base", variant.model)}
+)
 
 
 wildcard_constraints:
@@ -49,7 +51,8 @@ def predicted(variant, seed):
 def scored(names=None):
     """The scores of the whole method with all seeds, and of the variants `names`, or of all."""
     return [
-        f"{RESULTS}/seed{seed}/" + ("scores.csv" if v.name == FULL else f"variants/{v.name}.csv")
+        f"{RESULTS}/seed{seed}/"
+        + ("scores.csv" if v.name == FULL else f"variants/{v.name}.csv")
         for v, seed in runs(VARIANTS, SEEDS, EXPERIMENT.evaluation, names)
     ]
 
@@ -63,11 +66,17 @@ def ingredients(kind):
     if kind == "sweeps":
         return scored([name for name in VARIANTS if "=" in name])
     if kind == "costs":
-        return [f"{RESULTS}/costs.csv", *scored([name for name in VARIANTS if "steps=" in name])]
+        return [
+            f"{RESULTS}/costs.csv",
+            *scored([name for name in VARIANTS if "steps=" in name]),
+        ]
     if kind == "losses":
         return [f"{RESULTS}/seed{seed}/{model}.losses.csv" for model, seed in TRAININGS]
     if kind == "predictions":
-        return [f"{RESULTS}/seed{SEEDS[0]}/image_scores.csv", *predicted(FULL, SEEDS[0])]
+        return [
+            f"{RESULTS}/seed{SEEDS[0]}/image_scores.csv",
+            *predicted(FULL, SEEDS[0]),
+        ]
     return [f"{RESULTS}/seed{seed}/{kind}.csv" for seed in SEEDS]
 
 

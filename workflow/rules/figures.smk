@@ -8,12 +8,12 @@ rule figures:
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-    wildcard_constraints:
-        figure="|".join(name for name in FIGURES if name != "fig3"),
     log:
         "results/{experiment}/logs/figures.{figure}.log",
     benchmark:
         "results/{experiment}/benchmarks/figures.{figure}.tsv"
+    wildcard_constraints:
+        figure="|".join(name for name in FIGURES if name != "fig3"),
     threads: 1
     resources:
         mem_mb=1000,

@@ -66,6 +66,9 @@ for name in {**TABLES, **FIGURES}:
         input:
             [
                 f"{RESULTS}/{kind}/{name}.{ending}"
-                for kind, ending, names in (("tables", "md", TABLES), ("figures", "png", FIGURES))
+                for kind, ending, names in (
+                    ("tables", "md", TABLES),
+                    ("figures", "png", FIGURES),
+                )
                 if name in names
             ],

@@ -9,12 +9,12 @@ rule tables:
             category="Tables",
             labels={"table": "{table}"},
         ),
-    wildcard_constraints:
-        table="|".join(TABLES),
     log:
         "results/{experiment}/logs/tables.{table}.log",
     benchmark:
         "results/{experiment}/benchmarks/tables.{table}.tsv"
+    wildcard_constraints:
+        table="|".join(TABLES),
     threads: 1
     resources:
         mem_mb=1000,
