@@ -101,8 +101,8 @@ _WHERE_TO_GET = {
     "synthetic": "generate the made dataset there first",
     "mvtec": "download MVTec AD from www.mvtec.com/company/research/datasets/mvtec-ad and unpack it there, "
     f"so that it holds {_MVTEC_LAYOUT}",
-    "btad": "download BTAD from where github.com/pankajmishra000/VT-ADL says and unpack it there, so that it holds "
-    "01/train/ok, 01/test/ok, 01/test/ko and 01/ground_truth/ko",
+    "btad": "download BTAD from where github.com/pankajmishra000/VT-ADL says and unpack it there, so that it "
+    "holds 01/train/ok, 01/test/ok, 01/test/ko and 01/ground_truth/ko",
     "elpv": "leave the root out to use the installed package, or name the folder that holds labels.csv",
 }
 

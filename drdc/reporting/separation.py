@@ -22,8 +22,8 @@ COLUMNS = (
     Column("false alarm rate"),
 )
 NOTES = (
-    f"overlap: shared part of good and anomalous test images over {BINS} bins that hold equally many of them; "
-    "0 % is apart, 100 % is the same; with few images it comes out too small.",
+    f"overlap: shared part of good and anomalous test images over {BINS} bins that hold equally many of "
+    "them; 0 % is apart, 100 % is the same; with few images it comes out too small.",
     "Cohen's d: difference of the two means over the pooled standard deviation.",
     f"threshold: exceeded by {ALARMS} % of the held-out normal images (rounded down to whole images), which "
     "are no test images; detection rate: anomalous test images above it; false alarm rate: good test images "

@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 def salvage(layout: Layout, **settings: Any) -> None:
     """Make everything that needs no failed job; what cannot be made is named in the log and left out.
 
-    A category whose predictions are missing is "failed" in the scores of its run. Scores of an earlier run that
-    a failed job should have replaced are removed. The next run of the workflow makes it all again, because
-    the missing files are made first.
+    A category whose predictions are missing is "failed" in the scores of its run. Scores of an earlier run
+    that a failed job should have replaced are removed. The next run of the workflow makes it all again,
+    because the missing files are made first.
     """
     experiment = Experiment(experiment=layout.experiment, **settings)
     every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)

@@ -108,7 +108,7 @@ def test_what_is_not_defined_is_explained(sets: tuple, reasons: tuple) -> None:
 
 def test_notes_state_bins_and_threshold() -> None:
     notes = " ".join(separation(images("gear", [1.0] * 20, [0.0, 1.0], [2.0, 3.0])).notes)
-    assert "20 bins of equal width" in notes
+    assert "20 bins that hold equally many" in notes
     assert "exceeded by 5 % of the held-out normal images" in notes
 
 
