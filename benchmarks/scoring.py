@@ -1,7 +1,7 @@
 """How long a changed fusion takes at the paper's size: scoring stored maps, without any U-Net call.
 
-`python benchmarks/scoring.py [categories]` makes random maps of 224 x 224 pixels, 115 test and 24 held-out images
-a category (the average of MVTec AD), and scores one variant from them, all seven metrics.
+`python benchmarks/scoring.py [categories]` makes random maps of 224 x 224 pixels, 115 test and 24 held-out
+images a category (the average of MVTec AD), and scores one variant from them, all seven metrics.
 """
 
 from __future__ import annotations

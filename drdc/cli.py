@@ -11,8 +11,8 @@ from typing import Any
 
 from drdc.devices import claim_gpus
 from drdc.errors import UserError
-from drdc.experiment import stage_settings
 from drdc.layout import Layout
+from drdc.settings import stage_settings
 from drdc.variants import FULL, predicted_parts
 
 STAGES = {
@@ -61,7 +61,7 @@ def run(
 
     Args:
         command: a key of `STAGES`.
-        config: YAML file or inline JSON, see `drdc.experiment.stage_settings`.
+        config: YAML file or inline JSON, see `drdc.settings.stage_settings`.
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share.
         variant: a name of `drdc.variants.variants`.

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-from drdc.consistency import inconsistencies
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Source = Literal["paper", "inferred", "ours"]
 
@@ -273,32 +271,6 @@ class Evaluation(Section):
     )
 
 
-class Experiment(Section):
-    """A whole experiment; the name gives the folder `results/<experiment>`."""
-
-    experiment: str = setting(
-        "mvtec", "ours", "Name of the experiment.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-    )
-    seeds: list[int] = setting(
-        [0, 1, 2, 3, 4], "paper", "One complete run each (the paper averages five).", min_length=1
-    )
-    dataset: Dataset = setting(Dataset(), "paper", "The images.")
-    backbone: Backbone = setting(Backbone(), "paper", "The feature extractor.")
-    base: Base = setting(Base(), "paper", "The base model.")
-    diffusion: Diffusion = setting(Diffusion(), "paper", "The diffusion model.")
-    sampling: Sampling = setting(Sampling(), "paper", "The reverse chain.")
-    fusion: Fusion = setting(Fusion(), "paper", "The fusion of the heatmaps.")
-    evaluation: Evaluation = setting(Evaluation(), "ours", "Ablation, sensitivity and costs.")
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds(cls, value: list[int]) -> list[int]:
-        if len(set(value)) < len(value) or min(value) < 0:
-            raise ValueError("must be different whole numbers, 0 or larger")
-        return value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Experiment:
-        for key, fault in inconsistencies(self):
-            raise ValueError(f"{key}: {fault}")
-        return self
+def single_grid_size(sampling: Sampling) -> int:
+    """The one k of variants without spatio-temporal fusion (Table 5): the middle one, of two the smaller."""
+    return sorted(sampling.grid_sizes)[(len(sampling.grid_sizes) - 1) // 2]

@@ -1,36 +1,59 @@
-"""An experiment's settings, from a file to the stages: a sentence for each fault, and what a stage sees."""
+"""A whole experiment: its sections together, what must fit between them, and reading it from a file."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, field_validator, model_validator
 
-from drdc.config import Experiment
+from drdc.config import (
+    Backbone,
+    Base,
+    Dataset,
+    Diffusion,
+    Evaluation,
+    Fusion,
+    Sampling,
+    Section,
+    setting,
+    single_grid_size,
+)
 from drdc.errors import UserError
-from drdc.variants import FULL, Stored, check, stored, variants
+from drdc.variants import variants
 
-#: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
-USES: dict[str, tuple[str, ...]] = {
-    "prepare": ("dataset",),
-    "features": ("dataset", "backbone"),
-    "train_base": ("base",),
-    "train_diffusion": ("diffusion",),
-    "predict": ("sampling", "stored"),
-    "score": ("dataset", "backbone", "base", "diffusion", "sampling", "fusion", "variant", "stored"),
-    "collect": ("seeds", "sampling", "fusion", "evaluation"),
-    "costs": ("seeds", "backbone", "sampling", "timed_steps"),
-    "tables": ("seeds", "sampling", "fusion", "evaluation"),
-    "figures": ("seeds", "sampling", "fusion", "evaluation"),
-    "gallery": ("seeds", "fusion"),
-    "about": tuple(name for name in Experiment.model_fields if name != "experiment"),
-    "salvage": tuple(name for name in Experiment.model_fields if name != "experiment"),
-}
+
+class Experiment(Section):
+    """A whole experiment; the name gives the folder `results/<experiment>`."""
+
+    experiment: str = setting(
+        "mvtec", "ours", "Name of the experiment.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+    )
+    seeds: list[int] = setting(
+        [0, 1, 2, 3, 4], "paper", "One complete run each (the paper averages five).", min_length=1
+    )
+    dataset: Dataset = setting(Dataset(), "paper", "The images.")
+    backbone: Backbone = setting(Backbone(), "paper", "The feature extractor.")
+    base: Base = setting(Base(), "paper", "The base model.")
+    diffusion: Diffusion = setting(Diffusion(), "paper", "The diffusion model.")
+    sampling: Sampling = setting(Sampling(), "paper", "The reverse chain.")
+    fusion: Fusion = setting(Fusion(), "paper", "The fusion of the heatmaps.")
+    evaluation: Evaluation = setting(Evaluation(), "ours", "Ablation, sensitivity and costs.")
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value) or min(value) < 0:
+            raise ValueError("must be different whole numbers, 0 or larger")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        for key, fault in _inconsistencies(self):
+            raise ValueError(f"{key}: {fault}")
+        return self
 
 
 def load_experiment(source: str | Path | dict[str, Any]) -> Experiment:
@@ -39,66 +62,132 @@ def load_experiment(source: str | Path | dict[str, Any]) -> Experiment:
     Raises:
         UserError: a file that is missing or not YAML, an unknown key or an impossible value.
     """
-    name, mapping = _mapping(source)
-    experiment: Experiment = _validate(Experiment, mapping, name, ())
+    name, mapping = read_mapping(source)
+    experiment: Experiment = validated(Experiment, mapping, name, ())
     try:
-        check(experiment)
+        _check_sweeps(experiment)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     return experiment
 
 
-def stage_settings(stage: str, source: str | Path, variant: str = FULL) -> tuple[str, dict[str, Any]]:
-    """Name of the experiment and the settings that `stage` uses (see `USES`), as a variant has them.
-
-    `source` is a YAML file, validated as a whole, or an inline JSON object with just those settings, which
-    is how the workflow hands over exactly what a rule depends on.
-    """
-    if not str(source).lstrip().startswith("{"):
-        experiment = load_experiment(source)
-        return experiment.experiment, _used(experiment, stage, variant)
-    name, mapping = _mapping(source)
-    keys = ("experiment", *USES[stage])
-    if missing := [key for key in keys if key not in mapping]:
-        raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
-    types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
-    types |= {"variant": str, "stored": Stored, "timed_steps": list[int]}
-    used = {key: _validate(types[key], mapping[key], name, (key,)) for key in keys}
-    return used.pop("experiment"), used
+def _check_sweeps(experiment: Experiment) -> None:
+    """Raise UserError for a value of a sweep that does not fit the other settings."""
+    for name, variant in variants(experiment.sampling, experiment.fusion, experiment.evaluation).items():
+        changed = {"sampling": variant.sampling.model_dump(), "fusion": variant.fusion.model_dump()}
+        try:
+            Experiment.model_validate(experiment.model_dump(exclude={"evaluation"}) | changed)
+        except ValidationError as error:
+            item = error.errors()[0]
+            place = ".".join(map(str, item["loc"]))
+            message = f"{place}: {item['msg']}" if place else item["msg"].removeprefix("Value error, ")
+            raise UserError(f"evaluation.sweeps, {name}: {message}") from None
 
 
-def inline(experiment: Experiment, stage: str, variant: str = FULL) -> str:
-    """The settings that `stage` uses as one line of JSON, as `stage_settings` reads it."""
-    used = {"experiment": experiment.experiment} | _used(experiment, stage, variant)
-    return json.dumps(used, separators=(",", ":"), default=_plain)
+def _inconsistencies(e: Experiment) -> list[tuple[str, str]]:
+    """(key, what is wrong and the mend) of every fault."""
+    size, levels = e.dataset.image_size, len(e.diffusion.multipliers)
+    faults = [
+        (f"{name}.grid_sizes", f"{k} does not divide dataset.image_size {size}; take a divisor of it")
+        for name, section in (("sampling", e.sampling), ("diffusion", e.diffusion))
+        for k in section.grid_sizes
+        if k < 1 or size % k
+    ]
+    faults += [
+        (f"{name}.disjoint_sets", f"{section.disjoint_sets} sets cannot be made of the cells of {k} pixels")
+        for name, section in (("sampling", e.sampling), ("diffusion", e.diffusion))
+        for k in section.grid_sizes
+        if k >= 1 and section.disjoint_sets > (size // k) ** 2
+    ]
+    checks = [
+        (
+            size % 2 ** (levels - 1) != 0,
+            "diffusion.multipliers",
+            f"{levels} levels need a dataset.image_size divisible by {2 ** (levels - 1)}, not {size}",
+        ),
+        (e.diffusion.width % 32 != 0, "diffusion.width", f"{e.diffusion.width} is not a multiple of 32"),
+        (
+            any(level not in range(levels) for level in e.diffusion.attention_levels),
+            "diffusion.attention_levels",
+            f"levels are counted 0 to {levels - 1}",
+        ),
+        (
+            e.sampling.initial_index > e.diffusion.timesteps,
+            "sampling.initial_index",
+            f"{e.sampling.initial_index} lies beyond diffusion.timesteps, {e.diffusion.timesteps}",
+        ),
+        (
+            e.sampling.initial_index > e.diffusion.max_timestep,
+            "sampling.initial_index",
+            f"{e.sampling.initial_index} is never seen in training; raise diffusion.max_timestep",
+        ),
+        (
+            e.diffusion.max_timestep > e.diffusion.timesteps,
+            "diffusion.max_timestep",
+            f"must be at most diffusion.timesteps, {e.diffusion.timesteps}",
+        ),
+        (
+            e.sampling.steps > e.sampling.initial_index,
+            "sampling.steps",
+            f"{e.sampling.steps} different steps do not fit below sampling.initial_index",
+        ),
+        (
+            e.base.hidden % e.base.heads != 0 or e.base.hidden % 2 != 0,
+            "base.hidden",
+            f"{e.base.hidden} must be even and a multiple of base.heads, {e.base.heads}",
+        ),
+        (
+            e.base.neighbour_window % 2 == 0 and e.base.neighbour_window > 0,
+            "base.neighbour_window",
+            "must be odd, or 0",
+        ),
+        (
+            e.base.neighbour_window // 2 >= e.backbone.feature_size // 2 and e.base.neighbour_window > 0,
+            "base.neighbour_window",
+            f"{e.base.neighbour_window} leaves the middle token nothing to attend to at backbone.feature_size"
+            f" {e.backbone.feature_size}; take at most {2 * (e.backbone.feature_size // 2) - 1}",
+        ),
+        (
+            e.fusion.filter_size % 2 == 0 or e.fusion.filter_size > size,
+            "fusion.filter_size",
+            f"{e.fusion.filter_size} must be odd and at most dataset.image_size, {size}",
+        ),
+        (
+            e.fusion.grid_sizes is not None
+            and not (e.fusion.grid_sizes and set(e.fusion.grid_sizes) <= set(e.sampling.grid_sizes)),
+            "fusion.grid_sizes",
+            f"{e.fusion.grid_sizes} must be some of sampling.grid_sizes, {e.sampling.grid_sizes}",
+        ),
+        (
+            e.fusion.timesteps == "last"
+            and (e.fusion.scales != [1] or e.fusion.grid_sizes != [single_grid_size(e.sampling)]),
+            "fusion.timesteps",
+            f"the last one alone is stored at scale 1 of grid size {single_grid_size(e.sampling)};"
+            " set fusion.scales and fusion.grid_sizes to these",
+        ),
+        (
+            e.evaluation.seeds is not None
+            and not (e.evaluation.seeds and set(e.evaluation.seeds) <= set(e.seeds)),
+            "evaluation.seeds",
+            f"{e.evaluation.seeds} must be some of the experiment's seeds, {e.seeds}",
+        ),
+        (
+            e.evaluation.ablation and not e.diffusion.model_conditioning,
+            "evaluation.ablation",
+            "compares with a conditional model; set diffusion.model_conditioning to true",
+        ),
+        (e.fusion.pool_size > size, "fusion.pool_size", f"must be at most dataset.image_size, {size}"),
+        (
+            e.dataset.name in ("mvtec", "btad") and e.dataset.root is None,
+            "dataset.root",
+            "is missing; name the folder that holds the categories",
+        ),
+    ]
+    return faults + [(key, fault) for wrong, key, fault in checks if wrong]
 
 
-def _used(experiment: Experiment, stage: str, name: str) -> dict[str, Any]:
-    every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
-    if name not in every:
-        raise UserError(f"variant {name!r} is not part of {experiment.experiment}; known: {', '.join(every)}")
-    variant = every[name]
-    values = {key: getattr(experiment, key) for key in Experiment.model_fields} | {
-        "sampling": variant.sampling,
-        "fusion": variant.fusion,
-        "variant": variant.name,
-        "stored": stored(every, variant.predictions),
-        "timed_steps": experiment.evaluation.costs,
-    }
-    return {key: values[key] for key in USES[stage]}
-
-
-def _plain(section: Any) -> Any:
-    return section.model_dump(mode="json")
-
-
-def config_hash(settings: dict[str, Any]) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of the settings: the same settings, the same hash."""
-    text = json.dumps(settings, sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(what messages call it, its content) of a YAML file, an inline JSON object or a mapping."""
     if isinstance(source, dict):
         return "configuration", source
     inline_text = str(source).lstrip().startswith("{")
@@ -114,7 +203,8 @@ def _mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, loaded
 
 
-def _validate(model: Any, mapping: Any, name: str, prefix: tuple[str, ...]) -> Any:
+def validated(model: Any, mapping: Any, name: str, prefix: tuple[str, ...]) -> Any:
+    """A value of a pydantic type; UserError with one sentence for each fault of `mapping`."""
     try:
         return TypeAdapter(model).validate_python(mapping)
     except ValidationError as error:

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from drdc.config import Experiment, Section
+from drdc.config import Section
+from drdc.experiment import Experiment
 
 SCHEMA = Path("workflow/schemas/config.schema.json")
 MANUAL = Path("config/README.md")

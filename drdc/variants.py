@@ -11,11 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from drdc.config import BASE_SCALES, Evaluation, Experiment, Fusion, Sampling, Section
-from drdc.consistency import single_grid_size
-from drdc.errors import UserError
+from drdc.config import BASE_SCALES, Evaluation, Fusion, Sampling, Section, single_grid_size
 
 FULL = "full"
 
@@ -94,19 +90,6 @@ def variants(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> dict
         same = (v.predictions for v in found.values() if (v.model, v.sampling) == (model, its_sampling))
         found[name] = Variant(name, model, next(same, name), its_sampling, its_fusion)
     return found
-
-
-def check(experiment: Experiment) -> None:
-    """Raise UserError for a value of a sweep that does not fit the other settings."""
-    for name, variant in variants(experiment.sampling, experiment.fusion, experiment.evaluation).items():
-        changed = {"sampling": variant.sampling.model_dump(), "fusion": variant.fusion.model_dump()}
-        try:
-            Experiment.model_validate(experiment.model_dump(exclude={"evaluation"}) | changed)
-        except ValidationError as error:
-            item = error.errors()[0]
-            place = ".".join(map(str, item["loc"]))
-            message = f"{place}: {item['msg']}" if place else item["msg"].removeprefix("Value error, ")
-            raise UserError(f"evaluation.sweeps, {name}: {message}") from None
 
 
 def runs(

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from drdc import manual
-from drdc.config import Dataset, Experiment, Section
+from drdc.config import Dataset, Section
 from drdc.errors import UserError
-from drdc.experiment import USES, config_hash, inline, load_experiment, stage_settings
+from drdc.experiment import Experiment, load_experiment
 from drdc.layout import Layout
+from drdc.settings import USES, config_hash, inline, stage_settings
 from drdc.stages.prepare import prepare
 
 ROOT = Path(__file__).parents[1]

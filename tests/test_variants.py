@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from drdc.config import Experiment
 from drdc.errors import UserError
-from drdc.experiment import load_experiment
+from drdc.experiment import Experiment, load_experiment
 from drdc.variants import ABLATION, FULL, Variant, runs, stored, sweeps, unet_calls, variants
 
 CONFIG = Path(__file__).parents[1] / "config"

@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from drdc.config import Experiment
+from drdc.experiment import Experiment
 from drdc.files import atomic
 from drdc.layout import Layout
 from drdc.results import read_table

@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.config import BASE_SCALES, STORED_SCALES, Base, Diffusion, Sampling
-from drdc.consistency import single_grid_size
+from drdc.config import BASE_SCALES, STORED_SCALES, Base, Diffusion, Sampling, single_grid_size
 from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
 from drdc.diffusion import equally_spaced, linear_schedule, reverse_chain, to_unit_range

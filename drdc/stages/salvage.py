@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from drdc.config import Experiment
 from drdc.errors import UserError
-from drdc.experiment import inline, stage_settings
+from drdc.experiment import Experiment
 from drdc.layout import FIGURES, TABLES, Layout
 from drdc.results import failed_before
+from drdc.settings import inline, stage_settings
 from drdc.stages.collect import collect
 from drdc.stages.figures import figures
 from drdc.stages.score import score

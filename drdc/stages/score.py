@@ -20,11 +20,11 @@ from drdc.config import Fusion
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name
 from drdc.evaluation import CategoryEvaluation, Row, image_rows
-from drdc.experiment import config_hash
 from drdc.files import atomic, load_array
 from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.predictions import batches, fuse, read_parts, statistics
+from drdc.settings import config_hash
 from drdc.variants import FULL, Stored
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 from drdc.errors import UserError
-from drdc.experiment import inline, load_experiment
+from drdc.experiment import load_experiment
+from drdc.settings import inline
 from drdc.layout import FIGURES, FORMATS, TABLES
 from drdc.variants import ABLATION, FULL, predicted_parts, runs, variants
 

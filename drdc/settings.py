@@ -1,0 +1,79 @@
+"""What each stage sees of an experiment's settings, and how it is handed over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from drdc.errors import UserError
+from drdc.experiment import Experiment, load_experiment, read_mapping, validated
+from drdc.variants import FULL, Stored, stored, variants
+
+#: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
+USES: dict[str, tuple[str, ...]] = {
+    "prepare": ("dataset",),
+    "features": ("dataset", "backbone"),
+    "train_base": ("base",),
+    "train_diffusion": ("diffusion",),
+    "predict": ("sampling", "stored"),
+    "score": ("dataset", "backbone", "base", "diffusion", "sampling", "fusion", "variant", "stored"),
+    "collect": ("seeds", "sampling", "fusion", "evaluation"),
+    "costs": ("seeds", "backbone", "sampling", "timed_steps"),
+    "tables": ("seeds", "sampling", "fusion", "evaluation"),
+    "figures": ("seeds", "sampling", "fusion", "evaluation"),
+    "gallery": ("seeds", "fusion"),
+    "about": tuple(name for name in Experiment.model_fields if name != "experiment"),
+    "salvage": tuple(name for name in Experiment.model_fields if name != "experiment"),
+}
+
+
+def stage_settings(stage: str, source: str | Path, variant: str = FULL) -> tuple[str, dict[str, Any]]:
+    """Name of the experiment and the settings that `stage` uses (see `USES`), as a variant has them.
+
+    `source` is a YAML file, validated as a whole, or an inline JSON object with just those settings, which
+    is how the workflow hands over exactly what a rule depends on.
+    """
+    if not str(source).lstrip().startswith("{"):
+        experiment = load_experiment(source)
+        return experiment.experiment, _used(experiment, stage, variant)
+    name, mapping = read_mapping(source)
+    keys = ("experiment", *USES[stage])
+    if missing := [key for key in keys if key not in mapping]:
+        raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
+    types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
+    types |= {"variant": str, "stored": Stored, "timed_steps": list[int]}
+    used = {key: validated(types[key], mapping[key], name, (key,)) for key in keys}
+    return used.pop("experiment"), used
+
+
+def inline(experiment: Experiment, stage: str, variant: str = FULL) -> str:
+    """The settings that `stage` uses as one line of JSON, as `stage_settings` reads it."""
+    used = {"experiment": experiment.experiment} | _used(experiment, stage, variant)
+    return json.dumps(used, separators=(",", ":"), default=_plain)
+
+
+def _used(experiment: Experiment, stage: str, name: str) -> dict[str, Any]:
+    every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
+    if name not in every:
+        raise UserError(f"variant {name!r} is not part of {experiment.experiment}; known: {', '.join(every)}")
+    variant = every[name]
+    values = {key: getattr(experiment, key) for key in Experiment.model_fields} | {
+        "sampling": variant.sampling,
+        "fusion": variant.fusion,
+        "variant": variant.name,
+        "stored": stored(every, variant.predictions),
+        "timed_steps": experiment.evaluation.costs,
+    }
+    return {key: values[key] for key in USES[stage]}
+
+
+def _plain(section: Any) -> Any:
+    return section.model_dump(mode="json")
+
+
+def config_hash(settings: dict[str, Any]) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of the settings: the same settings, the same hash."""
+    text = json.dumps(settings, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
