@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 from drdc.layout import FIGURES, FORMATS, TABLES
 from drdc.variants import ABLATION
@@ -286,6 +287,25 @@ def test_a_category_without_predictions_is_failed_alone(folder: Path, tmp_path: 
     assert any("predict.seed0.full.wood.log" in line.replace("\\", "") for line in lines)
 
 
+def test_costs_follow_the_calls_and_the_networks(folder: Path) -> None:
+    costs = pd.read_csv(folder / RESULTS / "costs.csv").set_index(["method", "variant"])
+    base, one, full = costs.loc[("base", "full")], costs.loc[("drdc", "steps=1")], costs.loc[("drdc", "full")]
+    assert (base.unet_calls, one.unet_calls, full.unet_calls) == (0, 4, 8)
+    assert full.flops - base.flops == 2 * (one.flops - base.flops) > 0
+    assert 0 < base.seconds_per_image < full.seconds_per_image
+    unet = sum(weight.size for weight in load_file(folder / RESULTS / "seed0/diffusion.safetensors").values())
+    assert full.parameters - base.parameters == one.parameters - base.parameters == unet
+
+
+def test_variants_keep_only_the_means_that_they_are_scored_from(folder: Path) -> None:
+    predictions = folder / RESULTS / "seed0/predictions"
+    assert {p.name for p in predictions.iterdir()} == {"full", "MC", "TTC", "steps=1"}
+    lean, detailed = (np.load(predictions / name) for name in ("steps=1/all.npy", "MC/all.npy"))
+    assert sorted(lean["row"]) == sorted(detailed["row"])
+    assert lean.dtype.itemsize < detailed.dtype.itemsize / 2
+    assert "reconstruction" not in lean.dtype.names
+
+
 def test_report_and_gallery_need_nothing_else(folder: Path) -> None:
     report = (folder / RESULTS / "report.html").read_text(encoding="utf-8")
     for words in ("Figure 2. Sensitivity", "Table 5. Which part brings what", "Where the numbers come from"):
@@ -295,6 +315,9 @@ def test_report_and_gallery_need_nothing_else(folder: Path) -> None:
     settings = yaml.safe_load((folder / RESULTS / "config.yaml").read_text())
     given = yaml.safe_load((HERE / "tiny.yaml").read_text())
     assert settings["sampling"].items() >= given["sampling"].items()
+    about = (folder / RESULTS / "about.html").read_text(encoding="utf-8")
+    for words in ("28 U-Net calls an image and seed\ninstead of 60", "train_unconditional", "torch "):
+        assert words in about
 
 
 def test_lint_and_format() -> None:
