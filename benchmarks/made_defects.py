@@ -2,9 +2,9 @@
 
     python benchmarks/made_defects.py CONFIG --initial-index 50 100 150 --grid-sizes 4 8 16
 
-Each held-out normal image of the trained experiment CONFIG is taken three times: as it is, with a faint blurred
-spot, and with a strip of itself pasted elsewhere. Printed: mean over categories and both kinds of defect of the
-image AUROC of the diffusion map, for each first timestep and set of grid sizes.
+Each held-out normal image of the trained experiment CONFIG is taken three times: as it is, with a faint
+blurred spot, and with a strip of itself pasted elsewhere. Printed: mean over categories and both kinds of
+defect of the image AUROC of the diffusion map, for each first timestep and set of grid sizes.
 """
 
 from __future__ import annotations

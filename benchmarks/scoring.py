@@ -55,7 +55,7 @@ def make(layout: Layout, categories: list[str]) -> None:
         own = np.flatnonzero(table.category == category)
         records = np.zeros(len(own), record_type(SIZE, 14, GRID_SIZES))
         records["row"] = own
-        for name in records.dtype.names:
+        for name in records.dtype.names or ():
             if name.startswith(("k", "base")):
                 records[name] = rng.random(records[name].shape, dtype=np.float32)
         path = layout.predictions(0, FULL, category)

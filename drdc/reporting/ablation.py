@@ -1,6 +1,5 @@
 """Table 5: what each module of the method adds, beside the paper's numbers."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -47,14 +46,13 @@ class Variant:
     certainty: str
 
 
-def table5(scores: pd.DataFrame, log_of: Callable[[str], str] | None = None) -> Table:
+def table5(scores: pd.DataFrame) -> Table:
     """Table 5: means over categories of the method with only some of its modules, in the paper's order.
 
     All variants are compared on the seeds that those with scores have in common; a seed at which a variant
-    failed is none of its seeds, unless all of them failed. `scores`: tidy scores of one
-    experiment, of method drdc with the variants TTC, MC, ... and full; `log_of`: gives for a variant without
-    scores the path of its log, for the note. Raises `UserError` when no variant has scores or they share no
-    seed.
+    failed is none of its seeds, unless all of them failed. `scores`: tidy scores of one experiment, of method
+    drdc with the variants TTC, MC, ... and full. Raises `UserError` when no variant has scores or they share
+    no seed.
     """
     paper = _paper()
     rows = typed(scores, TEXTS, ("value",), "scores.csv")
@@ -70,7 +68,7 @@ def table5(scores: pd.DataFrame, log_of: Callable[[str], str] | None = None) -> 
     columns += tuple(Column(f"{METRICS[metric]}, MVTec AD (paper)", "paper") for metric in THEIRS)
     notes = (
         seed_note(*ours.values()), "bold: best of ours.", ABBREVIATIONS, *dropped, *metric_notes(ours),
-        *_missing(set(paper) - set(present), paper, log_of), *_order(paper),
+        *_missing(set(paper) - set(present), paper), *_order(paper),
     )  # fmt: skip
     caption = f"Ablation (%), mean over categories: {experiment_name(scores)}"
     return Table(caption, "modules", columns, lines, notes, decimals=2, best="column")
@@ -117,13 +115,8 @@ def _comparable(rows: pd.DataFrame, present: list[str]) -> tuple[pd.DataFrame, t
     return rows[rows["seed"].isin(shared)], tuple(notes)
 
 
-def _missing(
-    absent: set[str], paper: dict[str, Variant], log_of: Callable[[str], str] | None
-) -> tuple[str, ...]:
-    return tuple(
-        f"not measured: {_label(name, paper[name])}{f' (see {log_of(name)})' if log_of else ''}."
-        for name in paper if name in absent
-    )  # fmt: skip
+def _missing(absent: set[str], paper: dict[str, Variant]) -> tuple[str, ...]:
+    return tuple(f"not measured: {_label(name, paper[name])}." for name in paper if name in absent)
 
 
 def _order(paper: dict[str, Variant]) -> tuple[str, ...]:
