@@ -110,7 +110,7 @@ def sweeps(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> list[S
     panels = []
     for setting, values in evaluation.sweeps:
         own = _own(sampling, fusion, setting)
-        every = [*values, own] if isinstance(own, list | str) else sorted({*values, own})
+        every = [own, *values] if isinstance(own, str) else sorted([*values, own], key=_rank)
         if values:
             panels.append(Sweep(setting, tuple(dict.fromkeys(map(_text, every))), _text(own)))
     return panels
@@ -172,6 +172,11 @@ def _own(sampling: Sampling, fusion: Fusion, setting: str) -> Any:
     if setting == "grid_sizes":
         return fusion.grid_sizes or sampling.grid_sizes
     return getattr(fusion if setting in Fusion.model_fields else sampling, setting)
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Numbers in their order; sets by size, then by their numbers."""
+    return (len(value), sorted(value)) if isinstance(value, list) else (0, value)
 
 
 def _text(value: Any) -> str:

@@ -78,7 +78,7 @@ def test_the_experiments_own_value_is_not_run_twice_and_stands_in_its_panel() ->
     assert panels["weight"].values == ("0.5", "0.9", "1")
     assert panels["weight"].default == "0.9"
     assert panels["scales"].values == ("1", "1+2+4+8")
-    assert panels["normalisation"].values == ("none", "mean")
+    assert panels["normalisation"].values == ("mean", "none")
 
 
 def test_runs_are_all_seeds_for_the_method_and_the_chosen_ones_for_the_rest() -> None:
