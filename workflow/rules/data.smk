@@ -27,9 +27,9 @@ rule features:
         "results/{experiment}/logs/features.log",
     benchmark:
         "results/{experiment}/benchmarks/features.tsv"
+    priority: 2
     # All cores and before any training: once these run, it would wait for all of them.
     threads: workflow.cores
-    priority: 2
     resources:
         mem_mb=4000,
         gpu=1,
