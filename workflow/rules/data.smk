@@ -27,7 +27,7 @@ rule features:
         "results/{experiment}/logs/features.log",
     benchmark:
         "results/{experiment}/benchmarks/features.tsv"
-    priority: 2
+    priority: 100
     # All cores and before any training: once these run, it would wait for all of them.
     threads: workflow.cores
     resources:
