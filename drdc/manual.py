@@ -31,12 +31,13 @@ image and seed for 92 cells, where each by itself would need 6644 in all, 5.1 ti
 part of the saving are the fine grids of `filter_size`, `weight`, `grid_sizes`, `scales` and `pool_size`,
 which cost none.
 
-Its size: 651 jobs (15 trainings, 150 predictions, 460 scorings); 44.5 GB of results, of which 43 GB are
-predictions (0.79 MB an image where grid sizes are kept apart, else 0.14 MB; 2,088 test and held-out
-images). A U-Net call is 430 GFLOP, so that all predictions of one seed are 1.2 EFLOP and a training of 3.2
-million images 4.1 EFLOP. GPU hours follow from what the GPU sustains; this was not measured, for want of a
-GPU: at an assumed 200 TFLOP/s, 57 hours for the ten diffusion models and 8 hours for all predictions. For
-less, shorten `seeds`, `evaluation.seeds` or the lists.
+Its size: 651 jobs (15 trainings, 150 predictions, 460 scorings), planned by a dry run in 5 seconds on two
+CPU cores; 44.5 GB of results, of which 43 GB are predictions (0.79 MB an image where grid sizes are kept
+apart, else 0.14 MB; 2,088 test and held-out images). A U-Net call is 430 GFLOP, so that all predictions of
+one seed are 1.2 EFLOP and a training of 3.2 million images 4.1 EFLOP. GPU hours follow from what the GPU
+sustains; this was not measured, for want of a GPU: at an assumed 200 TFLOP/s, 57 hours for the ten
+diffusion models and 8 hours for all predictions. For less, shorten `seeds`, `evaluation.seeds` or the
+lists.
 
 ## Settings
 
