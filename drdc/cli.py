@@ -1,4 +1,4 @@
-"""The commands: one for each rule of the workflow, usable without it."""
+"""The commands: one for each rule of the workflow, usable without it, and the tools beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from drdc.devices import claim_gpus
@@ -29,16 +30,21 @@ STAGES = {
     "about": "write settings, versions, hardware and run times: about.html",
     "salvage": "after failed jobs, make all tables and figures that can be made",
 }
+#: Commands that are no rule: modules of `drdc.tools`, which bring their own arguments.
+TOOLS: dict[str, str] = {}
 SEEDED = ("train", "predict", "score")
 MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional": "train_diffusion"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run one command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C, or what a tool gives."""
     options = vars(_parser().parse_args(arguments))
+    command = options.pop("command")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        run(options.pop("command"), **options)
+        if command in TOOLS:
+            return _tool(command).run(**options) or 0
+        run(command, **options)
     except UserError as error:
         print(f"drdc: {error}", file=sys.stderr)
         return 2
@@ -98,9 +104,12 @@ def _compute_with(threads: int | None, gpu: int) -> None:
 
 def _stage(name: str) -> Any:
     """The stage's function; imported late, because torch is slow to import and not every command needs it."""
-    from importlib import import_module
-
     return getattr(import_module(f"drdc.stages.{name}"), name)
+
+
+def _tool(name: str) -> Any:
+    """The tool's module, which imports torch and the like only when it runs."""
+    return import_module(f"drdc.tools.{name.replace('-', '_')}")
 
 
 def _natural(text: str) -> int:
@@ -131,4 +140,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--gpu", type=int, default=0, help="GPUs to claim for this job alone (default: any visible)"
         )
+    for name, text in TOOLS.items():
+        _tool(name).arguments(commands.add_parser(name, help=text, description=text))
     return parser
