@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from drdc.config import Fusion
 from drdc.data.manifest import read_manifest
+from drdc.evaluation import COMPARED
 from drdc.files import load_array
 from drdc.layout import Layout
 from drdc.predictions import batches, fuse, read_parts, statistics
@@ -47,7 +48,7 @@ class TestImages:
                     category=about.category,
                     defect_type=about.defect_type,
                     label=int(about.label),
-                    scores={method: float(about[method]) for method in ("base", "drdc")},
+                    scores={method: float(about[method]) for method in COMPARED},
                     image=np.array(self._images[row]),
                     reconstruction=records["reconstruction"][i],
                     mask=np.array(self._masks[row]),

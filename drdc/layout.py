@@ -137,4 +137,6 @@ FIGURES = {
     "pareto": "costs",
     "losses": "losses",
 }
+#: What the scoring of the whole method leaves beside its metrics, `<kind>.csv`.
+EVIDENCE = ("image_scores", "curves", "defects")
 FORMATS = ("csv", "md", "tex", "html")

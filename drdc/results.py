@@ -13,8 +13,6 @@ from drdc.layout import Layout
 from drdc.reporting.measured import TEXTS, typed
 from drdc.variants import FULL, Variant, predicted_parts
 
-#: What the scoring of the whole method leaves beside its metrics.
-EVIDENCE = ("image_scores", "curves", "defects")
 NAMES = ("path", "category", "split", "defect_type", "method", "variant", "level", "metric", "note", "device")
 
 Run = tuple[Variant, int]
@@ -65,6 +63,11 @@ def numeric(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{str(name): pd.to_numeric(frame[name]) for name in frame if name not in NAMES})
 
 
+def failure_note(log: Path) -> str:
+    """What stands in place of a number whose job failed."""
+    return f"failed; see {log}"
+
+
 def failed_before(layout: Layout, variant: Variant, seed: int, categories: list[str]) -> Path | None:
     """The log of the first job that a run needs and that left no result; None where all did."""
     for kind in ("base", variant.model):
@@ -80,4 +83,4 @@ def _failed(layout: Layout, pattern: pd.DataFrame, variant: Variant, seed: int) 
     rows = pattern if variant.name == FULL else pattern[pattern["method"] == "drdc"]
     log = failed_before(layout, variant, seed, sorted(set(pattern["category"])))
     log = log or layout.log(f"score.seed{seed}.{variant.name}")
-    return rows.assign(variant=variant.name, seed=str(seed), value=nan, note=f"failed; see {log}")
+    return rows.assign(variant=variant.name, seed=str(seed), value=nan, note=failure_note(log))

@@ -11,6 +11,7 @@ from drdc.errors import UserError
 from drdc.experiment import Experiment, load_experiment, read_mapping, validated
 from drdc.variants import FULL, Stored, stored, variants
 
+ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
     "prepare": ("dataset",),
@@ -24,8 +25,8 @@ USES: dict[str, tuple[str, ...]] = {
     "tables": ("seeds", "sampling", "fusion", "evaluation"),
     "figures": ("seeds", "sampling", "fusion", "evaluation"),
     "gallery": ("seeds", "fusion"),
-    "about": tuple(name for name in Experiment.model_fields if name != "experiment"),
-    "salvage": tuple(name for name in Experiment.model_fields if name != "experiment"),
+    "about": ALL,
+    "salvage": ALL,
 }
 
 

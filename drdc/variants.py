@@ -105,6 +105,11 @@ def runs(
     return [(every[FULL], seed) for seed in seeds] + [(v, seed) for v in others for seed in own]
 
 
+def swept(every: Iterable[str], setting: str = "") -> list[str]:
+    """Those of the variants' names that are a value of Figure 2: of one setting, or of any."""
+    return [name for name in every if f"{setting}=" in name]
+
+
 def sweeps(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> list[Sweep]:
     """The panels of Figure 2 that have values."""
     panels = []

@@ -26,10 +26,10 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from drdc.errors import UserError
+from drdc.evaluation import COMPARED
 from drdc.files import atomic
 from drdc.reporting.gallery import COLOUR_MAP
 
-METHODS = ("base", "drdc")
 HEATMAPS = ("base", "diffusion", "drdc")
 QUALITY = 80  # of WebP
 LINE, HALO = (0, 255, 255), (0, 0, 0)  # the mask's outline: cyan, which the colour map lacks, beside black
@@ -43,7 +43,7 @@ class Shown:
     """One test image with everything computed from it.
 
     path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
-    anomalous, 0 normal; scores: image score of each of `METHODS`, higher = more anomalous; image,
+    anomalous, 0 normal; scores: image score of each of `COMPARED`, higher = more anomalous; image,
     reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of each of `HEATMAPS`,
     higher = more anomalous.
     """
@@ -70,7 +70,7 @@ def write_gallery(
         images: in the order in which images of equal rank are shown.
         path: the HTML file.
         title: heading of the page.
-        thresholds: for each of `METHODS` where the threshold's slider starts.
+        thresholds: for each of `COMPARED` where the threshold's slider starts.
         limits: for (category, kind of heatmap) the low and the high end of the colour scale.
 
     Raises:
@@ -157,10 +157,10 @@ def _pictures(shown: Shown, limits: Limits) -> dict[str, str | None]:
 
 
 def _of_each_method(numbers: dict[str, float], name: str) -> dict[str, float]:
-    absent = [method for method in METHODS if method not in numbers]
+    absent = [method for method in COMPARED if method not in numbers]
     if absent:
         raise ValueError(f"{name}: the method {', '.join(absent)} is absent")
-    return {method: _finite(numbers[method], f"{name}, {method}") for method in METHODS}
+    return {method: _finite(numbers[method], f"{name}, {method}") for method in COMPARED}
 
 
 def _finite(number: float, name: str) -> float:

@@ -16,13 +16,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from drdc.errors import UserError
+from drdc.evaluation import COMPARED
 from drdc.reporting.figures import COLOUR_OF, COLOURS, DASH_OF, DPI, MARKER_OF, plain, save_png
 from drdc.reporting.measured import METHODS, in_paper_order, typed
 from drdc.reporting.separation import ALARMS, ALL, BINS, cohens_d, overlap, threshold
 
 Floats = NDArray[np.float64]
 
-SHOWN = ("base", "drdc")
 LOOKS: dict[str, dict[str, Any]] = {  # filled and hatched, so that they differ without colour
     "normal": {"facecolor": COLOURS[5], "edgecolor": COLOURS[0], "lw": 1.0},
     "anomalous": {"facecolor": "none", "edgecolor": COLOURS[1], "hatch": "////", "lw": 1.2},
@@ -37,9 +37,9 @@ LEVELS = {"image": "images", "pixel": "pixels"}
 def histograms(image_scores: pd.DataFrame, path: Path, category: str | None = None) -> None:
     """Histograms of the image scores of normal and anomalous test images: base on the left, DRDC beside it.
 
-    One row per category and one for all together, or only the row of `category`; of the lowest seed. Bins,
-    overlap coefficient (in the corner; n/d without one of the two) and threshold (dashed, from the row's
-    held-out normal images) are those of the table of separation.
+    One row per category and one for all together, or only the row of `category`; of the lowest seed. The
+    overlap coefficient (in the corner; n/d without one of the two) and the threshold (dashed, from the row's
+    held-out normal images) are those of the table of separation, which counts in bins of its own.
 
     `image_scores`: image_scores.csv. `path`: the PNG, 1200 pixels wide and at most 2400 high. Raises
     `UserError` for a missing column, no test image, scores that are not finite, or an unknown `category`.
@@ -80,7 +80,7 @@ def effect_sizes(image_scores: pd.DataFrame) -> pd.DataFrame:
     test = frame[frame["split"] == "test"]
     rows = []
     for category, part in _by_category(test):
-        for method in SHOWN:
+        for method in COMPARED:
             values = [cohens_d(*_classes(one, method)) for _, one in part.groupby("seed")]
             rows.append((category, method, np.mean(values), _spread(values), len(values)))
     return pd.DataFrame(rows, columns=["category", "method", "mean", "std", "seeds"])
@@ -102,7 +102,7 @@ def draw_histograms(image_scores: pd.DataFrame, category: str | None = None) -> 
     figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.07))
     grid = figure.add_gridspec(depth, 2 * blocks)
     for index, (name, part) in enumerate(rows):
-        for column, method in enumerate(SHOWN, 2 * (index // depth)):
+        for column, method in enumerate(COMPARED, 2 * (index // depth)):
             axes = figure.add_subplot(grid[index % depth, column])
             _histogram(axes, part, method)
             axes.set_title(f"{METHODS[method]}: {name}", loc="left", fontsize=8.5, pad=3, parse_math=False)
@@ -116,11 +116,11 @@ def draw_histograms(image_scores: pd.DataFrame, category: str | None = None) -> 
 
 
 def _checked(image_scores: pd.DataFrame) -> pd.DataFrame:
-    texts, numbers = ("seed", "category", "split"), ("label", *SHOWN)
+    texts, numbers = ("seed", "category", "split"), ("label", *COMPARED)
     frame = typed(image_scores, texts, numbers, "image_scores.csv")
     if not (frame["split"] == "test").any():
         raise UserError("image_scores.csv holds no test image; run the score step again.")
-    if not np.isfinite(frame[list(SHOWN)]).all(axis=None):
+    if not np.isfinite(frame[list(COMPARED)]).all(axis=None):
         raise UserError("image_scores.csv holds scores that are not finite; run the score step again.")
     return frame
 
@@ -173,7 +173,7 @@ def draw_curves(curves: pd.DataFrame) -> Figure:
     """The figure that `curves` writes."""
     texts, numbers = ("seed", "method", "category", "level"), ("recall", "precision", "fpr")
     frame = typed(curves, texts, numbers, "curves.csv")
-    frame = frame[frame["method"].isin(SHOWN)]
+    frame = frame[frame["method"].isin(COMPARED)]
     levels = [level for level in LEVELS if (frame["level"] == level).any()]
     if not levels:
         raise UserError("curves.csv holds no curve of base or DRDC; run the score step again.")
@@ -181,7 +181,7 @@ def draw_curves(curves: pd.DataFrame) -> Figure:
     panels = figure.subplots(len(levels), 2, squeeze=False)
     for level, (roc, precision) in zip(levels, panels, strict=True):
         part = frame[frame["level"] == level]
-        for method in SHOWN:
+        for method in COMPARED:
             own = part[part["method"] == method]
             _draw_curves(roc, own, method, "fpr")
             _draw_curves(precision, own, method, "recall")
@@ -245,7 +245,7 @@ def draw_separation(sizes: pd.DataFrame) -> Figure:
     plain(axes)
     places, seeds = -np.arange(len(names)), int(sizes["seeds"].max())
     shift = SHIFT if seeds > 1 else 0.0  # so that the bars of the two do not cover each other
-    ends = {method: table[method].reindex(names) for method in SHOWN}
+    ends = {method: table[method].reindex(names) for method in COMPARED}
     heights = {"base": places + shift, "drdc": places - shift}
     axes.plot([e["mean"] for e in ends.values()], list(heights.values()), color="0.7", lw=2.0, zorder=1)
     for method, values in ends.items():

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from drdc.errors import UserError
+from drdc.evaluation import COMPARED
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.measured import (
     MEAN,
@@ -23,7 +24,6 @@ from drdc.reporting.measured import (
     typed,
 )
 
-METHODS = ("base", "drdc")
 DEFECT_TEXTS = ("seed", "method", "category", "defect_type", "metric", "note")
 DEFECT_COLUMNS = (
     Column("images", decimals=0, unit="images"),
@@ -79,10 +79,10 @@ def significance(scores: pd.DataFrame) -> Table:
     that are defined for both methods at every seed count, and only seeds that both have. `scores`: tidy
     scores of one experiment. Raises `UserError` unless both base and drdc are there.
     """
-    absent = [m for m in METHODS if m not in set(scores.loc[scores["variant"] == "full", "method"])]
+    absent = [m for m in COMPARED if m not in set(scores.loc[scores["variant"] == "full", "method"])]
     if absent:
         raise UserError(f"The scores hold no {' and no '.join(absent)} to compare; score both methods first.")
-    measured = {metric: measure(scores, metric, METHODS) for metric in METRICS}
+    measured = {metric: measure(scores, metric, COMPARED) for metric in METRICS}
     rows = tuple((METRICS[metric], _tested(part)) for metric, part in measured.items())
     columns = (
         Column("categories", decimals=0, unit="pairs"),
@@ -101,16 +101,16 @@ def _defect(rows: pd.DataFrame, seeds: list[str]) -> tuple[Cell, ...]:
     """The cells of one defect type, in the order of `DEFECT_COLUMNS`."""
     parts = dict(list(rows.groupby(["method", "metric"])))
     values, why = {}, {}
-    for key in product(METHODS, ("image_auroc", "pixel_auroc")):
+    for key in product(COMPARED, ("image_auroc", "pixel_auroc")):
         part = parts.get(key, rows.iloc[:0])
         values[key] = part.set_index("seed")["value"].reindex(seeds).mul(100.0)
         why[key] = reason(values[key], part)
-    base, refined = ((method, "image_auroc") for method in METHODS)
+    base, refined = ((method, "image_auroc") for method in COMPARED)
     change = over_seeds(values[refined] - values[base], why[refined] or why[base])
     cells = [
         over_seeds(values[method, metric], why[method, metric])
         for metric in ("image_auroc", "pixel_auroc")
-        for method in METHODS
+        for method in COMPARED
     ]
     return Cell(float(rows["images"].max())), *cells[:2], change, *cells[2:]
 
@@ -136,10 +136,10 @@ def _undefined(rows: list[tuple[str, tuple[Cell, ...]]]) -> tuple[str, ...]:
 
 def _tested(part: Measured) -> tuple[Cell, ...]:
     """The cells of one metric."""
-    defined = [c for c in part.categories if all(not np.isnan(part.cell(m, c).mean) for m in METHODS)]
+    defined = [c for c in part.categories if all(not np.isnan(part.cell(m, c).mean) for m in COMPARED)]
     by_seed = (part.grids["drdc"] - part.grids["base"])[defined].dropna() if defined else pd.DataFrame()
     if by_seed.empty:
-        why = next((part.cell(m, MEAN).note for m in METHODS if part.cell(m, MEAN).note), "")
+        why = next((part.cell(m, MEAN).note for m in COMPARED if part.cell(m, MEAN).note), "")
         return tuple(Cell(note=why or "base and DRDC share no category or no seed") for _ in range(8))
     differences = by_seed.mean().to_numpy().round(DIGITS)
     pairs = by_seed.to_numpy().ravel().round(DIGITS)

@@ -17,8 +17,6 @@ from drdc.reporting.measured import METRICS
 from drdc.reporting.systems import UNDEFINED, system_means
 from drdc.variants import FULL, Sweep
 
-__all__ = ["Sweep", "draw", "fig2", "sensitivity_data"]
-
 DATA = ("setting", "value", "variant", "metric", "mean", "std", "seeds", "note")
 LEFT, RIGHT = "image_auroc", "pixel_auroc"
 LOOK = {LEFT: (COLOURS[0], "o", "-"), RIGHT: (COLOURS[1], "s", "--")}
@@ -41,14 +39,17 @@ LOG_FROM = 16.0  # ratio of the largest to the smallest value from which the axi
 
 def fig2(
     scores: pd.DataFrame, sweeps: Sequence[Sweep], path: Path, seeds: Collection[str] | None = None
-) -> None:
+) -> pd.DataFrame:
     """Figure 2: image AUROC (left axis) and pixel AUROC (right axis) against one hyper-parameter a panel.
 
     Lines are means over categories, then over seeds; bands are one standard deviation (ddof = 1) over seeds.
     Both axes of a panel are equally many percentage points high, at least 2. A value without scores is
     marked "failed". `scores`, `seeds`, errors: `sensitivity_data`; `path`: the PNG, at most 1200 pixels wide.
+    Returns the numbers that it shows.
     """
-    save_png(draw(sensitivity_data(scores, sweeps, seeds), sweeps), path, DPI)
+    data = sensitivity_data(scores, sweeps, seeds)
+    save_png(draw(data, sweeps), path, DPI)
+    return data
 
 
 def sensitivity_data(

@@ -7,13 +7,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.errors import UserError
+from drdc.evaluation import COMPARED
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.measured import METHODS, in_paper_order, over_seeds, reason_notes, typed
 
 Floats = NDArray[np.float64]
 BINS = 20
 ALARMS = 5  # percent of the held-out normal images that exceed the threshold
-COMPARED = ("base", "drdc")
 ALL = "all together"
 COLUMNS = (
     Column("overlap"),

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
+from drdc.evaluation import COMPARED
 from drdc.reporting.beside import Beside, paper_dataset, printed, rerun
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.measured import (
@@ -78,8 +79,8 @@ def metrics(scores: pd.DataFrame) -> Table:
 
     `scores`: tidy scores of one experiment. Raises `UserError` when neither base nor drdc is there.
     """
-    columns = {metric: measure(scores, metric, ("base", "drdc")) for metric in METRICS}
-    present = [m for m in ("base", "drdc") if any(m in column.cells for column in columns.values())]
+    columns = {metric: measure(scores, metric, COMPARED) for metric in METRICS}
+    present = [m for m in COMPARED if any(m in column.cells for column in columns.values())]
     rows = tuple(
         (f"{c}: {METHODS[m]}", tuple(column.cell(m, c) for column in columns.values()))
         for c in (*columns["image_auroc"].categories, MEAN)

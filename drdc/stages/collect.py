@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from drdc.config import Evaluation, Fusion, Sampling
 from drdc.files import atomic
-from drdc.layout import Layout
-from drdc.results import EVIDENCE, read_evidence, read_runs
+from drdc.layout import EVIDENCE, Layout
+from drdc.results import read_evidence, read_runs
 from drdc.variants import runs, variants
 
 

@@ -15,7 +15,7 @@ from drdc.reporting.figures import losses
 from drdc.reporting.gallery import GalleryItem, choose, gallery
 from drdc.reporting.pareto import pareto
 from drdc.results import Run, numeric, read_evidence, read_runs, read_table
-from drdc.variants import runs, sweeps, variants
+from drdc.variants import Sweep, runs, sweeps, swept, variants
 
 
 def figures(
@@ -40,11 +40,9 @@ def figures(
     every = variants(sampling, fusion, evaluation)
     models = ["base", "diffusion", *(["unconditional"] if evaluation.ablation else [])]
     draw: dict[str, Callable[[], None]] = {
-        "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, [v for v in every if "=" in v]), panels),
+        "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, swept(every)), panels),
         "fig3": lambda: _fig3(layout, seeds[0], fusion),
-        "pareto": lambda: _pareto(
-            layout, runs(every, seeds, evaluation, [v for v in every if "steps=" in v])
-        ),
+        "pareto": lambda: _pareto(layout, runs(every, seeds, evaluation, swept(every, "steps"))),
         "losses": lambda: losses(_logs(layout, models, seeds), layout.figures / "losses.png"),
     } | {kind: _evidence(layout, seeds, kind) for kind in ("histograms", "separation", "curves")}
     for one in FIGURES if name is None else [name]:
@@ -57,15 +55,14 @@ def _evidence(layout: Layout, seeds: list[int], name: str) -> Callable[[], None]
     return lambda: drawn(read_evidence(layout, seeds, FIGURES[name]), layout.figures / f"{name}.png")
 
 
-def _fig2(layout: Layout, swept: list[Run], panels: list[sensitivity.Sweep]) -> None:
-    scores = read_runs(layout, swept)
-    sensitivity.fig2(scores, panels, layout.figures / "fig2.png")
+def _fig2(layout: Layout, chosen: list[Run], panels: list[Sweep]) -> None:
+    drawn = sensitivity.fig2(read_runs(layout, chosen), panels, layout.figures / "fig2.png")
     with atomic(layout.figures / "fig2.csv") as path:
-        sensitivity.sensitivity_data(scores, panels).to_csv(path, index=False)
+        drawn.to_csv(path, index=False)
 
 
-def _pareto(layout: Layout, swept: list[Run]) -> None:
-    pareto(numeric(read_table(layout.costs)), read_runs(layout, swept), layout.figures / "pareto.png")
+def _pareto(layout: Layout, chosen: list[Run]) -> None:
+    pareto(numeric(read_table(layout.costs)), read_runs(layout, chosen), layout.figures / "pareto.png")
 
 
 def _logs(layout: Layout, models: list[str], seeds: list[int]) -> dict[str, pd.DataFrame]:

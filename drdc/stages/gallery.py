@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drdc.config import Fusion
+from drdc.evaluation import COMPARED
 from drdc.heatmaps import TestImages
 from drdc.layout import Layout
 from drdc.reporting.browser import write_gallery
@@ -16,6 +17,6 @@ def gallery(layout: Layout, *, seeds: list[int], fusion: Fusion) -> None:
         images.shown(list(images.scores.index)),
         layout.gallery,
         title=f"{layout.experiment}, seed {seeds[0]}",
-        thresholds={method: threshold(images.held_out[method].to_numpy()) for method in ("base", "drdc")},
+        thresholds={method: threshold(images.held_out[method].to_numpy()) for method in COMPARED},
         limits=images.limits(),
     )

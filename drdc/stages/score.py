@@ -24,6 +24,7 @@ from drdc.files import atomic, load_array
 from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.predictions import batches, fuse, read_parts, statistics
+from drdc.results import failure_note
 from drdc.settings import config_hash
 from drdc.variants import FULL, Stored
 
@@ -62,7 +63,7 @@ def score(
     for category in sorted(predicted):
         run.evaluate(category, variant == FULL, found)
     for category in sorted(set(table.category) - predicted):
-        note = f"failed; see {layout.log(f'predict.seed{seed}.{stored.name}.{category}')}"
+        note = failure_note(layout.log(f"predict.seed{seed}.{stored.name}.{category}"))
         pattern = [row for row in found["scores"] if row["category"] == min(predicted)]
         found["scores"] += [row | {"category": category, "value": np.nan, "note": note} for row in pattern]
     _write(layout, seed, variant, found, provenance({"fusion": fusion, **others}))

@@ -1,8 +1,8 @@
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
 from drdc.settings import inline
-from drdc.layout import FIGURES, FORMATS, TABLES
-from drdc.variants import ABLATION, FULL, predicted_parts, runs, variants
+from drdc.layout import EVIDENCE, FIGURES, TABLES, Layout
+from drdc.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
 
 try:
     EXPERIMENT = load_experiment(config)
@@ -11,7 +11,8 @@ except UserError as error:
 # Complete, and with numbers where --config gave text.
 config = EXPERIMENT.model_dump(mode="json")
 
-RESULTS = f"results/{EXPERIMENT.experiment}"
+LAYOUT = Layout(EXPERIMENT.experiment)
+RESULTS = str(LAYOUT.root)
 CATEGORIES = EXPERIMENT.dataset.categories
 SEEDS = EXPERIMENT.seeds
 VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EXPERIMENT.evaluation)
@@ -44,7 +45,7 @@ def predicted(variant, seed):
     """The predictions that a variant is scored from."""
     name = VARIANTS[variant].predictions
     return [
-        f"{RESULTS}/seed{seed}/predictions/{name}/{part}.npy"
+        LAYOUT.predictions(seed, name, part)
         for part in predicted_parts(name, CATEGORIES)
     ]
 
@@ -52,8 +53,7 @@ def predicted(variant, seed):
 def scored(names=None):
     """The scores of the whole method with all seeds, and of the variants `names`, or of all."""
     return [
-        f"{RESULTS}/seed{seed}/"
-        + ("scores.csv" if v.name == FULL else f"variants/{v.name}.csv")
+        LAYOUT.seed_scores(seed, v.name)
         for v, seed in runs(VARIANTS, SEEDS, EXPERIMENT.evaluation, names)
     ]
 
@@ -65,24 +65,25 @@ def ingredients(kind):
     if kind == "ablation":
         return scored(ABLATION)
     if kind == "sweeps":
-        return scored([name for name in VARIANTS if "=" in name])
+        return scored(swept(VARIANTS))
     if kind == "costs":
-        return [
-            f"{RESULTS}/costs.csv",
-            *scored([name for name in VARIANTS if "steps=" in name]),
-        ]
+        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps"))]
     if kind == "losses":
-        return [f"{RESULTS}/seed{seed}/{model}.losses.csv" for model, seed in TRAININGS]
+        return [LAYOUT.losses(seed, model) for model, seed in TRAININGS]
     if kind == "predictions":
-        return [
-            f"{RESULTS}/seed{SEEDS[0]}/image_scores.csv",
-            *predicted(FULL, SEEDS[0]),
-        ]
-    return [f"{RESULTS}/seed{seed}/{kind}.csv" for seed in SEEDS]
+        scores = LAYOUT.seed_evidence(SEEDS[0], "image_scores")
+        return [scores, *predicted(FULL, SEEDS[0])]
+    return [LAYOUT.seed_evidence(seed, kind) for seed in SEEDS]
+
+
+def shown():
+    """All tables and figures of this experiment."""
+    return [LAYOUT.tables / f"{name}.html" for name in wanted(TABLES)] + [
+        LAYOUT.figures / f"{name}.png" for name in wanted(FIGURES)
+    ]
 
 
 def wanted(names):
     """The tables or figures that this experiment has: all but those whose cells it does not run."""
-    swept = any("=" in name for name in VARIANTS)
-    present = {"ablation": EXPERIMENT.evaluation.ablation, "sweeps": swept}
+    present = {"ablation": EXPERIMENT.evaluation.ablation, "sweeps": swept(VARIANTS)}
     return [name for name, kind in names.items() if present.get(kind, True)]

@@ -1,15 +1,15 @@
 # All that the report shows, without the report itself.
 rule everything:
     input:
-        f"{RESULTS}/scores.csv",
         f"{RESULTS}/about.html",
-        [f"{RESULTS}/tables/{name}.html" for name in wanted(TABLES)],
-        [f"{RESULTS}/figures/{name}.png" for name in wanted(FIGURES)],
+        shown(),
 
 
+# Last of all, because it tells how long each job took.
 rule about:
     input:
         scores="results/{experiment}/scores.csv",
+        shown=shown(),
     output:
         about=report(
             "results/{experiment}/about.html",

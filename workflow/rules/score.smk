@@ -51,7 +51,7 @@ rule collect:
         evidence=expand(
             "results/{{experiment}}/seed{seed}/{kind}.csv",
             seed=SEEDS,
-            kind=["image_scores", "curves", "defects"],
+            kind=EVIDENCE,
         ),
     output:
         scores="results/{experiment}/scores.csv",
