@@ -25,8 +25,8 @@ from drdc.experiment import load_experiment
 from drdc.files import load_array
 from drdc.fusion import image_score, mean_filter, spatio_temporal_map
 from drdc.layout import Layout
+from drdc.models.inference import Inpainter
 from drdc.predictions import chunks
-from drdc.stages.predict import Inpainter
 
 Pixels = NDArray[np.float64]
 

@@ -25,7 +25,7 @@ from drdc.files import atomic, load_array
 from drdc.fusion import feature_error
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
-from drdc.stages.predict import Inpainter, load_base
+from drdc.models.inference import Inpainter, load_base
 from drdc.variants import FULL
 
 log = logging.getLogger(__name__)
