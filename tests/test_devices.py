@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from drdc import devices
+from drdc.errors import UserError
 
 ROOT = str(Path(devices.__file__).parents[1])
-# Claims, notes the beginning, works, notes the end; the clock is the machine's, so all jobs share it.
+# Claims, notes the beginning, works some seconds or until its input ends, notes the end; the clock is the
+# machine's, so all jobs share it.
 JOB = """
 import os, sys, time
 from drdc.devices import claim_gpus
@@ -22,7 +26,7 @@ ids = claim_gpus(int(sys.argv[1]))
 assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(ids), os.environ["CUDA_VISIBLE_DEVICES"]
 begin = time.monotonic()
 print(",".join(ids), flush=True)
-time.sleep(float(sys.argv[2]))
+time.sleep(float(sys.argv[2])) if len(sys.argv) > 2 else sys.stdin.read()
 print(begin, time.monotonic(), flush=True)
 """
 
@@ -37,9 +41,25 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def start(environment: dict[str, str], gpus: int, seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", JOB, str(gpus), str(seconds)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+def start(environment: dict[str, str], gpus: int, seconds: float | None = None) -> subprocess.Popen[str]:
+    """A job that holds its GPUs for some seconds, or until `communicate` is called."""
+    command = [sys.executable, "-c", JOB, str(gpus), *([] if seconds is None else [str(seconds)])]
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def claimed(job: subprocess.Popen[str]) -> str:
+    """Its GPUs, as soon as it has them."""
+    assert job.stdout is not None
+    return job.stdout.readline().strip()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def results(jobs: list[subprocess.Popen[str]]) -> list[tuple[set[str], float, float]]:
@@ -75,35 +95,101 @@ def test_jobs_of_one_and_two_gpus_mix(environment: dict[str, str]) -> None:
     assert_never_shared(rows)
 
 
-def test_a_killed_job_frees_its_gpus(environment: dict[str, str]) -> None:
+def test_a_killed_job_frees_its_gpus_and_leaks_none(environment: dict[str, str]) -> None:
     environment = environment | {"CUDA_VISIBLE_DEVICES": "0,1"}
-    holder = start(environment, 2, 60)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "0,1\n"
-    waiting = start(environment, 1, 0)
-    time.sleep(1.5)
-    assert waiting.poll() is None  # it waits
-    holder.send_signal(signal.SIGKILL)
+    for _ in range(5):
+        holder, waiting = start(environment, 2), None
+        assert claimed(holder) == "0,1"
+        waiting = start(environment, 2)
+        wait_until(lambda: queued(environment))
+        assert waiting.poll() is None
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+        assert claimed(waiting) == "0,1"
+        waiting.communicate()
+
+
+def queued(environment: dict[str, str]) -> bool:
+    """Whether a job waits for GPUs."""
+    for path in Path(environment["TMPDIR"]).glob("drdc-gpus-*/queue-*.lock"):
+        try:
+            FileLock(path).acquire(blocking=False).lock.release()
+        except Timeout:
+            return True
+    return False
+
+
+def test_a_job_of_two_gpus_is_not_passed_by_jobs_of_one(environment: dict[str, str]) -> None:
+    environment = environment | {"CUDA_VISIBLE_DEVICES": "0,1"}
+    holder = start(environment, 1)
+    assert claimed(holder) == "0"
+    two = start(environment, 2)
+    wait_until(lambda: queued(environment))
+    ones = [start(environment, 1, 0) for _ in range(3)]  # GPU 1 is free, but it is their turn after the two
     holder.communicate()
-    killed = time.monotonic()
-    ((ids, begin, _),) = results([waiting])
-    assert ids == {"0"}
-    assert begin > killed - 0.5
+    assert claimed(two) == "0,1"
+    two_end = float(two.communicate()[0].split()[1])
+    assert all(begin >= two_end for _, begin, _ in results(ones))
 
 
-def test_more_gpus_than_there_are(environment: dict[str, str]) -> None:
-    environment = environment | {"CUDA_VISIBLE_DEVICES": "0,1"}
-    assert results([start(environment, 3, 0)])[0][0] == {"0", "1"}
+def test_a_job_that_dies_in_the_queue_does_not_stop_it(environment: dict[str, str]) -> None:
+    environment = environment | {"CUDA_VISIBLE_DEVICES": "0"}
+    holder = start(environment, 1)
+    assert claimed(holder) == "0"
+    first = start(environment, 1)
+    wait_until(lambda: queued(environment))
+    second = start(environment, 1)
+    first.kill()
+    first.communicate()
+    holder.communicate()
+    assert claimed(second) == "0"
+    second.communicate()
 
 
-def test_under_a_scheduler_nothing_is_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+def test_gpus_that_the_user_hides_are_not_used(environment: dict[str, str]) -> None:
+    """Two workflows with disjoint GPUs do not wait for each other."""
+    pairs = [start(environment | {"CUDA_VISIBLE_DEVICES": ids}, 2) for ids in ("2,0", "3,1")]
+    assert [claimed(job) for job in pairs] == ["2,0", "3,1"]
+    for job in pairs:
+        job.communicate()
+
+
+@pytest.mark.parametrize(("visible", "count"), [("0,1", 3), ("7,7", 2), ("0,-1,1", 2), ("GPU-a", 2)])
+def test_fewer_gpus_than_asked_for_is_one_sentence(
+    environment: dict[str, str], visible: str, count: int
+) -> None:
+    """The command itself: it stops before it computes with fewer."""
+    environment = environment | {"CUDA_VISIBLE_DEVICES": visible, "COLUMNS": "80"}
+    command = [sys.executable, "-m", "drdc", "features", "--gpu", str(count)]
+    for more in ({}, {"SLURM_JOB_ID": "17"}):
+        done = subprocess.run(
+            command, env=environment | more, capture_output=True, text=True, check=False, cwd=ROOT
+        )
+        assert done.returncode == 2
+        assert f"{count} GPUs are asked for, but only" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_slurm_job_has_its_gpus_to_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    assert devices.claim_gpus(1) == ["2", "3"]
+    assert devices.claim_gpus(2) == ["2", "3"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="3 GPUs are asked for, but only 2"):
+        devices.claim_gpus(3)
+
+
+def test_jobs_inside_one_slurm_job_share_its_gpus_out(environment: dict[str, str]) -> None:
+    """`snakemake --cores all` in an interactive allocation; GPU 0 of another allocation is another GPU."""
+    environment = environment | {"CUDA_VISIBLE_DEVICES": "0,1"}
+    inside = [start(environment | {"SLURM_JOB_ID": "17"}, 1) for _ in range(2)]
+    assert {claimed(job) for job in inside} == {"0", "1"}
+    beside = start(environment | {"SLURM_JOB_ID": "18"}, 1)
+    assert claimed(beside) == "0"
+    for job in (*inside, beside):
+        job.communicate()
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", " , "])
@@ -123,7 +209,7 @@ def test_gpus_are_counted_by_the_driver_where_none_are_named(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'GPU 0: H (UUID: a)'\necho 'GPU 1: H (UUID: b)'\n")
+    tool.write_text("#!/bin/sh\necho 'GPU 0: H (UUID: a)'\necho '  MIG 1g (UUID: c)'\necho 'GPU 1: H'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert devices.visible_gpus() == ["0", "1"]
