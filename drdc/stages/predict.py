@@ -54,15 +54,16 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, sto
                 records[f"base{scale}"][batch] = feature_error(own, reconstructed, scale).cpu().numpy()
             keys = table.sha256[rows[batch]].tolist()
             errors = inpainter.reconstruct(to_unit_range(images[rows[batch]]), keys, seed)
-            _store(records, batch, errors, grid_sizes)
+            store(records, batch, errors, grid_sizes)
         records.flush()
     seconds = (time.monotonic() - started) / len(rows)
     log.info("%d images, %.3f s an image, %d U-Net calls an image", len(rows), seconds, inpainter.calls)
 
 
-def _store(
+def store(
     records: np.ndarray, batch: NDArray[np.int64], errors: Errors, grid_sizes: list[int] | None
 ) -> None:
+    """Write the errors of a batch into its records (`drdc.predictions.record_type`), as float16."""
     for scale, maps in errors.scales.items():
         if grid_sizes is None:
             records[f"scale{scale}"][batch] = maps.mean(1).cpu().numpy()
