@@ -1,15 +1,20 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Files that are whole or not there, written beside their place and moved into it; and who may write them."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from drdc.errors import UserError
 
@@ -19,37 +24,117 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Work on `path` alone: another process that wants to waits until this one has ended.
+
+    A kernel lock on `<path>.lock`, gone with its process, however that ends: after a hard kill of Snakemake
+    its jobs go on, and the user starts the same command again.
+
+    Raises:
+        UserError: the lock cannot be made; names the path and the free space.
+    """
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("another process works on %s; waiting until it has ended", path)
+        lock.acquire()
+    except OSError as error:
+        raise _not_written(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder; on success it replaces `path`, on failure it is removed.
 
     The data are flushed to the disk before the move, and the folder after it, so that a crash leaves either
-    the old file or the new one. A temporary file that a killed process left behind is overwritten.
+    the old file or the new one. A temporary file that a killed process left behind is emptied and used; where
+    a living process writes it, this one waits.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; names the path and the free space.
     """
     temporary = path.with_name(f".{path.name}.partial")
+    handle = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _open_alone(temporary)
         yield temporary
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
-        _remove(temporary)
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}; {_free_space(path)} MiB free there); "
-            "free some space or make the folder writable, then run the same command again"
-        ) from error
-    except BaseException:
-        _remove(temporary)
-        raise
+        raise _not_written(path, error) from error
+    finally:
+        if handle is not None:
+            _remove(temporary, handle)
+            os.close(handle)
 
 
-def _remove(temporary: Path) -> None:
+def _open_alone(temporary: Path) -> int:
+    """Create, lock and empty a temporary file; the lock lasts until the descriptor is closed.
+
+    Who waited for the lock has it on the file as it was opened, which its former holder has moved or removed
+    meanwhile: then there is a new one to open.
+    """
+    while True:
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process writes %s; waiting until it has ended", temporary)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):  # no locks on this disk
+                raise
+        if _is_at(temporary, handle):
+            os.ftruncate(handle, 0)
+            return handle
+        os.close(handle)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether `path` is still the file that was opened as `handle`."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(temporary: Path, handle: int) -> None:
+    """Remove the temporary file where it was not moved: after that, the name may be another process's."""
     with suppress(OSError):
-        temporary.unlink()
+        if _is_at(temporary, handle):
+            temporary.unlink()
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be written ({error.strerror or error}; {_free_space(path)} MiB free there); "
+        "free some space or make the folder writable, then run the same command again"
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); make it again") from None
 
 
 def _free_space(path: Path) -> int:
