@@ -35,6 +35,9 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 
+check_gpus()
+
+
 rule all:
     default_target: True
     input:

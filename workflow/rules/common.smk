@@ -36,9 +36,34 @@ def settings(stage, variant=FULL):
     return inline(EXPERIMENT, stage, variant)
 
 
+def all_cores(wildcards, share=1):
+    """A share of this computer's cores; on a cluster as many as the profile's `set-threads` says, else 4."""
+    if workflow.non_local_exec or workflow.remote_exec:
+        return 4
+    return max(1, (workflow.resource_settings.cores or 1) // share)
+
+
 def training_threads(wildcards):
-    """All seeds are trained side by side."""
-    return max(1, (workflow.cores or 1) // len(SEEDS))
+    """On one computer all seeds are trained side by side."""
+    return all_cores(wildcards, share=len(SEEDS))
+
+
+def memory(megabytes):
+    """What a job asks for at first; after each failed attempt it asks for as much again on top."""
+    return lambda wildcards, attempt: megabytes * attempt
+
+
+def check_gpus():
+    """Without this, Snakemake would cut a rule's GPUs to `--resources gpu=N` and say nothing."""
+    limit = workflow.global_resources.get("gpu").value
+    for rule in workflow.rules:
+        asked = rule.resources.get("gpu")
+        known = limit is not None and not asked.is_evaluable()
+        if known and (asked.value or 0) > limit:
+            raise WorkflowError(
+                f"rule {rule.name} asks for {asked.value} GPUs, but --resources gpu={limit} allows only "
+                f"{limit}; raise the limit, leave it out, or let the rule ask for fewer"
+            )
 
 
 def predicted(variant, seed):

@@ -9,7 +9,7 @@ rule prepare:
         "results/{experiment}/benchmarks/prepare.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         config=settings("prepare"),
     message:
@@ -29,9 +29,9 @@ rule features:
         "results/{experiment}/benchmarks/features.tsv"
     priority: 100
     # All cores and before any training: once these run, it would wait for all of them.
-    threads: workflow.cores
+    threads: all_cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         gpu=1,
     params:
         config=settings("features"),

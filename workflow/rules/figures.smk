@@ -16,7 +16,7 @@ rule figures:
         figure="|".join(name for name in FIGURES if name != "fig3"),
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         config=settings("figures"),
     message:
@@ -58,7 +58,7 @@ rule fig3_and_categories:
         "results/{experiment}/benchmarks/figures.fig3.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         config=settings("figures"),
     message:
@@ -80,7 +80,7 @@ rule gallery:
         "results/{experiment}/benchmarks/gallery.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         config=settings("gallery"),
     message:

@@ -16,7 +16,7 @@ rule predict:
         "results/{experiment}/benchmarks/predict.seed{seed}.{predictions}.{part}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         gpu=1,
     params:
         config=lambda w: settings("predict", w.predictions),
@@ -43,9 +43,9 @@ rule costs:
     benchmark:
         "results/{experiment}/benchmarks/costs.tsv"
     # All cores: nothing else may run beside it while time is measured.
-    threads: workflow.cores
+    threads: all_cores
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         gpu=1,
     params:
         config=settings("costs"),

@@ -22,7 +22,7 @@ rule about:
         "results/{experiment}/logs/about.log",
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         config=settings("about"),
     message:
@@ -41,7 +41,7 @@ rule html_report:
         "results/{experiment}/logs/report.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         snakefile=workflow.main_snakefile,
     message:

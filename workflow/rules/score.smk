@@ -14,7 +14,7 @@ rule score:
         "results/{experiment}/benchmarks/score.seed{seed}.full.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
     params:
         config=settings("score"),
     message:
@@ -36,7 +36,7 @@ rule score_variant:
         "results/{experiment}/benchmarks/score.seed{seed}.{variant}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
     params:
         config=lambda w: settings("score", w.variant),
     message:
@@ -64,7 +64,7 @@ rule collect:
         "results/{experiment}/benchmarks/collect.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         config=settings("collect"),
     message:

@@ -17,7 +17,7 @@ rule tables:
         table="|".join(TABLES),
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
     params:
         config=settings("tables"),
     message:

@@ -15,7 +15,7 @@ rule train_base:
         "results/{experiment}/benchmarks/train_base.seed{seed}.tsv"
     threads: training_threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
         gpu=1,
     params:
         config=settings("train_base"),
@@ -41,7 +41,7 @@ rule train_diffusion:
     priority: 1
     threads: training_threads
     resources:
-        mem_mb=8000,
+        mem_mb=memory(8000),
         gpu=1,
     params:
         config=settings("train_diffusion"),
