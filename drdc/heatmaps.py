@@ -13,7 +13,7 @@ from drdc.evaluation import COMPARED
 from drdc.files import load_array
 from drdc.layout import Layout
 from drdc.predictions import batches, fuse, read_parts, statistics
-from drdc.reporting.browser import Shown
+from drdc.reporting.gallery import Shown
 from drdc.results import read_evidence
 from drdc.variants import FULL
 
@@ -60,10 +60,11 @@ class TestImages:
 
         From the lowest first percentile of an image to the value that one image in ten exceeds somewhere.
         """
-        ends: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        ends: dict[tuple[str, str], list[NDArray[np.floating]]] = {}
         for shown in self.shown(list(self.scores.index)):
             for kind, heatmap in shown.heatmaps.items():
-                ends.setdefault((shown.category, kind), []).append((np.percentile(heatmap, 1), heatmap.max()))
+                low_high = np.array([np.percentile(heatmap, 1), heatmap.max()])
+                ends.setdefault((shown.category, kind), []).append(low_high)
         limits = {key: np.array(values) for key, values in ends.items()}
         return {key: (float(e[:, 0].min()), float(np.quantile(e[:, 1], 0.9))) for key, e in limits.items()}
 

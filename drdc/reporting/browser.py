@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from math import isfinite
@@ -28,35 +27,13 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from drdc.errors import UserError
 from drdc.evaluation import COMPARED
 from drdc.files import atomic
-from drdc.reporting.gallery import COLOUR_MAP
+from drdc.reporting.gallery import COLOUR_MAP, HEATMAPS, Shown
 
-HEATMAPS = ("base", "diffusion", "drdc")
 QUALITY = 80  # of WebP
 LINE, HALO = (0, 255, 255), (0, 0, 0)  # the mask's outline: cyan, which the colour map lacks, beside black
 OUTLINE_SIDE = 256  # pixels: smaller masks are enlarged before they are outlined
 
 Limits = dict[tuple[str, str], tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One test image with everything computed from it.
-
-    path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
-    anomalous, 0 normal; scores: image score of each of `COMPARED`, higher = more anomalous; image,
-    reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of each of `HEATMAPS`,
-    higher = more anomalous.
-    """
-
-    path: str
-    category: str
-    defect_type: str
-    label: int
-    scores: dict[str, float]
-    image: NDArray[np.uint8]
-    reconstruction: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    heatmaps: dict[str, NDArray[np.floating]]
 
 
 def write_gallery(

@@ -25,7 +25,7 @@ COLUMNS = {
     "fused heatmap": "fused",
     "reconstruction": "reconstr.",
 }  # heading of a wide panel: of a narrow one
-HEATMAPS = ("base", "diffusion", "fused")
+HEATMAPS = ("base", "diffusion", "drdc")
 COLOUR_MAP = "inferno"  # perceptually even
 TINT = np.array([255.0, 64.0, 64.0])
 WIDTH, MAX_HEIGHT, DPI = 1200, 2400, 100  # pixels, pixels, pixels per inch
@@ -40,25 +40,27 @@ SMALLEST, NARROWEST = 60, 960  # pixels: panels, figure
 
 
 @dataclass(frozen=True)
-class GalleryItem:
-    """One row of the gallery: an image with everything computed from it.
+class Shown:
+    """One test image with everything computed from it.
 
-    image, reconstruction: (H, W, 3) uint8 RGB; mask: (H, W) bool, True where anomalous; base, diffusion,
-    fused: (H, W) finite heatmaps, higher = more anomalous; title: category and defect type; score: fused
-    image score.
+    path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
+    anomalous, 0 normal; scores: image score of each of `COMPARED`, higher = more anomalous; image,
+    reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of each of `HEATMAPS`,
+    higher = more anomalous.
     """
 
+    path: str
+    category: str
+    defect_type: str
+    label: int
+    scores: dict[str, float]
     image: Rgb
-    mask: NDArray[np.bool_]
-    base: Floats
-    diffusion: Floats
-    fused: Floats
     reconstruction: Rgb
-    title: str
-    score: float
+    mask: NDArray[np.bool_]
+    heatmaps: dict[str, Floats]
 
 
-Group = list[GalleryItem]
+Group = list[Shown]
 
 
 def choose(scores: Floats, labels: NDArray[np.integer], defect_types: Sequence[str]) -> list[int]:
@@ -83,7 +85,7 @@ def choose(scores: Floats, labels: NDArray[np.integer], defect_types: Sequence[s
     return list(dict.fromkeys(places))
 
 
-def gallery(items: Sequence[Sequence[GalleryItem]], path: Path) -> None:
+def gallery(items: Sequence[Sequence[Shown]], path: Path) -> None:
     """Draw one row per item, grouped by category, as a PNG at most 1200 pixels wide and 2400 high.
 
     `items`: one list per category. Each kind of heatmap has one colour scale per category, from the 1st to
@@ -126,7 +128,7 @@ def _side(blocks: list[list[Group]]) -> int:
     return min(across, *down)
 
 
-def _compose(blocks: list[list[Group]], side: int) -> tuple[Rgb, list[tuple[int, int, GalleryItem]]]:
+def _compose(blocks: list[list[Group]], side: int) -> tuple[Rgb, list[tuple[int, int, Shown]]]:
     """The picture without its text, (height, width, 3), and every row's left and top edge in pixels."""
     tall = max(sum(map(len, block)) * (side + GAP) + BREAK * len(block) for block in blocks)
     wide = max(NARROWEST, (len(blocks) - 1) * WIDTH // 2 + _left(len(COLUMNS), side))
@@ -150,10 +152,10 @@ def _panels(group: Group, side: int) -> Iterator[list[Rgb]]:
     """The six panels of every row of one category, each (side, side, 3)."""
     limits = {}
     for kind in HEATMAPS:
-        values = np.concatenate([np.asarray(getattr(item, kind), np.float64).ravel() for item in group])
+        values = np.concatenate([np.asarray(item.heatmaps[kind], np.float64).ravel() for item in group])
         limits[kind] = np.percentile(values, (1.0, 99.8))
     for item in group:
-        maps = [_heatmap(getattr(item, kind), limits[kind], side) for kind in HEATMAPS]
+        maps = [_heatmap(item.heatmaps[kind], limits[kind], side) for kind in HEATMAPS]
         yield [_resized(item.image, side), _marked(item, side), *maps, _resized(item.reconstruction, side)]
 
 
@@ -173,7 +175,7 @@ def _resized(image: Rgb, side: int) -> Rgb:
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _marked(item: GalleryItem, side: int) -> Rgb:
+def _marked(item: Shown, side: int) -> Rgb:
     """The image in dim grey with the anomalous pixels filled in red."""
     image = _resized(item.image, side).astype(np.float64)
     grey = 0.55 * image.mean(axis=2, keepdims=True).repeat(3, axis=2)
@@ -185,14 +187,15 @@ def _left(column: int, side: int) -> int:
     return LABEL + column * (side + GAP)
 
 
-def _label(figure: Figure, places: list[tuple[int, int, GalleryItem]], blocks: int, side: int) -> None:
+def _label(figure: Figure, places: list[tuple[int, int, Shown]], blocks: int, side: int) -> None:
     """Headings, row labels and the colour scale's legend."""
     for start in range(0, blocks * WIDTH // 2, WIDTH // 2):
         for column, (long, short) in enumerate(COLUMNS.items()):
             words = long if side > 130 else short
             _text(figure, start + _left(column, side) + side / 2, HEAD / 2, words, "center", 10.0)
     for start, top, item in places:
-        lines = [*_wrapped(item.title)[:3], f"score {item.score:#.3g}"]
+        title = f"{item.category}: {item.defect_type}"
+        lines = [*_wrapped(title)[:3], f"score {item.scores['drdc']:#.3g}"]
         _text(figure, start + 8, top + side / 2, "\n".join(lines))
     bottom = figure.get_figheight() * DPI - 17
     _text(figure, LABEL + 24, bottom, "low", "right")

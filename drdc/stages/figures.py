@@ -12,7 +12,7 @@ from drdc.files import atomic
 from drdc.layout import FIGURES, Layout
 from drdc.reporting import distributions, sensitivity
 from drdc.reporting.figures import losses
-from drdc.reporting.gallery import GalleryItem, choose, gallery
+from drdc.reporting.gallery import choose, gallery
 from drdc.reporting.pareto import pareto
 from drdc.results import Run, numeric, read_evidence, read_runs, read_table
 from drdc.variants import Sweep, runs, sweeps, swept, variants
@@ -83,19 +83,7 @@ def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
         chosen = choose(about["drdc"].to_numpy(), about["label"].to_numpy(), about["defect_type"].tolist())
         rows = about.index[chosen].tolist()
         shown = dict(zip(sorted(rows), images.shown(rows), strict=True))
-        groups[str(category)] = [
-            GalleryItem(
-                image=shown[row].image,
-                mask=shown[row].mask,
-                base=shown[row].heatmaps["base"],
-                diffusion=shown[row].heatmaps["diffusion"],
-                fused=shown[row].heatmaps["drdc"],
-                reconstruction=shown[row].reconstruction,
-                title=f"{category}: {shown[row].defect_type}",
-                score=shown[row].scores["drdc"],
-            )
-            for row in rows
-        ]
+        groups[str(category)] = [shown[row] for row in rows]
     gallery(list(groups.values()), layout.figures / "fig3.png")
     gallery([items[:2][-1:] for items in groups.values()], layout.figures / "overview.png")  # the medians
     for category, items in groups.items():

@@ -16,7 +16,9 @@ import pytest
 
 from drdc.data.synthetic import render
 from drdc.errors import UserError
-from drdc.reporting.browser import HEATMAPS, METHODS, Limits, Shown, write_gallery
+from drdc.evaluation import COMPARED
+from drdc.reporting.browser import Limits, write_gallery
+from drdc.reporting.gallery import HEATMAPS, Shown
 
 HOSTILE = (
     "<img src=x onerror=\"document.title='broken'\">",
@@ -231,7 +233,7 @@ def open_all(page: Any) -> None:
 
 def test_counts_follow_the_threshold_for_both_methods(page: Any) -> None:
     images = many()
-    for method in METHODS:
+    for method in COMPARED:
         page.locator(f"input[name=method][value={method}]").check()
         assert counts_on(page) == expected_counts(images, method, THRESHOLDS[method])
         for quantile in (0.0, 0.2, 0.5, 0.9, 1.0):
@@ -318,7 +320,7 @@ def test_outcomes_of_shown_cards_change_with_the_threshold(page: Any) -> None:
         assert set(page.locator(".badge").all_inner_texts()) == {"false alarm"}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", COMPARED)
 def test_orders(page: Any, method: str) -> None:
     images, threshold = many(), THRESHOLDS[method]
     keys = {

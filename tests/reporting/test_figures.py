@@ -10,7 +10,7 @@ from PIL import Image
 from drdc.errors import UserError
 from drdc.reporting import gallery as rooms
 from drdc.reporting.figures import losses, percent_height, percent_limits
-from drdc.reporting.gallery import GalleryItem, choose, gallery
+from drdc.reporting.gallery import HEATMAPS, Shown, choose, gallery
 
 
 def log(seed: int) -> pd.DataFrame:
@@ -22,13 +22,23 @@ def log(seed: int) -> pd.DataFrame:
     )
 
 
-def item(seed: int = 0, *, title: str = "gear, scratch", size: int = 48, gain: float = 1.0) -> GalleryItem:
+def item(seed: int = 0, *, defect_type: str = "scratch", size: int = 48, gain: float = 1.0) -> Shown:
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
     mask = np.zeros((size, size), bool)
     mask[size // 4 : size // 2, size // 4 : size // 2] = True
     heat = gain * (mask + 0.1 * rng.random((size, size)))
-    return GalleryItem(image, mask, heat, 2 * heat, 3 * heat, 255 - image, title, float(heat.max()))
+    return Shown(
+        path=f"gear/test/{defect_type}/{seed}.png",
+        category="gear",
+        defect_type=defect_type,
+        label=1,
+        scores={"base": 0.0, "drdc": float(heat.max())},
+        image=image,
+        reconstruction=255 - image,
+        mask=mask,
+        heatmaps={kind: gain * heat for gain, kind in enumerate(HEATMAPS, 1)},
+    )
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -90,7 +100,7 @@ def test_choose_refuses_bad_input() -> None:
 
 
 def test_gallery_shows_every_panel_and_is_reproducible(tmp_path: Path) -> None:
-    groups = [[item(0), item(1)], [item(2, title="$a_b$ & 50% | a very long name of a defect")]]
+    groups = [[item(0), item(1)], [item(2, defect_type="$a_b$ & 50% | a very long name of a defect")]]
     gallery(groups, tmp_path / "a.png")
     gallery(groups, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
@@ -134,9 +144,7 @@ def test_ground_truth_is_red_where_anomalous_and_grey_elsewhere() -> None:
 
 
 def test_constant_heatmaps_are_drawn(tmp_path: Path) -> None:
-    flat = np.zeros((16, 16))
-    grey = np.full((16, 16, 3), 128, np.uint8)
-    gallery([[GalleryItem(grey, flat.astype(bool), flat, flat, flat, grey, "flat", 0.0)]], tmp_path / "g.png")
+    gallery([[item(size=16, gain=0.0)]], tmp_path / "g.png")
     assert (tmp_path / "g.png").stat().st_size > 1000
 
 
@@ -153,12 +161,12 @@ def test_gallery_of_any_length_keeps_its_limits(categories: int, rows: int) -> N
 
 
 def test_overview_draws_a_category_without_anomalous_images(tmp_path: Path) -> None:
-    gear = [item(seed, title="gear: scratch") for seed in choose(np.arange(6.0), np.arange(6) % 2, ["d"] * 6)]
+    gear = [item(seed) for seed in choose(np.arange(6.0), np.arange(6) % 2, ["d"] * 6)]
     flawless = [
-        item(seed, title="nut: good") for seed in choose(np.arange(5.0), np.zeros(5, int), ["good"] * 5)
+        item(seed, defect_type="good") for seed in choose(np.arange(5.0), np.zeros(5, int), ["good"] * 5)
     ]
     groups = [rows[:2][-1:] for rows in (gear, flawless, [])]
-    assert [[row.title for row in rows] for rows in groups] == [["gear: scratch"], ["nut: good"], []]
+    assert [[row.defect_type for row in rows] for rows in groups] == [["scratch"], ["good"], []]
     gallery(groups, tmp_path / "overview.png")
     assert pixels(tmp_path / "overview.png").shape[1] <= rooms.WIDTH
 
