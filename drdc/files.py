@@ -80,6 +80,20 @@ def atomic(path: Path) -> Iterator[Path]:
             os.close(handle)
 
 
+def move(source: Path, target: Path) -> None:
+    """Move a file that is whole and flushed into its place, on the same file system.
+
+    Raises:
+        UserError: the folder cannot be written; names the path and the free space.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+        _flush(target.parent)
+    except OSError as error:
+        raise _not_written(target, error) from error
+
+
 def _open_alone(temporary: Path) -> int:
     """Create, lock and empty a temporary file; the lock lasts until the descriptor is closed.
 
