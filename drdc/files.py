@@ -45,7 +45,7 @@ def exclusive(path: Path) -> Iterator[None]:
         log.info("another process works on %s; waiting until it has ended", path)
         lock.acquire()
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     try:
         yield
     finally:
@@ -73,7 +73,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     finally:
         if handle is not None:
             _remove(temporary, handle)
@@ -91,7 +91,7 @@ def move(source: Path, target: Path) -> None:
         source.replace(target)
         _flush(target.parent)
     except OSError as error:
-        raise _not_written(target, error) from error
+        raise not_written(target, error) from error
 
 
 def _open_alone(temporary: Path) -> int:
@@ -131,9 +131,10 @@ def _remove(temporary: Path, handle: int) -> None:
             temporary.unlink()
 
 
-def _not_written(path: Path, error: OSError) -> UserError:
+def not_written(path: Path, error: OSError) -> UserError:
+    """What to raise when a file or folder cannot be written: names it, the reason and the free space."""
     return UserError(
-        f"{path}: cannot be written ({error.strerror or error}; {_free_space(path)} MiB free there); "
+        f"{path}: cannot be written ({error.strerror or error}; {free_space(path)} MiB free there); "
         "free some space or make the folder writable, then run the same command again"
     )
 
@@ -151,7 +152,7 @@ def sha256_of(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); make it again") from None
 
 
-def _free_space(path: Path) -> int:
+def free_space(path: Path) -> int:
     """MiB free where the nearest existing folder of `path` lies."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     return shutil.disk_usage(folder).free // 2**20
