@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.data.datasets import Sample, smallest_hashes
-from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
+from drdc.data.images import in_order, job_threads, read_mask, read_rgb, resize_mask, to_square
 from drdc.errors import UserError
 from drdc.files import atomic, create_array
 
@@ -140,24 +140,29 @@ def _decode_all(
 ) -> None:
     """Fill both arrays and the rows' width, height and sha256, or raise with every bad file."""
     faults: list[str] = []
-    for index in progress(range(len(rows))):
-        try:
-            images[index], masks[index], facts = _decode(rows[index], root, images.shape[1])
+    decoded = in_order(lambda row: _decode(row, root, images.shape[1]), rows, job_threads())
+    for index, found in zip(progress(range(len(rows))), decoded, strict=True):
+        if isinstance(found, UserError):
+            faults.append(str(found))
+        else:
+            images[index], masks[index], facts = found
             rows[index].update(facts)
-        except UserError as error:
-            faults.append(str(error))
     if faults:
         raise UserError("\n".join(faults))
 
 
 def _decode(
     row: dict[str, object], root: Path, size: int
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], dict[str, object]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], dict[str, object]] | UserError:
+    """Pixels, mask and facts of one image, or what is wrong with it."""
     path = root / str(row["path"])
-    image = read_rgb(path)
-    mask = np.zeros((size, size), dtype=np.bool_)
-    if row["mask"]:
-        mask = resize_mask(read_mask(root / str(row["mask"]), image.size), size)
+    try:
+        image = read_rgb(path)
+        mask = np.zeros((size, size), dtype=np.bool_)
+        if row["mask"]:
+            mask = resize_mask(read_mask(root / str(row["mask"]), image.size), size)
+    except UserError as error:
+        return error
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return to_square(image, size), mask, {"width": image.width, "height": image.height, "sha256": digest}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from itertools import islice
 
 import numpy as np
 import torch
 
 from drdc.config import Backbone, Dataset
-from drdc.data.images import read_rgb, to_square
+from drdc.data.images import in_order, job_threads, read_rgb, to_square
 from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
 from drdc.files import atomic, create_array
@@ -32,11 +33,13 @@ def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
     shape = (len(table), extractor.channels, backbone.feature_size, backbone.feature_size)
     with atomic(layout.features) as path, torch.inference_mode():
         stored = create_array(path, np.float16, shape)
+        decoded = in_order(
+            lambda path: to_square(read_rgb(root / path), backbone.input_size), table.path, job_threads()
+        )
         batches = list(chunks(np.arange(len(table)), 8))
         for number in progress_bar(range(len(batches))):
-            rows = batches[number]
-            images = [to_square(read_rgb(root / table.path[row]), backbone.input_size) for row in rows]
+            images = list(islice(decoded, len(batches[number])))
             pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device)
-            stored[rows] = extractor(pixels).half().cpu().numpy()
+            stored[batches[number]] = extractor(pixels).half().cpu().numpy()
         stored.flush()
     log.info("%d feature maps of %d x %d x %d", *shape)

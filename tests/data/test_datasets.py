@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from drdc.config import Backbone, Dataset
 from drdc.data.datasets import READERS, Sample, dataset_root, read_elpv, read_mvtec, smallest_hashes
-from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
+from drdc.data.images import in_order, job_threads, read_mask, read_rgb, resize_mask, to_square
 from drdc.data.manifest import COLUMNS, prepare, read_manifest
 from drdc.errors import UserError
+from drdc.layout import Layout
+from drdc.stages.features import features
+from drdc.stages.prepare import prepare as prepare_stage
 
 ORIENTATION = 0x0112
 
@@ -100,6 +107,22 @@ def test_unreadable_file_is_named(tmp_path: Path, content: bytes | str) -> None:
         read_rgb(path)
 
 
+@pytest.mark.parametrize("suffix", ["png", "PNG", "jpg", "JPEG", "bmp", "tif", "TIFF", "webp"])
+def test_common_formats_are_read_and_listed(tmp_path: Path, suffix: str) -> None:
+    flat = np.full((12, 20, 3), 130, np.uint8)
+    path = save(tmp_path / f"root/nut/train/good/a.{suffix}", flat)
+    assert np.abs(np.asarray(read_rgb(path)).astype(int) - 130).max() <= 2
+    assert [s.path for s in read_mvtec(tmp_path / "root")] == [f"nut/train/good/a.{suffix}"]
+
+
+def test_a_script_that_is_called_an_image_is_not_run(tmp_path: Path) -> None:
+    """Pillow would hand PostScript to an interpreter."""
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n")
+    with pytest.raises(UserError, match=r"picture\.png: not a readable image"):
+        read_rgb(path)
+
+
 def test_square_keeps_the_whole_picture() -> None:
     wide = np.zeros((10, 40, 3), np.uint8)
     wide[:, 20:] = 200
@@ -129,6 +152,41 @@ def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
 def test_mask_resize_is_nearest() -> None:
     mask = np.kron(np.random.default_rng(0).random((5, 5)) > 0.5, np.ones((4, 4), bool))
     assert np.array_equal(resize_mask(mask, 5), mask[2::4, 2::4])
+
+
+# --- decoding in parallel --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_a_pool_keeps_the_order(workers: int) -> None:
+    assert list(in_order(lambda n: n * n, range(40), workers)) == [n * n for n in range(40)]
+
+
+def test_a_pool_works_in_its_own_threads_and_one_worker_in_the_callers() -> None:
+    meeting = threading.Barrier(2)
+    first, second = in_order(lambda _: (meeting.wait(10), threading.get_ident())[1], range(2), 2)
+    assert len({first, second, threading.get_ident()}) == 3
+    assert list(in_order(lambda _: threading.get_ident(), range(2), 1)) == [threading.get_ident()] * 2
+
+
+def test_a_pool_takes_only_a_few_items_ahead_of_its_reader() -> None:
+    """The items have no end, as the images of a dataset have none that memory could rely on."""
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in count():
+            taken.append(number)
+            yield number
+
+    assert list(islice(in_order(str, items(), 3), 20)) == [str(n) for n in range(20)]
+    assert len(taken) <= 20 + 2 * 3
+
+
+def test_an_error_in_a_pool_reaches_the_reader() -> None:
+    results = in_order(lambda n: 1 // n, [1, 0, 1], 2)
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
 
 
 # --- readers ---------------------------------------------------------------------------------------------
@@ -337,6 +395,25 @@ def test_same_bytes_whatever_the_order(tree: Path, tmp_path: Path) -> None:
     run(samples[::-1], tree, tmp_path / "b")
     for name in ("manifest.csv", "images.npy", "masks.npy"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_same_bytes_with_one_and_two_decoding_threads(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--threads` reaches the decoding as OMP_NUM_THREADS; torch, imported before, keeps its own."""
+    layouts = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        assert job_threads() == int(threads)
+        (tmp_path / threads).mkdir()
+        monkeypatch.chdir(tmp_path / threads)
+        layouts.append(tmp_path / threads / Layout("own").root)
+        data = Dataset(root=str(tree), categories=["cap", "nut"], image_size=16)
+        small = Backbone(name="tf_efficientnet_lite0", weights="package", input_size=32, feature_size=2)
+        prepare_stage(Layout("own"), dataset=data)
+        features(Layout("own"), dataset=data, backbone=small)
+    for name in ("manifest.csv", "images.npy", "masks.npy", "features.npy"):
+        assert (layouts[0] / name).read_bytes() == (layouts[1] / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(("holdout", "expected"), [(0.0, 0), (0.01, 1), (0.2, 2), (0.99, 9)])
