@@ -8,6 +8,10 @@ from pathlib import Path
 from drdc.variants import FULL
 
 
+#: The detector's file in the folder of an experiment.
+EXPORTED = "model.safetensors"
+
+
 @dataclass(frozen=True)
 class Layout:
     """Paths of one experiment, relative to the working directory."""
@@ -81,6 +85,10 @@ class Layout:
         """What an interrupted training resumes from: no rule's output, so that nothing deletes it."""
         return self.root / "state" / f"seed{seed}-{kind}.pt"
 
+    def unfinished(self, seed: int, name: str, part: str) -> Path:
+        """Predictions until all of them are computed: no rule's output, like `state`."""
+        return self.root / "state" / f"seed{seed}-predict-{name}-{part}.npy"
+
     def predictions(self, seed: int, name: str, part: str) -> Path:
         """Maps; `name` as in `drdc.variants.Stored`, `part` a category, or `all` for all of them."""
         return self.seed(seed) / "predictions" / name / f"{part}.npy"
@@ -92,6 +100,11 @@ class Layout:
     def seed_evidence(self, seed: int, kind: str) -> Path:
         """What else the scoring of a run leaves: `image_scores`, `curves` or `defects`."""
         return self.seed(seed) / f"{kind}.csv"
+
+    @property
+    def exported(self) -> Path:
+        """Networks, settings and calibration in one file, for `drdc detect`."""
+        return self.root / EXPORTED
 
     @property
     def about(self) -> Path:

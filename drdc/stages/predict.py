@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import drdc
 from drdc.config import BASE_SCALES, Sampling
 from drdc.data.manifest import read_manifest
 from drdc.diffusion import to_unit_range
 from drdc.errors import UserError
-from drdc.files import atomic, create_array, load_array
+from drdc.files import exclusive, load_array, sha256_of
 from drdc.fusion import feature_error
 from drdc.layout import Layout
 from drdc.models.inference import Errors, Inpainter, load_base
+from drdc.models.reconstructor import Reconstructor
 from drdc.predictions import chunks, record_type
 from drdc.stages.prepare import progress_bar
+from drdc.unfinished import Unfinished
 from drdc.variants import Stored
 
 log = logging.getLogger(__name__)
@@ -28,36 +34,101 @@ log = logging.getLogger(__name__)
 def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, stored: Stored) -> None:
     """Write `seed<k>/predictions/<name>/<category>.npy`, the category `all` standing for all of them.
 
-    One record for each test and each held-out normal image, see `drdc.predictions`.
+    One record for each test and each held-out normal image, see `drdc.predictions`. Goes on after the last
+    saved batch of a call that was killed, and computes nothing where the same predictions are there already.
     """
-    table = read_manifest(layout.manifest)
-    chosen = (table.category == category) | (category == "all")
-    rows = np.flatnonzero(chosen & (table.split != "train"))
-    if not len(rows):
-        known = ", ".join(sorted(set(table.category)))
-        raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
-    images = load_array(layout.images, len(table), "prepare")
-    features = load_array(layout.features, len(table), "features")
+    inputs = _Inputs.load(layout, category)
+    models = {kind: layout.model(seed, kind) for kind in ("base", stored.model)}
     base, inpainter = load_base(layout, seed), Inpainter.load(layout, seed, sampling, stored.model)
-    started = time.monotonic()
-    with atomic(layout.predictions(seed, stored.name, category)) as path, torch.inference_mode():
-        grid_sizes = sampling.grid_sizes if stored.detailed else None
-        dtype = record_type(images.shape[1], features.shape[2], grid_sizes)
-        records = create_array(path, dtype, (len(rows),))
-        records["row"] = rows
-        batches = list(chunks(np.arange(len(rows)), sampling.batch_size))
-        for number in progress_bar(range(len(batches))):
-            batch = batches[number]
-            own = torch.from_numpy(features[rows[batch]]).to(inpainter.device).float()
-            reconstructed = base(own)
-            for scale in BASE_SCALES:
-                records[f"base{scale}"][batch] = feature_error(own, reconstructed, scale).cpu().numpy()
-            keys = table.sha256[rows[batch]].tolist()
-            errors = inpainter.reconstruct(to_unit_range(images[rows[batch]]), keys, seed)
-            store(records, batch, errors, grid_sizes)
-        records.flush()
-    seconds = (time.monotonic() - started) / len(rows)
-    log.info("%d images, %.3f s an image, %d U-Net calls an image", len(rows), seconds, inpainter.calls)
+    grid_sizes = sampling.grid_sizes if stored.detailed else None
+    identity = inputs.identity() | {
+        "seed": seed,
+        "sampling": sampling.model_dump(mode="json"),
+        "models": [sha256_of(path) for path in models.values()],
+        "computed by": [drdc.__version__, torch.__version__, inpainter.device.type],
+    }
+    work = Unfinished(
+        layout.unfinished(seed, stored.name, category),
+        layout.predictions(seed, stored.name, category),
+        identity,
+        record_type(inputs.images.shape[1], inputs.features.shape[2], grid_sizes),
+        len(inputs.rows),
+    )
+    with exclusive(work.state):
+        if work.finished():
+            log.info("%s is there already, of the same models and settings", work.target)
+            return
+        work.begin()
+        before, started = work.done, time.monotonic()
+        _fill(work, inputs, base, inpainter, grid_sizes, seed)
+        work.finish()
+    seconds = (time.monotonic() - started) / max(1, work.done - before)
+    log.info("%d images, %.3f s an image, %d U-Net calls an image", work.done, seconds, inpainter.calls)
+
+
+@torch.inference_mode()
+def _fill(
+    work: Unfinished,
+    inputs: _Inputs,
+    base: Reconstructor,
+    inpainter: Inpainter,
+    grid_sizes: list[int] | None,
+    seed: int,
+) -> None:
+    """Compute the records that are not done yet, in the batches of an uninterrupted run."""
+    batches = list(chunks(np.arange(work.done, work.size), inpainter.sampling.batch_size))
+    for number in progress_bar(range(len(batches))):
+        batch = batches[number]
+        rows = inputs.rows[batch]
+        work.rows["row"][batch] = rows
+        own = torch.from_numpy(inputs.features[rows]).to(inpainter.device).float()
+        reconstructed = base(own)
+        for scale in BASE_SCALES:
+            work.rows[f"base{scale}"][batch] = feature_error(own, reconstructed, scale).cpu().numpy()
+        keys = [inputs.keys[i] for i in batch]
+        store(
+            work.rows,
+            batch,
+            inpainter.reconstruct(to_unit_range(inputs.images[rows]), keys, seed),
+            grid_sizes,
+        )
+        work.advance(int(batch[-1]) + 1)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The test and held-out images of a category, or of all.
+
+    Attributes:
+        rows: their row numbers in the manifest, (N,).
+        keys: the SHA-256 of their files, from which their noise follows.
+        images, features: of the whole manifest, memory-mapped.
+    """
+
+    rows: NDArray[np.int64]
+    keys: list[str]
+    images: np.ndarray
+    features: np.ndarray
+
+    @classmethod
+    def load(cls, layout: Layout, category: str) -> _Inputs:
+        table = read_manifest(layout.manifest)
+        chosen = (table.category == category) | (category == "all")
+        rows = np.flatnonzero(chosen & (table.split != "train"))
+        if not len(rows):
+            known = ", ".join(sorted(set(table.category)))
+            raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
+        images = load_array(layout.images, len(table), "prepare")
+        features = load_array(layout.features, len(table), "features")
+        return cls(rows, table.sha256[rows].tolist(), images, features)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these inputs from any others."""
+        digests = [hashlib.sha256(), hashlib.sha256()]
+        for rows in chunks(self.rows):
+            for digest, array in zip(digests, (self.images, self.features), strict=True):
+                digest.update(array[rows].tobytes())
+        return {"rows": self.rows.tolist(), "keys": self.keys, "inputs": [d.hexdigest() for d in digests]}
 
 
 def store(
