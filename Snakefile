@@ -30,6 +30,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/detect.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
@@ -38,11 +39,21 @@ include: "workflow/rules/report.smk"
 check_gpus()
 
 
+# Seconds of one core, from small files: on a cluster these are not worth a place in its queue.
+localrules:
+    collect,
+    tables,
+    figures,
+    about,
+    html_report,
+
+
 rule all:
     default_target: True
     input:
         rules.everything.input,
         rules.report.input,
+        rules.detector.input,
 
 
 # What failed stands as "failed" in the tables; all that can be made without it is made. The exit code stays 1.

@@ -22,6 +22,7 @@ STAGES = {
     "train": "train the base model or a diffusion model: seed<k>/*.safetensors",
     "predict": "compute the maps of test and held-out images: seed<k>/predictions/",
     "score": "fuse the maps and compute the metrics: seed<k>/scores.csv, seed<k>/variants/",
+    "export": "write networks, settings and calibration in one file: model.safetensors",
     "collect": "put the scores of all seeds and variants together: scores.csv",
     "costs": "measure time, memory and size of base model and DRDC: costs.csv",
     "tables": "write the tables: tables/",
@@ -132,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name in SEEDED:
             command.add_argument("--seed", type=_natural, default=0, help="run number (default: %(default)s)")
+        if name == "export":
+            command.add_argument("--seed", type=_natural, help="run number (default: the experiment's first)")
         if name in ("predict", "score"):
             command.add_argument("--variant", default=FULL, help="a cell of Table 5 or Figure 2")
         if name == "predict":

@@ -20,6 +20,7 @@ USES: dict[str, tuple[str, ...]] = {
     "train_diffusion": ("diffusion",),
     "predict": ("sampling", "stored"),
     "score": ("dataset", "backbone", "base", "diffusion", "sampling", "fusion", "variant", "stored"),
+    "export": ("seeds", "dataset", "backbone", "base", "diffusion", "sampling", "fusion"),
     "collect": ("seeds", "sampling", "fusion", "evaluation"),
     "costs": ("seeds", "backbone", "sampling", "timed_steps"),
     "tables": ("seeds", "sampling", "fusion", "evaluation"),

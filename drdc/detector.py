@@ -1,0 +1,306 @@
+"""A trained model in one file, ready for any image.
+
+    from drdc import Detector
+    detector = Detector.load("results/demo")
+    result = detector.detect("image.png")
+
+The file is what `drdc export` writes (`drdc.stages.export`): all networks, settings and the calibration. It
+is safetensors, plain numbers and text, so that loading it runs no code that came with it and fetches nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from drdc.calibration import Calibration, Reference, p_value
+from drdc.config import BASE_SCALES, Backbone, Base, Diffusion, Fusion, Sampling
+from drdc.data.images import to_square
+from drdc.data.pictures import Picture, Source, read_picture
+from drdc.devices import torch_device
+from drdc.diffusion import linear_schedule, to_unit_range
+from drdc.errors import UserError
+from drdc.files import load_weights
+from drdc.fusion import feature_error, image_score, normalise, weighted_sum
+from drdc.layout import EXPORTED
+from drdc.models.backbone import FeatureExtractor
+from drdc.models.denoiser import Denoiser
+from drdc.models.inference import Inpainter
+from drdc.models.reconstructor import Reconstructor
+from drdc.predictions import Statistics, fuse, record_type
+from drdc.stages.predict import store
+from drdc.variants import FULL
+
+#: Version of the file; a number that this code does not know is refused.
+FORMAT = 1
+RATE = 0.05  # of false alarms, where none is asked for
+FAST = "fast"  # the other mode beside FULL
+AUROCS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What was found in one image.
+
+    Attributes:
+        score: anomaly score of the image, higher = more anomalous.
+        p_value: probability at most with which a normal image scores as high (`drdc.calibration.p_value`).
+        threshold: the image is anomalous above it.
+        anomalous: whether the score exceeds the threshold.
+        heatmap: (H, W) float32 at the image's own size (upright), higher = more anomalous.
+        pixel_threshold: a normal image has a pixel above it with probability `false_alarm_rate` at most.
+        seconds: time for this image, from pixels to heatmap; the mean over its batch.
+        false_alarm_rate: the rate that both thresholds stand for.
+        calibrated_on: the held-out images that gave them, in words.
+        usual: heat of a normal pixel.
+        image: the image itself, RGB.
+    """
+
+    score: float
+    p_value: float
+    threshold: float
+    anomalous: bool
+    heatmap: NDArray[np.float32] = field(repr=False)
+    pixel_threshold: float
+    seconds: float
+    false_alarm_rate: float
+    calibrated_on: str
+    usual: float = field(repr=False)
+    image: Image.Image = field(repr=False)
+
+    def overlay(self) -> Image.Image:
+        """The image with its heat in colours and a line around all pixels above the pixel threshold, RGB."""
+        from drdc.reporting.overlay import overlay
+
+        return overlay(self.image, self.heatmap, self.usual, self.pixel_threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class Mode:
+    """One way to run the reverse chain, with what was measured in that way.
+
+    Attributes:
+        inpainter: the diffusion model with its sampling.
+        statistics: means and deviations that bring both maps to one scale.
+        calibration: scores of held-out normal images.
+        accuracy: mean AUROCs over the categories' test images, by metric; empty where there were none.
+    """
+
+    inpainter: Inpainter
+    statistics: Statistics
+    calibration: Calibration
+    accuracy: dict[str, float]
+
+
+class Detector:
+    """Finds and outlines what does not look like the normal images of the training.
+
+    Attributes:
+        experiment: name of the experiment that it was trained in.
+        categories: what it was trained on.
+        image_size: height and width in pixels at which the diffusion model compares.
+        modes: `full` and `fast`.
+        provenance: code, settings, data and device that the model comes from.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """From the content of an exported file; `Detector.load` reads one."""
+        device = torch_device()
+        self.experiment, self.seed = about["experiment"], about["seed"]
+        self.categories, self.image_size = list(about["categories"]), about["image_size"]
+        self.provenance: dict[str, str] = about["provenance"]
+        self.backbone, self.fusion = Backbone(**about["backbone"]), Fusion(**about["fusion"])
+        self.extractor = FeatureExtractor(self.backbone, _below(tensors, "backbone")).to(device)
+        size = self.backbone.feature_size
+        self.base = Reconstructor(Base(**about["base"]), self.extractor.channels, size).to(device).eval()
+        self.base.load_state_dict(_below(tensors, "base"))
+        settings = Diffusion(**about["diffusion"])
+        denoiser = Denoiser(settings)
+        denoiser.load_state_dict(_below(tensors, "diffusion"))
+        alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
+        chain = (denoiser.to(device), alpha_bar.to(device))
+        category = np.array(self.categories)[tensors["calibration.category"].numpy()]
+        self.modes = {}
+        for name in (FULL, FAST):
+            mode, own = about["modes"][name], _below(tensors, f"calibration.{name}")
+            self.modes[name] = Mode(
+                Inpainter(*chain, Sampling(**mode["sampling"])),
+                {kind: (mean, std) for kind, (mean, std) in mode["statistics"].items()},
+                Calibration(own["scores"].numpy(), own["peaks"].numpy(), category),
+                mode["accuracy"],
+            )
+
+    @classmethod
+    def load(cls, model: str | Path) -> Detector:
+        """Read an exported model, on the GPU where there is one.
+
+        Args:
+            model: the file, or the folder of an experiment that was exported, like `results/demo`.
+
+        Raises:
+            UserError: the file is missing, damaged, no exported model, or written by a newer version.
+        """
+        path = Path(model)
+        path = path / EXPORTED if path.is_dir() else path
+        if not path.is_file():
+            raise UserError(f"{path}: is missing; `snakemake detector` or `drdc export` writes it")
+        tensors, about = load_weights(path, "detector")
+        if about["detector"] != FORMAT:
+            raise UserError(
+                f"{path}: was written in format {about['detector']!r}, and this drdc reads {FORMAT}; "
+                "update drdc, or export the model again"
+            )
+        try:
+            if tensors_digest(tensors) != about["tensors_sha256"]:
+                raise ValueError("the numbers are not those that were written")
+            return cls(tensors, about)
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError, UserError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(f"{path}: its parts do not fit together ({reason}); export it again") from None
+
+    def detect(
+        self,
+        image: Source,
+        *,
+        category: str | None = None,
+        false_alarm_rate: float = RATE,
+        fast: bool = False,
+    ) -> Detection:
+        """`detect_many` for one image."""
+        options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}
+        return next(self.detect_many([image], category=category, **options))
+
+    def detect_many(
+        self,
+        images: Iterable[Source],
+        *,
+        category: str | None = None,
+        false_alarm_rate: float = RATE,
+        fast: bool = False,
+        batch_size: int | None = None,
+    ) -> Iterator[Detection]:
+        """Look at images, one `Detection` for each, in their order.
+
+        What is found depends on the image alone: not on its batch or the order, up to rounding.
+
+        Args:
+            images: see `read_picture`; taken a batch at a time.
+            category: compare with the held-out images of this category, where it has enough for the rate.
+            false_alarm_rate: probability, at most, with which a normal image is called anomalous.
+            fast: one timestep instead of all; `about_fast` says what is lost.
+            batch_size: images in one batch; default: as in training's `sampling.batch_size`.
+
+        Raises:
+            UserError: an unknown category, a rate that the held-out images are too few for; when its turn
+                comes, an image that cannot be read.
+        """
+        mode = self.modes[FAST if fast else FULL]
+        reference = mode.calibration.reference(false_alarm_rate, category)
+        return self._batches(iter(images), mode, reference, batch_size or mode.inpainter.sampling.batch_size)
+
+    @property
+    def about_fast(self) -> str:
+        """What `fast` saves and what it loses, in one sentence."""
+        full, fast = self.modes[FULL], self.modes[FAST]
+        cost = f"{fast.inpainter.calls} U-Net calls an image instead of {full.inpainter.calls}"
+        both = [name for name in AUROCS if name in full.accuracy and name in fast.accuracy]
+        if not both:
+            return f"{cost}; loss of accuracy not measured: add 1 to evaluation.sweeps.steps and run again"
+        parts = [
+            f"{AUROCS[name]} {100 * fast.accuracy[name]:.1f} % instead of {100 * full.accuracy[name]:.1f} %"
+            for name in both
+        ]
+        return f"{cost}; {', '.join(parts)} on the test images of {self.experiment}"
+
+    def _batches(
+        self, images: Iterator[Source], mode: Mode, reference: Reference, batch_size: int
+    ) -> Iterator[Detection]:
+        while batch := [read_picture(image) for image in islice(images, batch_size)]:
+            yield from self._detect(batch, mode, reference)
+
+    @torch.inference_mode()
+    def _detect(self, pictures: list[Picture], mode: Mode, reference: Reference) -> list[Detection]:
+        started = time.perf_counter()
+        maps = fuse(self._records(pictures, mode.inpainter), self.fusion, mode.statistics).drdc
+        if not maps.isfinite().all():
+            raise UserError("the model gives values that are no finite numbers; train and export it again")
+        scores = image_score(maps, self.fusion.pool_size).tolist()
+        heatmaps = [_resized(own, picture) for own, picture in zip(maps, pictures, strict=True)]
+        seconds = (time.perf_counter() - started) / len(pictures)
+        return [
+            Detection(
+                score=score,
+                p_value=p_value(reference.scores, score),
+                threshold=reference.threshold,
+                anomalous=score > reference.threshold,
+                heatmap=heatmap,
+                pixel_threshold=reference.pixel_threshold,
+                seconds=seconds,
+                false_alarm_rate=reference.rate,
+                calibrated_on=reference.about,
+                usual=usual_heat(mode.statistics, self.fusion),
+                image=picture.image,
+            )
+            for score, heatmap, picture in zip(scores, heatmaps, pictures, strict=True)
+        ]
+
+    def _records(self, pictures: list[Picture], inpainter: Inpainter) -> NDArray[np.void]:
+        """What the workflow stores of images, computed and rounded as there (features, predict)."""
+        small = np.stack([to_square(p.image, self.image_size) for p in pictures])
+        large = np.stack([to_square(p.image, self.backbone.input_size) for p in pictures])
+        pixels = torch.from_numpy(large).permute(0, 3, 1, 2).to(inpainter.device)
+        features = self.extractor(pixels).half().float()
+        reconstructed = self.base(features)
+        grid_sizes = inpainter.sampling.grid_sizes
+        records = np.zeros(
+            len(pictures), record_type(self.image_size, self.backbone.feature_size, grid_sizes)
+        )
+        for scale in BASE_SCALES:
+            records[f"base{scale}"] = feature_error(features, reconstructed, scale).cpu().numpy()
+        errors = inpainter.reconstruct(to_unit_range(small), [p.key for p in pictures], self.seed)
+        store(records, np.arange(len(pictures)), errors, grid_sizes)
+        return records
+
+
+def usual_heat(statistics: Statistics, fusion: Fusion) -> float:
+    """The fused heat of a pixel that has the mean of the held-out normal images in both maps."""
+    base, diffusion = (
+        normalise(torch.tensor(statistics[kind][0]), statistics[kind], fusion.normalisation)
+        for kind in ("base", "diffusion")
+    )
+    return float(weighted_sum(diffusion, base, fusion.weight))
+
+
+def tensors_digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names and numbers, in hexadecimal: safetensors itself does not see a flipped bit."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].contiguous().numpy()
+        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(values.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _below(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors of one part, without its name."""
+    return {
+        key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")
+    }
+
+
+def _resized(heatmap: Tensor, picture: Picture) -> NDArray[np.float32]:
+    """(h, w) at the size of the picture, (H, W): bilinear, never above the largest value."""
+    width, height = picture.image.size
+    return F.interpolate(heatmap[None, None], (height, width), mode="bilinear")[0, 0].numpy()

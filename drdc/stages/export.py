@@ -1,0 +1,145 @@
+"""trained models and predictions -> detector: one file that finds defects without the workflow."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from drdc.calibration import Calibration
+from drdc.config import Backbone, Dataset, Fusion, Sampling
+from drdc.data.manifest import read_manifest
+from drdc.detector import AUROCS, FAST, FORMAT, tensors_digest
+from drdc.diffusion import to_unit_range
+from drdc.files import load_array, load_weights, save_weights, sha256_of
+from drdc.fusion import image_score
+from drdc.layout import Layout
+from drdc.models.backbone import FeatureExtractor
+from drdc.models.inference import Inpainter
+from drdc.predictions import Statistics, batches, chunks, fuse, read_parts, statistics
+from drdc.reporting.measured import typed
+from drdc.results import read_table
+from drdc.settings import config_hash
+from drdc.stages.predict import store
+from drdc.stages.prepare import progress_bar
+from drdc.stages.score import provenance
+from drdc.training.finish import split_rows
+from drdc.variants import FULL
+
+log = logging.getLogger(__name__)
+
+
+def export(
+    layout: Layout,
+    seed: int | None,
+    *,
+    seeds: list[int],
+    dataset: Dataset,
+    backbone: Backbone,
+    sampling: Sampling,
+    fusion: Fusion,
+    **others: Any,
+) -> None:
+    """Write `model.safetensors`, which `drdc.detector.Detector` reads.
+
+    Its tensors are `backbone.*`, `base.*`, `diffusion.*` and, of the n held-out normal images,
+    `calibration.category` (n,) and `calibration.<mode>.scores` and `.peaks` (n,), float64. Its header holds
+    the settings, the maps' statistics and where all of it comes from; nothing in it differs when the same
+    command runs again. No test image is needed; where test images were scored with these settings, the mean
+    AUROCs are noted.
+
+    Args:
+        seed: the run; None for the first.
+        others: the settings of both trainings, which only enter the configuration's hash.
+    """
+    seed = seeds[0] if seed is None else seed
+    table = read_manifest(layout.manifest)
+    split_rows(table, "val")  # there must be some
+    tensors, about = _networks(layout, seed, backbone)
+    settings = {"dataset": dataset, "backbone": backbone, "fusion": fusion, **others}
+    parts = read_parts(layout, seed, FULL, table)
+    categories = sorted(set(table.category))
+    modes = {}
+    for name, own in ((FULL, sampling), (FAST, sampling.model_copy(update={"steps": 1}))):
+        known = parts if own == sampling else [_predicted(layout, seed, table, parts, own)]
+        scale, calibration = _calibrated(known, table, fusion)
+        tensors[f"calibration.{name}.scores"] = torch.from_numpy(calibration.scores)
+        tensors[f"calibration.{name}.peaks"] = torch.from_numpy(calibration.peaks)
+        scored = layout.seed_scores(seed, FULL if own == sampling else "steps=1")
+        accuracy = _accuracy(scored, settings | {"sampling": own})
+        modes[name] = {"sampling": own.model_dump(), "statistics": scale, "accuracy": accuracy}
+    tensors["calibration.category"] = torch.tensor([categories.index(c) for c in calibration.categories])
+    origin = provenance(settings | {"sampling": sampling}) | {"manifest_sha256": sha256_of(layout.manifest)}
+    about |= {"detector": FORMAT, "experiment": layout.experiment, "seed": seed, "categories": categories}
+    about |= {"image_size": dataset.image_size, "fusion": fusion.model_dump()}
+    about |= {"tensors_sha256": tensors_digest(tensors)}
+    save_weights(layout.exported, tensors, about | {"modes": modes, "provenance": origin})
+    log.info("%s: calibrated on %d held-out normal images", layout.exported, len(calibration.scores))
+
+
+def _networks(layout: Layout, seed: int, backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of all three networks, and the settings from which each is built."""
+    base, about_base = load_weights(layout.model(seed, "base"), "base")
+    diffusion, about_diffusion = load_weights(layout.model(seed, "diffusion"), "diffusion")
+    extractor = FeatureExtractor(backbone).state_dict()
+    FeatureExtractor(
+        backbone, extractor
+    )  # a name that only the hub knows cannot be built again from the file
+    weights = {"backbone": extractor, "base": base, "diffusion": diffusion}
+    tensors = {f"{part}.{key}": value for part, own in weights.items() for key, value in own.items()}
+    about = {"backbone": backbone.model_dump(), "base": about_base["base"]}
+    return tensors, about | {"diffusion": about_diffusion["diffusion"]}
+
+
+@torch.inference_mode()
+def _predicted(
+    layout: Layout, seed: int, table: pd.DataFrame, parts: list[NDArray[np.void]], sampling: Sampling
+) -> NDArray[np.void]:
+    """The predictions of the held-out images with another sampling: only the diffusion model runs again."""
+    records = np.concatenate(list(batches(parts, _held_out(table))))
+    images = load_array(layout.images, len(table), "prepare")
+    inpainter = Inpainter.load(layout, seed, sampling)
+    pieces = list(chunks(np.arange(len(records)), sampling.batch_size))
+    for number in progress_bar(range(len(pieces))):
+        rows = records["row"][pieces[number]]
+        keys = table.sha256[rows].tolist()
+        errors = inpainter.reconstruct(to_unit_range(images[rows]), keys, seed)
+        store(records, pieces[number], errors, sampling.grid_sizes)
+    return records
+
+
+def _calibrated(
+    parts: list[NDArray[np.void]], table: pd.DataFrame, fusion: Fusion
+) -> tuple[Statistics, Calibration]:
+    """The maps' scale, and the held-out images' scores and maxima on it, in the order of the manifest."""
+    held_out = _held_out(table)
+    scale = statistics(parts, held_out, fusion)
+    found: dict[int, tuple[float, float]] = {}
+    for records in batches(parts, held_out):
+        maps = fuse(records, fusion, scale).drdc
+        pairs = zip(image_score(maps, fusion.pool_size).tolist(), maps.amax((1, 2)).tolist(), strict=True)
+        found |= dict(zip(records["row"].tolist(), pairs, strict=True))
+    scores, peaks = np.array([found[row] for row in sorted(found)]).T.copy()
+    return scale, Calibration(scores, peaks, table.category[sorted(found)].to_numpy(str))
+
+
+def _held_out(table: pd.DataFrame) -> NDArray[np.bool_]:
+    return (table.split == "val").to_numpy()
+
+
+def _accuracy(path: Path, settings: dict[str, Any]) -> dict[str, float]:
+    """Means over categories of what was scored with exactly these settings; empty where nothing was."""
+    if not path.is_file():
+        return {}
+    scores = typed(read_table(path), ("method", "metric", "config_hash"), ("value",), str(path))
+    own = scores[(scores["method"] == "drdc") & (scores["config_hash"] == config_hash(settings))]
+    if own.empty:
+        log.warning("%s was scored with other settings; run `drdc score` for the accuracy to be noted", path)
+    values = own.groupby("metric")["value"].mean().reindex(list(AUROCS)).dropna()
+    return {str(name): float(value) for name, value in values.items()}
