@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from drdc.names import category_fault
+
 Source = Literal["paper", "inferred", "ours"]
 
 #: Scales at which predictions are stored, so that any `fusion.scales` can be scored without predicting again.
 STORED_SCALES = (1, 2, 4, 8, 16)
 #: The same of the base map, for the ablation with a multi-scale base heatmap (Table 5).
 BASE_SCALES = (1, 2, 4, 8)
-#: Neither a category nor a table may take the name of what stands for all of them.
-RESERVED = ("mean", "all")
 
 MVTEC_CATEGORIES = [
     *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor"),
@@ -81,8 +81,9 @@ class Dataset(Section):
     def _distinct(cls, value: list[str]) -> list[str]:
         if len(set(value)) < len(value):
             raise ValueError("names a category twice; name each once")
-        if bad := [name for name in value if "/" in name or name.startswith(".") or name in RESERVED]:
-            raise ValueError(f"cannot hold {bad[0]!r}: a category is the plain name of a folder")
+        if faults := [(name, fault) for name in value if (fault := category_fault(name))]:
+            name, fault = faults[0]
+            raise ValueError(f"cannot hold {name!r}, which {fault}; rename the folder")
         return value
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -43,6 +43,25 @@ class Sample:
     mask: str = ""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a dataset.
+
+    Attributes:
+        severity: "error" where the workflow stops or its numbers would mislead, "warning" for what is only
+            worth a look.
+        category: the category it concerns, "" for all.
+        file: POSIX path of a file or folder relative to the dataset's root, "" for all.
+        problem, mend: what is wrong, and what to do about it.
+    """
+
+    severity: Literal["error", "warning"]
+    category: str
+    file: str
+    problem: str
+    mend: str
+
+
 Reader = Callable[[Path, Sequence[str] | None], list[Sample]]
 
 
@@ -51,12 +70,14 @@ def read_mvtec(root: Path, categories: Sequence[str] | None = None) -> list[Samp
 
     Layout: ``<category>/train/good``, ``<category>/test/<defect>`` and, optional for a whole category,
     ``<category>/ground_truth/<defect>/<stem>_mask.png`` (the image's own stem and other image
-    extensions are accepted too). A category may lack test images, never training images.
+    extensions are accepted too). A category may lack test images, never training images. A root that holds
+    ``train/good`` itself is one category of the folder's name.
 
     Raises:
-        UserError: no category in this layout, an unknown category, no training images, a missing mask.
+        UserError: no category in this layout, an unknown category, no training images, missing masks (all
+            of them, each on a line of its own).
     """
-    return _read_tree(root, categories, NORMAL)
+    return _read_tree(root, categories, "mvtec")
 
 
 def read_btad(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -65,7 +86,7 @@ def read_btad(root: Path, categories: Sequence[str] | None = None) -> list[Sampl
     Normal images lie in folders called ``ok``, anomalous ones in ``ko``; masks have the image's own stem, as
     .bmp or .png. Raises as `read_mvtec`.
     """
-    return _read_tree(root, categories, "ok")
+    return _read_tree(root, categories, "btad")
 
 
 def read_elpv(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -89,6 +110,28 @@ def read_elpv(root: Path, categories: Sequence[str] | None = None) -> list[Sampl
         samples.extend(Sample(path, category, "test", 1, "defective") for path in defective)
     return samples
 
+
+def scan(
+    name: str, root: Path, categories: Sequence[str] | None = None
+) -> tuple[list[Sample], list[Problem]]:
+    """Images and problems of a dataset, as far as the names of its files tell.
+
+    Where its reader would stop at a missing file, the list goes on without it; readers of other layouts than
+    MVTec AD's still stop. Raises UserError where there is no category, or not the wanted one.
+    """
+    if name not in _NORMAL_FOLDERS:
+        return READERS[name](root, categories), []
+    folders = _folders(root, _NORMAL_FOLDERS[name])
+    found = [
+        entry
+        for category in _choose(categories, list(folders), root)
+        for entry in _category(root, folders[category], category, _NORMAL_FOLDERS[name])
+    ]
+    return [x for x in found if isinstance(x, Sample)], [x for x in found if isinstance(x, Problem)]
+
+
+#: Datasets in MVTec AD's layout, and how their folders of normal images are called.
+_NORMAL_FOLDERS = {"synthetic": NORMAL, "mvtec": NORMAL, "btad": "ok"}
 
 READERS: dict[str, Reader] = {
     "synthetic": read_mvtec,
@@ -149,49 +192,85 @@ def _choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> l
     return list(dict.fromkeys(wanted))
 
 
-def _read_tree(root: Path, categories: Sequence[str] | None, normal: str) -> list[Sample]:
-    """A tree in MVTec's layout whose folders of normal images are called `normal`."""
-    found = sorted(p.name for p in root.iterdir() if (p / "train").is_dir() or (p / "test").is_dir())
+def _read_tree(root: Path, categories: Sequence[str] | None, name: str) -> list[Sample]:
+    samples, problems = scan(name, root, categories)
+    if errors := [f"{root / p.file}: {p.problem}; {p.mend}." for p in problems if p.severity == "error"]:
+        raise UserError("\n".join(errors))
+    return samples
+
+
+def _folders(root: Path, normal: str) -> dict[str, Path]:
+    """Categories of a tree in MVTec's layout whose folders of normal images are called `normal`."""
+    if (root / "train" / normal).is_dir():
+        return {root.resolve().name: root}
+    found = [p for p in sorted(root.iterdir()) if (p / "train").is_dir() or (p / "test").is_dir()]
     if not found:
-        inside = " (it looks like one category: give its parent folder)" if (root / "train").is_dir() else ""
-        raise UserError(f"{root}: no category in the layout {_MVTEC_LAYOUT} was found{inside}.")
-    return [sample for name in _choose(categories, found, root) for sample in _category(root, name, normal)]
+        raise UserError(f"{root}: no category in the layout {_MVTEC_LAYOUT} was found; correct the root.")
+    return {folder.name: folder for folder in found}
 
 
-def _category(root: Path, category: str, normal: str) -> list[Sample]:
-    folder = root / category
-    train = _image_files(folder / "train" / normal)
-    if not train:
-        raise UserError(
-            f"{folder / 'train' / normal}: category '{category}' has no training images; add some."
-        )
-    samples = [Sample(p.relative_to(root).as_posix(), category, "train", 0, NORMAL) for p in train]
-    defects = sorted(p for p in folder.glob("test/*") if p.is_dir())
-    return samples + [sample for defect in defects for sample in _test(root, category, defect, normal)]
+def _category(root: Path, folder: Path, category: str, normal: str) -> Iterator[Sample | Problem]:
+    train, truth = folder / "train" / normal, folder / "ground_truth"
+    images = _image_files(train)
+    if not images:
+        problem = f"category '{category}' has no training images"
+        yield Problem("error", category, _relative(train, root), problem, "add some")
+    for image in images:
+        yield Sample(_relative(image, root), category, "train", 0, NORMAL)
+    yield from (_ignored(path, root, category) for path in _others(folder / "train", {normal}))
+    yield from (_ignored(path, root, category) for path in _others(train))
+    defects = sorted(p for p in folder.glob("test/*") if p.is_dir() and not p.name.startswith("."))
+    for defect in defects:
+        yield from _test(root, category, defect, None if defect.name == normal else truth)
+    for path in _others(truth, {defect.name for defect in defects}):
+        yield _ignored(path, root, category)
 
 
-def _test(root: Path, category: str, folder: Path, normal: str) -> Iterable[Sample]:
+def _test(root: Path, category: str, folder: Path, truth: Path | None) -> Iterator[Sample | Problem]:
+    """A folder of test images; `truth` holds the masks, None for normal images."""
     defect = folder.name
-    truth = root / category / "ground_truth"
+    images = _image_files(folder)
+    yield from (_ignored(path, root, category) for path in _others(folder))
+    if truth is None:
+        yield from (Sample(_relative(image, root), category, "test", 0, NORMAL) for image in images)
+        return
     masks = {p.stem: p for p in _image_files(truth / defect)}
-    for image in _image_files(folder):
-        path = image.relative_to(root).as_posix()
-        if defect == normal:
-            yield Sample(path, category, "test", 0, NORMAL)
-            continue
+    for image in images:
+        path = _relative(image, root)
         mask = masks.get(f"{image.stem}_mask") or masks.get(image.stem)
+        yield Sample(path, category, "test", 1, defect, _relative(mask, root) if mask else "")
         if mask is None and truth.is_dir():
-            expected = truth / defect / f"{image.stem}_mask.png"
-            raise UserError(
-                f"{image}: its ground-truth mask {expected} is missing; add it or remove the image."
-            )
-        yield Sample(path, category, "test", 1, defect, mask.relative_to(root).as_posix() if mask else "")
+            problem = f"its ground-truth mask {truth / defect / f'{image.stem}_mask.png'} is missing"
+            yield Problem("error", category, path, problem, "add it or remove the image")
+    stems = {image.stem for image in images}
+    for stem in masks.keys() - stems - {f"{stem}_mask" for stem in stems}:
+        yield Problem(
+            "warning", category, _relative(masks[stem], root), "this mask has no image", "add or remove it"
+        )
+
+
+def _ignored(path: Path, root: Path, category: str) -> Problem:
+    problem = "lies where no image is looked for, or is none by its name, and is ignored"
+    return Problem("warning", category, _relative(path, root), problem, f"see the layout {_MVTEC_LAYOUT}")
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def _image_files(folder: Path) -> list[Path]:
     """Image files directly in a folder, by name; hidden files and a missing folder count as none."""
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(p for p in files if p.suffix.lower() in _EXTENSIONS and not p.name.startswith("."))
+    return [p for p in _visible(folder) if p.suffix.lower() in _EXTENSIONS and not p.is_dir()]
+
+
+def _others(folder: Path, known: Collection[str] = ()) -> list[Path]:
+    """What else lies in a folder, but files of the kinds that systems leave everywhere."""
+    entries = [p for p in _visible(folder) if p.name not in known and p.name != "Thumbs.db"]
+    return [p for p in entries if p.is_dir() or p.suffix.lower() not in _EXTENSIONS]
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
 
 
 def _elpv_package_root() -> Path:

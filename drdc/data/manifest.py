@@ -18,6 +18,7 @@ from drdc.data.datasets import Sample, smallest_hashes
 from drdc.data.images import in_order, job_threads, read_mask, read_rgb, resize_mask, to_square
 from drdc.errors import UserError
 from drdc.files import atomic, create_array
+from drdc.names import path_fault, printable
 
 COLUMNS = ("path", "category", "split", "label", "defect_type", "mask", "width", "height", "sha256")
 SPLITS = ("train", "val", "test")
@@ -117,6 +118,11 @@ def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[di
         twice = sorted(s.path for s in samples)
         path = next(a for a, b in pairwise(twice) if a == b)
         raise UserError(f"{path}: the dataset lists this image twice; list it once.")
+    paths = [path for sample in samples for path in (sample.path, sample.mask)]
+    if faults := [
+        f"{printable(p)}: this name {fault}; rename it." for p in paths if (fault := path_fault(p))
+    ]:
+        raise UserError("\n".join(faults))
     held = _held_out(samples, holdout)
     rows = [asdict(s) | ({"split": "val"} if s.path in held else {}) for s in samples]
     return sorted(rows, key=lambda row: (row["category"], row["split"], row["path"]))

@@ -257,8 +257,34 @@ def test_wrong_layout_is_explained(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no category in the layout <category>/train/good"):
         read_mvtec(tmp_path / "empty")
-    with pytest.raises(UserError, match="looks like one category: give its parent"):
-        read_mvtec(tree / "nut")
+    with pytest.raises(UserError, match="unknown category 'cap'; found here: nut"):
+        read_mvtec(tree / "nut", ["cap"])
+
+
+def test_a_folder_that_is_one_category_is_read_as_such(tree: Path) -> None:
+    inside = read_mvtec(tree / "nut")
+    assert {s.category for s in inside} == {"nut"}
+    outside = read_mvtec(tree, ["nut"])
+    assert [f"nut/{s.path}" for s in inside] == [s.path for s in outside]
+    assert [f"nut/{s.mask}" for s in inside if s.mask] == [s.mask for s in outside if s.mask]
+
+
+def test_every_missing_mask_is_named_at_once(tree: Path) -> None:
+    for mask in (tree / "nut/ground_truth/bent").iterdir():
+        mask.unlink()
+    with pytest.raises(UserError) as failure:
+        read_mvtec(tree)
+    assert str(failure.value).count("ground-truth mask") == 2
+
+
+@pytest.mark.parametrize(("name", "fault"), [("a\nb.png", "line break"), ("a\udcff.png", "not UTF-8")])
+def test_names_that_a_table_cannot_hold_are_refused(
+    tree: Path, tmp_path: Path, name: str, fault: str
+) -> None:
+    save(tree / "nut/train/good/000.png", noise()).rename(tree / "nut/train/good" / name)
+    with pytest.raises(UserError, match=rf"nut/train/good/a\\\w+\.png: this name .*{fault}.*; rename it"):
+        run(read_mvtec(tree), tree, tmp_path)
+    assert not list(tmp_path.glob("*.npy"))
 
 
 def test_dataset_roots(tmp_path: Path) -> None:
