@@ -22,7 +22,7 @@ rule export:
         scores=[
             path
             for path in scored(["steps=1"])
-            if tested() and path.startswith(f"{RESULTS}/seed{SEEDS[0]}/")
+            if tested() and LAYOUT.seed(SEEDS[0]) in Path(path).parents
         ],
     output:
         model="results/{experiment}/model.safetensors",
