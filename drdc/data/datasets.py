@@ -16,7 +16,8 @@ from typing import Literal
 from drdc.errors import UserError
 
 NORMAL = "good"
-_EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+#: Names of image files, in lower case.
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _MVTEC_LAYOUT = "<category>/train/good, <category>/test/<defect> and <category>/ground_truth/<defect>"
 _ELPV_PACKAGE = "elpv_dataset"
 _ELPV_TEST_SHARE = 0.2
@@ -260,13 +261,13 @@ def _relative(path: Path, root: Path) -> str:
 
 def _image_files(folder: Path) -> list[Path]:
     """Image files directly in a folder, by name; hidden files and a missing folder count as none."""
-    return [p for p in _visible(folder) if p.suffix.lower() in _EXTENSIONS and not p.is_dir()]
+    return [p for p in _visible(folder) if p.suffix.lower() in EXTENSIONS and not p.is_dir()]
 
 
 def _others(folder: Path, known: Collection[str] = ()) -> list[Path]:
     """What else lies in a folder, but files of the kinds that systems leave everywhere."""
     entries = [p for p in _visible(folder) if p.name not in known and p.name != "Thumbs.db"]
-    return [p for p in entries if p.is_dir() or p.suffix.lower() not in _EXTENSIONS]
+    return [p for p in entries if p.is_dir() or p.suffix.lower() not in EXTENSIONS]
 
 
 def _visible(folder: Path) -> list[Path]:
