@@ -1,3 +1,5 @@
+from functools import cache
+
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
 from drdc.settings import inline
@@ -31,6 +33,7 @@ wildcard_constraints:
     variant="[^/]+",
 
 
+@cache
 def settings(stage, variant=FULL):
     """The settings that a stage uses, and no others: when one of them changes, the rule runs again."""
     return inline(EXPERIMENT, stage, variant)
