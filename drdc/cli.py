@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from drdc.devices import claim_gpus
 from drdc.errors import UserError
 from drdc.layout import Layout
+from drdc.logs import log_to_stderr
 from drdc.settings import stage_settings
 from drdc.variants import FULL, predicted_parts
 
@@ -32,7 +32,9 @@ STAGES = {
     "salvage": "after failed jobs, make all tables and figures that can be made",
 }
 #: Commands that are no rule: modules of `drdc.tools`, which bring their own arguments.
-TOOLS: dict[str, str] = {}
+TOOLS: dict[str, str] = {
+    "detect": "look at images with a trained model: scores, decisions, heatmaps",
+}
 SEEDED = ("train", "predict", "score")
 MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional": "train_diffusion"}
 
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C, or what a tool gives."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     try:
         if command in TOOLS:
             return _tool(command).run(**options) or 0
@@ -70,16 +72,20 @@ def run(
         command: a key of `STAGES`.
         config: YAML file or inline JSON, see `drdc.settings.stage_settings`.
         threads: CPU threads; default: all.
-        gpu: number of GPUs to claim on a machine that several jobs share.
+        gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
         variant: a name of `drdc.variants.variants`.
-        wildcards: `seed`, `model`, `category`, `name` where the stage has them; None stands for all.
+        wildcards: `seed`, `model`, `category`, `name` where the stage has them; None stands for all. A
+            training has `processes` too, None for one on each GPU.
     """
     stage = MODELS[wildcards["model"]] if command == "train" else command
     experiment, settings = stage_settings(stage, config, variant)
     if stage == "train_base":
         del wildcards["model"]
     layout = Layout(experiment)
-    _compute_with(threads, gpu)
+    gpus = claim_gpus(gpu)
+    if command == "train":
+        wildcards["processes"] = _processes(wildcards.get("processes"), gpus if gpu else gpus[:1])
+    _compute_with(threads or os.cpu_count() or 1, wildcards.get("processes", 1))
     for part in _parts(layout, wildcards, settings):
         _stage(stage)(layout, **part, **settings)
 
@@ -94,13 +100,18 @@ def _parts(layout: Layout, wildcards: dict[str, Any], settings: dict[str, Any]) 
     return [wildcards | {"category": part} for part in predicted_parts(settings["stored"].name, categories)]
 
 
-def _compute_with(threads: int | None, gpu: int) -> None:
-    """Set threads and device before torch is imported."""
-    threads = threads or os.cpu_count() or 1
+def _processes(wanted: int | None, gpus: list[str]) -> int:
+    """Processes of a training: one for each of its GPUs, or on the CPU as many as are wanted."""
+    if wanted is not None and gpus and wanted != len(gpus):
+        raise UserError(f"--processes {wanted}: with GPUs there is one process for each; give --gpu {wanted}")
+    return wanted or max(1, len(gpus))
+
+
+def _compute_with(threads: int, processes: int) -> None:
+    """Share the CPU threads among a command's processes, before torch is imported."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
+        os.environ[name] = str(max(1, threads // processes))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    claim_gpus(gpu)
 
 
 def _stage(name: str) -> Any:
@@ -119,6 +130,12 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if (number := _natural(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or larger")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("drdc", description=__import__("drdc").__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -126,6 +143,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         if name == "train":
             command.add_argument("model", choices=list(MODELS))
+            command.add_argument(
+                "--processes", type=_positive, help="share each batch (default: one process for each GPU)"
+            )
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
         command.add_argument(

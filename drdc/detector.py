@@ -207,8 +207,20 @@ class Detector:
                 comes, an image that cannot be read.
         """
         mode = self.modes[FAST if fast else FULL]
-        reference = mode.calibration.reference(false_alarm_rate, category)
-        return self._batches(iter(images), mode, reference, batch_size or mode.inpainter.sampling.batch_size)
+        reference = self.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
+        return self._batches(iter(images), mode, reference, batch_size or self.batch_size)
+
+    def reference(
+        self, *, category: str | None = None, false_alarm_rate: float = RATE, fast: bool = False
+    ) -> Reference:
+        """The held-out images that `detect_many` compares with for these options, and its thresholds."""
+        mode = self.modes[FAST if fast else FULL]
+        return mode.calibration.reference(false_alarm_rate, category)
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are looked at together, where nothing else is asked for."""
+        return self.modes[FULL].inpainter.sampling.batch_size
 
     @property
     def about_fast(self) -> str:

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from drdc.reporting.browser import HALO, LINE
 from drdc.reporting.gallery import COLOUR_MAP
 
-STRENGTH = 0.65  # opacity of the heat where it is strongest
+STRENGTH = 0.55  # opacity of the heat where it is strongest
 FAINT = 0.25  # up to this part of the colour scale the image is left as it is
 SIDE_OF_LINE = 400  # pixels of the image's longer side for each pixel of the outline's width
 

@@ -1,0 +1,237 @@
+"""`drdc detect`: looks at images with a trained model and writes what it finds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from drdc.devices import claim_gpus
+from drdc.errors import UserError
+from drdc.files import atomic
+from drdc.names import printable
+from drdc.tools.inputs import find_images
+
+if TYPE_CHECKING:
+    from drdc.data.pictures import Picture
+    from drdc.detector import Detection, Detector
+
+RESULTS = "results.jsonl"
+ANOMALY, UNUSABLE = 1, 2  # exit codes
+Named = tuple[Path, Path]  # an image, and the name of its results
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="files, folders (with all below) or patterns"
+    )
+    parser.add_argument("--model", required=True, help="folder of an experiment, or an exported file")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the results")
+    parser.add_argument(
+        "--false-alarm-rate",
+        type=float,
+        default=0.05,
+        metavar="RATE",
+        help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
+    )
+    parser.add_argument("--category", help="compare with the held-out images of this category alone")
+    parser.add_argument("--fast", action="store_true", help="one timestep; says what it loses")
+    parser.add_argument(
+        "--heatmap", choices=("png", "npy"), default="png", help="16-bit PNG, or float32 array"
+    )
+    parser.add_argument("--batch", type=_positive, help="images at a time (default: the experiment's)")
+    parser.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
+    parser.add_argument("--gpu", type=int, default=0, help="GPUs to claim (default: any visible)")
+    parser.add_argument("--fail-on-anomaly", action="store_true", help="exit code 1 if an image is anomalous")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or larger")
+    return int(text)
+
+
+def run(
+    *,
+    images: list[str],
+    model: str,
+    output: Path,
+    threads: int | None,
+    gpu: int,
+    heatmap: str,
+    fail_on_anomaly: bool,
+    batch: int | None,
+    **options: Any,
+) -> int:
+    """Write score, decision, heatmap and overlay of each image, and a JSON line in `results.jsonl`.
+
+    An image that cannot be read has a line that says why, and all others are done.
+
+    Args:
+        options: `false_alarm_rate`, `category` and `fast` of `drdc.detector.Detector.detect_many`.
+
+    Returns:
+        2 if an input was unusable, else 1 if an image is anomalous and `fail_on_anomaly`, else 0.
+
+    Raises:
+        UserError: no argument means an image; the model or an option does not fit; nothing can be written.
+    """
+    named, empty = find_images(images, output)
+    if not named:
+        raise UserError(
+            f"{printable(', '.join(images))}: no image there; name image files, folders or patterns"
+        )
+    detector = _load(model, threads, gpu)
+    _announce(detector, **options)
+    with _Writer(output, heatmap) as writer:
+        for argument in empty:
+            writer.unusable(Path(argument), "no image there; name an image file, a folder or a pattern")
+        _detect(detector, named, writer, batch, options)
+    print(writer.summary())
+    if writer.failed:
+        return UNUSABLE
+    return ANOMALY if writer.anomalous and fail_on_anomaly else 0
+
+
+def _load(model: str, threads: int | None, gpu: int) -> Detector:
+    claim_gpus(gpu)  # before torch is imported
+    import torch
+
+    from drdc.detector import Detector
+
+    if threads:
+        torch.set_num_threads(threads)
+    return Detector.load(model)
+
+
+def _announce(detector: Detector, *, false_alarm_rate: float, category: str | None, fast: bool) -> None:
+    """Say what the decisions are worth; bad options are refused here, before anything is written."""
+    reference = detector.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
+    print(
+        f"An image is anomalous above {reference.threshold:.4g}: a normal one gets there with a probability of "
+        f"{100 * reference.rate:g} % at most. Calibrated on {reference.about}."
+    )
+    if fast:
+        print(f"Fast: {detector.about_fast}.")
+
+
+def _detect(
+    detector: Detector, named: list[Named], writer: _Writer, batch: int | None, options: dict[str, Any]
+) -> None:
+    """Read, look at and write all images, a batch at a time."""
+    size = batch or detector.batch_size
+    pictures = _pictures(iter(named), writer)
+    while group := list(islice(pictures, size)):
+        found = detector.detect_many([picture for _, picture in group], batch_size=size, **options)
+        for (own, _), detection in zip(group, found, strict=True):
+            writer.write(own, detection)
+
+
+def _pictures(named: Iterator[Named], writer: _Writer) -> Iterator[tuple[Named, Picture]]:
+    """The images that can be read; the writer is told of the others."""
+    from drdc.data.pictures import read_picture
+
+    for own in named:
+        try:
+            picture = read_picture(own[0])
+        except UserError as error:
+            writer.unusable(own[0], str(error))
+            continue
+        yield own, picture
+
+
+class _Writer:
+    """The results of one call: files of each image, a line in `results.jsonl`, a line on the terminal."""
+
+    def __init__(self, output: Path, heatmap: str) -> None:
+        self.output, self.heatmap = output, heatmap
+        self.done = self.anomalous = self.failed = 0
+        self.seconds = 0.0
+        self._lines: BinaryIO
+
+    def __enter__(self) -> _Writer:
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            self._lines = (self.output / RESULTS).open("wb", buffering=0)  # a line is one write, so whole
+        except OSError as error:
+            raise UserError(
+                f"{self.output}: cannot be written ({error.strerror}); name another folder by --output"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+
+    def unusable(self, image: Path, reason: str) -> None:
+        self.failed += 1
+        self._line({"image": str(image), "error": reason})
+        print(f"drdc: {printable(reason)}", file=sys.stderr)
+
+    def write(self, own: Named, found: Detection) -> None:
+        image, name = own
+        heatmap = name.with_name(f"{name.name}.heatmap.{self.heatmap}")
+        overlay = name.with_name(f"{name.name}.overlay.png")
+        with atomic(self.output / overlay) as path:
+            found.overlay().save(path, "PNG")
+        with atomic(self.output / heatmap) as path:
+            scale = _save_heatmap(path, found.heatmap, self.heatmap)
+        facts = {
+            "image": str(image),
+            "score": found.score,
+            "p_value": found.p_value,
+            "threshold": found.threshold,
+            "anomalous": found.anomalous,
+            "pixel_threshold": found.pixel_threshold,
+            "false_alarm_rate": found.false_alarm_rate,
+            "calibrated_on": found.calibrated_on,
+            "width": found.image.width,
+            "height": found.image.height,
+            "seconds": found.seconds,
+            "overlay": str(overlay),
+            "heatmap": str(heatmap),
+        }
+        self._line(facts | scale)
+        self.done += 1
+        self.anomalous += found.anomalous
+        self.seconds += found.seconds
+        decision = "anomalous" if found.anomalous else "normal"
+        print(
+            f"{found.score:10.4g}  p {found.p_value:.3f}  {decision:<9}  {printable(str(image))}", flush=True
+        )
+
+    def summary(self) -> str:
+        """One sentence."""
+        speed = f", {self.seconds / self.done:.3g} s an image" if self.done else ""
+        return (
+            f"{self.done} images, {self.anomalous} anomalous{speed}; {self.failed} unusable; "
+            f"results in {printable(str(self.output))}"
+        )
+
+    def _line(self, facts: dict[str, Any]) -> None:
+        try:
+            self._lines.write(json.dumps(facts).encode() + b"\n")
+        except OSError as error:
+            raise UserError(f"{self.output / RESULTS}: cannot be written ({error.strerror})") from None
+
+
+def _save_heatmap(path: Path, heatmap: np.ndarray, kind: str) -> dict[str, Any]:
+    """Write a heatmap (H, W), and give what must be known to read it.
+
+    A PNG has 16 bits: 0 stands for the lowest heat and 65535 for the highest, the two of `heatmap_scale`.
+    """
+    if kind == "npy":
+        with path.open("wb") as file:
+            np.save(file, heatmap)
+        return {}
+    low, high = float(heatmap.min()), float(heatmap.max())
+    unit = (heatmap.astype(np.float64) - low) / ((high - low) or 1.0)
+    Image.fromarray(np.round(65535 * unit).astype(np.uint16)).save(path, "PNG")
+    return {"heatmap_scale": [low, high]}
