@@ -10,7 +10,6 @@ is safetensors, plain numbers and text, so that loading it runs no code that cam
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from drdc.bundle import load_bundle
 from drdc.calibration import Calibration, Reference, p_value
 from drdc.config import BASE_SCALES, Backbone, Base, Diffusion, Fusion, Sampling
 from drdc.data.images import to_square
@@ -32,9 +32,7 @@ from drdc.data.pictures import Picture, Source, read_picture
 from drdc.devices import torch_device
 from drdc.diffusion import linear_schedule, to_unit_range
 from drdc.errors import UserError
-from drdc.files import load_weights
 from drdc.fusion import feature_error, image_score, normalise, weighted_sum
-from drdc.layout import EXPORTED
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.denoiser import Denoiser
 from drdc.models.inference import Inpainter
@@ -43,8 +41,6 @@ from drdc.predictions import Statistics, fuse, record_type
 from drdc.stages.predict import store
 from drdc.variants import FULL
 
-#: Version of the file; a number that this code does not know is refused.
-FORMAT = 1
 RATE = 0.05  # of false alarms, where none is asked for
 FAST = "fast"  # the other mode beside FULL
 AUROCS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
@@ -152,19 +148,8 @@ class Detector:
         Raises:
             UserError: the file is missing, damaged, no exported model, or written by a newer version.
         """
-        path = Path(model)
-        path = path / EXPORTED if path.is_dir() else path
-        if not path.is_file():
-            raise UserError(f"{path}: is missing; `snakemake detector` or `drdc export` writes it")
-        tensors, about = load_weights(path, "detector")
-        if about["detector"] != FORMAT:
-            raise UserError(
-                f"{path}: was written in format {about['detector']!r}, and this drdc reads {FORMAT}; "
-                "update drdc, or export the model again"
-            )
+        path, tensors, about = load_bundle(model)
         try:
-            if tensors_digest(tensors) != about["tensors_sha256"]:
-                raise ValueError("the numbers are not those that were written")
             return cls(tensors, about)
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError, UserError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -293,16 +278,6 @@ def usual_heat(statistics: Statistics, fusion: Fusion) -> float:
         for kind in ("base", "diffusion")
     )
     return float(weighted_sum(diffusion, base, fusion.weight))
-
-
-def tensors_digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names and numbers, in hexadecimal: safetensors itself does not see a flipped bit."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        values = tensors[name].contiguous().numpy()
-        digest.update(f"{name} {values.dtype} {values.shape}".encode())
-        digest.update(values.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
 
 
 def _below(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:

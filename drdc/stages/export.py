@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from drdc.bundle import save_bundle
 from drdc.calibration import Calibration
 from drdc.config import Backbone, Dataset, Fusion, Sampling
 from drdc.data.manifest import read_manifest
-from drdc.detector import AUROCS, FAST, FORMAT, tensors_digest
+from drdc.detector import AUROCS, FAST
 from drdc.diffusion import to_unit_range
-from drdc.files import load_array, load_weights, save_weights, sha256_of
+from drdc.errors import UserError
+from drdc.files import load_array, load_weights, sha256_of
 from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
@@ -29,7 +31,6 @@ from drdc.settings import config_hash
 from drdc.stages.predict import store
 from drdc.stages.prepare import progress_bar
 from drdc.stages.score import provenance
-from drdc.training.finish import split_rows
 from drdc.variants import FULL
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ def export(
     """
     seed = seeds[0] if seed is None else seed
     table = read_manifest(layout.manifest)
-    split_rows(table, "val")  # there must be some
+    if not (table.split == "val").any():
+        raise UserError("dataset.holdout: no image was held out to calibrate on; raise it and run again")
     tensors, about = _networks(layout, seed, backbone)
     settings = {"dataset": dataset, "backbone": backbone, "fusion": fusion, **others}
     parts = read_parts(layout, seed, FULL, table)
@@ -76,10 +78,9 @@ def export(
         modes[name] = {"sampling": own.model_dump(), "statistics": scale, "accuracy": accuracy}
     tensors["calibration.category"] = torch.tensor([categories.index(c) for c in calibration.categories])
     origin = provenance(settings | {"sampling": sampling}) | {"manifest_sha256": sha256_of(layout.manifest)}
-    about |= {"detector": FORMAT, "experiment": layout.experiment, "seed": seed, "categories": categories}
+    about |= {"experiment": layout.experiment, "seed": seed, "categories": categories}
     about |= {"image_size": dataset.image_size, "fusion": fusion.model_dump()}
-    about |= {"tensors_sha256": tensors_digest(tensors)}
-    save_weights(layout.exported, tensors, about | {"modes": modes, "provenance": origin})
+    save_bundle(layout.exported, tensors, about | {"modes": modes, "provenance": origin})
     log.info("%s: calibrated on %d held-out normal images", layout.exported, len(calibration.scores))
 
 

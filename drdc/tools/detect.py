@@ -116,8 +116,8 @@ def _announce(detector: Detector, *, false_alarm_rate: float, category: str | No
     """Say what the decisions are worth; bad options are refused here, before anything is written."""
     reference = detector.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
     print(
-        f"An image is anomalous above {reference.threshold:.4g}: a normal one gets there with a probability of "
-        f"{100 * reference.rate:g} % at most. Calibrated on {reference.about}."
+        f"An image is anomalous above {reference.threshold:.4g}: a normal one gets there with a probability "
+        f"of {100 * reference.rate:g} % at most. Calibrated on {reference.about}."
     )
     if fast:
         print(f"Fast: {detector.about_fast}.")

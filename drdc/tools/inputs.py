@@ -42,7 +42,7 @@ def _meant(argument: str) -> Iterator[tuple[Path, Path]]:
     elif path.exists() or not glob.has_magic(argument):
         yield path, Path(path.name)
     else:
-        for match in sorted(glob.glob(argument, recursive=True)):
+        for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute pattern
             other = Path(match)
             if other.is_dir():
                 yield from _below(other)
