@@ -24,6 +24,9 @@ MVTEC_CATEGORIES = [
     *("zipper", "carpet", "grid", "leather", "tile", "wood"),
 ]
 
+#: Datasets that `drdc download` fetches, see drdc/data/sources.yaml.
+DOWNLOADS = ("mvtec", "btad", "visa")
+
 
 def setting(default: Any, source: Source, description: str, **constraints: Any) -> Any:
     """A pydantic field whose default is labelled with its source."""
@@ -49,13 +52,18 @@ class Synthetic(Section):
 class Dataset(Section):
     """Which images are used, and their size for the diffusion model, the heatmaps and the pixel metrics."""
 
-    name: Literal["mvtec", "btad", "elpv", "synthetic"] = setting(
+    name: Literal["mvtec", "btad", "visa", "elpv", "synthetic"] = setting(
         "mvtec",
         "paper",
-        "Reader: a tree in MVTec layout, BTAD, the ELPV solar cells of their package, or the made dataset.",
+        "Reader: a tree in MVTec layout, BTAD, VisA, the ELPV cells of their package, or the made dataset.",
     )
     root: str | None = setting(
         None, "ours", "Folder of the dataset. Not needed for `elpv` and `synthetic`, which know their own."
+    )
+    download: bool = setting(
+        False,
+        "ours",
+        "Fetch `mvtec`, `btad` or `visa` if `root` does not exist; a folder that exists is never changed.",
     )
     categories: list[str] = setting(
         MVTEC_CATEGORIES, "paper", "Categories that the one model is trained on and tested on.", min_length=1
@@ -117,7 +125,10 @@ class Optimisation(Section):
     warmup: float = setting(0.0, "ours", "Part of the images over which the rate rises linearly.", ge=0, lt=1)
     balanced: bool = setting(False, "ours", "Draw all categories equally often, whatever their size.")
     validations: int = setting(25, "ours", "How often the held-out loss is measured.", ge=1)
-    save_minutes: float = setting(5.0, "ours", "Minutes between saved states to resume from.", gt=0)
+    save_images: int | None = setting(
+        None, "ours", "Images between saved states to resume from; null for `save_minutes` alone.", ge=1
+    )
+    save_minutes: float = setting(5.0, "ours", "Most minutes between saved states.", gt=0)
 
 
 class Base(Optimisation):

@@ -1,8 +1,41 @@
 """The one exception that stands for a mistake in the input rather than in the program."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: How NumPy, torch, CUDA and its libraries say that there is no memory left.
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate",
+    "alloc_failed",
+)
+
 
 class UserError(Exception):
     """Bad input: its message is one clear sentence that names the file or key and the mend.
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+@contextmanager
+def enough_memory(key: str) -> Iterator[None]:
+    """Where the memory of the machine or its GPU does not suffice, name the setting `key` to lower.
+
+    Raises:
+        UserError: an allocation inside failed; other errors pass as they are.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if not isinstance(error, MemoryError) and not any(sign in text.lower() for sign in _NO_MEMORY):
+            raise
+        reason = text.strip().partition("\n")[0][:200]
+        raise UserError(
+            f"out of memory ({reason}); lower {key} or give the job more memory, then run the command again"
+        ) from error

@@ -175,32 +175,35 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         temporary.write_bytes(save(plain, {"drdc": json.dumps(metadata, sort_keys=True)}))
 
 
-def save_state(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the state of a training in torch's format."""
-    import torch
-
-    with atomic(path) as temporary:
-        try:
-            torch.save(dict(content), temporary)
-        except RuntimeError as error:  # how torch reports a full disk
-            raise OSError(errno.EIO, "torch could not write all of it") from error
-
-
 def load_weights(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_weights` wrote, with the key `kind` in its metadata.
 
     Raises:
         UserError: the file is missing, damaged or of another kind.
     """
+    with _open_weights(path) as (file, metadata):
+        if kind not in metadata:
+            raise ValueError(f"it is no {kind} model")
+        return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (no dictionary)
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The description alone of a model that `save_weights` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with _open_weights(path) as (_, metadata):
+        return metadata
+
+
+@contextmanager
+def _open_weights(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            metadata = json.loads(file.metadata()["drdc"])
-            if kind not in metadata:
-                raise ValueError(f"it is no {kind} model")
-            keys = file.keys()
-            return {key: file.get_tensor(key) for key in keys}, metadata
+            yield file, json.loads(file.metadata()["drdc"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: holds no model of this project ({error}); train it again") from None
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from drdc.errors import UserError
-from drdc.files import atomic, create_array, load_array, load_weights, save_state, save_weights
+from drdc.files import atomic, create_array, load_array, load_weights, save_weights
 
 WEIGHTS = {"layer.weight": torch.linspace(-1, 1, 24).view(4, 6), "count": torch.tensor(7)}
 
@@ -134,13 +134,6 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     with size_limit(4096), pytest.raises(UserError, match="cannot be written") as caught:
         save_weights(path, {"big": torch.zeros(10_000)}, {})
     assert str(path) in str(caught.value)
-    assert names(tmp_path) == []
-
-
-def test_a_state_that_does_not_fit(tmp_path: Path) -> None:
-    path = tmp_path / "state.pt"
-    with size_limit(4096), pytest.raises(UserError, match="cannot be written"):
-        save_state(path, {"big": torch.zeros(10_000)})
     assert names(tmp_path) == []
 
 

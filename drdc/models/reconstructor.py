@@ -115,10 +115,11 @@ class Reconstructor(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
         self.apply(_initialise)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
+        """`noise` jitters the input in training, (B, h·w, C) as `draw_jitter` gives it."""
         tokens = features.flatten(2).transpose(1, 2)
-        if self.training:
-            tokens = jitter(tokens, self.settings.jitter_scale, self.settings.jitter_probability)
+        if noise is not None:
+            tokens = jitter(tokens, noise, self.settings.jitter_scale)
         x = self.input(tokens)
         position = self.position()
         for encode in self.encoder:
@@ -138,12 +139,21 @@ def neighbour_mask(side: int, window: int) -> Tensor:
     return distance <= window // 2
 
 
-def jitter(tokens: Tensor, scale: float, probability: float) -> Tensor:
-    """Feature jitter: Gaussian noise of deviation `scale` · ‖token‖₂ / C, in this share of batches."""
-    if torch.rand(()).item() >= probability:
-        return tokens
+def jitter(tokens: Tensor, noise: Tensor, scale: float) -> Tensor:
+    """Feature jitter: N(0, 1) `noise` scaled to the deviation `scale` · ‖token‖₂ / C; all (B, L, C)."""
     strength = tokens.norm(dim=-1, keepdim=True) * scale / tokens.shape[-1]
-    return tokens + strength * torch.randn_like(tokens)
+    return tokens + strength * noise
+
+
+def draw_jitter(shape: tuple[int, int, int], probability: float, device: str) -> Tensor | None:
+    """Noise (B, L, C) of the feature jitter for a batch, None for the share of batches without any.
+
+    It is drawn in the layout of the tokens, channels first, as the numbers follow from that.
+    """
+    if torch.rand(()).item() >= probability:
+        return None
+    batch, tokens, channels = shape
+    return torch.randn_like(torch.empty(batch, channels, tokens, device=device).transpose(1, 2))
 
 
 def _initialise(module: nn.Module) -> None:

@@ -2,86 +2,124 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from drdc.config import Diffusion
-from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
 from drdc.diffusion import linear_schedule, predict_noise, q_sample, to_unit_range
-from drdc.files import load_array
 from drdc.inpainting import masked_condition, partition
 from drdc.layout import Layout
 from drdc.models.denoiser import Denoiser
 from drdc.predictions import chunks
-from drdc.training.finish import finish, split_rows
+from drdc.training.distributed import Group
+from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, step_seed, train
-from drdc.training.sampler import BatchSampler
 
 
-def train_diffusion(layout: Layout, seed: int, model: str = "diffusion", *, diffusion: Diffusion) -> None:
+def train_diffusion(
+    layout: Layout, seed: int, model: str = "diffusion", *, diffusion: Diffusion, processes: int = 1
+) -> None:
     """Write `seed<k>/<model>.safetensors` and its loss curve; goes on where an earlier call was stopped.
 
-    `model` is `diffusion`, or `unconditional` for the same without model conditioning (Table 5).
+    `model` is `diffusion`, or `unconditional` for the same without model conditioning (Table 5). Several
+    `processes` share each batch, one on each GPU where there are any.
     """
     if model == "unconditional":
         diffusion = diffusion.model_copy(update={"model_conditioning": False})
-    table = read_manifest(layout.manifest)
-    stored = load_array(layout.images, len(table), "prepare")
-    device = torch_device()
-    torch.manual_seed(seed)
-    denoiser = Denoiser(diffusion).to(device)
-    alpha_bar = linear_schedule(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end).to(device)
-    train_rows, held_out = split_rows(table, "train"), split_rows(table, "val")
+    images = Images.read(layout, layout.images, "prepare")
+    carry_out(Job.of(layout, seed, model, diffusion, images), processes, _train)
 
-    def loss(rows: NDArray[np.int64], network: nn.Module = denoiser) -> Tensor:
-        images = to_unit_range(stored[rows]).to(device)
-        return noise_loss(network, images, alpha_bar, diffusion)
+
+def _train(job: Job, group: Group) -> None:
+    settings: Diffusion = job.settings
+    images = Images.read(job.layout, job.layout.images, "prepare")
+    size = images.stored.shape[1]
+    device = torch_device()
+    torch.manual_seed(job.seed)
+    denoiser = Denoiser(settings).to(device)
+    alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end).to(device)
+
+    def draw(batch: int) -> Randomness:
+        return draw_randomness(batch, size, settings, device)
+
+    def loss(network: nn.Module, rows: NDArray, drawn: Randomness, part: slice) -> Tensor:
+        x_0 = to_unit_range(images.stored[rows[part]]).to(device)
+        return noise_loss(network, x_0, drawn, alpha_bar, settings, part)
 
     def held_out_loss(network: nn.Module) -> float:
-        torch.manual_seed(step_seed(seed, -1))  # the same noise and holes at each validation
-        losses = [len(rows) * loss(rows, network).item() for rows in chunks(held_out)]
-        return sum(losses) / len(held_out)
+        torch.manual_seed(step_seed(job.seed, -1))  # the same noise and holes at each validation
+        parts = [
+            len(rows) * loss(network, rows, draw(len(rows)), slice(None)).item()
+            for rows in chunks(images.held_out)
+        ]
+        return sum(parts) / len(images.held_out)
 
     task = Task(
         model=denoiser,
-        sampler=BatchSampler(
-            train_rows, table.category.to_numpy()[train_rows], diffusion.batch_size, seed, diffusion.balanced
-        ),
+        sampler=images.sampler(settings, job.seed),
+        paths=images.paths,
+        draw=draw,
         loss=loss,
         held_out_loss=held_out_loss,
-        images=diffusion.images,
-        identity={
-            "diffusion": diffusion.model_dump(),
-            "seed": seed,
-            "images": table.sha256.tolist(),
-            "shape": stored.shape,
-        },
-        ema_decay=diffusion.ema_decay,
+        images=settings.images,
+        ema_decay=settings.ema_decay,
     )
-    trained, history = train(task, diffusion, seed=seed, state=layout.state(seed, model))
-    metadata = {"diffusion": diffusion.model_dump(), "image_size": stored.shape[1]}
-    finish(layout, seed, model, trained, history, metadata)
+    trained, history = train(task, job, group)
+    if group.rank == 0:
+        finish(job, trained, history, {"image_size": size})
 
 
-def noise_loss(network: nn.Module, images: Tensor, alpha_bar: Tensor, settings: Diffusion) -> Tensor:
-    """Eq. 10 for a batch of clean images x₀ in [-1, 1], (B, 3, H, W): mean ‖ε − ε_θ(x_t, c, t)‖².
+@dataclass(frozen=True)
+class Randomness:
+    """What Eq. 10 draws for a batch.
 
-    Timestep, cell side k and partition are drawn anew for each image; one set of each partition is the hole.
+    Attributes:
+        timestep: t, (B,), from 1 to `max_timestep`.
+        mask: M, (B, 1, H, W), 0 in the hole and 1 elsewhere.
+        fill: η of the condition, N(0, 1), (B, 3, H, W).
+        noise: of x_t, N(0, 1), (B, 3, H, W).
     """
-    batch, size = len(images), images.shape[-1]
-    t = torch.randint(1, settings.max_timestep + 1, (batch,)).to(images.device)
-    mask = torch.stack([_random_hole(size, settings) for _ in range(batch)]).to(images.device)
-    condition = masked_condition(images, mask, torch.randn_like(images))
+
+    timestep: Tensor
+    mask: Tensor
+    fill: Tensor
+    noise: Tensor
+
+
+def draw_randomness(batch: int, size: int, settings: Diffusion, device: str) -> Randomness:
+    """Timestep, cell side k and partition anew for each image; one set of each partition is the hole."""
+    timestep = torch.randint(1, settings.max_timestep + 1, (batch,)).to(device)
+    mask = torch.stack([_random_hole(size, settings) for _ in range(batch)]).to(device)
+    like = torch.empty(batch, size, size, 3, device=device).permute(0, 3, 1, 2)  # as decoded images lie
+    return Randomness(timestep, mask, torch.randn_like(like), torch.randn_like(like))
+
+
+def noise_loss(
+    network: nn.Module,
+    images: Tensor,
+    drawn: Randomness,
+    alpha_bar: Tensor,
+    settings: Diffusion,
+    part: slice = slice(None),
+) -> Tensor:
+    """Eq. 10 for clean images x₀ in [-1, 1], (B, 3, H, W): mean ‖ε − ε_θ(x_t, c, t)‖².
+
+    `images` are a `part` of the batch that was `drawn`; the mean over equal parts is the loss of the batch.
+    """
+    t, mask = drawn.timestep[part], drawn.mask[part]
+    condition = masked_condition(images, mask, drawn.fill[part])
     start = images if settings.hole_input == "qsample" else condition
     level = alpha_bar[t].view(-1, 1, 1, 1)
-    x_t = q_sample(start, level, torch.randn_like(images))
+    x_t = q_sample(start, level, drawn.noise[part])
     target = predict_noise(x_t, level, images)  # where x_t was diffused from x₀, the noise that was added
     error = (target - network(x_t, condition, t)).square().mean(1, keepdim=True)
     if settings.loss_region == "hole":
-        return (error * (1 - mask)).sum() / (1 - mask).sum()
+        share = len(images) / len(drawn.mask)
+        return (error * (1 - mask)).sum() / ((1 - drawn.mask).sum() * share)
     return error.mean()
 
 

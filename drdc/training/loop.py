@@ -7,25 +7,26 @@ an interrupted run ends with the same weights as an uninterrupted one.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from drdc.config import Optimisation
 from drdc.errors import UserError
-from drdc.files import save_state
+from drdc.training.distributed import Group
+from drdc.training.job import Job
 from drdc.training.sampler import BatchSampler
+from drdc.training.state import Progress
 
 log = logging.getLogger(__name__)
 
@@ -37,74 +38,164 @@ class Task:
     Attributes:
         model: the network, on its device.
         sampler: gives the row numbers of each batch.
-        loss: row numbers -> training loss (scalar); draws its randomness from torch's global generator.
+        paths: of all images, by row number, for messages.
+        draw: number of images in a batch -> all of its randomness but dropout, from torch's global generator.
+        loss: network, row numbers of a batch, its randomness, the part of it to compute -> training loss
+            (scalar); the mean over equal parts is the loss of the batch.
         held_out_loss: network -> loss on held-out normal images, with randomness fixed by its caller.
         images: training images to see in all.
-        identity: everything that the result depends on; a state saved for another identity is not resumed.
         ema_decay: decay of the moving average of the weights; None for no average.
     """
 
     model: nn.Module
     sampler: BatchSampler
-    loss: Callable[[Any], Tensor]
+    paths: NDArray[Any]
+    draw: Callable[[int], Any]
+    loss: Callable[[nn.Module, NDArray[Any], Any, slice], Tensor]
     held_out_loss: Callable[[nn.Module], float]
     images: int
-    identity: dict[str, Any]
     ema_decay: float | None = None
 
 
-@dataclass
-class Progress:
-    """Where a training stands: finished steps, rows of its loss curve, losses since the last of them."""
-
-    step: int
-    history: list[dict[str, float]]
-    losses: list[float]
-
-
-def train(
-    task: Task, settings: Optimisation, *, seed: int, state: Path
-) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train, or go on from `state`.
+def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train, or go on from the last saved state.
 
     Returns:
         The trained network (its moving average where there is one) and the loss curve: for each validation
         `images` seen, mean `train_loss` since the one before, `val_loss` and `lr`.
 
     Raises:
-        UserError: the loss is not finite, or the state cannot be written.
+        UserError: loss or gradient are not finite, or the state cannot be written.
     """
-    steps = math.ceil(task.images / settings.batch_size)
-    optimizer = torch.optim.AdamW(
-        task.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    average = None if task.ema_decay is None else AveragedModel(task.model, avg_fn=_ema(task.ema_decay))
-    parts = {"model": task.model, "optimizer": optimizer} | ({} if average is None else {"average": average})
-    fingerprint = hashlib.sha256(json.dumps(task.identity, sort_keys=True).encode()).hexdigest()
-    progress = _resume(state, fingerprint, parts)
-    log.info("%d steps of %d images, from step %d", steps, settings.batch_size, progress.step)
-    validate_at = {math.ceil(steps * (i + 1) / settings.validations) for i in range(settings.validations)}
-    saved = time.monotonic()
-    for step in tqdm(
-        range(progress.step, steps), initial=progress.step, total=steps, disable=not sys.stderr.isatty()
-    ):
+    return _Training(task, job, group).run()
+
+
+class _Training:
+    """One call of `train`."""
+
+    def __init__(self, task: Task, job: Job, group: Group) -> None:
+        self.task, self.job, self.group = task, job, group
+        self.settings: Optimisation = job.settings
+        self.steps = math.ceil(task.images / self.settings.batch_size)
+        self.optimizer = torch.optim.AdamW(
+            task.model.parameters(),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+        )
+        self.average: AveragedModel | None = None
+        if task.ema_decay is not None:
+            self.average = AveragedModel(task.model, avg_fn=_ema(task.ema_decay))
+        self.result = task.model if self.average is None else self.average.module
+        self.parts = {"model": task.model, "optimizer": self.optimizer}
+        self.parts |= {} if self.average is None else {"average": self.average}
+        self.network = group.wrap(task.model)
+        self.progress = self._resume()
+        self.saved = (self.progress.step, time.monotonic())
+
+    def run(self) -> tuple[nn.Module, list[dict[str, float]]]:
+        self._announce()
+        validations = self.settings.validations
+        validate_at = {math.ceil(self.steps * (i + 1) / validations) for i in range(validations)}
+        quiet = self.group.rank > 0 or not sys.stderr.isatty()
+        first = self.progress.step
+        for step in tqdm(range(first, self.steps), initial=first, total=self.steps, disable=quiet):
+            value = self._backward(step)
+            self._save_if_due()
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update_parameters(self.task.model)
+            self.progress.step = step + 1
+            self.progress.losses.append(value)
+            if self.progress.step in validate_at:
+                self._validate()
+        return self.result, self.progress.history
+
+    def _resume(self) -> Progress:
+        """The first process sets aside what it cannot use; the others read what it has left."""
+        progress = self.job.state.resume(self.parts) if self.group.rank == 0 else None
+        self.group.wait()
+        return progress or self.job.state.resume(self.parts)
+
+    def _announce(self) -> None:
+        size, count = self.settings.batch_size, self.group.count
+        log.info(
+            "%d steps of %d images (%s), learning rate %g, from step %d",
+            self.steps,
+            size,
+            "one process" if count == 1 else f"{count} processes with {size // count} each",
+            self.settings.learning_rate,
+            self.progress.step,
+        )
+
+    def _backward(self, step: int) -> float:
+        """Compute the gradient of one step; returns the loss of its batch."""
+        task, seed = self.task, self.job.seed
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, step, self.steps)
         torch.manual_seed(step_seed(seed, step))
-        progress.losses.append(_step(task, settings, optimizer, step, steps))
-        if average is not None:
-            average.update_parameters(task.model)
-        progress.step = step + 1
-        if progress.step in validate_at:
-            model = average.module if average is not None else task.model
-            _validate(task, model, progress, settings.batch_size, optimizer)
-        if time.monotonic() - saved > 60 * settings.save_minutes:
-            _save(state, fingerprint, parts, progress)
-            saved = time.monotonic()
-    return (average.module if average is not None else task.model), progress.history
+        rows = task.sampler.batch(step)
+        drawn = task.draw(len(rows))
+        if self.group.count > 1:  # dropout, which each process draws for its own part
+            torch.manual_seed(step_seed(seed, step, self.group.rank))
+        loss = task.loss(self.network, rows, drawn, self.group.share(len(rows)))
+        value = self.group.mean(loss)
+        self._check("loss", value, rows)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
+        norm = nn.utils.clip_grad_norm_(task.model.parameters(), limit)
+        self._check("norm of the gradient", norm.item(), rows)
+        return value
+
+    def _check(self, name: str, value: float, rows: NDArray[Any]) -> None:
+        """Stop for good where a number is not finite: the same settings would only end there again."""
+        if math.isfinite(value):
+            return
+        section, state = self.job.section, self.job.state
+        message = (
+            f"the {name} is {value} at step {self.progress.step + 1} of {self.steps} (learning rate "
+            f"{self.optimizer.param_groups[0]['lr']:.3g}, images {', '.join(self.task.paths[rows])}); "
+            f"change {section}.learning_rate or {section}.clip_norm, "
+            f"or delete {state.stopped} to go on from the last good state"
+        )
+        if self.group.rank == 0:
+            state.stop(message)
+        self.group.wait()
+        raise UserError(message)
+
+    def _save_if_due(self) -> None:
+        """Save a state every `save_images` images and at least every `save_minutes` minutes.
+
+        Between the gradient of a step and its update: the network has just given finite numbers, so that a
+        training that breaks has a good state to go back to.
+        """
+        step, moment = self.saved
+        images = (self.progress.step - step) * self.settings.batch_size
+        minutes = (time.monotonic() - moment) / 60
+        enough = self.settings.save_images is not None and images >= self.settings.save_images
+        if self.group.rank == 0 and images and (enough or minutes > self.settings.save_minutes):
+            self.job.state.save(self.parts, self.progress)
+            self.saved = (self.progress.step, time.monotonic())
+
+    def _validate(self) -> None:
+        self.result.eval()
+        with torch.no_grad():
+            row = {
+                "images": self.progress.step * self.settings.batch_size,
+                "train_loss": sum(self.progress.losses) / len(self.progress.losses),
+                "val_loss": self.task.held_out_loss(self.result),
+                "lr": self.optimizer.param_groups[0]["lr"],
+            }
+        self.progress.history.append(row)
+        self.progress.losses.clear()
+        log.info("%(images)9d images  train %(train_loss).5f  held out %(val_loss).5f  lr %(lr).2e", row)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """A 63-bit seed for all randomness of one step."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:8], "big") >> 1
+def step_seed(*numbers: int) -> int:
+    """A 63-bit seed for all randomness of one step: of (seed, step), and the process for what is its own."""
+    text = "/".join(map(str, numbers))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def learning_rate(settings: Optimisation, step: int, steps: int) -> float:
@@ -120,29 +211,6 @@ def learning_rate(settings: Optimisation, step: int, steps: int) -> float:
     return settings.learning_rate * factor
 
 
-def _step(
-    task: Task, settings: Optimisation, optimizer: torch.optim.Optimizer, step: int, steps: int
-) -> float:
-    task.model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(settings, step, steps)
-    rows = task.sampler.batch(step)
-    loss = task.loss(rows)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise UserError(
-            f"the loss is {value} at step {step + 1} (learning rate {optimizer.param_groups[0]['lr']:.3g}, "
-            f"manifest rows {[int(r) for r in rows]}); lower learning_rate or set clip_norm, "
-            "the last good state is kept"
-        )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if settings.clip_norm is not None:
-        nn.utils.clip_grad_norm_(task.model.parameters(), settings.clip_norm)
-    optimizer.step()
-    return value
-
-
 def _ema(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
     """Exponential moving average whose decay grows with the number of averaged steps up to `decay`."""
 
@@ -150,41 +218,3 @@ def _ema(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
         return mean.lerp(value, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
 
     return average
-
-
-def _validate(task: Task, model: nn.Module, progress: Progress, batch_size: int, optimizer: Any) -> None:
-    model.eval()
-    with torch.no_grad():
-        row = {
-            "images": progress.step * batch_size,
-            "train_loss": sum(progress.losses) / len(progress.losses),
-            "val_loss": task.held_out_loss(model),
-            "lr": optimizer.param_groups[0]["lr"],
-        }
-    progress.history.append(row)
-    progress.losses.clear()
-    log.info("%(images)9d images  train %(train_loss).5f  held out %(val_loss).5f  lr %(lr).2e", row)
-
-
-def _save(state: Path, fingerprint: str, parts: dict[str, Any], progress: Progress) -> None:
-    content = {"fingerprint": fingerprint, **asdict(progress)}
-    save_state(state, content | {name: part.state_dict() for name, part in parts.items()})
-
-
-def _resume(state: Path, fingerprint: str, parts: dict[str, Any]) -> Progress:
-    """Load the saved state if there is one of the same run; otherwise start from nothing."""
-    if not state.exists():
-        return Progress(0, [], [])
-    try:
-        content = torch.load(state, weights_only=True, map_location="cpu")
-        own = content["fingerprint"] == fingerprint
-        progress = Progress(content["step"], content["history"], content["losses"])
-    except Exception as error:
-        log.warning("%s is damaged (%s); training starts again", state, error)
-        return Progress(0, [], [])
-    if not own:
-        log.info("%s belongs to other settings; training starts again", state)
-        return Progress(0, [], [])
-    for name, part in parts.items():
-        part.load_state_dict(content[name])
-    return progress

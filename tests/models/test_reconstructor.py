@@ -16,6 +16,7 @@ from drdc.models.reconstructor import (
     EncoderLayer,
     PositionEmbedding,
     Reconstructor,
+    draw_jitter,
     jitter,
     neighbour_mask,
 )
@@ -161,7 +162,9 @@ def test_jitter_has_the_strength_of_its_token() -> None:
     torch.manual_seed(0)
     scale = 20.0
     x = torch.randn(200, 16, 32) * torch.linspace(0.1, 3, 16)[:, None]
-    noise = jitter(x, scale, 1.0) - x
+    drawn = draw_jitter((200, 16, 32), 1.0, "cpu")
+    assert drawn is not None
+    noise = jitter(x, drawn, scale) - x
     strength = x.norm(dim=-1, keepdim=True) * scale / 32
     ratio = noise / strength
     assert ratio.mean().item() == pytest.approx(0, abs=0.02)
@@ -177,21 +180,24 @@ def test_jitter_has_the_strength_of_its_token() -> None:
 @pytest.mark.parametrize(("probability", "low", "high"), [(0.0, 0, 0), (0.3, 60, 120), (1.0, 300, 300)])
 def test_jitter_takes_its_share_of_the_batches(probability: float, low: int, high: int) -> None:
     torch.manual_seed(0)
-    x = torch.ones(2, 3, 4)
-    changed = sum(not torch.equal(jitter(x, 1.0, probability), x) for _ in range(300))
+    changed = sum(draw_jitter((2, 3, 4), probability, "cpu") is not None for _ in range(300))
     assert low <= changed <= high
 
 
-def test_jitter_is_only_in_training_and_leaves_the_target_alone() -> None:
+def test_the_jitter_of_a_part_of_a_batch_is_a_part_of_its_jitter() -> None:
+    """Several processes share a batch, each with its own part of the same noise."""
     model = Reconstructor(settings(dropout=0.0), channels=6, feature_size=SIDE)
+    x, noise = torch.randn(4, 6, SIDE, SIDE), draw_jitter((4, SIDE * SIDE, 6), 1.0, "cpu")
+    assert noise is not None
+    whole = model(x, noise)
+    torch.testing.assert_close(torch.cat([model(x[:2], noise[:2]), model(x[2:], noise[2:])]), whole)
+    assert not torch.allclose(model(x), whole)
+
+
+def test_without_noise_the_input_is_left_alone() -> None:
+    model = Reconstructor(settings(dropout=0.0), channels=6, feature_size=SIDE).train()
     x = torch.randn(2, 6, SIDE, SIDE)
     before = x.clone()
-    model.train()
-    assert not torch.equal(model(x), model(x))
+    assert torch.equal(model(x), model.eval()(x))
+    model(x, draw_jitter((2, SIDE * SIDE, 6), 1.0, "cpu"))
     assert torch.equal(x, before)
-    model.eval()
-    assert torch.equal(model(x), model(x))
-    quiet = Reconstructor(
-        settings(dropout=0.0, jitter_probability=0.0), channels=6, feature_size=SIDE
-    ).train()
-    assert torch.equal(quiet(x), quiet(x))

@@ -1,0 +1,126 @@
+"""One training in several processes, one for each GPU: torchrun's engine and DistributedDataParallel.
+
+Every process draws the randomness of the whole batch and computes its own share of it, so that the result is
+that of one process up to rounding. Dropout alone is drawn by each process for itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
+from torch.nn.parallel import DistributedDataParallel
+
+from drdc.errors import UserError
+from drdc.logs import log_to_stderr
+
+_MISTAKE = f"{UserError.__name__}: "
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one training; by default a single one, which needs none of what is here.
+
+    Attributes:
+        rank: number of this process, from 0; the first alone writes files and log.
+        count: number of processes.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    def share(self, batch: int) -> slice:
+        """This process's part of a batch, whose size is a multiple of the number of processes."""
+        size = batch // self.count
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The network whose backward pass averages the gradients of all processes."""
+        return DistributedDataParallel(model) if self.count > 1 else model
+
+    def mean(self, value: Tensor) -> float:
+        """Mean of a scalar over all processes."""
+        total = value.detach().clone()
+        if self.count > 1:
+            dist.all_reduce(total)
+        return total.item() / self.count
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def launch(processes: int, worker: Callable[[Group], None]) -> None:
+    """Call `worker` in this process, or in several new ones that end with this one, however it ends.
+
+    Args:
+        processes: how many; with GPUs, as many as are visible.
+        worker: a function of a module, or a `functools.partial` of one with plain arguments.
+
+    Raises:
+        UserError: raised by a worker.
+    """
+    if processes == 1:
+        worker(Group())
+        return
+    logging.getLogger("torch.distributed.elastic").propagate = False  # tracebacks of what is told below
+    with tempfile.TemporaryDirectory(prefix="drdc-processes-") as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            signals_to_handle="SIGTERM",
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        try:
+            elastic_launch(config, _work)(worker)
+        except SignalException as error:
+            sys.exit(128 + error.sigval)
+        except ChildFailedError as error:
+            raise _cause(Path(folder), error) from None
+
+
+def _work(worker: Callable[[Group], None]) -> None:
+    """What each new process does."""
+    # torch asks for SIGINT, which a process that waits for its GPU or for the others would not see
+    _prctl_pr_set_pdeathsig(signal.SIGKILL)
+    group = Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    log_to_stderr(logging.INFO if group.rank == 0 else logging.ERROR)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(group.rank)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        worker(group)
+    finally:
+        dist.destroy_process_group()
+
+
+def _cause(folder: Path, error: ChildFailedError) -> Exception:
+    """The first cause among the errors that the processes left: once one has failed, the others fail too."""
+    reports = [json.loads(path.read_text())["message"] for path in sorted(folder.rglob("error.json"))]
+    for report in reports:
+        if report["message"].startswith(_MISTAKE):
+            return UserError(report["message"].removeprefix(_MISTAKE))
+    traces = [report["extraInfo"]["py_callstack"] for report in reports]
+    return RuntimeError("\n".join(traces) or str(error))

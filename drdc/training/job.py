@@ -1,0 +1,167 @@
+"""What all trainings do around the loop: nothing is computed twice, and results are written once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import nn
+
+from drdc.config import Optimisation
+from drdc.data.manifest import read_manifest
+from drdc.errors import UserError, enough_memory
+from drdc.files import atomic, exclusive, load_array, load_metadata, save_weights
+from drdc.layout import Layout
+from drdc.predictions import chunks
+from drdc.training.distributed import Group, launch
+from drdc.training.sampler import BatchSampler
+from drdc.training.state import State, fingerprint_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, as each of its processes is told it.
+
+    Attributes:
+        layout: where its files lie.
+        seed: number of the run.
+        kind: base, diffusion or unconditional.
+        settings: section `base` or `diffusion` of the configuration.
+        fingerprint: of all that the result depends on, see `drdc.training.state.fingerprint_of`.
+    """
+
+    layout: Layout
+    seed: int
+    kind: str
+    settings: Any
+    fingerprint: str
+
+    @classmethod
+    def of(cls, layout: Layout, seed: int, kind: str, settings: Optimisation, images: Images) -> Job:
+        """The training of a model of this kind on these images."""
+        identity = {"kind": kind, "seed": seed, "images": images.digest(), "settings": _used(settings)}
+        return cls(layout, seed, kind, settings, fingerprint_of(identity))
+
+    @property
+    def section(self) -> str:
+        """Name of the settings in the configuration."""
+        return type(self.settings).__name__.lower()
+
+    @property
+    def state(self) -> State:
+        return State(self.layout.state(self.seed, self.kind), self.fingerprint)
+
+
+def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) -> None:
+    """Train in that many processes, unless the finished weights are there.
+
+    Raises:
+        UserError: the batch cannot be shared out, the same training was stopped before, or as `train`.
+    """
+    size = job.settings.batch_size
+    if size % processes:
+        raise UserError(
+            f"{job.section}.batch_size: {size} images cannot be shared by {processes} processes; "
+            f"choose a multiple of {processes}, or another number of processes"
+        )
+    state = job.state
+    with exclusive(state.path):
+        if _is_finished(job):
+            log.info("%s is finished already; delete it to train again", job.layout.model(job.seed, job.kind))
+            return
+        state.refuse_if_stopped()
+        launch(processes, partial(_work, job, worker))
+
+
+def _work(job: Job, worker: Callable[[Job, Group], None], group: Group) -> None:
+    with enough_memory(f"{job.section}.batch_size"):
+        worker(job, group)
+
+
+def _is_finished(job: Job) -> bool:
+    weights, losses = job.layout.model(job.seed, job.kind), job.layout.losses(job.seed, job.kind)
+    if not (weights.exists() and losses.exists()):
+        return False
+    try:
+        return load_metadata(weights).get("fingerprint") == job.fingerprint
+    except UserError:  # damaged
+        return False
+
+
+def finish(job: Job, model: nn.Module, history: list[dict[str, float]], shape: dict[str, int]) -> None:
+    """Write the loss curve and the weights, then drop what the training would resume from.
+
+    The header of the weights holds the settings, the sizes in `shape` that the network was built with, the
+    seed and the fingerprint.
+    """
+    with atomic(job.layout.losses(job.seed, job.kind)) as path:
+        pd.DataFrame(history).astype({"images": int}).to_csv(path, index=False)
+    metadata = {job.section: _used(job.settings), "seed": job.seed, "fingerprint": job.fingerprint} | shape
+    save_weights(job.layout.model(job.seed, job.kind), model.state_dict(), metadata)
+    job.state.clear()
+
+
+def _used(settings: Optimisation) -> dict[str, Any]:
+    """The settings without those that no result depends on."""
+    return settings.model_dump(mode="json", exclude={"save_images", "save_minutes"})
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that a training sees, as an array of an earlier stage and the manifest describe them.
+
+    Attributes:
+        stored: (N, ...), rows as in the manifest.
+        paths, categories: (N,).
+        train, held_out: row numbers of both parts.
+    """
+
+    stored: NDArray[Any]
+    paths: NDArray[np.str_]
+    categories: NDArray[np.str_]
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+    @classmethod
+    def read(cls, layout: Layout, array: Path, stage: str) -> Images:
+        """Raises UserError where the array of `stage` is missing or damaged, or a part has no image."""
+        table = read_manifest(layout.manifest)
+        return cls(
+            stored=load_array(array, len(table), stage),
+            paths=table.path.to_numpy(),
+            categories=table.category.to_numpy(),
+            train=_rows(table, "train"),
+            held_out=_rows(table, "val"),
+        )
+
+    def sampler(self, settings: Optimisation, seed: int) -> BatchSampler:
+        """Batches of the training images."""
+        return BatchSampler(
+            self.train, self.categories[self.train], settings.batch_size, seed, settings.balanced
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of all that a training sees: both parts in their order, and the categories."""
+        kind = [self.categories[self.train].tolist(), len(self.held_out), str(self.stored.dtype)]
+        digest = hashlib.sha256(json.dumps([*kind, self.stored.shape[1:]]).encode())
+        for rows in chunks(np.concatenate([self.train, self.held_out])):
+            digest.update(self.stored[rows].tobytes())
+        return digest.hexdigest()
+
+
+def _rows(table: pd.DataFrame, split: str) -> NDArray[np.int64]:
+    rows = np.flatnonzero(table.split == split)
+    if not len(rows):
+        raise UserError(f"dataset.holdout: no image is left for the split {split!r}; add images or change it")
+    return rows

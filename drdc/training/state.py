@@ -1,0 +1,126 @@
+"""What a training leaves for its next start: states to resume from, and why it must not go on."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import hashlib
+import json
+import logging
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from drdc.errors import UserError
+from drdc.files import atomic
+
+log = logging.getLogger(__name__)
+
+
+def fingerprint_of(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of everything that a result depends on, which must be plain data."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class Progress:
+    """Where a training stands: finished steps, rows of its loss curve, losses since the last of them."""
+
+    step: int
+    history: list[dict[str, float]]
+    losses: list[float]
+
+
+class State:
+    """The files of an unfinished training, side by side: the last two states, and why it was stopped.
+
+    Args:
+        path: the last state, a file of torch, `<name>.pt`.
+        fingerprint: of the training; files of another one are not used, see `fingerprint_of`.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path, self.fingerprint = path, fingerprint
+        self.previous = path.with_suffix(".previous.pt")
+        self.unusable = path.with_suffix(".unusable.pt")
+        self.stopped = path.with_suffix(".stopped.json")
+
+    def save(self, parts: Mapping[str, Any], progress: Progress) -> None:
+        """Write a new last state; the last one so far becomes the one before.
+
+        Args:
+            parts: what has a `state_dict`: network, optimiser, moving average.
+            progress: where the training stands.
+
+        Raises:
+            UserError: the disk is full or cannot be written; the states so far are kept.
+        """
+        content = {"fingerprint": self.fingerprint, **asdict(progress)}
+        content |= {name: part.state_dict() for name, part in parts.items()}
+        with atomic(self.path) as temporary:
+            try:
+                torch.save(content, temporary)
+            except RuntimeError as error:  # how torch reports a full disk
+                raise OSError(errno.EIO, "torch could not write all of it") from error
+            if self.path.exists():
+                self.path.replace(self.previous)
+
+    def resume(self, parts: Mapping[str, Any]) -> Progress:
+        """Bring `parts` to the last usable state of the same training, or leave them as they are.
+
+        A state that is damaged, or that does not fit the network, is logged and set aside.
+        """
+        for path in (self.path, self.previous):
+            if path.exists() and (progress := self._resume_from(path, parts)) is not None:
+                return progress
+        return Progress(0, [], [])
+
+    def _resume_from(self, path: Path, parts: Mapping[str, Any]) -> Progress | None:
+        before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+        try:
+            content = _read(path)
+            if content["fingerprint"] != self.fingerprint:
+                log.info("%s belongs to other settings or data and is not used", path)
+                return None
+            progress = Progress(content["step"], content["history"], content["losses"])
+            for name, part in parts.items():
+                part.load_state_dict(content[name])
+            return progress
+        except Exception as error:
+            for name, part in parts.items():
+                part.load_state_dict(before[name])
+            path.replace(self.unusable)
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            log.warning("%s cannot be used (%s); set aside as %s", path, reason, self.unusable)
+            return None
+
+    def stop(self, message: str) -> None:
+        """Note why the training must not be tried again as it is."""
+        with atomic(self.stopped) as temporary:
+            temporary.write_text(json.dumps({"fingerprint": self.fingerprint, "message": message}))
+
+    def refuse_if_stopped(self) -> None:
+        """Raise the UserError that `stop` noted for the same training."""
+        try:
+            noted = json.loads(self.stopped.read_text())
+        except (OSError, ValueError):
+            return
+        if noted["fingerprint"] == self.fingerprint:
+            raise UserError(f"stopped on an earlier start, nothing is computed: {noted['message']}")
+
+    def clear(self) -> None:
+        """Remove all of it, when the training is finished."""
+        for path in (self.path, self.previous, self.unusable, self.stopped):
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Any:
+    """The content of a state, every byte of it checked: `torch.load` alone would not see a changed weight."""
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"{damaged} in it is damaged")
+    return torch.load(path, weights_only=True, map_location="cpu")
