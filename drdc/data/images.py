@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,15 @@ def to_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
 def read_mask(path: Path, image_size: tuple[int, int]) -> NDArray[np.bool_]:
     """Read a ground-truth mask as (H, W) bool; every value above 0 marks an anomalous pixel.
 
+    Arguments and errors as of `mask_values`.
+    """
+    marked: NDArray[np.bool_] = mask_values(path, image_size) > 0
+    return marked
+
+
+def mask_values(path: Path, image_size: tuple[int, int]) -> NDArray[Any]:
+    """The values of a ground-truth mask, (H, W): of its brightest channel, in the file's own range.
+
     Args:
         path: the mask file, of any mode that Pillow can read.
         image_size: (width, height) in pixels of the image that the mask belongs to.
@@ -60,9 +69,8 @@ def read_mask(path: Path, image_size: tuple[int, int]) -> NDArray[np.bool_]:
             f"{path}: the mask is {found} pixels but its image is {wanted}; give it the same size."
         )
     colour = mask if mask.mode.startswith(("I", "F")) else mask.convert("RGB")
-    values = np.asarray(colour).reshape(mask.height, mask.width, -1)
-    marked: NDArray[np.bool_] = values.max(axis=2) > 0
-    return marked
+    values: NDArray[Any] = np.asarray(colour).reshape(mask.height, mask.width, -1).max(axis=2)
+    return values
 
 
 def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:

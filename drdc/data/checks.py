@@ -1,0 +1,163 @@
+"""Everything that is wrong with a dataset, at once: what its file names tell, and what is in the files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from drdc.data.datasets import Problem
+from drdc.data.images import in_order, mask_values, read_rgb
+from drdc.data.samples import Sample
+from drdc.errors import UserError
+from drdc.names import category_fault, path_fault, printable
+
+#: One training image is held out and one is left.
+FEWEST_TRAINING_IMAGES = 2
+#: Below it the held-out share is a single image.
+FEW_TRAINING_IMAGES = 20
+#: Images are resized to one square: sides or proportions further apart than this look unlike each other then.
+SIDES_APART, PROPORTIONS_APART = 2.0, 1.25
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What one image file tells; `size` (width, height) is None where it cannot be read."""
+
+    sample: Sample
+    size: tuple[int, int] | None
+    digest: str
+    problems: tuple[Problem, ...]
+
+
+def check(
+    samples: Sequence[Sample], root: Path, workers: int = 1, progress: Callable[[], object] = lambda: None
+) -> list[Problem]:
+    """All problems of the images and masks of a dataset; every file is read once.
+
+    Args:
+        samples: the images, as a reader or `drdc.data.datasets.scan` lists them.
+        root: the folder that their paths are relative to.
+        workers: threads that read and decode.
+        progress: called after each image.
+
+    Returns:
+        Problems of names and numbers of images, of files, of sizes, and images that are there twice.
+    """
+    problems = [*_names(samples), *_numbers(samples)]
+    facts = []
+    for fact in in_order(lambda sample: _inspect(sample, root), samples, workers):
+        facts.append(fact)
+        problems += fact.problems
+        progress()
+    return [*problems, *_sizes(facts), *_twice(facts)]
+
+
+def _names(samples: Sequence[Sample]) -> Iterator[Problem]:
+    categories = sorted({sample.category for sample in samples})
+    for name in categories:
+        if fault := category_fault(name):
+            yield Problem("error", name, "", f"a category's name {fault}", "rename the folder")
+    for _, same in groupby(sorted(categories, key=str.casefold), str.casefold):
+        first, *others = same
+        for name in others:
+            problem = f"differs from category {first} only in upper and lower case"
+            yield Problem("warning", name, "", problem, "rename one: some systems take both for one folder")
+    for sample in samples:
+        for path in filter(None, (sample.path, sample.mask)):
+            if fault := path_fault(path):
+                yield Problem("error", sample.category, path, f"its name {fault}", "rename it")
+
+
+def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
+    for category in sorted({sample.category for sample in samples}):
+        own = [sample for sample in samples if sample.category == category]
+        test = [sample for sample in own if sample.split == "test"]
+        train, anomalous = len(own) - len(test), [sample for sample in test if sample.label]
+        found = f"{train} training image{'s' * (train != 1)}"
+        if 0 < train < FEWEST_TRAINING_IMAGES:
+            yield Problem("error", category, "", f"has {found}", "give at least two: one is held out")
+        elif 0 < train < FEW_TRAINING_IMAGES:
+            yield Problem("warning", category, "", f"has only {found}", "add some for usable results")
+        if not test:
+            problem = "has no test images"
+            yield Problem("warning", category, "", problem, "it can be trained and detected, not scored")
+        elif len({sample.label for sample in test}) == 1:
+            only = "anomalous" if anomalous else "normal"
+            yield Problem("warning", category, "", f"has only {only} test images", "no AUROC is defined")
+        if anomalous and not any(sample.mask for sample in anomalous):
+            yield Problem("warning", category, "", "has no masks", "only image metrics are computed")
+
+
+def _inspect(sample: Sample, root: Path) -> _Facts:
+    try:
+        image = read_rgb(root / sample.path)
+    except UserError as error:
+        return _Facts(sample, None, "", (_unreadable(sample, sample.path, root, error),))
+    digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+    problems = tuple(_mask(sample, root, image.size)) if sample.mask else ()
+    return _Facts(sample, image.size, digest, problems)
+
+
+def _mask(sample: Sample, root: Path, image_size: tuple[int, int]) -> Iterator[Problem]:
+    def problem(severity: Literal["error", "warning"], text: str, mend: str) -> Problem:
+        return Problem(severity, sample.category, sample.mask, text, mend)
+
+    try:
+        values = np.unique(mask_values(root / sample.mask, image_size))
+    except UserError as error:
+        yield _unreadable(sample, sample.mask, root, error)
+        return
+    if not values.any():
+        yield problem("error", "the mask of an anomalous image is empty", "mark the defect")
+    elif values.all():
+        yield problem("warning", "the mask marks every pixel", "mark the defect alone")
+    if len(values) > 2:
+        yield problem(
+            "warning",
+            f"the mask has {len(values)} values instead of two",
+            "write 0 and 255 without loss (png): every value above 0 counts as defect",
+        )
+
+
+def _unreadable(sample: Sample, path: str, root: Path, error: UserError) -> Problem:
+    """The sentence of a `UserError`, "<file>: <problem>; <mend>.", as a row."""
+    problem, _, mend = str(error).removeprefix(f"{root / path}: ").rstrip(".").rpartition("; ")
+    return Problem("error", sample.category, path, problem, mend)
+
+
+def _sizes(facts: Sequence[_Facts]) -> Iterator[Problem]:
+    sizes: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+    for fact in facts:
+        if fact.size:
+            sizes[fact.sample.category].add(fact.size)
+    for category, own in sizes.items():
+        sides = [side for axis in zip(*own, strict=True) for side in [max(axis) / min(axis)]]
+        proportions = [width / height for width, height in own]
+        if max(sides) > SIDES_APART or max(proportions) / min(proportions) > PROPORTIONS_APART:
+            small, large = ("{} x {}".format(*pick(own, key=np.prod)) for pick in (min, max))
+            problem = f"images differ much in size or proportions, {small} to {large} pixels"
+            yield Problem("warning", category, "", problem, "crop them alike: all become one square")
+
+
+def _twice(facts: Sequence[_Facts]) -> Iterator[Problem]:
+    """Images with the pixels of another one, whatever their files' format, names and categories."""
+    groups: defaultdict[str, list[Sample]] = defaultdict(list)
+    for fact in sorted(facts, key=lambda fact: fact.sample.split, reverse=True):  # training images first
+        if fact.digest:
+            groups[fact.digest].append(fact.sample)
+    for first, *others in groups.values():
+        for sample in others:
+            leak = first.split != sample.split
+            problem = f"has the same pixels as {printable(first.path)}"
+            if leak:
+                problem = f"this test image {problem}, a training image"
+            yield Problem(
+                "error" if leak else "warning", sample.category, sample.path, problem, "remove one of them"
+            )
