@@ -9,6 +9,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -105,6 +106,7 @@ def _try_claim(folder: Path, ids: list[str], count: int) -> list[str]:
         return []
 
 
+@cache
 def torch_device() -> str:
     """`cuda` where torch can use a GPU, else `cpu`."""
     import torch

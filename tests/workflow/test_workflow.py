@@ -1,8 +1,5 @@
 """The workflow, run for real at tiny size: its outputs, what it runs again and what it does not."""
 
-import hashlib
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,40 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from running import ROOT, digests, planned, snakemake
 from safetensors.numpy import load_file
 
 from drdc.layout import FIGURES, FORMATS, TABLES
 from drdc.variants import ABLATION
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 RESULTS = Path("results/tiny")
 #: What follows from the predictions.
 SCORING = {"score", "score_variant", "collect", "tables", "figures", "fig3_and_categories", "gallery"}
-SCORING |= {"about", "html_report"}
-
-
-def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    command += ["--workflow-profile", ROOT / "workflow/profiles/default"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        [str(part) for part in [*command, "--cores", "2", *options]],
-        capture_output=True, text=True, env=os.environ | {"PATH": path}, cwd=folder, check=False,
-    )  # fmt: skip
-
-
-def planned(output: str) -> dict[str, int]:
-    """Jobs of a dry run, by rule."""
-    stats = output.split("Job stats:")[1].split("total")[0] if "Job stats:" in output else ""
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", stats, re.M) if rule != "all"}
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = [
-        p for p in folder.rglob("*") if p.is_file() and "logs" not in p.parts and "benchmarks" not in p.parts
-    ]
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+SCORING |= {"about", "html_report", "export"}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +43,7 @@ def test_everything_that_is_promised_is_there(folder: Path) -> None:
     promised += [f"seed0/{name}" for name in ("base.safetensors", "diffusion.safetensors", "scores.csv")]
     promised += [f"tables/{t}.{kind}" for t in TABLES for kind in FORMATS]
     promised += [f"figures/{f}.png" for f in (*FIGURES, "fig3-capsule", "fig3-wood")]
-    promised += ["report.html", "gallery.html", "about.html", "config.yaml", "costs.csv"]
+    promised += ["report.html", "gallery.html", "model.safetensors", "about.html", "config.yaml", "costs.csv"]
     missing = [name for name in promised if not (folder / RESULTS / name).is_file()]
     assert not missing
     assert not list((folder / RESULTS / "state").glob("*.pt")), "a finished training leaves no state behind"
@@ -136,7 +110,8 @@ def test_a_new_weight_scores_again_and_trains_nothing(folder: Path, tmp_path: Pa
     after = digests(copy / RESULTS)
     changed = {name for name in before if before[name] != after[name]}
     assert {"seed0/scores.csv", "scores.csv"} <= changed
-    assert not [name for name in changed if name.endswith((".safetensors", ".npy"))]
+    kept = {name for name in before if name.endswith((".safetensors", ".npy"))} - {"model.safetensors"}
+    assert not kept & changed
     scores = [
         pd.read_csv(f / RESULTS / "seed0/scores.csv").set_index(["method", "category", "metric"]).value
         for f in (folder, copy)
@@ -192,6 +167,7 @@ def test_the_papers_experiment_is_planned_as_it_should_be(tmp_path: Path) -> Non
     )
     assert plan.returncode == 0, plan.stderr
     expected = {"prepare": 1, "features": 1, "train_base": 5, "train_diffusion": 10, "costs": 1, "collect": 1}
+    expected |= {"export": 1}
     expected |= {"predict": 15 * 5 + 15 * 5, "score": 5, "score_variant": 91 * 5}
     expected |= {
         "tables": 11,

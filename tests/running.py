@@ -1,0 +1,43 @@
+"""Runs the workflow for real, in a folder of its own, and tells what was made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+#: The whole chain at a size that only shows that it runs.
+TINY = ROOT / "tests/workflow/tiny.yaml"
+
+
+def call(folder: Path, *options: str | Path, profile: str = "default") -> dict[str, Any]:
+    """Arguments for `subprocess`: Snakemake with a profile of the project, and its output as text."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--workflow-profile", ROOT / "workflow/profiles" / profile, *options]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    return {"args": [str(part) for part in command], "cwd": folder, "env": environment, "text": True}
+
+
+def snakemake(folder: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run it on two cores of this computer, to its end."""
+    return subprocess.run(**call(folder, "--cores", "2", *options), capture_output=True, check=False)
+
+
+def planned(output: str) -> dict[str, int]:
+    """Jobs of a dry run, by rule."""
+    stats = output.split("Job stats:")[1].split("total")[0] if "Job stats:" in output else ""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", stats, re.M) if rule != "all"}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of all results below a folder; not of logs and measured times."""
+    files = [
+        p for p in folder.rglob("*") if p.is_file() and "logs" not in p.parts and "benchmarks" not in p.parts
+    ]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
