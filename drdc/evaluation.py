@@ -97,7 +97,7 @@ class CategoryEvaluation:
                 ranking = RankingCurve(unit="images")
                 ranking.update(ranked[method], ranked.label)
                 pixels = self._defect_pixels.get((method, defect))
-                located = pixels.auroc() if pixels else Metric(np.nan, NO_MASKS)
+                located = Metric(np.nan, NO_MASKS) if pixels is None else pixels.auroc()
                 head = {
                     "method": method,
                     "category": self.category,

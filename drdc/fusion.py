@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -55,11 +55,21 @@ def spatio_temporal_map(scale_maps: Mapping[int, Tensor], size: int) -> Tensor:
     Returns:
         (B, H, W).
     """
-    upsampled = [
-        F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
+    return mean_of(
+        maps
+        if maps.shape[-1] == size
+        else F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]
         for maps in scale_maps.values()
-    ]
-    return torch.stack(upsampled).mean(0)
+    )
+
+
+def mean_of(maps: Iterable[Tensor]) -> Tensor:
+    """The mean of maps of one shape, summed one by one: faster than the mean of a stack of them."""
+    first, *others = maps
+    total = first.clone()
+    for other in others:
+        total += other
+    return total / (1 + len(others))
 
 
 def mean_filter(heatmap: Tensor, filter_size: int) -> Tensor:
@@ -94,6 +104,13 @@ def image_score(heatmap: Tensor, pool_size: int) -> Tensor:
 
 
 def _box_means(heatmap: Tensor, size: int, padding: int) -> Tensor:
-    """Means over `size`² pixels at stride 1, column by column and then row by row: many times faster."""
-    columns = F.avg_pool2d(heatmap[:, None], (size, 1), 1, (padding, 0), count_include_pad=False)
-    return F.avg_pool2d(columns, (1, size), 1, (0, padding), count_include_pad=False)[:, 0]
+    """Means over `size`² pixels at stride 1, down the columns and then along the rows: many times faster."""
+    columns = _column_means(heatmap, size, padding)
+    return _column_means(columns.transpose(1, 2).contiguous(), size, padding).transpose(1, 2).contiguous()
+
+
+def _column_means(heatmap: Tensor, size: int, padding: int) -> Tensor:
+    """Means of `size` pixels of a column; columns are taken as channels, over which torch vectorises."""
+    channels = heatmap[:, :, None].permute(0, 3, 1, 2)  # (B, W, H, 1), channels last in memory
+    pooled = F.avg_pool2d(channels, (size, 1), 1, (padding, 0), count_include_pad=False)
+    return pooled.permute(0, 2, 3, 1)[:, :, 0]

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 CELL_SHARE = 2.0**-20
+WAITING = 4
 NO_MASKS = "not defined: the dataset has no masks"
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
@@ -34,12 +35,12 @@ class Metric:
 class RankingCurve:
     """Anomalous and normal counts by score, filled batch by batch and mergeable.
 
-    The table is exact while the number of distinct scores stays within `capacity`. Past it, neighbouring rows
-    are merged, each up to 2^-20 of the normal scores, of the anomalous scores and of the region weight.
+    Up to 4 · `capacity` scores are kept as they came, and every metric is exact. With more of them, they
+    become a table, one row a distinct score, exact while these stay within `capacity`. Past it, neighbouring
+    rows are merged, each up to 2^-20 of the normal scores, of the anomalous scores and of the region weight.
     Merged rows span intervals of one fixed binary subdivision of the floating-point numbers; two of them are
     nested or disjoint, so later scores and other tables join them without moving an interval's ends. Memory
-    is constant: at most `capacity` rows, and at most `capacity` scores plus one batch waiting in front of
-    them.
+    is constant: at most `capacity` rows, and 4 · `capacity` scores plus one batch in front of them.
 
     Error of the AUROC. Rows span disjoint intervals, hence a pair of an anomalous and a normal score from
     different rows is ordered correctly, whatever the order of arrival; a pair inside one merged row counts
@@ -53,7 +54,7 @@ class RankingCurve:
     kinds.
 
     Args:
-        capacity: largest number of table rows, at least 16; 33 bytes a row.
+        capacity: largest number of table rows, at least 16; 33 bytes a row, and 4 for a waiting float32.
         unit: what is ranked ("pixels", "images"), for the notes of metrics that are not defined.
     """
 
@@ -63,12 +64,9 @@ class RankingCurve:
         self.capacity = capacity
         self.unit = unit
         self._table = _normal_table(np.empty(0))
-        self._batches: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]] = []
+        self._batches: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
         self._waiting = 0
-
-    def __len__(self) -> int:
-        """Number of rows, at most `capacity`."""
-        return len(self._reduced().key)
+        self._ranked: _Ranks | None = None
 
     def update(self, scores: ArrayLike, labels: ArrayLike, region_weight: ArrayLike | None = None) -> None:
         """Add a batch.
@@ -88,29 +86,31 @@ class RankingCurve:
             raise ValueError(f"shapes differ: {values.shape}, {anomalous.shape}, {weight.shape}")
         if bad := int(np.count_nonzero(~np.isfinite(values))):
             raise ValueError(f"{bad} of {values.size} scores are not finite")
-        self._batches.append((values[~anomalous], values[anomalous], weight[anomalous].astype(np.float64)))
+        self._batches.append((values[~anomalous], values[anomalous], weight[anomalous]))
         self._waiting += values.size
-        if self._waiting >= self.capacity:
+        self._ranked = None
+        if self._waiting >= WAITING * self.capacity:
             self._reduced()
 
     def merge(self, other: RankingCurve) -> None:
         """Add everything `other` has seen; `other` keeps its contents and `self` its capacity."""
         self._table = _within(_joined([self._reduced(), other._reduced()]), self.capacity)
+        self._ranked = None
 
     def auroc(self) -> Metric:
         """Area under the ROC curve: P(anomalous > normal) + P(equal) / 2."""
         if reason := self._undefined():
             return Metric(np.nan, reason)
-        table, bound = self._reduced(), self.auroc_error_bound()
-        below = np.cumsum(table.normal) - table.normal
-        wins = np.sum(table.anomalous * (below + table.normal / 2))
-        return Metric(float(wins / table.pairs()), "" if bound < 1e-6 else f"accurate to {bound:.1e}")
+        ranks, bound = self._ranks(), self.auroc_error_bound()
+        below = np.cumsum(ranks.normal) - ranks.normal
+        wins = np.sum(ranks.anomalous * (below + ranks.normal / 2))
+        return Metric(float(wins / ranks.pairs()), "" if bound < 1e-6 else f"accurate to {bound:.1e}")
 
     def auroc_error_bound(self) -> float:
         """Largest possible error of `auroc`: sum over merged rows of p n / (2 P N); 0.0 while exact."""
-        table = self._reduced()
-        inside = np.sum(table.normal[table.level > 0] * table.anomalous[table.level > 0].astype(np.float64))
-        return float(inside / (2 * table.pairs())) if inside else 0.0
+        ranks = self._ranks()
+        inside = np.sum(ranks.normal[ranks.merged] * ranks.anomalous[ranks.merged].astype(np.float64))
+        return float(inside / (2 * ranks.pairs())) if inside else 0.0
 
     def average_precision(self) -> Metric:
         """Sum over thresholds of (step in recall) x precision, not interpolated, as in scikit-learn."""
@@ -136,13 +136,13 @@ class RankingCurve:
         """
         if not 0 < fpr_limit <= 1:
             raise ValueError(f"fpr_limit must lie in (0, 1], not {fpr_limit}")
-        table = self._reduced()
+        ranks = self._ranks()
         if reason := self._undefined():
             return Metric(np.nan, reason)
-        if not table.region_weight.any():
+        if not ranks.region_weight.any():
             return Metric(np.nan, "not defined: no anomalous regions")
-        overlap = np.append(0.0, np.cumsum(table.region_weight[::-1]))
-        false = np.append(0, np.cumsum(table.normal[::-1]))
+        overlap = np.append(0.0, np.cumsum(ranks.region_weight[::-1]))
+        false = np.append(0, np.cumsum(ranks.normal[::-1]))
         return Metric(_area_up_to(false / false[-1], overlap / overlap[-1], fpr_limit) / fpr_limit)
 
     def points(self, limit: int = 200) -> dict[str, NDArray[np.float64]]:
@@ -166,21 +166,37 @@ class RankingCurve:
 
     def _counts_from_top(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """TP and TP + FP at every threshold, highest threshold first."""
-        table = self._reduced()
-        return np.cumsum(table.anomalous[::-1]), np.cumsum((table.anomalous + table.normal)[::-1])
+        ranks = self._ranks()
+        return np.cumsum(ranks.anomalous[::-1]), np.cumsum((ranks.anomalous + ranks.normal)[::-1])
 
     def _undefined(self) -> str:
-        table = self._reduced()
-        missing = [kind for kind in ("anomalous", "normal") if not getattr(table, kind).any()]
+        ranks = self._ranks()
+        missing = [kind for kind in ("anomalous", "normal") if not getattr(ranks, kind).any()]
         return f"not defined: no {' and no '.join(missing)} {self.unit}" if missing else ""
+
+    def _ranks(self) -> _Ranks:
+        """What the metrics are computed from; exact if all scores still wait."""
+        if self._ranked is None:
+            if self._batches and not len(self._table.key):
+                self._ranked = _exact_ranks(*_concatenated(self._batches))
+            else:
+                table = self._reduced()
+                counts = table.anomalous, table.normal, table.region_weight
+                self._ranked = _Ranks(*counts, merged=table.level > 0)
+        return self._ranked
 
     def _reduced(self) -> _Table:
         """The table with all waiting batches in it."""
-        if self._batches:
-            normal, anomalous, weight = (np.concatenate(part) for part in zip(*self._batches, strict=True))
-            self._batches, self._waiting = [], 0
+        while self._batches:
+            count, size = 0, 0
+            while count < len(self._batches) and size < self.capacity:
+                size += sum(len(part) for part in self._batches[count][:2])
+                count += 1
+            normal, anomalous, weight = _concatenated(self._batches[:count])
+            del self._batches[:count]
             tables = [self._table, _normal_table(normal), _anomalous_table(anomalous, weight)]
             self._table = _within(_joined(tables), self.capacity)
+        self._waiting = 0
         return self._table
 
 
@@ -268,8 +284,41 @@ class _Table(NamedTuple):
     normal: NDArray[np.int64]
     region_weight: NDArray[np.float64]
 
+
+class _Ranks(NamedTuple):
+    """Counts in ascending order of score; `merged` rows hold several scores of both kinds."""
+
+    anomalous: NDArray[np.int64]
+    normal: NDArray[np.int64]
+    region_weight: NDArray[np.float64]
+    merged: NDArray[np.bool_]
+
     def pairs(self) -> float:
         return float(self.anomalous.sum()) * float(self.normal.sum())
+
+
+def _exact_ranks(normal: NDArray[Any], anomalous: NDArray[Any], weight: NDArray[Any]) -> _Ranks:
+    """A row for each distinct anomalous score, and one for all normal scores between two of them.
+
+    Merging normal scores alone changes no metric, so no table of them is needed.
+    """
+    order = np.argsort(anomalous, kind="stable")
+    scores = anomalous[order]
+    first = _run_starts(scores[1:] != scores[:-1], len(scores))
+    normal = np.sort(normal)  # several times faster than an argsort
+    ends = [np.searchsorted(normal, scores[first], side) for side in ("left", "right")]
+    edges = np.concatenate([[0], np.stack(ends, axis=1).ravel(), [len(normal)]])
+    ranks = np.zeros((3, len(edges) - 1))
+    ranks[0, 1::2] = np.diff(first, append=len(scores))
+    ranks[1] = np.diff(edges)
+    ranks[2, 1::2] = _over_runs(np.add, weight[order].astype(np.float64), first)
+    ranks = ranks[:, ranks[:2].any(0)]
+    counts = ranks[:2].astype(np.int64)
+    return _Ranks(counts[0], counts[1], ranks[2], np.zeros(len(counts[0]), dtype=bool))
+
+
+def _concatenated(batches: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> list[NDArray[Any]]:
+    return [np.concatenate(part) for part in zip(*batches, strict=True)]
 
 
 def _as_floats(scores: ArrayLike) -> NDArray[Any]:
@@ -296,7 +345,7 @@ def _anomalous_table(scores: NDArray[Any], region_weight: NDArray[np.float64]) -
     scores = scores[order]
     first = _run_starts(scores[1:] != scores[:-1], len(scores))
     counts, none = np.diff(first, append=len(scores)), np.zeros(len(first), dtype=np.int64)
-    weight = _over_runs(np.add, region_weight[order], first)
+    weight = _over_runs(np.add, region_weight[order].astype(np.float64), first)
     return _Table(_ordered_keys(scores[first]), none.astype(np.uint8), counts, none, weight)
 
 

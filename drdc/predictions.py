@@ -20,7 +20,7 @@ from torch import Tensor
 
 from drdc.config import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.errors import UserError
-from drdc.fusion import mean_filter, normalise, spatio_temporal_map, upsample_base, weighted_sum
+from drdc.fusion import mean_filter, mean_of, normalise, spatio_temporal_map, upsample_base, weighted_sum
 from drdc.layout import Layout
 from drdc.variants import predicted_parts
 
@@ -84,21 +84,20 @@ def raw_maps(records: NDArray[np.void], fusion: Fusion) -> tuple[Tensor, Tensor]
     size = records["last" if "last" in names else "scale1"].shape[-1]
     base = [upsample_base(_field(records, f"base{s}"), size) for s in fusion.base_scales]
     if fusion.timesteps == "last":
-        return torch.stack(base).mean(0), mean_filter(_field(records, "last"), fusion.filter_size)
+        return mean_of(base), mean_filter(_field(records, "last"), fusion.filter_size)
     scales: dict[int, Tensor] = {s: _over_grid_sizes(records, s, fusion) for s in fusion.scales}
-    return torch.stack(base).mean(0), mean_filter(spatio_temporal_map(scales, size), fusion.filter_size)
+    return mean_of(base), mean_filter(spatio_temporal_map(scales, size), fusion.filter_size)
 
 
 def _over_grid_sizes(records: NDArray[np.void], scale: int, fusion: Fusion) -> Tensor:
     """The mean over grid sizes (Eq. 15) at one scale, (B, H / scale, W / scale)."""
     wanted = [f"k{k}.scale{scale}" for k in fusion.grid_sizes or []]
     every = [name for name in records.dtype.names or () if name.endswith(f"scale{scale}")]
-    parts = [_field(records, name) for name in wanted or every]
-    return torch.stack(parts).mean(0)
+    return mean_of(_field(records, name) for name in wanted or every)
 
 
 def _field(records: NDArray[np.void], name: str) -> Tensor:
-    return torch.from_numpy(records[name].astype(np.float32))
+    return torch.from_numpy(np.ascontiguousarray(records[name])).float()  # faster than numpy's astype
 
 
 def fuse(records: NDArray[np.void], fusion: Fusion, statistics: Statistics) -> Heatmaps:

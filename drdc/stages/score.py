@@ -6,6 +6,8 @@ import importlib.metadata
 import logging
 import platform
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor
 import drdc
 from drdc.baselines.controls import ORACLES, oracle_mask, random_map
 from drdc.config import Fusion
+from drdc.data.images import in_order, job_threads
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name
 from drdc.evaluation import CategoryEvaluation, Row, image_rows
@@ -57,11 +60,13 @@ def score(
     """
     table = read_manifest(layout.manifest)
     parts = read_parts(layout, seed, stored.name, table, partial)
-    run = _Run(layout, table, seed, fusion, parts)
     predicted = set(table.category.iloc[np.concatenate([records["row"] for records in parts])])
     found: dict[str, list[Row]] = {"scores": [], "image_scores": [], "curves": [], "defects": []}
-    for category in sorted(predicted):
-        run.evaluate(category, variant == FULL, found)
+    with _one_thread_each():
+        run = _Run(layout, table, seed, fusion, parts, variant == FULL)
+        for rows in in_order(run.evaluate, sorted(predicted), job_threads()):
+            for kind in rows:
+                found[kind] += rows[kind]
     for category in sorted(set(table.category) - predicted):
         note = failure_note(layout.log(f"predict.seed{seed}.{stored.name}.{category}"))
         pattern = [row for row in found["scores"] if row["category"] == min(predicted)]
@@ -73,28 +78,36 @@ class _Run:
     """The predictions of one run with all that their evaluation needs."""
 
     def __init__(
-        self, layout: Layout, table: pd.DataFrame, seed: int, fusion: Fusion, parts: list[NDArray[np.void]]
+        self,
+        layout: Layout,
+        table: pd.DataFrame,
+        seed: int,
+        fusion: Fusion,
+        parts: list[NDArray[np.void]],
+        full: bool,
     ) -> None:
-        self.table, self.seed, self.fusion, self.parts = table, seed, fusion, parts
+        self.table, self.seed, self.fusion, self.parts, self.full = table, seed, fusion, parts, full
         self.masks = load_array(layout.masks, len(table), "prepare")
         self.scale = statistics(parts, (table.split == "val").to_numpy(), fusion)
         log.info("means and deviations over held-out normal images: %s", self.scale)
 
-    def evaluate(self, category: str, full: bool, found: dict[str, list[Row]]) -> None:
-        """Add the rows of one category; `full`: all methods and the evidence, not DRDC's metrics alone."""
+    def evaluate(self, category: str) -> dict[str, list[Row]]:
+        """The rows of one category: of all methods with the evidence, or DRDC's metrics alone."""
         has_masks = bool((self.table["mask"][self._chosen(category, "test")] != "").any())
-        evaluation = CategoryEvaluation(category, has_masks, full)
+        evaluation = CategoryEvaluation(category, has_masks, self.full)
         for about, maps in self._fused(category, "test"):
             truth = self.masks[about.index]
-            maps = maps | _controls(about, truth, self.seed) if full else {"drdc": maps["drdc"]}
+            maps = maps | _controls(about, truth, self.seed) if self.full else {"drdc": maps["drdc"]}
             evaluation.update(about, truth, {m: h.numpy() for m, h in maps.items()}, self._scores(maps))
-        found["scores"] += evaluation.metric_rows()
-        if full:
-            found["image_scores"] += evaluation.image_rows
-            for about, maps in self._fused(category, "val"):
-                found["image_scores"] += image_rows(about, self._scores(maps))
-            found["curves"] += evaluation.curve_rows()
-            found["defects"] += evaluation.defect_rows()
+        if not self.full:
+            return {"scores": evaluation.metric_rows()}
+        held_out = [image_rows(about, self._scores(maps)) for about, maps in self._fused(category, "val")]
+        return {
+            "scores": evaluation.metric_rows(),
+            "image_scores": evaluation.image_rows + list(chain.from_iterable(held_out)),
+            "curves": evaluation.curve_rows(),
+            "defects": evaluation.defect_rows(),
+        }
 
     def _fused(self, category: str, split: str) -> Iterator[tuple[pd.DataFrame, dict[str, Tensor]]]:
         """(rows of the manifest, heatmaps of base, diffusion and drdc), a few images at a time."""
@@ -106,6 +119,20 @@ class _Run:
 
     def _chosen(self, category: str, split: str) -> NDArray[np.bool_]:
         return ((self.table.category == category) & (self.table.split == split)).to_numpy()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """The categories share the job's threads, one each, so torch must not take all of them for each.
+
+    One thread also makes the sums behind the maps' scale the same to the bit, however many there are.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[str, Tensor]:
