@@ -34,6 +34,7 @@ STAGES = {
 #: Commands that are no rule: modules of `drdc.tools`, which bring their own arguments.
 TOOLS: dict[str, str] = {
     "detect": "look at images with a trained model: scores, decisions, heatmaps",
+    "download": "fetch, verify and unpack MVTec AD, BTAD or VisA",
 }
 SEEDED = ("train", "predict", "score")
 MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional": "train_diffusion"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator, model_validator
 
 from drdc.config import (
+    DOWNLOADS,
     Backbone,
     Base,
     Dataset,
@@ -23,6 +25,9 @@ from drdc.config import (
 )
 from drdc.errors import UserError
 from drdc.variants import variants
+
+#: Names that the scores hold already, so that no other system can have them.
+OWN_METHODS = ("base", "diffusion", "drdc", "random_map")
 
 
 class Experiment(Section):
@@ -41,12 +46,29 @@ class Experiment(Section):
     sampling: Sampling = setting(Sampling(), "paper", "The reverse chain.")
     fusion: Fusion = setting(Fusion(), "paper", "The fusion of the heatmaps.")
     evaluation: Evaluation = setting(Evaluation(), "ours", "Ablation, sensitivity and costs.")
+    systems: dict[str, dict[str, Any]] = setting(
+        {},
+        "ours",
+        "Systems to run beside DRDC: for each its name, and below it the settings that differ from the "
+        "defaults; with `system`, another name than that of the system can be given.",
+    )
 
     @field_validator("seeds")
     @classmethod
     def _seeds(cls, value: list[int]) -> list[int]:
         if len(set(value)) < len(value) or min(value) < 0:
             raise ValueError("must be different whole numbers, 0 or larger")
+        return value
+
+    @field_validator("systems")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name) or name in OWN_METHODS:
+                raise ValueError(
+                    f"{name!r} cannot be a name here; take small letters, digits, '-' and '_', "
+                    f"and none of {', '.join(OWN_METHODS)}"
+                )
         return value
 
     @model_validator(mode="after")
@@ -68,7 +90,24 @@ def load_experiment(source: str | Path | dict[str, Any]) -> Experiment:
         _check_sweeps(experiment)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
-    return experiment
+    return experiment.model_copy(update={"systems": _with_defaults(experiment.systems, name)})
+
+
+def _with_defaults(systems: dict[str, dict[str, Any]], source: str) -> dict[str, dict[str, Any]]:
+    """The systems with all their settings; UserError where one is not known or has a wrong setting."""
+    from drdc.baselines.registry import system_class  # only where needed: systems import torch
+
+    complete = {}
+    for name, given in systems.items():
+        system = str(given.get("system", name))
+        try:
+            settings = system_class(system).Settings
+        except UserError as error:
+            raise UserError(f"{source}: systems.{name}: {error}") from None
+        own = {key: value for key, value in given.items() if key != "system"}
+        checked = validated(settings, own, source, ("systems", name))
+        complete[name] = {"system": system, **checked.model_dump(mode="json")}
+    return complete
 
 
 def _check_sweeps(experiment: Experiment) -> None:
@@ -178,9 +217,14 @@ def _inconsistencies(e: Experiment) -> list[tuple[str, str]]:
         ),
         (e.fusion.pool_size > size, "fusion.pool_size", f"must be at most dataset.image_size, {size}"),
         (
-            e.dataset.name in ("mvtec", "btad") and e.dataset.root is None,
+            e.dataset.name in DOWNLOADS and e.dataset.root is None,
             "dataset.root",
             "is missing; name the folder that holds the categories",
+        ),
+        (
+            e.dataset.download and e.dataset.name not in DOWNLOADS,
+            "dataset.download",
+            f"is for {', '.join(DOWNLOADS)} alone; set it to false",
         ),
     ]
     return faults + [(key, fault) for wrong, key, fault in checks if wrong]

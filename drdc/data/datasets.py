@@ -8,40 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from drdc.config import DOWNLOADS
+from drdc.data.samples import NORMAL, Sample, choose
+from drdc.data.visa import read_visa
 from drdc.errors import UserError
 
-NORMAL = "good"
 #: Names of image files, in lower case.
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _MVTEC_LAYOUT = "<category>/train/good, <category>/test/<defect> and <category>/ground_truth/<defect>"
 _ELPV_PACKAGE = "elpv_dataset"
 _ELPV_TEST_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image of a dataset.
-
-    Attributes:
-        path: POSIX path of the image relative to the dataset's root.
-        category: kind of object or texture, e.g. "bottle".
-        split: "train" (normal images only) or "test".
-        label: 0 normal, 1 anomalous.
-        defect_type: "good" for normal images.
-        mask: POSIX path of the ground-truth mask relative to the root, "" if there is none.
-    """
-
-    path: str
-    category: str
-    split: Literal["train", "test"]
-    label: Literal[0, 1]
-    defect_type: str
-    mask: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +84,7 @@ def read_elpv(root: Path, categories: Sequence[str] | None = None) -> list[Sampl
     """
     cells = _elpv_labels(root / "labels.csv")
     samples: list[Sample] = []
-    for category in _choose(categories, sorted({kind for _, _, kind in cells}), root):
+    for category in choose(categories, sorted({kind for _, _, kind in cells}), root):
         normal = [path for path, probability, kind in cells if kind == category and probability == 0]
         defective = [path for path, probability, kind in cells if kind == category and probability == 1]
         test = smallest_hashes([Path(path).name for path in normal], _ELPV_TEST_SHARE)
@@ -125,7 +107,7 @@ def scan(
     folders = _folders(root, _NORMAL_FOLDERS[name])
     found = [
         entry
-        for category in _choose(categories, list(folders), root)
+        for category in choose(categories, list(folders), root)
         for entry in _category(root, folders[category], category, _NORMAL_FOLDERS[name])
     ]
     return [x for x in found if isinstance(x, Sample)], [x for x in found if isinstance(x, Problem)]
@@ -138,6 +120,7 @@ READERS: dict[str, Reader] = {
     "synthetic": read_mvtec,
     "mvtec": read_mvtec,
     "btad": read_btad,
+    "visa": read_visa,
     "elpv": read_elpv,
 }
 
@@ -147,6 +130,8 @@ _WHERE_TO_GET = {
     f"so that it holds {_MVTEC_LAYOUT}",
     "btad": "download BTAD from where github.com/pankajmishra000/VT-ADL says and unpack it there, so that it "
     "holds 01/train/ok, 01/test/ok, 01/test/ko and 01/ground_truth/ko",
+    "visa": "download VisA from where github.com/amazon-science/spot-diff says and unpack it there, so that "
+    "it holds candle/Data/Images and split_csv/1cls.csv",
     "elpv": "leave the root out to use the installed package, or name the folder that holds labels.csv",
 }
 
@@ -168,6 +153,8 @@ def dataset_root(name: str, root: str | Path | None = None) -> Path:
     folder = Path(root)
     if not folder.is_dir():
         mend = _WHERE_TO_GET.get(name, "put the dataset there or correct the root")
+        if name in DOWNLOADS:
+            mend = f"run `drdc download {name} --to {shlex.quote(str(folder))}`, or {mend}"
         raise UserError(f"{folder}: the folder of dataset '{name}' does not exist; {mend}.")
     return folder
 
@@ -181,16 +168,6 @@ def smallest_hashes(keys: Collection[str], fraction: float) -> set[str]:
         return set()
     count = min(max(1, round(fraction * len(keys))), len(keys) - 1)
     return set(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:count])
-
-
-def _choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> list[str]:
-    if wanted is None:
-        return list(found)
-    unknown = [name for name in wanted if name not in found]
-    if unknown:
-        names = ", ".join(f"'{name}'" for name in unknown)
-        raise UserError(f"{root}: unknown category {names}; found here: {', '.join(found)}.")
-    return list(dict.fromkeys(wanted))
 
 
 def _read_tree(root: Path, categories: Sequence[str] | None, name: str) -> list[Sample]:

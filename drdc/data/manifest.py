@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.data.datasets import Sample, smallest_hashes
+from drdc.data.datasets import smallest_hashes
 from drdc.data.images import in_order, job_threads, read_mask, read_rgb, resize_mask, to_square
+from drdc.data.samples import Sample
 from drdc.errors import UserError
 from drdc.files import atomic, create_array
 from drdc.names import path_fault, printable

@@ -10,20 +10,22 @@ from pathlib import Path
 from tqdm import tqdm
 
 from drdc.config import Dataset
-from drdc.data import datasets, manifest, synthetic
+from drdc.data import datasets, download, manifest, synthetic
 from drdc.layout import Layout
 
 log = logging.getLogger(__name__)
 
 
 def prepare(layout: Layout, *, dataset: Dataset) -> None:
-    """Write `manifest.csv`, `images.npy` and `masks.npy`; draw the made dataset first where it is asked for.
+    """Write `manifest.csv`, `images.npy` and `masks.npy`; draw or fetch the dataset first where asked to.
 
     Raises:
         UserError: the folder, a category or images are missing, or files cannot be used (all are listed).
     """
     if dataset.name == "synthetic":
         _draw(layout.made_dataset, dataset)
+    if dataset.download and dataset.root is not None:
+        download.obtain(download.SOURCES[dataset.name], Path(dataset.root))
     root = root_of(layout, dataset)
     samples = datasets.READERS[dataset.name](root, dataset.categories)
     table = manifest.prepare(

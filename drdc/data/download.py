@@ -1,0 +1,208 @@
+"""Published datasets: fetched once, verified every time, unpacked as a whole or not at all.
+
+Beside the wanted folder lie the archive, as `<archive>.part` while it is fetched, and a hidden folder while
+it is unpacked. Whatever stops this, the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from drdc.config import Section
+from drdc.data.archives import Limits, unpack
+from drdc.data.datasets import READERS
+from drdc.errors import UserError
+from drdc.files import exclusive, free_space, move, not_written, sha256_of
+
+log = logging.getLogger(__name__)
+
+Counts = tuple[int, int, int]
+
+
+class Source(Section):
+    """Where a dataset comes from; what the fields are says `sources.yaml`."""
+
+    name: str
+    title: str
+    home: str
+    licence: str
+    file: str
+    urls: list[str]
+    size: int
+    sha256: str
+    unpacked: int
+    counts: dict[str, Counts]
+
+
+def _sources() -> dict[str, Source]:
+    text = Path(__file__).with_name("sources.yaml").read_text(encoding="utf-8")
+    return {name: Source(name=name, **facts) for name, facts in yaml.safe_load(text).items()}
+
+
+#: The datasets that can be fetched, by the name of their reader.
+SOURCES = _sources()
+
+
+def obtain(source: Source, folder: Path) -> bool:
+    """Make `folder` hold a dataset; returns False where it exists already, which is then left as it is.
+
+    An archive that lies beside `folder` is used instead of the network. Several processes may ask for the
+    same dataset at once: one works, the others wait.
+
+    Raises:
+        UserError: no address gives the right file (then: what to fetch by hand and where to put it), the
+            archive is another file than the published one, or the disk is full. `folder` is not there then.
+    """
+    if folder.exists():
+        return False
+    archive = folder.with_name(source.file)
+    with exclusive(archive):
+        if folder.exists():
+            return False
+        _check_space(source, folder, archive)
+        if archive.exists():
+            _verify(source, archive)
+        else:
+            _download(source, archive)
+        _unpack(source, archive, folder)
+    return True
+
+
+def _check_space(source: Source, folder: Path, archive: Path) -> None:
+    """Raise before anything is written, if the archive and its content cannot fit."""
+    have = next((p.stat().st_size for p in (archive, _part(archive)) if p.exists()), 0)
+    need = (max(0, source.size - have) + source.unpacked) // 2**20
+    if need > (free := free_space(folder)):
+        raise UserError(
+            f"{folder}: {source.title} needs {need} MiB there, for {source.file} and what is in it, but "
+            f"{free} MiB are free; free some space or name a folder on another disk"
+        )
+
+
+def _verify(source: Source, archive: Path) -> None:
+    log.info("verifying %s", archive)
+    if (found := sha256_of(archive)) != source.sha256:
+        raise UserError(
+            f"{archive}: is not the published {source.title} (SHA-256 {found}, published {source.sha256}); "
+            "remove it and run the same command again to download it"
+        )
+
+
+def _part(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}.part")
+
+
+def _download(source: Source, archive: Path) -> None:
+    """Fetch the archive from the first address that has it; whole and verified, it gets its name."""
+    from requests import RequestException
+
+    part, faults = _part(archive), []
+    for url in source.urls:
+        log.info("downloading %s (%.2f GB) from %s", source.file, source.size / 1e9, url)
+        try:
+            _fetch(url, part, source.size)
+        except RequestException as error:
+            faults.append(f"{url}: {' '.join(str(error).split())[:200]}")
+            continue
+        except OSError as error:
+            raise not_written(part, error) from error
+        if (found := sha256_of(part)) == source.sha256:
+            return move(part, archive)
+        part.unlink()
+        faults.append(f"{url}: sent another file, with SHA-256 {found}")
+    raise UserError(
+        f"{source.title} cannot be downloaded ({'; '.join(faults)}); get {source.file} ({source.size} bytes, "
+        f"SHA-256 {source.sha256}) by hand, see {source.home}, put it at {archive} and run the same command "
+        "again, which verifies and unpacks it"
+    )
+
+
+def _fetch(url: str, part: Path, size: int) -> None:
+    """Add to `part` what it lacks; a connection that is cut is made again as long as it brings something."""
+    from requests import ConnectionError, HTTPError, Timeout, codes
+    from requests.exceptions import ChunkedEncodingError
+
+    have = part.stat().st_size if part.exists() else 0
+    if have > size:  # of another file
+        part.unlink()
+        have = 0
+    while have < size:
+        before = have
+        try:
+            _request(url, part, have, size)
+        except (ConnectionError, Timeout, ChunkedEncodingError):
+            if part.stat().st_size <= before:
+                raise
+        except HTTPError as error:
+            if error.response is None or error.response.status_code != codes.range_not_satisfiable:
+                raise
+        have = part.stat().st_size
+        if have <= before:
+            return  # there is no more; whether it is right says the SHA-256
+        log.info("%d of %d bytes of %s are here", have, size, part.name)
+
+
+def _request(url: str, part: Path, have: int, size: int) -> None:
+    """One HTTP request for all bytes of the file after the first `have`, added to `part`."""
+    from pooch import HTTPDownloader  # type: ignore[import-untyped]
+
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    bar = tqdm(total=size - have, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+    with part.open("ab") as file:
+
+        def begin(response: Any, **_: Any) -> None:
+            if response.status_code == 200:  # the server sends the file from its beginning
+                file.truncate(0)
+
+        options = {"headers": headers, "hooks": {"response": begin}, "timeout": 60}
+        HTTPDownloader(progressbar=bar, chunk_size=2**20, **options)(url, file, None)
+
+
+def _unpack(source: Source, archive: Path, folder: Path) -> None:
+    """Unpack a verified archive beside `folder`, count its images, and only then give it its name."""
+    hidden = folder.with_name(f".{folder.name}.unpacking")
+    log.info("unpacking %s", archive)
+    try:
+        shutil.rmtree(hidden, ignore_errors=True)  # what a killed process left
+        unpack(archive, hidden, Limits(total=2 * source.unpacked))
+        found = _checked(source, archive, hidden)
+        os.sync()  # after a power failure, too, the folder holds whole files or is not there
+        found.rename(folder)
+    except OSError as error:
+        raise not_written(folder, error) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    log.info("%s holds %s; %s is not needed any more", folder, source.title, archive)
+
+
+def _checked(source: Source, archive: Path, hidden: Path) -> Path:
+    """The unpacked folder that holds the categories, with as many images as were published."""
+    folders = [hidden, *sorted(path for path in hidden.iterdir() if path.is_dir())]
+    found = next((f for f in folders if all((f / name).is_dir() for name in source.counts)), None)
+    if found is None:
+        raise UserError(
+            f"{archive}: holds no folder with {', '.join(source.counts)}; get it from {source.home}"
+        )
+    samples = READERS[source.name](found, None)
+    numbers: Counter[tuple[str, str, int]] = Counter((s.category, s.split, s.label) for s in samples)
+    kinds = (("train", 0), ("test", 0), ("test", 1))
+    wrong = [
+        f"{name} {counts} instead of {published}"
+        for name, published in source.counts.items()
+        if (counts := tuple(numbers[name, *kind] for kind in kinds)) != published
+    ]
+    if wrong:
+        raise UserError(
+            f"{archive}: has other numbers of training, normal test and anomalous test images than were "
+            f"published ({'; '.join(wrong)}); get it from {source.home}"
+        )
+    return found

@@ -1,0 +1,72 @@
+"""The reader of VisA in its own layout: the images stay where the archive put them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from drdc.data.samples import NORMAL, Sample, choose
+from drdc.errors import UserError
+
+
+def read_visa(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
+    """List VisA (Zou et al., ECCV 2022) in its own layout, split as `split_csv/1cls.csv` says: one class.
+
+    Images lie in ``<category>/Data/Images``, masks in ``<category>/Data/Masks``; every mask value above 0 is
+    anomalous. The defect type is the one that ``<category>/image_anno.csv`` notes, "combined" where it notes
+    several, and "bad" where it notes none.
+
+    Raises:
+        UserError: no split table, a row of it that is no sample, or an unknown category.
+    """
+    rows = _visa_rows(root)
+    found = sorted(name for name in {row["object"] for row in rows} if (root / name).is_dir())
+    samples: list[Sample] = []
+    for category in choose(categories, found, root):
+        defects = _visa_defects(root / category / "image_anno.csv")
+        for row in (row for row in rows if row["object"] == category):
+            split: Literal["train", "test"] = "train" if row["split"] == "train" else "test"
+            if row["label"] == "normal":
+                samples.append(Sample(row["image"], category, split, 0, NORMAL))
+            else:
+                defect = defects.get(row["image"], "bad")
+                samples.append(Sample(row["image"], category, split, 1, defect, row["mask"]))
+    return samples
+
+
+def _visa_rows(root: Path) -> list[dict[str, str]]:
+    """The rows of VisA's one-class split: object, split, label, image and mask."""
+    table = root / "split_csv" / "1cls.csv"
+    if not table.is_file():
+        raise UserError(
+            f"{table}: VisA's table of the split is missing; unpack the whole archive there, or set "
+            "dataset.name to mvtec for a copy in MVTec AD's layout."
+        )
+    rows = _csv_rows(table, ("object", "split", "label", "image", "mask"))
+    allowed = {("train", "normal"), ("test", "normal"), ("test", "anomaly")}
+    for number, row in enumerate(rows, start=2):
+        paths = [row["image"], row["mask"]] if row["label"] == "anomaly" else [row["image"]]
+        inside = all(p.startswith(f"{row['object']}/") and ".." not in p.split("/") for p in paths)
+        if (row["split"], row["label"]) not in allowed or not inside:
+            raise UserError(f"{table}, line {number}: is no sample of a one-class split; restore the table.")
+    return rows
+
+
+def _visa_defects(table: Path) -> dict[str, str]:
+    """Defect type of each image that VisA's annotation names; empty without the table."""
+    rows = _csv_rows(table, ("image", "label")) if table.is_file() else []
+    return {row["image"]: "combined" if "," in row["label"] else row["label"] for row in rows}
+
+
+def _csv_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a table with a header, as text, nothing as ""."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = [{name: row.get(name) or "" for name in columns} for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: is not a readable table ({error}); restore it.") from None
+    if rows and not any(rows[0].values()):
+        raise UserError(f"{table}: has no columns {', '.join(columns)}; restore it.")
+    return rows

@@ -1,0 +1,24 @@
+"""`drdc download`: fetch a published dataset, or verify and unpack an archive that was fetched by hand."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from drdc.config import DOWNLOADS
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("name", choices=DOWNLOADS, help="MVTec AD (5.3 GB), BTAD (1.2 GB) or VisA (1.9 GB)")
+    parser.add_argument("--to", metavar="FOLDER", help="the dataset's folder (default: data/NAME)")
+
+
+def run(*, name: str, to: str | None) -> None:
+    """Fetch the dataset `name` into the folder `to`, unless that exists; raises as `obtain` does."""
+    from drdc.data.download import SOURCES, obtain
+
+    source, folder = SOURCES[name], Path(to or f"data/{name}")
+    print(f"{source.title}: {source.licence}; {source.home}", flush=True)
+    fetched = obtain(source, folder)
+    print(f"{folder}: {'ready' if fetched else 'exists already and was left as it is'}")
