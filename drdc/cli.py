@@ -34,6 +34,8 @@ STAGES = {
 #: Commands that are no rule: modules of `drdc.tools`, which bring their own arguments.
 TOOLS: dict[str, str] = {
     "detect": "look at images with a trained model: scores, decisions, heatmaps",
+    "check": "list all problems of a dataset",
+    "serve": "a page on this computer to drop an image and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA",
 }
 SEEDED = ("train", "predict", "score")
