@@ -14,7 +14,8 @@ def category_fault(name: str) -> str | None:
         "stands for all categories": name in RESERVED,
         "is empty, or begins or ends with a space": not name or name != name.strip(),
         "begins with a dot or a dash": name.startswith((".", "-")),
-        "has a slash or a brace": any(sign in name for sign in "/{}"),
+        "has a slash": "/" in name,
+        "has a brace or angle bracket, a placeholder of Snakemake": any(sign in name for sign in "{}<>"),
         f"is longer than {LONGEST_CATEGORY} bytes": len(name.encode(errors="replace")) > LONGEST_CATEGORY,
     }
     return path_fault(name) or next((fault for fault, true in faults.items() if true), None)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pandas as pd
 
 from drdc.config import Evaluation, Fusion, Sampling
+from drdc.data.manifest import read_manifest
 from drdc.errors import UserError
 from drdc.files import atomic
 from drdc.layout import FIGURES, Layout
 from drdc.reporting import distributions, sensitivity
 from drdc.reporting.figures import losses
-from drdc.reporting.gallery import choose, gallery
+from drdc.reporting.gallery import choose, gallery, no_gallery
 from drdc.reporting.pareto import pareto
 from drdc.results import Run, numeric, read_evidence, read_runs, read_table
 from drdc.variants import Sweep, runs, sweeps, swept, variants
@@ -88,3 +89,6 @@ def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
     gallery([items[:2][-1:] for items in groups.values()], layout.figures / "overview.png")  # the medians
     for category, items in groups.items():
         gallery([items], layout.figures / f"fig3-{category}.png")
+    table = read_manifest(layout.manifest)
+    for category in set(table.category) - set(table.category[table.split == "test"]):
+        no_gallery(f"{category} has no test images to show.", layout.figures / f"fig3-{category}.png")

@@ -22,6 +22,7 @@ from drdc.config import Fusion
 from drdc.data.images import in_order, job_threads
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name
+from drdc.errors import UserError
 from drdc.evaluation import CategoryEvaluation, Row, image_rows
 from drdc.files import atomic, load_array
 from drdc.fusion import image_score
@@ -57,19 +58,30 @@ def score(
         partial: note a category without predictions as failed instead of stopping; the scale of the maps then
             comes from the other categories.
         others: the settings that led to the predictions; they only enter the configuration's hash.
+
+    Raises:
+        UserError: there are no test images. A category without them among others is left out.
     """
     table = read_manifest(layout.manifest)
     parts = read_parts(layout, seed, stored.name, table, partial)
     predicted = set(table.category.iloc[np.concatenate([records["row"] for records in parts])])
+    tested = set(table.category[table.split == "test"])
+    if not tested & predicted:
+        raise UserError(
+            f"{layout.manifest}: there are no test images to score; add some, or take the target `detector`, "
+            "which trains and exports a model without them"
+        )
+    for category in sorted(predicted - tested):
+        log.info("category %s has no test images and is not scored", category)
     found: dict[str, list[Row]] = {"scores": [], "image_scores": [], "curves": [], "defects": []}
     with _one_thread_each():
         run = _Run(layout, table, seed, fusion, parts, variant == FULL)
-        for rows in in_order(run.evaluate, sorted(predicted), job_threads()):
+        for rows in in_order(run.evaluate, sorted(predicted & tested), job_threads()):
             for kind in rows:
                 found[kind] += rows[kind]
-    for category in sorted(set(table.category) - predicted):
+    for category in sorted(tested - predicted):
         note = failure_note(layout.log(f"predict.seed{seed}.{stored.name}.{category}"))
-        pattern = [row for row in found["scores"] if row["category"] == min(predicted)]
+        pattern = [row for row in found["scores"] if row["category"] == min(predicted & tested)]
         found["scores"] += [row | {"category": category, "value": np.nan, "note": note} for row in pattern]
     _write(layout, seed, variant, found, provenance({"fusion": fusion, **others}))
 
