@@ -1,0 +1,184 @@
+"""The manual: what it tells a reader to type works, and what it links to is there."""
+
+import ast
+import doctest
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from blocks import PAGES, ROOT, Block, Chapter, anchors, blocks, chapters, links
+from checkout import run
+
+from drdc.cli import _parser
+
+EVERY = [block for page in PAGES for block in blocks(page)]
+#: `text` is printed or drawn, `math` an equation; a reader types all the others.
+LANGUAGES = {"sh", "python", "yaml", "diff", "json", "text", "math"}
+LINKING = [*PAGES, ROOT / "config/README.md", ROOT / "results/published/README.md"]
+
+
+def names(items: list[Block] | list[Chapter]) -> list[str]:
+    return [str(item) for item in items]
+
+
+RUN = [
+    c for page in PAGES for c in chapters(page) if any(b.language not in ("text", "math") for b in c.blocks)
+]
+LEFT_OUT = [block for block in EVERY if block.reason]
+
+
+@pytest.mark.parametrize("block", EVERY, ids=names(EVERY))
+def test_a_block_says_what_language_it_is_in(block: Block) -> None:
+    assert block.language in LANGUAGES, f"{block}: write one of {sorted(LANGUAGES)} behind the three ticks"
+
+
+@pytest.mark.parametrize("chapter", RUN, ids=names(RUN))
+def test_what_a_chapter_tells_to_do_works(chapter: Chapter, project: Path) -> None:
+    """Its blocks one after the other, in a checkout where the (tiny) demo is finished."""
+    for block in chapter.blocks:
+        if block.reason is None:
+            follow(block, project)
+
+
+@pytest.mark.parametrize("block", LEFT_OUT, ids=names(LEFT_OUT))
+def test_what_cannot_be_run_here_is_planned(block: Block, project: Path) -> None:
+    """A dry run of snakemake and make, the parsing of arguments or a file; skipped where neither can be."""
+    if block.language == "yaml":
+        assert yaml.safe_load(block.text)
+        return
+    planned = [plan(words, project) for words in commands(block)]
+    if not any(planned):
+        pytest.skip(f"{block} is not run: {block.reason}")
+
+
+def follow(block: Block, folder: Path) -> None:
+    """Do what the block says in `folder`."""
+    if block.path is not None:
+        (folder / block.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / block.path).write_text(block.text, encoding="utf-8")
+    elif block.language == "sh":
+        done = run(folder, "bash", "-euo", "pipefail", "-c", block.text)
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+    elif block.language == "python":
+        follow_python(block, folder)
+    elif block.language == "diff":
+        (folder / "change.diff").write_text(block.text, encoding="utf-8")
+        done = run(folder, "git", "apply", "--whitespace=nowarn", "change.diff")
+        assert done.returncode == 0, f"{block} does not fit the code: {done.stderr}"
+    elif block.language == "json":
+        assert [json.loads(line) for line in block.text.splitlines()]
+    if block.language == "yaml":
+        check_configuration(block, folder)
+
+
+def follow_python(block: Block, folder: Path) -> None:
+    """Run a block; one with prompts is a doctest, so that what it prints is compared."""
+    code = block.text
+    if ">>>" in code:
+        test = doctest.DocTestParser().get_doctest(code, {}, str(block), None, 0)
+        code = (
+            f"import doctest\ntest = doctest.DocTestParser().get_doctest({code!r}, {{}}, 'block', None, 0)\n"
+            "results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)\n"
+            "raise SystemExit(results.failed)"
+        )
+        assert test.examples
+    done = run(folder, "python", "-c", code)
+    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
+def check_configuration(block: Block, folder: Path) -> None:
+    """A whole experiment is valid by itself, some settings are within the tiny experiment."""
+    settings = yaml.safe_load(block.text)
+    if "experiment" not in settings:
+        whole = yaml.safe_load((folder / "config/config.yaml").read_text(encoding="utf-8"))
+        settings = merged(whole, settings)
+    code = f"from drdc.experiment import load_experiment; load_experiment({settings!r})"
+    done = run(folder, "python", "-c", code)
+    assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def merged(whole: dict[str, object], part: dict[str, object]) -> dict[str, object]:
+    """`whole` with the settings of `part` in place of its own."""
+    both = dict(whole)
+    for key, value in part.items():
+        own = both.get(key)
+        both[key] = merged(own, value) if isinstance(own, dict) and isinstance(value, dict) else value
+    return both
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The words of each command of a shell block."""
+    lines = re.sub(r"\\\n", " ", block.text).splitlines() if block.language == "sh" else []
+    parts = [part for line in lines for part in re.split(r"&&|\|\|", line)]
+    return [words for part in parts if (words := shlex.split(part, comments=True))]
+
+
+def plan(words: list[str], folder: Path) -> bool:
+    """Check a command as far as it can be without running it; False where it cannot."""
+    while re.match(r"\w+=", words[0]):
+        words = words[1:]
+    if words[0] == "drdc":
+        _parser().parse_args(words[1:])
+    elif words[0] in ("snakemake", "make") and "--unlock" not in words:
+        done = run(folder, *words, "--dry-run")
+        assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    else:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", LINKING, ids=[str(page.relative_to(ROOT)) for page in LINKING])
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    for _, target in links(page):
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def test_a_link_to_code_names_what_the_file_defines() -> None:
+    """`[`partition`](../drdc/inpainting.py)`: the function, class or method is in that file."""
+    linked = [
+        (page, text.strip("`"), (page.parent / target.partition("#")[0]).resolve())
+        for page in PAGES
+        for text, target in links(page)
+        if target.endswith(".py") and re.fullmatch(r"`[A-Za-z_.]+`", text) and not text.endswith(".py`")
+    ]
+    assert linked
+    missing = [
+        f"{page.name}: {name} in {file.name}" for page, name, file in linked if name not in defined(file)
+    ]
+    assert not missing
+
+
+def defined(file: Path) -> set[str]:
+    """Functions, classes, constants, methods as `Class.method` and fields as `Class.field` of a module."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        found |= set(assigned(node))
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{name}" for inner in node.body for name in assigned(inner)}
+    return found
+
+
+def assigned(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def test_every_equation_is_explained_and_linked() -> None:
+    """docs/method.md has each equation, (1) to (17), in a chapter that links to code."""
+    text = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    numbered = {int(number) for number in re.findall(r"\\tag\{(\d+)\}", text)}
+    assert numbered == set(range(1, 18))
+
+
+def test_the_index_names_every_page() -> None:
+    targets = {target for _, target in links(ROOT / "docs/README.md")}
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= targets
