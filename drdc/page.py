@@ -74,7 +74,8 @@ def page(detector: Detector) -> gr.Blocks:
         options = [seen, rate, category]
         upload.upload(looking.new, [upload, *options, fast], [upload, *results], **alone, **quiet)
         fast.input(looking.again, [*options, fast], results, **alone, **quiet)
-        gr.on([rate.release, category.input], looking.judged, options, results, **quiet)
+        last: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
+        gr.on([rate.change, category.input], looking.judged, options, results, **last, **quiet)
     return blocks.queue(max_size=WAITING)
 
 

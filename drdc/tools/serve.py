@@ -60,7 +60,8 @@ def run(*, model: str, port: int, host: str) -> None:
             )
         name = f"[{host}]" if ":" in host else host
         print(f"http://{name}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)  # pages stay connected
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def application(detector: Detector, host: str) -> FastAPI:

@@ -1,9 +1,7 @@
 """The page gallery.html in a real browser: what it counts, shows and filters, and that names stay text."""
 
 import json
-import os
 import re
-import shutil
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chromium import chromium
 
 from drdc.data.synthetic import render
 from drdc.errors import UserError
@@ -154,26 +153,10 @@ def test_what_cannot_be_shown_is_refused_and_leaves_no_file(tmp_path: Path) -> N
 # --- the page in a browser ----------------------------------------------------------------------------
 
 
-def unavailable(reason: str) -> None:
-    if os.environ.get("DRDC_REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        unavailable("playwright is not installed (pip install drdc[dev])")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        unavailable("there is no Chromium or Chrome")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,342 @@
+"""`drdc serve` as somebody uses it: a real server, a real browser, good pictures and broken ones."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chromium import chromium
+from PIL import Image
+
+from drdc.detector import Detector
+
+FIRST_RATE = 0.08  # where the page's slider stands: the smallest that 12 held-out images allow
+
+
+@pytest.fixture(scope="module")
+def model(exported: Path) -> Path:
+    """The folder of a tiny trained and exported experiment, calibrated on 12 held-out images."""
+    return exported
+
+
+@contextmanager
+def serving(*options: str, temporary: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """(address, process) of `drdc serve` with its temporary files in a folder; interrupted at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "drdc", "serve", "--port", "0", *options],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        found = re.match(r"http://\S+", process.stdout.readline())
+        assert found, process.communicate(timeout=60)
+        yield found[0], process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def address(model: Path, uploads: Path) -> Iterator[str]:
+    with serving("--model", str(model), temporary=uploads) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The page; at the end of the test it may have asked this server alone, and nothing may have broken."""
+    foreign: list[str] = []
+    faults: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    inside = (address, "data:", "blob:")
+    page.on("request", lambda request: request.url.startswith(inside) or foreign.append(request.url))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(address)
+    field(page).wait_for(state="attached")
+    yield page
+    context.close()
+    assert foreign == []
+    assert faults == []
+
+
+@pytest.fixture(scope="module")
+def good(model: Path) -> Path:
+    return next((model / "dataset/wood/test").glob("*/*.png"))
+
+
+def field(page: Any) -> Any:
+    return page.locator("#upload input[type=file]")
+
+
+def drop(page: Any, path: Path) -> str:
+    """What the page says of a file, once it says something new."""
+    before = page.locator(".verdict").inner_html()
+    field(page).set_input_files(path)
+    page.wait_for_function("before => document.querySelector('.verdict').innerHTML !== before", arg=before)
+    return page.locator(".verdict").inner_text()
+
+
+def facts(page: Any) -> dict[str, float]:
+    """The numbers under the verdict."""
+    pairs = page.locator(".verdict dl div").all()
+    return {pair.locator("dt").inner_text(): float(pair.locator("dd").inner_text()) for pair in pairs}
+
+
+def pixels_shown(page: Any, name: str) -> list[int]:
+    """Width and height of a picture on the page."""
+    shown = page.locator(f"#{name} img")
+    shown.wait_for()
+    return shown.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
+
+
+def test_an_image_gives_the_detectors_score_and_an_overlay(page: Any, model: Path, good: Path) -> None:
+    said = drop(page, good)
+    expected = Detector.load(model).detect(good, false_alarm_rate=FIRST_RATE)
+    assert said.split()[0] == ("anomalous" if expected.anomalous else "normal")
+    found = facts(page)
+    assert found["score"] == pytest.approx(expected.score, rel=1e-3)
+    assert found["threshold"] == pytest.approx(expected.threshold, rel=1e-3)
+    assert found["p-value"] == pytest.approx(expected.p_value, abs=1e-3)
+    assert pixels_shown(page, "image") == pixels_shown(page, "overlay") == [64, 64]
+
+
+def test_the_slider_moves_the_threshold_and_not_the_score(page: Any, model: Path, good: Path) -> None:
+    drop(page, good)
+    before = facts(page)
+    slider = page.locator("#rate input[type=range]")
+    slider.focus()
+    slider.press("End")
+    page.wait_for_function("() => document.querySelector('.verdict').innerText.includes('at most 50 %')")
+    after = facts(page)
+    expected = Detector.load(model).detect(good, false_alarm_rate=0.5)
+    assert after["threshold"] == pytest.approx(expected.threshold, rel=1e-3) != before["threshold"]
+    assert after["score"] == before["score"]
+
+
+def test_category_and_fast_mode_are_used(page: Any, model: Path, good: Path) -> None:
+    drop(page, good)
+    page.locator("#rate input[type=range]").press("End")
+    page.locator("#category input").click()
+    page.get_by_role("option", name="wood").click()
+    page.wait_for_function("() => document.querySelector('.verdict').innerText.includes('category wood')")
+    page.locator("#fast input").check()
+    options = {"category": "wood", "false_alarm_rate": 0.5, "fast": True}
+    expected = Detector.load(model).detect(good, **options)
+    page.wait_for_function(
+        "text => document.querySelector('.verdict').innerText.includes(text)", arg=f"{expected.score:.4g}"
+    )
+    assert facts(page)["threshold"] == pytest.approx(expected.threshold, rel=1e-3)
+
+
+def awkward(folder: Path, name: str) -> Path:
+    """A picture file of an uncommon kind."""
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
+    path = folder / name
+    if name == "deep.png":
+        Image.fromarray(pixels[..., 0].astype(np.uint16) << 8).save(path)
+    elif name == "clear.png":
+        Image.fromarray(np.dstack([pixels, pixels[..., :1]])).save(path)
+    elif name == "turned.jpg":
+        exif = Image.Exif()
+        exif[0x0112] = 6  # stored lying on its side
+        Image.fromarray(pixels).save(path, exif=exif)
+    else:
+        Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("deep.png", [96, 48]),
+        ("clear.png", [96, 48]),
+        ("turned.jpg", [48, 96]),
+        ("film.TIF", [96, 48]),
+        ("<img src=x onerror=alert(1)>${1} {{7}}.webp", [96, 48]),
+    ],
+)
+def test_uncommon_pictures_are_looked_at(page: Any, tmp_path: Path, name: str, size: list[int]) -> None:
+    said = drop(page, awkward(tmp_path, name))
+    assert said.split()[0] in ("anomalous", "normal"), said
+    assert pixels_shown(page, "overlay") == size
+
+
+def unusable(folder: Path, name: str, good: Path) -> Path:
+    """A file that the page cannot look at."""
+    path = folder / name
+    if name == "cut.png":
+        path.write_bytes(good.read_bytes()[:200])
+    elif name == "text.png":
+        path.write_text("no picture", encoding="utf-8")
+    elif name == "empty.jpg":
+        path.touch()
+    else:
+        path.write_bytes(large_png(*((10_000, 6_000) if name == "wide.png" else (30_000, 30_000))))
+    return path
+
+
+def large_png(width: int, height: int) -> bytes:
+    """A file of a few bytes that says it holds a picture of this size."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b""))]
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in [*parts, (b"IEND", b"")]
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("cut.png", "cut.png: not a readable image"),
+        ("text.png", "text.png: not a readable image"),
+        ("empty.jpg", "empty.jpg: not a readable image"),
+        ("wide.png", "wide.png: has 10000 x 6000 pixels, more than 50 million; make it smaller"),
+        ("bomb.png", "bomb.png: has far more than 50 million pixels; make it smaller"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_said_and_the_page_goes_on(
+    page: Any, tmp_path: Path, good: Path, uploads: Path, name: str, sentence: str
+) -> None:
+    said = drop(page, unusable(tmp_path, name, good))
+    assert sentence in said
+    assert str(uploads) not in page.content(), "no path of the server is told"
+    assert "Traceback" not in page.content()
+    assert page.locator("#overlay img").count() == 0
+    assert drop(page, good).split()[0] in ("anomalous", "normal")
+
+
+def test_an_upload_that_is_too_large_is_refused_and_the_page_goes_on(
+    page: Any, tmp_path: Path, good: Path
+) -> None:
+    (tmp_path / "large.bmp").write_bytes(os.urandom(21 * 2**20))
+    field(page).set_input_files(tmp_path / "large.bmp")
+    page.get_by_text("exceed the maximum allowed size of 20").first.wait_for()
+    page.reload()
+    field(page).wait_for(state="attached")
+    assert drop(page, good).split()[0] in ("anomalous", "normal")
+
+
+def test_the_server_itself_refuses_what_is_too_large(address: str, uploads: Path) -> None:
+    """Also where no page of ours looked at the file's size before."""
+    head = b'--end\r\nContent-Disposition: form-data; name="files"; filename="large.bmp"\r\n\r\n'
+    connection = http.client.HTTPConnection(address.removeprefix("http://"))
+    body = head + bytes(21 * 2**20) + b"\r\n--end--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=end"}
+    connection.request("POST", "/gradio_api/upload", body, kind)
+    assert connection.getresponse().status == 413
+    assert not [path for path in uploads.rglob("*") if path.stat().st_size > 20 * 2**20]
+
+
+def test_another_kind_of_file_is_refused_by_name(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "page.svg").write_text("<svg/>", encoding="utf-8")
+    field(page).set_input_files(tmp_path / "page.svg")
+    page.get_by_text("Invalid file type").first.wait_for()
+
+
+def test_two_visitors_at_once_both_get_their_own_result(browser: Any, address: str, model: Path) -> None:
+    pictures = sorted((model / "dataset").glob("*/test/*/*.png"))[:2]
+    pages = [browser.new_page() for _ in pictures]
+    for page in pages:
+        page.goto(address)
+        field(page).wait_for(state="attached")
+    for page, picture in zip(pages, pictures, strict=True):
+        field(page).set_input_files(picture)
+    for page, picture in zip(pages, pictures, strict=True):
+        page.locator(".verdict dl").wait_for()
+        expected = Detector.load(model).detect(picture, false_alarm_rate=FIRST_RATE)
+        assert facts(page)["score"] == pytest.approx(expected.score, rel=1e-3)
+        page.close()
+
+
+def test_an_upload_is_deleted_when_the_next_one_comes(
+    page: Any, tmp_path: Path, good: Path, uploads: Path
+) -> None:
+    first = tmp_path / "first-of-two.png"
+    first.write_bytes(good.read_bytes() + b"x")  # another content: uploads are stored by content
+    drop(page, first)
+    assert list(uploads.rglob("first-of-two.png"))
+    drop(page, good)
+    assert not list(uploads.rglob("first-of-two.png"))
+
+
+def test_only_this_computer_is_answered(address: str) -> None:
+    """Not another of its addresses, nor a foreign name that a browser was told stands for it."""
+    port = int(address.rpartition(":")[2])
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/", headers={"Host": "elsewhere.example"})
+    assert connection.getresponse().status == 400
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+def test_ended_by_ctrl_c_it_leaves_no_upload(model: Path, tmp_path: Path, browser: Any, good: Path) -> None:
+    with serving("--model", str(model), temporary=tmp_path) as (address, process):
+        page = browser.new_page()
+        page.goto(address)
+        field(page).wait_for(state="attached")
+        drop(page, good)
+        page.close()
+        assert list(tmp_path.rglob(good.name))
+    assert process.returncode == 130
+    assert not list(tmp_path.iterdir())
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_other_computers_are_let_in_only_with_a_warning(model: Path, tmp_path: Path) -> None:
+    with serving("--model", str(model), "--host", "0.0.0.0", temporary=tmp_path) as (_, process):
+        pass
+    assert process.stderr is not None
+    assert "warning: everybody who reaches 0.0.0.0" in process.stderr.read()
+
+
+def refused(*options: str, **environment: str) -> str:
+    """What `drdc serve` says before it ends with exit code 2."""
+    done = subprocess.run(
+        [sys.executable, "-m", "drdc", "serve", *options],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_what_cannot_be_served_is_one_sentence(model: Path, tmp_path: Path) -> None:
+    assert "model.safetensors: is missing" in refused("--model", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert "cannot listen there" in refused("--model", str(model), "--port", port)
+    (tmp_path / "gradio.py").write_text("raise ImportError", encoding="utf-8")
+    said = refused("--model", str(model), PYTHONPATH=str(tmp_path))
+    assert "install it by `pip install -e '.[serve]'`" in said
