@@ -107,7 +107,7 @@ def test_scores_that_wait_and_scores_in_the_table_give_the_same(name: str) -> No
     waiting, table = (filled(scores, labels) for _ in range(2))
     assert rows(table) == len(np.unique(scores))
     for curve in (waiting, table):
-        curve.update(scores[:10], labels[:10], np.full(10, 0.1))
+        curve.update(scores[:99], labels[:99], np.full(99, 0.1))
     both = [(*values(curve), curve.aupro().value) for curve in (waiting, table)]
     assert both[0] == pytest.approx(both[1], abs=1e-12)
 
