@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from drdc import files
 from drdc.errors import UserError
-from drdc.files import atomic, create_array, load_array, load_weights, save_weights
+from drdc.files import atomic, create_array, exclusive, load_array, load_weights, save_weights
 
 WEIGHTS = {"layer.weight": torch.linspace(-1, 1, 24).view(4, 6), "count": torch.tensor(7)}
 
@@ -78,6 +82,16 @@ def test_what_a_killed_process_left_behind_is_overwritten(tmp_path: Path) -> Non
     assert names(tmp_path) == ["table.csv"]
 
 
+def test_the_mode_of_a_file_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with atomic(tmp_path / "table.csv") as temporary:
+            temporary.write_text("x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "table.csv").stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_failing_move_names_the_file_and_the_free_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -115,6 +129,119 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
             temporary.write_text("x")
     finally:
         tmp_path.chmod(0o700)
+
+
+# --- several processes -----------------------------------------------------------------------------------
+
+WRITER = """
+import logging, sys
+from pathlib import Path
+from drdc.files import atomic
+logging.basicConfig(level=logging.INFO)
+with atomic(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print("half", flush=True)
+    sys.stdin.readline()
+    temporary.write_text(sys.argv[2])
+"""
+HOLDER = """
+import logging, sys
+from pathlib import Path
+from drdc.files import exclusive
+logging.basicConfig(level=logging.INFO)
+with exclusive(Path(sys.argv[1])):
+    print("alone", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[1])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """Its next line of output."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate("\n", timeout=60)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize("how", ["ends", "fails", "is killed"])
+def test_two_processes_write_a_file_one_after_the_other(tmp_path: Path, how: str) -> None:
+    """An orphan and its successor; the second one never sees or moves what is half-written by the first."""
+    path = tmp_path / "table.csv"
+    first = start(WRITER, path, "first")
+    assert said(first) == "half"
+    second = start(WRITER, path, "second")
+    assert second.stderr is not None
+    assert "another process writes" in second.stderr.readline()
+    if how == "ends":
+        go_on(first)
+        assert path.read_text() == "first"
+    elif how == "fails":
+        first.send_signal(signal.SIGINT)
+        first.communicate()
+    else:
+        first.kill()
+        first.communicate()
+    assert said(second) == "half"
+    go_on(second)
+    assert path.read_text() == "second"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_many_writers_leave_one_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    code = """
+import sys
+from pathlib import Path
+from drdc.files import atomic
+for number in range(50):
+    with atomic(Path(sys.argv[1])) as temporary:
+        temporary.write_text(sys.argv[2] * 50_000)
+    assert len(set(Path(sys.argv[1]).read_text())) == 1
+"""
+    writers = [start(code, path, letter) for letter in "abcd"]
+    for writer in writers:
+        go_on(writer)
+    assert path.read_text() in {letter * 50_000 for letter in "abcd"}
+    assert names(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_who_works_on_a_file_works_alone(tmp_path: Path, killed: bool) -> None:
+    path = tmp_path / "state" / "seed0-base.pt"
+    first = start(HOLDER, path)
+    assert said(first) == "alone"
+    second = start(HOLDER, path)
+    assert second.stderr is not None
+    assert f"another process works on {path}; waiting" in second.stderr.readline()
+    if killed:
+        first.kill()
+        first.communicate()
+    else:
+        go_on(first)
+    assert said(second) == "alone"
+    go_on(second)
+
+
+def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a folder should be")
+    path = tmp_path / "state" / "seed0-base.pt"
+    with pytest.raises(UserError, match="cannot be written") as caught, exclusive(path):
+        pass
+    assert str(path) in str(caught.value)
 
 
 # --- a full disk -----------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def launch(processes: int, worker: Callable[[Group], None]) -> None:
     if processes == 1:
         worker(Group())
         return
-    logging.getLogger("torch.distributed.elastic").propagate = False  # tracebacks of what is told below
+    _silence("torch.distributed.elastic", "torch.multiprocessing.spawn")
     with tempfile.TemporaryDirectory(prefix="drdc-processes-") as folder:
         config = LaunchConfig(
             min_nodes=1,
@@ -99,6 +99,13 @@ def launch(processes: int, worker: Callable[[Group], None]) -> None:
             sys.exit(128 + error.sigval)
         except ChildFailedError as error:
             raise _cause(Path(folder), error) from None
+
+
+def _silence(*loggers: str) -> None:
+    """The engine logs each failure with its traceback; what is to be told of it, `launch` raises."""
+    for name in loggers:
+        logging.getLogger(name).propagate = False
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def _work(worker: Callable[[Group], None]) -> None:
