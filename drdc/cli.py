@@ -23,7 +23,10 @@ STAGES = {
     "predict": "compute the maps of test and held-out images: seed<k>/predictions/",
     "score": "fuse the maps and compute the metrics: seed<k>/scores.csv, seed<k>/variants/",
     "export": "write networks, settings and calibration in one file: model.safetensors",
-    "collect": "put the scores of all seeds and variants together: scores.csv",
+    "train-system": "fit a system that DRDC is compared with: seed<k>/systems/<name>.safetensors",
+    "predict-system": "compute the heatmaps of a compared system: seed<k>/systems/<name>.npy",
+    "score-system": "compute the metrics of a compared system: seed<k>/systems/<name>.csv",
+    "collect": "put the scores of all seeds, variants and systems together: scores.csv",
     "costs": "measure time, memory and size of base model and DRDC: costs.csv",
     "tables": "write the tables: tables/",
     "figures": "draw the figures: figures/",
@@ -34,11 +37,13 @@ STAGES = {
 #: Commands that are no rule: modules of `drdc.tools`, which bring their own arguments.
 TOOLS: dict[str, str] = {
     "detect": "look at images with a trained model: scores, decisions, heatmaps",
+    "onnx": "write the base model as an ONNX file, for other runtimes",
     "check": "list all problems of a dataset",
     "serve": "a page on this computer to drop an image and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA",
 }
-SEEDED = ("train", "predict", "score")
+SYSTEMS = ("train-system", "predict-system", "score-system")
+SEEDED = ("train", "predict", "score", *SYSTEMS)
 MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional": "train_diffusion"}
 
 
@@ -77,11 +82,11 @@ def run(
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
         variant: a name of `drdc.variants.variants`.
-        wildcards: `seed`, `model`, `category`, `name` where the stage has them; None stands for all. A
-            training has `processes` too, None for one on each GPU.
+        wildcards: `seed`, `model`, `category`, `system`, `name` where the stage has them; None stands for
+            all. A training has `processes` too, None for one on each GPU.
     """
-    stage = MODELS[wildcards["model"]] if command == "train" else command
-    experiment, settings = stage_settings(stage, config, variant)
+    stage = MODELS[wildcards["model"]] if command == "train" else command.replace("-", "_")
+    experiment, settings = stage_settings(stage, config, variant, wildcards.pop("system", ""))
     if stage == "train_base":
         del wildcards["model"]
     layout = Layout(experiment)
@@ -149,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--processes", type=_positive, help="share each batch (default: one process for each GPU)"
             )
+        if name in SYSTEMS:
+            command.add_argument("system", help="its name below `systems` in the configuration")
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
         command.add_argument(

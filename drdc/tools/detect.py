@@ -93,7 +93,7 @@ def run(
     _announce(detector, **options)
     with _Writer(output, heatmap) as writer:
         for argument in empty:
-            writer.unusable(Path(argument), "no image there; name an image file, a folder or a pattern")
+            writer.unusable(Path(argument), f"{argument}: no image there; name a file, a folder or a pattern")
         _detect(detector, named, writer, batch, options)
     print(writer.summary())
     if writer.failed:

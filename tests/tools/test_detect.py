@@ -1,0 +1,288 @@
+"""`drdc detect`: files for each image, whole JSON lines, awkward inputs and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exporting import drdc
+from PIL import Image
+
+from drdc import Detector
+from drdc.tools.inputs import LONGEST, find_images
+
+FACTS = {
+    *("image", "score", "p_value", "threshold", "anomalous", "pixel_threshold", "false_alarm_rate"),
+    *("calibrated_on", "width", "height", "seconds", "overlay", "heatmap", "heatmap_scale"),
+}
+
+
+@pytest.fixture(scope="module")
+def photos(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two normal images, one with a blot in a folder below, a text file and a hidden image."""
+    folder = tmp_path_factory.mktemp("photos")
+    normal = sorted((exported / "dataset/capsule/train/good").iterdir())[:2]
+    (folder / "late shift").mkdir()
+    for path in normal:
+        shutil.copy(path, folder)
+    blot = Image.open(normal[0]).convert("RGB")
+    blot.paste((255, 0, 200), (8, 8, 24, 24))
+    blot.save(folder / "late shift/blot.png")
+    (folder / "notes.txt").write_text("no image")
+    shutil.copy(normal[0], folder / ".hidden.png")
+    return folder
+
+
+def detect(exported: Path, output: Path, *arguments: str | Path) -> int:
+    return drdc(
+        output.parent, "detect", "--model", str(exported), "--output", str(output), *map(str, arguments)
+    )
+
+
+def lines(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_gives_score_decision_heatmap_and_overlay_of_each_image(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert detect(exported, out, photos, "--batch", "2") == 0
+    found = lines(out)
+    assert [Path(one["image"]).relative_to(photos).as_posix() for one in found] == [
+        *sorted(path.name for path in photos.glob("[!.]*.png")),
+        "late shift/blot.png",
+    ]
+    assert all(set(one) == FACTS for one in found)
+    assert found[-1]["anomalous"]
+    assert found[-1]["overlay"] == f"{photos.name}/late shift/blot.overlay.png"
+    said = capsys.readouterr().out
+    assert "a probability of 5 % at most. Calibrated on 20 held-out normal images of all categories." in said
+    assert "s an image; 0 unusable" in said
+    assert len([line for line in said.splitlines() if "anomalous  " in line or "normal  " in line]) == 3
+    reference = Detector.load(exported)
+    for one in found:
+        expected = reference.detect(one["image"])
+        assert one["score"] == pytest.approx(expected.score, rel=1e-3)
+        assert one["threshold"] == expected.threshold
+        with Image.open(out / one["overlay"]) as overlay:
+            assert overlay.size == (one["width"], one["height"]) == (64, 64)
+
+
+def test_the_heatmap_of_16_bits_has_the_stated_scale(exported: Path, photos: Path, tmp_path: Path) -> None:
+    blot = photos / "late shift/blot.png"
+    assert detect(exported, tmp_path / "png", blot) == 0
+    assert detect(exported, tmp_path / "npy", blot, "--heatmap", "npy") == 0
+    (stored,), (raw,) = lines(tmp_path / "png"), lines(tmp_path / "npy")
+    assert set(raw) == FACTS - {"heatmap_scale"}
+    exact = np.load(tmp_path / "npy" / raw["heatmap"], allow_pickle=False)
+    assert exact.dtype == np.float32
+    with Image.open(tmp_path / "png" / stored["heatmap"]) as image:
+        assert image.mode == "I;16"
+        pixels = np.asarray(image).astype(float)
+    low, high = stored["heatmap_scale"]
+    assert (pixels.min(), pixels.max()) == (0, 65535)
+    np.testing.assert_allclose(low + pixels / 65535 * (high - low), exact, atol=(high - low) / 65535)
+
+
+def test_an_unreadable_image_has_a_line_that_says_why_and_the_others_are_done(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    shutil.copytree(photos, folder)
+    (folder / "cut.png").write_bytes((photos / "late shift/blot.png").read_bytes()[:200])
+    (folder / "empty.jpg").touch()
+    out = tmp_path / "out"
+    assert detect(exported, out, folder, folder / "none.png", folder / "nothing*.png", "--batch", "2") == 2
+    found = {Path(one["image"]).name: one for one in lines(out)}
+    bad = {name for name, one in found.items() if "error" in one}
+    assert bad == {"cut.png", "empty.jpg", "none.png", "nothing*.png"}
+    assert len(found) == 7
+    errors = capsys.readouterr().err
+    assert all(f"{name}" in errors for name in bad)
+    assert "Traceback" not in errors
+
+
+def test_exit_code_1_says_that_an_image_is_anomalous_but_only_on_request(
+    exported: Path, photos: Path, tmp_path: Path
+) -> None:
+    blot = photos / "late shift/blot.png"
+    assert detect(exported, tmp_path / "a", blot) == 0
+    assert detect(exported, tmp_path / "a", blot, "--fail-on-anomaly") == 1
+    assert detect(exported, tmp_path / "a", blot, photos / "none.png", "--fail-on-anomaly") == 2
+    assert detect(exported, tmp_path / "a", photos / "notes.txt", "--fail-on-anomaly") == 2
+
+
+def test_fast_says_what_it_saves_and_loses(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert detect(exported, tmp_path / "full", photos) == 0
+    assert detect(exported, tmp_path / "fast", photos, "--fast") == 0
+    assert "Fast: 4 U-Net calls an image instead of 8; image AUROC" in capsys.readouterr().out
+    full, fast = lines(tmp_path / "full"), lines(tmp_path / "fast")
+    assert full[0]["threshold"] != fast[0]["threshold"]
+    assert fast[-1]["anomalous"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--false-alarm-rate", "0.001"], "needs at least 999 held-out normal images, and there are 20"),
+        (["--false-alarm-rate", "5"], "must lie between 0 and 1"),
+        (["--category", "nut"], "'nut' is not known to this model; known: capsule, wood"),
+        (["--model", "missing"], "missing: is missing; `snakemake detector` or `drdc export` writes it"),
+        (["--output", "taken"], "taken: cannot be written"),
+    ],
+)
+def test_a_bad_option_is_one_sentence_and_nothing_is_written(
+    exported: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    text: str,
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    assert detect(exported, tmp_path / "out", photos, *arguments) == 2
+    assert text in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_no_image_at_all_is_one_sentence(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    assert detect(exported, tmp_path / "out", tmp_path / "folder") == 2
+    assert "no image there; name image files, folders or patterns" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_hostile_names_stay_in_the_output_folder_and_off_the_terminal(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [
+        *("-rf.png", "$(touch canary).png", "a;b.png", "new\nline.png", "\x1b[31mred.png", "grün 图.png"),
+        *("{x}.png", "%s.png", "é" * 120 + ".png", b"\xff\xfe.png".decode(errors="surrogateescape")),
+    ]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(photos / "late shift/blot.png", folder / name)
+    out = tmp_path / "out"
+    assert detect(exported, out, folder) == 0
+    found = lines(out)
+    assert {Path(one["image"]).name for one in found} == set(names)
+    for one in found:
+        for kind in ("overlay", "heatmap"):
+            written = out / one[kind]
+            assert written.is_file()
+            assert out in written.resolve().parents
+    assert len({one["overlay"] for one in found}) == len(names)
+    assert "\x1b" not in capsys.readouterr().out
+    assert not list(tmp_path.rglob("canary"))
+
+
+def test_a_killed_run_leaves_whole_lines_and_whole_files(
+    exported: Path, photos: Path, tmp_path: Path
+) -> None:
+    """The real command, killed as soon as it has written three lines; a rerun starts anew and ends."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(60):
+        shutil.copy(photos / "late shift/blot.png", folder / f"{number:02}.png")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "drdc", "detect", "--model", exported, "--output", out, folder]
+    command += ["--batch", "1", "--threads", "1"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while process.stdout.readline().count(b"anomalous  ") == 0:
+            assert process.poll() is None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    found = lines(out)
+    assert 2 <= len(found) < 60
+    assert (out / "results.jsonl").read_bytes().endswith(b"\n")
+    for one in found:
+        with Image.open(out / one["overlay"]) as overlay, Image.open(out / one["heatmap"]) as heatmap:
+            overlay.load()
+            heatmap.load()
+    assert detect(exported, out, folder, "--fast") == 0
+    assert len(lines(out)) == 60
+    assert not list(out.rglob("*.partial*"))
+
+
+def test_a_full_disk_stops_the_run_with_one_sentence(exported: Path, photos: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk; the lines that were written stay."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))\n"
+        "from drdc.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", code, "detect", "--model", exported, "--output", out, photos]
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | {"HOME": "/"}
+    )
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(out.rglob("*overlay.png"))
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def named(arguments: list[str | Path], output: Path) -> dict[str, str]:
+    found, _ = find_images(map(str, arguments), output)
+    return {str(image): str(name) for image, name in found}
+
+
+def test_names_keep_the_folders_and_are_unique(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.png", "a/x.jpg", "a/X.bmp", "a/deep/x.png", "b/x.png", "a/x-2.png")
+    names = named([tmp_path / "a", tmp_path / "b/x.png"], tmp_path / "out")
+    assert names[str(tmp_path / "a/deep/x.png")] == "a/deep/x"
+    assert names[str(tmp_path / "b/x.png")] == "x"
+    assert len({name.casefold() for name in names.values()}) == 6
+    assert all(name.startswith("a/") for image, name in names.items() if "/a/" in image)
+
+
+def test_no_image_is_taken_twice_and_results_are_no_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "in/x.png", "in/out/old.overlay.png", "in/.trash/y.png", "in/notes.txt")
+    monkeypatch.chdir(tmp_path)
+    assert named(["in", "in/x.png", "./in", tmp_path / "in/out"], Path("in/out")) == {"in/x.png": "in/x"}
+
+
+def test_a_pattern_finds_files_and_folders_and_a_file_may_be_called_like_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "p/a1.png", "p/a2.PNG", "p/b.png", "q/c/d.png", "q/[x].png", "q/x.png")
+    monkeypatch.chdir(tmp_path)
+    out = Path("out")
+    assert set(named(["p/a*"], out)) == {"p/a1.png", "p/a2.PNG"}
+    assert named(["q*"], out)["q/c/d.png"] == "q/c/d"
+    assert set(named(["**/*.png"], out)) == {"p/a1.png", "p/b.png", "q/c/d.png", "q/[x].png", "q/x.png"}
+    assert set(named(["q/[x].png"], out)) == {"q/[x].png"}
+    assert find_images(["z*", "p/b.png"], out)[1] == ["z*"]
+
+
+def test_very_long_names_leave_room_for_the_ending(tmp_path: Path) -> None:
+    touch(tmp_path, "é" * 120 + "1.png", "é" * 120 + "2.png")
+    names = set(named([tmp_path], tmp_path / "out").values())
+    assert len(names) == 2
+    assert all(len(Path(name).name.encode()) <= LONGEST for name in names)
