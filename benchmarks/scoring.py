@@ -1,7 +1,8 @@
 """How long a changed fusion takes at the paper's size: scoring stored maps, without any U-Net call.
 
-`python benchmarks/scoring.py [categories]` makes random maps of 224 x 224 pixels, 115 test and 24 held-out
-images a category (the average of MVTec AD), and scores one variant from them, all seven metrics.
+`python benchmarks/scoring.py [categories] [variant]` makes random maps of 224 x 224 pixels, 115 test and 24
+held-out images a category (the average of MVTec AD), and scores one variant from them, all seven metrics; the
+variant `full` with its controls and evidence. OMP_NUM_THREADS is the number of threads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from drdc.config import Fusion
+from drdc.data.images import job_threads
 from drdc.data.manifest import COLUMNS
 from drdc.layout import Layout
 from drdc.predictions import record_type
@@ -65,18 +67,22 @@ def make(layout: Layout, categories: list[str]) -> None:
 
 def main() -> None:
     categories = [f"category{i}" for i in range(int(sys.argv[1]) if len(sys.argv) > 1 else 15)]
+    variant = sys.argv[2] if len(sys.argv) > 2 else "weight=0.8"
     stored = Stored(name=FULL, model="diffusion", detailed=True)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         layout = Layout("benchmark")
         make(layout, categories)
-        started = time.perf_counter()
-        score(layout, 0, fusion=Fusion(weight=0.8), variant="weight=0.8", stored=stored)
-        seconds = time.perf_counter() - started
+        started, busy = time.perf_counter(), time.process_time()
+        score(layout, 0, fusion=Fusion(weight=0.8), variant=variant, stored=stored)
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
         size = sum(path.stat().st_size for path in Path().rglob("*.npy")) / 1e9
         os.chdir("/")
     images = len(categories) * TEST
-    print(f"{seconds:.1f} s for {len(categories)} categories, {images} test images ({size:.1f} GB of maps)")
+    print(
+        f"{variant}, {job_threads()} threads: {seconds:.1f} s ({busy:.1f} s of CPU time) for "
+        f"{len(categories)} categories, {images} test images ({size:.1f} GB of maps)"
+    )
 
 
 if __name__ == "__main__":

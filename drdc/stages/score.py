@@ -18,15 +18,16 @@ from torch import Tensor
 
 import drdc
 from drdc.baselines.controls import ORACLES, oracle_mask, random_map
-from drdc.config import Fusion
+from drdc.config import Diffusion, Fusion
 from drdc.data.images import in_order, job_threads
 from drdc.data.manifest import read_manifest
-from drdc.devices import device_name
+from drdc.devices import device_name, torch_device
 from drdc.errors import UserError
 from drdc.evaluation import CategoryEvaluation, Row, image_rows
 from drdc.files import atomic, load_array
 from drdc.fusion import image_score
 from drdc.layout import Layout
+from drdc.models.denoiser import use_bf16
 from drdc.predictions import batches, fuse, read_parts, statistics
 from drdc.results import failure_note
 from drdc.settings import config_hash
@@ -173,11 +174,24 @@ def _write(
 
 
 def provenance(settings: dict[str, Any]) -> dict[str, str]:
-    """What a number depends on beside the data: code, configuration, libraries, device."""
+    """What a number depends on beside the data: code, configuration, libraries, device and its rounding."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
     return {
         "code_version": drdc.__version__,
         "config_hash": config_hash(settings),
         "versions": "; ".join([f"python {platform.python_version()}", *versions]),
         "device": device_name(),
+        "flags": _flags(settings.get("diffusion")),
     }
+
+
+def _flags(diffusion: Diffusion | None) -> str:
+    """How the device computes: whether always alike, and where with fewer digits."""
+    device = torch.device(torch_device())
+    flags = {
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "tf32": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
+    }
+    if diffusion is not None:
+        flags["bf16"] = use_bf16(diffusion.precision, device)
+    return "; ".join(f"{name} {'on' if on else 'off'}" for name, on in flags.items())
