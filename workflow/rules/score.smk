@@ -12,7 +12,8 @@ rule score:
         "results/{experiment}/logs/score.seed{seed}.full.log",
     benchmark:
         "results/{experiment}/benchmarks/score.seed{seed}.full.tsv"
-    threads: 1
+    # A category is evaluated by one thread.
+    threads: 4
     resources:
         mem_mb=memory(4000),
     params:
@@ -34,7 +35,7 @@ rule score_variant:
         "results/{experiment}/logs/score.seed{seed}.{variant}.log",
     benchmark:
         "results/{experiment}/benchmarks/score.seed{seed}.{variant}.tsv"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=memory(2000),
     params:
