@@ -108,9 +108,17 @@ def _try_claim(folder: Path, ids: list[str], count: int) -> list[str]:
 
 @cache
 def torch_device() -> str:
-    """`cuda` where torch can use a GPU, else `cpu`."""
-    import torch
+    """`cuda` where torch can use a GPU, else `cpu`; from then on the same computation gives the same numbers.
 
+    On a CPU with the same number of threads, and on a GPU of the same kind: of several algorithms for a layer
+    torch takes those that add in a fixed order (cuBLAS and cuDNN too). Where a GPU has none, torch warns in
+    the log. Another device, number of threads or version of torch rounds differently.
+    """
+    import torch
+    from torch.utils import deterministic
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, and read by nothing
     if torch.cuda.is_available():
         return "cuda"
     if ids := visible_gpus():

@@ -17,7 +17,7 @@ import drdc
 from drdc.config import BASE_SCALES, Sampling
 from drdc.data.manifest import read_manifest
 from drdc.diffusion import to_unit_range
-from drdc.errors import UserError
+from drdc.errors import UserError, enough_memory
 from drdc.files import exclusive, load_array, sha256_of
 from drdc.fusion import feature_error
 from drdc.layout import Layout
@@ -66,6 +66,7 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, sto
     log.info("%d images, %.3f s an image, %d U-Net calls an image", work.done, seconds, inpainter.calls)
 
 
+@enough_memory("sampling.batch_size")
 @torch.inference_mode()
 def _fill(
     work: Unfinished,
