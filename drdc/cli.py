@@ -39,6 +39,7 @@ TOOLS: dict[str, str] = {
     "detect": "look at images with a trained model: scores, decisions, heatmaps",
     "onnx": "write the base model as an ONNX file, for other runtimes",
     "check": "list all problems of a dataset",
+    "new-experiment": "write a configuration for a folder of images, sized for this machine",
     "serve": "a page on this computer to drop an image and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA",
 }

@@ -93,6 +93,10 @@ class Layout:
         """Maps; `name` as in `drdc.variants.Stored`, `part` a category, or `all` for all of them."""
         return self.seed(seed) / "predictions" / name / f"{part}.npy"
 
+    def system(self, seed: int, name: str, ending: str) -> Path:
+        """What a compared system leaves: `.npy` its heatmaps, `.csv` its metrics; `model` has its weights."""
+        return self.seed(seed) / "systems" / f"{name}{ending}"
+
     def seed_scores(self, seed: int, variant: str = FULL) -> Path:
         """Metrics of one run: of all methods, or of a variant of DRDC."""
         return self.seed(seed) / ("scores.csv" if variant == FULL else f"variants/{variant}.csv")

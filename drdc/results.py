@@ -16,10 +16,13 @@ from drdc.variants import FULL, Variant, predicted_parts
 NAMES = ("path", "category", "split", "defect_type", "method", "variant", "level", "metric", "note", "device")
 
 Run = tuple[Variant, int]
+SystemRun = tuple[str, int]
 
 
-def read_runs(layout: Layout, runs: Iterable[Run]) -> pd.DataFrame:
+def read_runs(layout: Layout, runs: Iterable[Run], systems: Iterable[SystemRun] = ()) -> pd.DataFrame:
     """The metrics of several runs, (variant, seed), one below the other: text as text, values as numbers.
+
+    After them those of compared `systems`, (name, seed).
 
     A run without a file has all its methods, categories and metrics, no values, and the note
     `failed; see <log>`.
@@ -31,13 +34,15 @@ def read_runs(layout: Layout, runs: Iterable[Run]) -> pd.DataFrame:
     for variant, seed in runs:
         path = layout.seed_scores(seed, variant.name)
         if path.is_file():
-            frames.append(typed(read_table(path), TEXTS, ("value",), str(path)))
+            frames.append(_scores(path))
         else:
             absent.append((variant, seed))
     pattern = next((frame for frame in frames if set(frame["variant"]) == {FULL}), None)
     if pattern is None:
         raise UserError(f"results of {layout.experiment}: nothing was scored yet; run `drdc score` first")
-    return pd.concat([*frames, *(_failed(layout, pattern, *run) for run in absent)], ignore_index=True)
+    frames += [_failed(layout, pattern, *run) for run in absent]
+    frames += [_system(layout, pattern, *run) for run in systems]
+    return pd.concat(frames, ignore_index=True)
 
 
 def read_evidence(layout: Layout, seeds: list[int], kind: str) -> pd.DataFrame:
@@ -77,6 +82,28 @@ def failed_before(layout: Layout, variant: Variant, seed: int, categories: list[
         if not layout.predictions(seed, variant.predictions, part).is_file():
             return layout.log(f"predict.seed{seed}.{variant.predictions}.{part}")
     return None
+
+
+def system_failed_before(layout: Layout, name: str, seed: int) -> Path | None:
+    """`failed_before` for a compared system."""
+    if not layout.model(seed, f"systems/{name}").is_file():
+        return layout.log(f"train_system.seed{seed}.{name}")
+    if not layout.system(seed, name, ".npy").is_file():
+        return layout.log(f"predict_system.seed{seed}.{name}")
+    return None
+
+
+def _scores(path: Path) -> pd.DataFrame:
+    return typed(read_table(path), TEXTS, ("value",), str(path))
+
+
+def _system(layout: Layout, pattern: pd.DataFrame, name: str, seed: int) -> pd.DataFrame:
+    """The metrics of a compared system; where it failed, all its cells with that note."""
+    if (path := layout.system(seed, name, ".csv")).is_file():
+        return _scores(path)
+    log = system_failed_before(layout, name, seed) or layout.log(f"score_system.seed{seed}.{name}")
+    rows = pattern[pattern["method"] == "drdc"]
+    return rows.assign(method=name, seed=str(seed), value=nan, note=failure_note(log))
 
 
 def _failed(layout: Layout, pattern: pd.DataFrame, variant: Variant, seed: int) -> pd.DataFrame:

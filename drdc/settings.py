@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from drdc.baselines.registry import Configured
 from drdc.errors import UserError
 from drdc.experiment import Experiment, load_experiment, read_mapping, validated
 from drdc.variants import FULL, Stored, stored, variants
@@ -20,10 +21,13 @@ USES: dict[str, tuple[str, ...]] = {
     "train_diffusion": ("diffusion",),
     "predict": ("sampling", "stored"),
     "score": ("dataset", "backbone", "base", "diffusion", "sampling", "fusion", "variant", "stored"),
+    "train_system": ("system",),
+    "predict_system": ("system",),
+    "score_system": ("dataset", "backbone", "system"),
     "export": ("seeds", "dataset", "backbone", "base", "diffusion", "sampling", "fusion"),
-    "collect": ("seeds", "sampling", "fusion", "evaluation"),
+    "collect": ("seeds", "sampling", "fusion", "evaluation", "systems"),
     "costs": ("seeds", "backbone", "sampling", "timed_steps"),
-    "tables": ("seeds", "sampling", "fusion", "evaluation"),
+    "tables": ("seeds", "sampling", "fusion", "evaluation", "systems"),
     "figures": ("seeds", "sampling", "fusion", "evaluation"),
     "gallery": ("seeds", "fusion"),
     "about": ALL,
@@ -31,32 +35,34 @@ USES: dict[str, tuple[str, ...]] = {
 }
 
 
-def stage_settings(stage: str, source: str | Path, variant: str = FULL) -> tuple[str, dict[str, Any]]:
-    """Name of the experiment and the settings that `stage` uses (see `USES`), as a variant has them.
+def stage_settings(
+    stage: str, source: str | Path, variant: str = FULL, system: str = ""
+) -> tuple[str, dict[str, Any]]:
+    """Name of the experiment and the settings that `stage` uses (see `USES`), of a variant or a system.
 
     `source` is a YAML file, validated as a whole, or an inline JSON object with just those settings, which
     is how the workflow hands over exactly what a rule depends on.
     """
     if not str(source).lstrip().startswith("{"):
         experiment = load_experiment(source)
-        return experiment.experiment, _used(experiment, stage, variant)
+        return experiment.experiment, _used(experiment, stage, variant, system)
     name, mapping = read_mapping(source)
     keys = ("experiment", *USES[stage])
     if missing := [key for key in keys if key not in mapping]:
         raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
-    types |= {"variant": str, "stored": Stored, "timed_steps": list[int]}
+    types |= {"variant": str, "stored": Stored, "timed_steps": list[int], "system": Configured}
     used = {key: validated(types[key], mapping[key], name, (key,)) for key in keys}
     return used.pop("experiment"), used
 
 
-def inline(experiment: Experiment, stage: str, variant: str = FULL) -> str:
+def inline(experiment: Experiment, stage: str, variant: str = FULL, system: str = "") -> str:
     """The settings that `stage` uses as one line of JSON, as `stage_settings` reads it."""
-    used = {"experiment": experiment.experiment} | _used(experiment, stage, variant)
+    used = {"experiment": experiment.experiment} | _used(experiment, stage, variant, system)
     return json.dumps(used, separators=(",", ":"), default=_plain)
 
 
-def _used(experiment: Experiment, stage: str, name: str) -> dict[str, Any]:
+def _used(experiment: Experiment, stage: str, name: str, system: str) -> dict[str, Any]:
     every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
     if name not in every:
         raise UserError(f"variant {name!r} is not part of {experiment.experiment}; known: {', '.join(every)}")
@@ -68,7 +74,17 @@ def _used(experiment: Experiment, stage: str, name: str) -> dict[str, Any]:
         "stored": stored(every, variant.predictions),
         "timed_steps": experiment.evaluation.costs,
     }
+    if "system" in USES[stage]:
+        values["system"] = _configured(experiment, system)
     return {key: values[key] for key in USES[stage]}
+
+
+def _configured(experiment: Experiment, name: str) -> Configured:
+    if name not in experiment.systems:
+        known = ", ".join(experiment.systems) or "none; add it below `systems` in the configuration"
+        raise UserError(f"system {name!r} is not part of {experiment.experiment}; known: {known}")
+    own = dict(experiment.systems[name])
+    return Configured(name=name, system=own.pop("system"), settings=own)
 
 
 def _plain(section: Any) -> Any:

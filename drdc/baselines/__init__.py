@@ -1,1 +1,1 @@
-"""Systems beside DRDC; so far the control methods that check the evaluation itself."""
+"""Systems beside DRDC: controls that check the evaluation itself, and one file for each compared system."""

@@ -20,6 +20,18 @@ RERUN_NOTE = (
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A system that was run beside DRDC.
+
+    paper_name: what the paper's tables and the re-runs call it, "" where they do not have it; citation: its
+    authors, title, place and year.
+    """
+
+    paper_name: str
+    citation: str
+
+
+@dataclass(frozen=True)
 class Beside:
     """Columns of others for one metric: `cells[system][category or "mean"]`, and what to say about them."""
 
@@ -43,8 +55,11 @@ def is_complete(categories: Sequence[str], dataset: str) -> bool:
     return _categories().get(dataset) == set(categories)
 
 
-def printed(categories: Sequence[str], metric: str, dataset: str) -> Beside:
-    """The paper's columns for `categories` of `dataset` (mvtec | btad); none for another."""
+def printed(categories: Sequence[str], metric: str, dataset: str, systems: Sequence[str] = ()) -> Beside:
+    """The paper's columns for `categories` of `dataset` (mvtec | btad); none for another.
+
+    `systems`: the paper's names of those wanted beside UniAD, DiAD and DRDC.
+    """
     tables = _tables()
     tables = tables[(tables["metric"] == metric) & (tables["dataset"] == dataset)]
     if tables.empty:
@@ -53,8 +68,10 @@ def printed(categories: Sequence[str], metric: str, dataset: str) -> Beside:
     shown = [c for c in categories if c in all_of_it]
     complete = len(shown) == len(all_of_it)
     cells = {}
-    for method in PAPER_METHODS:
+    for method in dict.fromkeys((*PAPER_METHODS, *systems)):
         values = tables[tables["method"] == method].set_index("category")["value"]
+        if values.empty:  # not in this table
+            continue
         mean = values[MEAN] if complete else values[shown].mean()
         cells[method] = {c: Cell(values.get(c, nan)) for c in categories} | {MEAN: Cell(mean)}
     part_mean = f"its mean is over the shown categories only ({len(shown)} of {len(all_of_it)})"
@@ -63,18 +80,18 @@ def printed(categories: Sequence[str], metric: str, dataset: str) -> Beside:
     return Beside(cells, (note,))
 
 
-def rerun(categories: Sequence[str], metric: str, dataset: str) -> Beside:
+def rerun(categories: Sequence[str], metric: str, dataset: str, systems: Sequence[str] = ()) -> Beside:
     """UniAD and DiAD as others measured them, in the mean row; none unless `categories` are all of `dataset`.
 
-    Shown is the run of the ADer benchmark with the most epochs; all other runs that are not the system's own
-    stand in a note, each with its source.
+    `systems`: the names of those wanted beside these two. Shown is the run of the ADer benchmark with the
+    most epochs; all other runs that are not the system's own stand in a note, each with its source.
     """
     if not is_complete(categories, dataset):
         return Beside({})
     runs = reruns()
     runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == metric) & (runs["kind"] == "re-run")]
     cells, sources, others = {}, [], []
-    for method in RERUN_METHODS:
+    for method in dict.fromkeys((*RERUN_METHODS, *systems)):
         part = runs[runs["method"] == method].sort_values("epochs", ascending=False, kind="stable")
         chosen = part[part["source"].str.startswith(BENCHMARK)].head(1)
         for value, source in zip(chosen["value"], chosen["source"], strict=True):

@@ -59,8 +59,8 @@ class Column:
 class Table:
     """A finished table: rows of (label, one cell per column), columns of one source side by side.
 
-    best: ours compete within a row, within a column or not at all; pairs: every two rows belong together, and
-    columns compete within each pair only; footer: how many closing rows are set off (means).
+    best: ours compete within a row, within a column or not at all; group: every so many rows belong together,
+    and columns compete within these only; 0 for all rows; footer: how many closing rows are set off (means).
     """
 
     caption: str
@@ -70,7 +70,7 @@ class Table:
     notes: tuple[str, ...]
     decimals: int = 1
     best: Literal["row", "column", "none"] = "row"
-    pairs: bool = False
+    group: int = 0
     footer: int = 0
 
 
@@ -188,11 +188,16 @@ def _best(table: Table) -> set[tuple[int, int]]:
     """Positions (row, column) of the highest of ours in each contest; all of those equal as shown."""
     if table.best == "none":
         return set()
+    group_size = table.group or len(table.rows)
     rivals: dict[tuple[int, str], dict[tuple[int, int], float]] = {}
     for i, (_, cells) in enumerate(table.rows):
         for j, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):
             if column.source == "ours" and not isnan(cell.mean):
-                group = (i, column.contest) if table.best == "row" else (i // 2 * table.pairs, str(j))
+                group = (
+                    (i, column.contest)
+                    if table.best == "row"
+                    else (i // group_size, str(j))
+                )
                 rivals.setdefault(group, {})[i, j] = round(cell.mean, _decimals(table, column))
     contests = [group for group in rivals.values() if len(group) > 1]
     return {at for group in contests for at in group if group[at] == max(group.values())}

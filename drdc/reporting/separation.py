@@ -54,7 +54,7 @@ def separation(image_scores: pd.DataFrame) -> Table:
     reasons = {(c.label, label): cells[i].note for label, cells in rows for i, c in enumerate(COLUMNS)}
     notes = (spread, *NOTES, *reason_notes(reasons))
     caption = "Separation of the image scores of good and anomalous images (%)"
-    return Table(caption, "category", COLUMNS, rows, notes, best="none", pairs=True, footer=len(COMPARED))
+    return Table(caption, "category", COLUMNS, rows, notes, best="none", group=2, footer=len(COMPARED))
 
 
 def overlap(normal: Floats, anomalous: Floats, bins: int = BINS) -> float:

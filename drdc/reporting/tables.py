@@ -1,13 +1,13 @@
 """The tables per category and at a glance, made from tidy scores and never typed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
 
 from drdc.evaluation import COMPARED
-from drdc.reporting.beside import Beside, paper_dataset, printed, rerun
+from drdc.reporting.beside import Beside, Compared, paper_dataset, printed, rerun
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.measured import (
     MEAN,
@@ -27,6 +27,8 @@ AUROCS = {"image_auroc": " I-AUROC", "pixel_auroc": " P-AUROC"}
 BOLD = "bold: best of ours."
 Heads = dict[str, str]  # metric -> what a column's heading says of it; nothing for the only one
 Filled = tuple[Column, list[Cell]]
+Systems = Mapping[str, Compared]  # the systems run beside DRDC, by their method's name in the scores
+NONE: Systems = {}
 
 
 def table1(scores: pd.DataFrame) -> Table:
@@ -50,89 +52,109 @@ def table1(scores: pd.DataFrame) -> Table:
     return Table(caption, "scaling size", columns, rows, notes, decimals=2, best="none")
 
 
-def table2(scores: pd.DataFrame, dataset: str | None = None) -> Table:
+def table2(scores: pd.DataFrame, dataset: str | None = None, systems: Systems = NONE) -> Table:
     """Table 2 (for BTAD: Table 4): image AUROC per category, ours beside the paper's and re-runs by others.
 
     `scores`: tidy scores of one experiment. `dataset`: "mvtec" or "btad" for the paper's columns, any other
     name for none; by default they appear when every category is one of the paper's. Re-runs appear when the
-    categories are all of the paper's dataset.
+    categories are all of the paper's dataset. `systems`: those that were run beside DRDC.
     Raises `UserError` when no trained method (base, diffusion, drdc) is there.
     """
-    return _per_category(scores, {"image_auroc": ""}, dataset)
+    return _per_category(scores, {"image_auroc": ""}, dataset, systems)
 
 
-def table3(scores: pd.DataFrame, dataset: str | None = None) -> Table:
+def table3(scores: pd.DataFrame, dataset: str | None = None, systems: Systems = NONE) -> Table:
     """Table 3 (for BTAD: Table 4): pixel AUROC per category, ours beside the others'; arguments: `table2`."""
-    return _per_category(scores, {"pixel_auroc": ""}, dataset)
+    return _per_category(scores, {"pixel_auroc": ""}, dataset, systems)
 
 
-def table4(scores: pd.DataFrame, dataset: str | None = None) -> Table:
+def table4(scores: pd.DataFrame, dataset: str | None = None, systems: Systems = NONE) -> Table:
     """Table 4: image and pixel AUROC per category, side by side; the paper's only for BTAD.
 
     Arguments and errors: `table2`.
     """
-    return replace(_per_category(scores, AUROCS, dataset, papers=("btad",)), decimals=2)
+    return replace(_per_category(scores, AUROCS, dataset, systems, papers=("btad",)), decimals=2)
 
 
-def metrics(scores: pd.DataFrame) -> Table:
-    """All seven metrics per category, base above DRDC, and their means.
+def metrics(scores: pd.DataFrame, systems: Systems = NONE) -> Table:
+    """All seven metrics per category, a row for base, DRDC and each of `systems`, and their means.
 
-    `scores`: tidy scores of one experiment. Raises `UserError` when neither base nor drdc is there.
+    `scores`: tidy scores of one experiment. Raises `UserError` when none of these methods is there.
     """
-    columns = {metric: measure(scores, metric, COMPARED) for metric in METRICS}
-    present = [m for m in COMPARED if any(m in column.cells for column in columns.values())]
+    methods = (*COMPARED, *systems)
+    columns = {metric: measure(scores, metric, methods) for metric in METRICS}
+    present = [m for m in methods if any(m in column.cells for column in columns.values())]
     rows = tuple(
-        (f"{c}: {METHODS[m]}", tuple(column.cell(m, c) for column in columns.values()))
+        (f"{c}: {_name(m)}", tuple(column.cell(m, c) for column in columns.values()))
         for c in (*columns["image_auroc"].categories, MEAN)
         for m in present
     )
-    both = len(present) > 1
-    notes = (seed_note(*columns.values()), *(["bold: the better of the two."] if both else []))
+    several = len(present) > 1
+    bold = ["bold: the better of the two." if len(present) == 2 else "bold: the best of a category."]
+    notes = (seed_note(*columns.values()), *(bold if several else ()), *metric_notes(columns))
     return Table(
         f"All metrics (%) per category: {experiment_name(scores)}", "category",
-        tuple(map(Column, METRICS.values())), rows, (*notes, *metric_notes(columns)),
-        best="column" if both else "none", pairs=both, footer=len(present),
+        tuple(map(Column, METRICS.values())), rows, (*notes, *_sources(systems)),
+        best="column" if several else "none", group=len(present) if several else 0, footer=len(present),
     )  # fmt: skip
 
 
-def summary(scores: pd.DataFrame) -> Table:
+def summary(scores: pd.DataFrame, systems: Systems = NONE) -> Table:
     """All seven metrics at a glance: a row per method, values are means over categories ± spread over seeds.
 
-    `scores`: tidy scores of one experiment. Raises `UserError` when none of the methods is there.
+    `scores`: tidy scores of one experiment; `systems`: those that were run beside DRDC. Raises `UserError`
+    when none of the methods is there.
     """
-    columns = {metric: measure(scores, metric, tuple(METHODS)) for metric in METRICS}
-    present = [m for m in METHODS if any(m in column.cells for column in columns.values())]
-    rows = tuple((METHODS[m], tuple(c.cell(m, MEAN) for c in columns.values())) for m in present)
+    methods = (*METHODS, *systems)
+    columns = {metric: measure(scores, metric, methods) for metric in METRICS}
+    present = [m for m in methods if any(m in column.cells for column in columns.values())]
+    rows = tuple((_name(m), tuple(c.cell(m, MEAN) for c in columns.values())) for m in present)
     caption = f"All metrics (%), mean over categories: {experiment_name(scores)}"
-    notes = (seed_note(*columns.values()), BOLD, *metric_notes(columns))
+    notes = (seed_note(*columns.values()), BOLD, *metric_notes(columns), *_sources(systems))
     return Table(caption, "method", tuple(map(Column, METRICS.values())), rows, notes, best="column")
 
 
 def _per_category(
-    scores: pd.DataFrame, heads: Heads, dataset: str | None, papers: Sequence[str] = ("mvtec", "btad")
+    scores: pd.DataFrame,
+    heads: Heads,
+    dataset: str | None,
+    systems: Systems,
+    papers: Sequence[str] = ("mvtec", "btad"),
 ) -> Table:
     """A row per category and their mean; columns: ours, the paper's (for a dataset of `papers`), re-runs."""
-    ours = {metric: measure(scores, metric, TRAINED) for metric in heads}
+    methods = (*TRAINED, *systems)
+    ours = {metric: measure(scores, metric, methods) for metric in heads}
     categories = next(iter(ours.values())).categories
     dataset = paper_dataset(categories, dataset)
-    paper = {metric: printed(categories, metric, dataset if dataset in papers else "") for metric in heads}
-    others = {metric: rerun(categories, metric, dataset) for metric in heads}
+    names = [system.paper_name for system in systems.values()]
+    paper = {m: printed(categories, m, dataset if dataset in papers else "", names) for m in heads}
+    others = {metric: rerun(categories, metric, dataset, names) for metric in heads}
     labels = (*categories, MEAN)
-    columns = _ours(ours, heads, labels)
+    columns = _ours(ours, methods, heads, labels)
     columns += [*_theirs(paper, heads, labels, "paper"), *_theirs(others, heads, labels, "re-run")]
     rows = tuple((c, tuple(cells[i] for _, cells in columns)) for i, c in enumerate(labels))
     own = metric_notes(ours) if len(heads) > 1 else next(iter(ours.values())).notes
     told = dict.fromkeys(note for part in (*paper.values(), *others.values()) for note in part.notes)
     caption = f"{' and '.join(METRICS[m] for m in heads)} (%) per category: {experiment_name(scores)}"
-    notes = (seed_note(*ours.values()), BOLD, *own, *told)
+    notes = (seed_note(*ours.values()), BOLD, *own, *told, *_sources(systems))
     return Table(caption, "category", tuple(column for column, _ in columns), rows, notes, footer=1)
 
 
-def _ours(measured: dict[str, Measured], heads: Heads, labels: Sequence[str]) -> list[Filled]:
-    methods = [m for m in TRAINED if any(m in part.cells for part in measured.values())]
+def _name(method: str) -> str:
+    return METHODS.get(method, method)
+
+
+def _sources(systems: Systems) -> list[str]:
+    return [f"{name}: {system.citation}." for name, system in systems.items() if system.citation]
+
+
+def _ours(
+    measured: dict[str, Measured], methods: Sequence[str], heads: Heads, labels: Sequence[str]
+) -> list[Filled]:
+    present = [m for m in methods if any(m in part.cells for part in measured.values())]
     return [
-        (Column(f"{METHODS[m]}{head} (ours)", contest=metric), [measured[metric].cell(m, c) for c in labels])
-        for m in methods for metric, head in heads.items()
+        (Column(f"{_name(m)}{head} (ours)", contest=metric), [measured[metric].cell(m, c) for c in labels])
+        for m in present for metric, head in heads.items()
     ]  # fmt: skip
 
 

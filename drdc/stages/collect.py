@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 from drdc.config import Evaluation, Fusion, Sampling
 from drdc.files import atomic
 from drdc.layout import EVIDENCE, Layout
@@ -10,11 +13,17 @@ from drdc.variants import runs, variants
 
 
 def collect(
-    layout: Layout, *, seeds: list[int], sampling: Sampling, fusion: Fusion, evaluation: Evaluation
+    layout: Layout,
+    *,
+    seeds: list[int],
+    sampling: Sampling,
+    fusion: Fusion,
+    evaluation: Evaluation,
+    systems: dict[str, Any],
 ) -> None:
-    """Write `scores.csv`, with all seeds and variants, `image_scores.csv`, `curves.csv` and `defects.csv`."""
+    """Write `scores.csv`, with all seeds, variants and systems, and what of `EVIDENCE` the seeds left."""
     every = variants(sampling, fusion, evaluation)
-    frames = {"scores": read_runs(layout, runs(every, seeds, evaluation))}
+    frames = {"scores": read_runs(layout, runs(every, seeds, evaluation), product(systems, seeds))}
     frames |= {kind: read_evidence(layout, seeds, kind) for kind in EVIDENCE}
     for kind, frame in frames.items():
         with atomic(layout.evidence(kind)) as path:

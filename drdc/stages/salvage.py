@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from drdc.errors import UserError
 from drdc.experiment import Experiment
 from drdc.layout import FIGURES, TABLES, Layout
-from drdc.results import failed_before
+from drdc.results import failed_before, system_failed_before
 from drdc.settings import inline, stage_settings
 from drdc.stages.collect import collect
 from drdc.stages.figures import figures
 from drdc.stages.score import score
+from drdc.stages.score_system import score_system
 from drdc.stages.tables import tables
 from drdc.variants import FULL, runs, variants
 
@@ -35,12 +37,24 @@ def salvage(layout: Layout, **settings: Any) -> None:
         if variant.name == FULL and not layout.seed_scores(seed).is_file():
             _, own = stage_settings("score", inline(experiment, "score"))
             _attempt(score, layout, seed, partial=True, **own)
+    for name, seed in product(experiment.systems, experiment.seeds):
+        _salvage_system(layout, experiment, name, seed)
     _, own = stage_settings("tables", inline(experiment, "tables"))
     _attempt(collect, layout, **own)
     for name in TABLES:
         _attempt(tables, layout, name, **own)
+    _, own = stage_settings("figures", inline(experiment, "figures"))
     for name in FIGURES:
         _attempt(figures, layout, name, **own)
+
+
+def _salvage_system(layout: Layout, experiment: Experiment, name: str, seed: int) -> None:
+    scores = layout.system(seed, name, ".csv")
+    if system_failed_before(layout, name, seed):
+        scores.unlink(missing_ok=True)
+    elif not scores.is_file():
+        _, own = stage_settings("score_system", inline(experiment, "score_system", system=name))
+        _attempt(score_system, layout, seed, **own)
 
 
 def _attempt(stage: Callable[..., None], *arguments: Any, **settings: Any) -> None:

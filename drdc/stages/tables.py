@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import product
+from typing import Any
 
 import pandas as pd
 
+from drdc.baselines.registry import system_class
 from drdc.config import Evaluation, Fusion, Sampling
 from drdc.errors import UserError
 from drdc.layout import TABLES, Layout
 from drdc.reporting import ablation, costs, evidence, separation
 from drdc.reporting import tables as of_scores
+from drdc.reporting.beside import Compared
 from drdc.reporting.formats import Table, write
-from drdc.results import numeric, read_evidence, read_runs, read_table
+from drdc.results import SystemRun, numeric, read_evidence, read_runs, read_table
 from drdc.variants import ABLATION, Variant, runs, variants
 
 log = logging.getLogger(__name__)
 
 MAKERS: dict[str, Callable[[pd.DataFrame], Table]] = {
+    "table1": of_scores.table1,
     "table5": ablation.table5,
     "defects": evidence.defects,
     "separation": separation.separation,
     "significance": evidence.significance,
     "inference": costs.costs,
+}
+#: Tables that list the systems run beside DRDC too.
+WITH_SYSTEMS: dict[str, Callable[..., Table]] = {
+    "summary": of_scores.summary,
+    "table2": of_scores.table2,
+    "table3": of_scores.table3,
+    "table4": of_scores.table4,
+    "metrics": of_scores.metrics,
 }
 
 
@@ -35,6 +49,7 @@ def tables(
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
+    systems: dict[str, Any],
 ) -> None:
     """Write one table, or all that the experiment has, to `tables/` as csv, md, tex and html.
 
@@ -48,16 +63,32 @@ def tables(
     skipped = {"table5"} if not evaluation.ablation else set()
     for one in TABLES if name is None else [name]:
         if one not in skipped:
-            maker = MAKERS.get(one) or getattr(of_scores, one)
-            write(maker(_source(layout, TABLES[one], every, seeds, evaluation)), layout.tables / one)
+            of_systems = product(systems, seeds) if TABLES[one] == "scores" else ()
+            source = _source(layout, TABLES[one], every, seeds, evaluation, of_systems)
+            write(_maker(one, systems)(source), layout.tables / one)
             log.info("\n%s", (layout.tables / f"{one}.md").read_text(encoding="utf-8"))
 
 
+def _maker(name: str, systems: dict[str, Any]) -> Callable[[pd.DataFrame], Table]:
+    """The function of a table; those with a place for further systems are told which there are."""
+    if name not in WITH_SYSTEMS:
+        return MAKERS[name]
+    classes = {run: system_class(settings["system"]) for run, settings in systems.items()}
+    compared = {run: Compared(found.paper_name, found.citation) for run, found in classes.items()}
+    return partial(WITH_SYSTEMS[name], systems=compared)
+
+
 def _source(
-    layout: Layout, kind: str, every: dict[str, Variant], seeds: list[int], evaluation: Evaluation
+    layout: Layout,
+    kind: str,
+    every: dict[str, Variant],
+    seeds: list[int],
+    evaluation: Evaluation,
+    systems: Iterable[SystemRun],
 ) -> pd.DataFrame:
     if kind == "costs":
         return numeric(read_table(layout.costs))
     if kind in ("scores", "ablation"):
-        return read_runs(layout, runs(every, seeds, evaluation, ABLATION if kind == "ablation" else ()))
+        chosen = runs(every, seeds, evaluation, ABLATION if kind == "ablation" else ())
+        return read_runs(layout, chosen, systems)
     return read_evidence(layout, seeds, kind)

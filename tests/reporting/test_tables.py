@@ -278,13 +278,13 @@ def test_metrics_lists_every_category_for_both_methods() -> None:
     assert [column.label for column in table.columns] == list(METRICS.values())
     found = cells(table)
     assert [found[name, "Pixel AP"].mean for name in names] == pytest.approx([50, 70, 60, 80, 55, 75])
-    assert table.pairs
+    assert table.group == 2
 
 
-def test_metrics_of_one_method_have_no_pairs() -> None:
+def test_metrics_of_one_method_have_no_groups() -> None:
     table = metrics(frame(*(score("base", 0, "gear", 0.5, k) for k in METRICS)))
     assert [label for label, _ in table.rows] == ["gear: base", "mean: base"]
-    assert (table.best, table.pairs) == ("none", False)
+    assert (table.best, table.group) == ("none", 0)
 
 
 # failures

@@ -31,12 +31,13 @@ wildcard_constraints:
     predictions="[^/]+",
     part="[^/]+",
     variant="[^/]+",
+    system="[^/.]+",
 
 
 @cache
-def settings(stage, variant=FULL):
+def settings(stage, variant=FULL, system=""):
     """The settings that a stage uses, and no others: when one of them changes, the rule runs again."""
-    return inline(EXPERIMENT, stage, variant)
+    return inline(EXPERIMENT, stage, variant, system)
 
 
 def all_cores(wildcards, share=1):
@@ -86,10 +87,19 @@ def scored(names=None):
     ]
 
 
+def scored_systems():
+    """The scores of all compared systems."""
+    return [
+        LAYOUT.system(seed, name, ".csv")
+        for name in EXPERIMENT.systems
+        for seed in SEEDS
+    ]
+
+
 def ingredients(kind):
     """What a table or a figure is made of, see TABLES and FIGURES in drdc/layout.py."""
     if kind == "scores":
-        return scored([])
+        return scored([]) + scored_systems()
     if kind == "ablation":
         return scored(ABLATION)
     if kind == "sweeps":

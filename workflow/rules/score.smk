@@ -49,6 +49,7 @@ rule score_variant:
 rule collect:
     input:
         scores=scored(),
+        systems=scored_systems(),
         evidence=expand(
             "results/{{experiment}}/seed{seed}/{kind}.csv",
             seed=SEEDS,

@@ -1,0 +1,60 @@
+"""A fitted system as it was saved, ready for any image of its sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from drdc.baselines.registry import system_class
+from drdc.baselines.system import Shapes, System
+from drdc.devices import torch_device
+from drdc.files import load_weights
+from drdc.fusion import normalise
+from drdc.layout import Layout
+
+#: Largest number of float16.
+LARGEST = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A system with its weights, in evaluation mode on the device.
+
+    Attributes:
+        name: of the run in the configuration.
+        system: the network.
+        scale: mean and standard deviation of its heatmaps over held-out normal images.
+    """
+
+    name: str
+    system: System
+    scale: tuple[float, float]
+
+    @classmethod
+    def load(cls, layout: Layout, seed: int, name: str) -> Fitted:
+        """Raises UserError where the file is missing or damaged, or its system not known here."""
+        weights, about = load_weights(layout.model(seed, f"systems/{name}"), f"systems.{name}")
+        kind = system_class(about["system"])
+        settings = kind.Settings.model_validate(about[f"systems.{name}"])
+        system = kind(settings, Shapes(**about["shapes"]), weights)
+        system.restore(weights)
+        mean, deviation = about["scale"]
+        return cls(name, system.to(torch_device()).eval(), (mean, deviation))
+
+    @torch.inference_mode()
+    def maps_and_scores(
+        self, images: Tensor, features: Tensor
+    ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Heatmaps (B, H, W) and image scores (B,) of a batch, see `System`.
+
+        The maps are standardised by `scale`, which changes no metric of one system, and puts those of any
+        size into the range that float16 resolves well.
+        """
+        raw = self.system.heatmaps(images, features).float()
+        scores = self.system.image_scores(raw, images, features)
+        maps = normalise(raw, self.scale, "mean_std").clamp(-LARGEST, LARGEST)
+        return maps.half().cpu().numpy(), scores.float().cpu().numpy()

@@ -1,0 +1,95 @@
+"""SimpleNet: features, a linear adaptor, and a discriminator against Gaussian noise in feature space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
+from drdc.baselines.trainer import Trainer, map_scale
+from drdc.config import setting
+from drdc.fusion import upsample_base
+
+
+class SimpleNet(System):
+    """A discriminator learns to tell adapted normal features from the same with noise added.
+
+    Features are averaged over 3×3 neighbours; a linear adaptor without bias brings them to the image domain;
+    Gaussian noise makes false ones of them; the discriminator (linear, batch norm, leaky ReLU, linear) scores
+    each place, and the truncated L1 loss asks for a margin on both sides. The heatmap is minus the score of
+    each place, its maximum the image score.
+
+    Simplified: it works on the experiment's backbone features, at their size, where the paper takes 1,536
+    channels of WideResNet-50 at 36×36. They are divided by their deviation over the training images, so that
+    the noise means the same for any backbone. Both parts have one learning rate, where the paper has 1e-4 for
+    the adaptor and 2e-4 for the discriminator, and AdamW instead of Adam. With 1,536 channels it has the
+    paper's 3.94 M parameters.
+    """
+
+    class Settings(TrainedSettings):
+        """SimpleNet (Liu et al., CVPR 2023)."""
+
+        width: int = setting(1024, "inferred", "Hidden width of the discriminator.", ge=1)
+        noise: float = setting(
+            0.015, "inferred", "Deviation of the noise, where that of the features is 1.", gt=0
+        )
+        margin: float = setting(0.5, "inferred", "Score asked for on either side of zero.", gt=0)
+        patch: Literal[1, 3, 5, 7] = setting(3, "inferred", "Side of the averaged neighbourhood.")
+        blur: float = setting(
+            4.0, "inferred", "Deviation of the Gaussian filter on the heatmap in pixels; 0 for none.", ge=0
+        )
+        pool_size: int = setting(1, "inferred", "Side of the average pool (image score); 1 for none.", ge=1)
+        batch_size: int = setting(8, "inferred", "Images per step.", ge=1)
+        learning_rate: float = setting(2e-4, "inferred", "Of AdamW.", gt=0)
+        weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
+        epochs: float = setting(160, "inferred", "Passes over the training images.", gt=0)
+
+    paper_name = "SimpleNet"
+    citation = (
+        "Liu et al., SimpleNet: A Simple Network for Image Anomaly Detection and Localization, CVPR 2023; "
+        "backbone differs"
+    )
+
+    deviation: Tensor
+
+    def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(settings, shapes, weights)
+        self.adaptor = nn.Linear(shapes.channels, shapes.channels, bias=False)
+        self.discriminator = nn.Sequential(
+            nn.Linear(shapes.channels, settings.width),
+            nn.BatchNorm1d(settings.width),
+            nn.LeakyReLU(0.2),
+            nn.Linear(settings.width, 1, bias=False),
+        )
+        self.register_buffer("deviation", torch.ones(()))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight)
+
+    def fit(self, trainer: Trainer) -> History:
+        _, deviation = map_scale(features.flatten(1, 2) for _, features in trainer.batches())
+        self.deviation.fill_(deviation)
+        return super().fit(trainer)
+
+    def loss(self, images: Tensor, features: Tensor) -> Tensor:
+        true = self._adapted(features)
+        false = true + self.settings.noise * torch.randn_like(true)
+        scores = self.discriminator(torch.cat([true, false]))  # one batch: both share the batch norm
+        good, bad = scores.chunk(2)
+        margin = self.settings.margin
+        return (margin - good).clamp(min=0).mean() + (margin + bad).clamp(min=0).mean()
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        places = (len(features), *features.shape[2:])
+        scores = -self.discriminator(self._adapted(features)).view(places)
+        return blurred(upsample_base(scores, self.shapes.image_size), self.settings.blur)
+
+    def _adapted(self, features: Tensor) -> Tensor:
+        """(B · h · w, C), each place for itself."""
+        side = self.settings.patch
+        local = F.avg_pool2d(features / self.deviation, side, 1, side // 2, count_include_pad=False)
+        return self.adaptor(local.permute(0, 2, 3, 1).flatten(0, 2))

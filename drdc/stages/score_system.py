@@ -1,0 +1,46 @@
+"""heatmaps of a compared system -> its metrics, by the rules of the whole method."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+
+from drdc.baselines.registry import Configured
+from drdc.config import Backbone, Dataset
+from drdc.data.manifest import read_manifest
+from drdc.evaluation import CategoryEvaluation, Row
+from drdc.files import atomic, load_array
+from drdc.layout import Layout
+from drdc.predictions import batches, read
+from drdc.stages.score import provenance
+from drdc.variants import FULL
+
+log = logging.getLogger(__name__)
+
+
+def score_system(
+    layout: Layout, seed: int, *, dataset: Dataset, backbone: Backbone, system: Configured
+) -> None:
+    """Write `seed<k>/systems/<name>.csv`, rows as in `scores.csv` with the run's name as the method."""
+    table = read_manifest(layout.manifest)
+    masks = load_array(layout.masks, len(table), "prepare")
+    records = read(layout.system(seed, system.name, ".npy"))
+    rows: list[Row] = []
+    for category in sorted(set(table.category)):
+        chosen = ((table.category == category) & (table.split == "test")).to_numpy()
+        has_masks = bool((table["mask"][chosen] != "").any())
+        evaluation = CategoryEvaluation(category, has_masks, thorough=False)
+        for batch in batches([records], chosen):
+            maps, scores = batch["heatmap"].astype(np.float32), batch["score"].astype(np.float32)
+            about = table.iloc[batch["row"]]
+            evaluation.update(about, masks[batch["row"]], {system.name: maps}, {system.name: scores})
+        rows += evaluation.metric_rows()
+    head = {"experiment": layout.experiment, "method": system.name, "variant": FULL, "seed": seed}
+    frame = pd.DataFrame([head | row for row in rows])
+    frame = frame.assign(**provenance({"dataset": dataset, "backbone": backbone, "system": system}))
+    means = frame.groupby("metric", sort=False)["value"].mean()
+    log.info("means over categories, %s, seed %d\n%s", system.name, seed, means.round(4).to_string())
+    with atomic(layout.system(seed, system.name, ".csv")) as path:
+        frame.to_csv(path, index=False)

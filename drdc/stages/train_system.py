@@ -1,0 +1,51 @@
+"""images, features -> a compared system, fitted to the normal images of all categories."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import nan
+from typing import Any
+
+import torch
+
+from drdc.baselines.inputs import Inputs
+from drdc.baselines.registry import Configured, system_class
+from drdc.baselines.trainer import SystemJob, Trainer, map_scale
+from drdc.devices import torch_device
+from drdc.layout import Layout
+from drdc.training.job import carry_out, finish
+from drdc.training.loop import step_seed
+from drdc.training.state import fingerprint_of
+
+
+def train_system(layout: Layout, seed: int, *, system: Configured) -> None:
+    """Write `seed<k>/systems/<name>.safetensors` and its loss curve, or go on with an earlier call's."""
+    inputs = Inputs.read(layout)
+    settings = system_class(system.system).Settings.model_validate(system.settings)
+    kind = f"systems/{system.name}"
+    identity = {
+        "kind": kind,
+        "seed": seed,
+        "system": system.system,
+        "settings": settings.model_dump(mode="json", exclude={"save_images", "save_minutes"}),
+        "categories": inputs.images.categories[inputs.images.train].tolist(),
+        "inputs": [inputs.digest(rows) for rows in (inputs.images.train, inputs.images.held_out)],
+    }
+    job = SystemJob(layout, seed, kind, settings, fingerprint_of(identity))
+    carry_out(job, 1, lambda job, group: _fit(job, inputs, system))
+
+
+def _fit(job: Any, inputs: Inputs, configured: Configured) -> None:
+    torch.manual_seed(job.seed)
+    system = system_class(configured.system)(job.settings, inputs.shapes).to(torch_device()).eval()
+    trainer = Trainer(job, inputs)
+    history = system.fit(trainer)
+    system.eval()
+    with torch.inference_mode():
+        torch.manual_seed(step_seed(job.seed, -1))
+        scale = map_scale(system.heatmaps(*batch) for batch in trainer.held_out())
+    # What is not trained by gradients has no curve: one row says so.
+    untrained = {"images": len(inputs.images.train), "train_loss": nan, "val_loss": nan, "lr": 0.0}
+    about: dict[str, Any] = {"system": configured.system, "shapes": asdict(inputs.shapes), "scale": scale}
+    finish(job, system, history or [untrained], about)
+    trainer.clear()
