@@ -25,6 +25,9 @@ from drdc.files import exclusive, free_space, move, not_written, sha256_of
 
 log = logging.getLogger(__name__)
 
+#: Bytes written at a time; of an unfinished piece nothing is kept.
+_PIECE = 2**14
+
 Counts = tuple[int, int, int]
 
 
@@ -164,7 +167,7 @@ def _request(url: str, part: Path, have: int, size: int) -> None:
                 file.truncate(0)
 
         options = {"headers": headers, "hooks": {"response": begin}, "timeout": 60}
-        HTTPDownloader(progressbar=bar, chunk_size=2**20, **options)(url, file, None)
+        HTTPDownloader(progressbar=bar, chunk_size=_PIECE, **options)(url, file, None)
 
 
 def _unpack(source: Source, archive: Path, folder: Path) -> None:
