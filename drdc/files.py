@@ -232,7 +232,7 @@ def load_array(path: Path, rows: int, stage: str) -> np.ndarray:
     import numpy as np
 
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run `drdc {stage}` first") from None
     if len(array) != rows:

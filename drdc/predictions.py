@@ -44,7 +44,7 @@ def record_type(image_size: int, feature_size: int, grid_sizes: Sequence[int] | 
 def read(path: Path) -> NDArray[np.void]:
     """The predictions in one file, memory-mapped; UserError where the file is missing or damaged."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: holds no predictions ({error}); run `drdc predict` again") from None
 

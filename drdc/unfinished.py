@@ -116,7 +116,7 @@ class Unfinished:
     def _open(self, path: Path, mode: Literal["r", "r+"], done: int, digest: str) -> bool:
         """Open a file, and whether its first `done` rows are those that the note speaks of."""
         try:
-            rows = np.load(path, mmap_mode=mode, allow_pickle=False)
+            rows = np.lib.format.open_memmap(path, mode=mode)  # reads no pickles and no archives
         except (OSError, ValueError, EOFError):
             return False
         if rows.dtype != self.dtype or rows.shape != (self.size,) or not 0 <= done <= self.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,11 @@ def _fill(network: nn.Module, path: Path) -> None:
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
         given = dict(given.get("state_dict", given))
+    except pickle.UnpicklingError:  # torch's own message advises to run whatever the file holds
+        raise UserError(
+            f"backbone.weights: {path} holds no weights (only tensors are read, and it is damaged or holds "
+            "more); take the model's .safetensors file"
+        ) from None
     except Exception as error:
         raise UserError(
             f"backbone.weights: {path} holds no weights ({' '.join(str(error).split())[:200]})"
