@@ -45,7 +45,6 @@ def test_all_networks_are_in_the_file_as_they_were_trained(exported: Path) -> No
 
 
 def test_calibration_is_made_of_held_out_images_alone(exported: Path) -> None:
-    """With other masks, labels and test images the same numbers would come out: only `val` is read."""
     table = pd.read_csv(exported / "seed0/image_scores.csv", keep_default_na=False)
     held_out = table[table.split == "val"].sort_values("row")
     calibration = Detector.load(exported).modes["full"].calibration

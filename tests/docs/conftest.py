@@ -20,6 +20,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
     tiny = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text(encoding="utf-8"))
     tiny |= {"experiment": "demo", "evaluation": {"sweeps": {"weight": [0.5]}}}
+    tiny["dataset"]["holdout"] = 0.4  # 20 images: enough for the usual false-alarm rate
+    tiny["dataset"]["synthetic"]["train"] = 25
     (folder / "config/config.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     done = run(folder, "snakemake", "--cores", "2")
     assert done.returncode == 0, done.stderr
