@@ -47,7 +47,10 @@ def make_experiment(folder: Path, images: int = 120) -> None:
     about = {"base": base.model_dump(), "channels": CHANNELS, "feature_size": 4}
     save_weights(results / "seed0/base.safetensors", Reconstructor(base, CHANNELS, 4).state_dict(), about)
     about = {"diffusion": diffusion.model_dump(), "image_size": SIZE}
-    save_weights(results / "seed0/diffusion.safetensors", Denoiser(diffusion).state_dict(), about)
+    denoiser = Denoiser(diffusion)
+    for parameter in denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)  # untrained, it answers 0 to everything
+    save_weights(results / "seed0/diffusion.safetensors", denoiser.state_dict(), about)
 
 
 def arguments(**sampling: Any) -> list[str]:
