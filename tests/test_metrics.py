@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from drdc.metrics import CategoryEvaluator, RankingCurve, _bit_length, pixel_regions
+from drdc.metrics import CategoryEvaluator, RankingCurve, pixel_regions
+from drdc.ranking import bit_length
 
 Scores = NDArray[np.floating]
 Labels = NDArray[np.bool_]
@@ -134,7 +135,7 @@ def assert_rows_are_disjoint_cells(curve: RankingCurve) -> None:
 @given(st.lists(st.integers(0, 64).flatmap(lambda bits: st.integers(max(0, 2**bits - 2), 2**bits - 1))))
 @settings(max_examples=50, deadline=None)
 def test_bit_length_is_not_rounded_up(numbers: list[int]) -> None:
-    lengths = _bit_length(np.array(numbers, dtype=np.uint64))
+    lengths = bit_length(np.array(numbers, dtype=np.uint64))
     assert lengths.tolist() == [number.bit_length() for number in numbers]
 
 
