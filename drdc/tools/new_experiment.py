@@ -1,0 +1,277 @@
+"""`drdc new-experiment`: a configuration for a folder of images, sized for the machine that it runs on.
+
+Nothing is tuned here: sizes, networks and learning rates are those of an experiment of `config/` that is
+known to work, and only the length of the trainings is new, from the time that their steps take here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import drdc
+from drdc.data.datasets import scan
+from drdc.data.samples import Sample
+from drdc.errors import UserError
+from drdc.experiment import Experiment, load_experiment
+from drdc.files import atomic
+from drdc.names import category_fault, printable
+
+#: The experiments that lend their settings, smallest images first, and the least part of their training
+#: images per category for which their size is taken. The paper's length takes days: a tenth of it will do.
+MODELS = {"config.yaml": 0.0, "mvtec-small.yaml": 1.0, "mvtec.yaml": 0.1}
+#: What needs a GPU: EfficientNet-B4 at 224 pixels and a wide U-Net.
+LARGE = "mvtec.yaml"
+#: Of the training time for the base model, as `mvtec-small.yaml` took (27 of 97 minutes).
+BASE_SHARE = 0.28
+#: The paper's length, beyond which no training is made.
+MOST_EPOCHS = 1000
+LOOKED_AT = 200
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What is in a dataset's folder: categories with their numbers of images, and sides in pixels."""
+
+    root: Path
+    train: dict[str, int]
+    test: dict[str, int]
+    masks: int
+    smallest: tuple[int, int]
+    typical: tuple[int, int]
+    largest: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The experiment whose settings are taken, the lengths of training, and seconds per training image."""
+
+    model: str
+    epochs: int
+    images: int
+    seconds: tuple[float, float]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The folder, and what may be said about the new file."""
+    parser.add_argument("folder", help="dataset: <category>/train/good, <category>/test/<defect>, ...")
+    parser.add_argument("--name", help="name of the experiment (default: of the folder)")
+    parser.add_argument("--output", type=Path, help="file to write (default: config/<name>.yaml)")
+    parser.add_argument(
+        "--minutes", type=float, default=90, help="time for the two trainings (default: %(default)s)"
+    )
+
+
+def run(folder: str, name: str | None, output: Path | None, minutes: float) -> None:
+    """Write the configuration and print the next two commands.
+
+    Raises:
+        UserError: the folder is no dataset, a category's name cannot be used, or the file exists.
+    """
+    if not minutes > 0:
+        raise UserError(f"--minutes: {minutes:g} is no time; give more than 0")
+    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "own"
+    output = output or Path("config", f"{name}.yaml")
+    if output.exists():
+        raise UserError(f"{output}: exists already and is not overwritten; give another --name or --output")
+    seen = look_at(Path(folder))
+    gpu = _on_gpu()
+    text = write(name, seen, plan(seen, minutes, gpu, _measured), minutes, gpu)
+    load_experiment(yaml.safe_load(text))
+    with atomic(output) as path:
+        path.write_text(text, encoding="utf-8")
+    file = shlex.quote(str(output))
+    print(f"{output} is written. Next:")
+    print(f"  drdc check --config {file}")
+    print(f"  snakemake --cores all --configfile {file}")
+
+
+def look_at(root: Path) -> Folder:
+    """Count a folder's images and look at the sizes of some; no pixel is read.
+
+    Raises:
+        UserError: it is no dataset in MVTec AD's layout, or a category's name cannot be used.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such folder; name the one that holds the categories")
+    samples, _ = scan("mvtec", root)
+    categories = list(dict.fromkeys(sample.category for sample in samples))
+    for category in categories:
+        if fault := category_fault(category):
+            raise UserError(f"{root}: category '{printable(category)}' {fault}; rename the folder")
+    train = Counter(sample.category for sample in samples if sample.split == "train")
+    if sum(train.values()) < 2:
+        raise UserError(
+            f"{root}: fewer than two training images were found; put some in <category>/train/good"
+        )
+    sizes = sorted(_sizes(samples, root), key=lambda size: size[0] * size[1])
+    if not sizes:
+        raise UserError(f"{root}: none of the images can be read; run `drdc check {shlex.quote(str(root))}`")
+    return Folder(
+        root,
+        {category: train[category] for category in categories},
+        dict(Counter(sample.category for sample in samples if sample.split == "test")),
+        sum(bool(sample.mask) for sample in samples),
+        *(sizes[0], sizes[len(sizes) // 2], sizes[-1]),
+    )
+
+
+def _sizes(samples: list[Sample], root: Path) -> Iterator[tuple[int, int]]:
+    """(width, height) of at most `LOOKED_AT` images from all over the dataset, but unreadable ones."""
+    from PIL import Image
+
+    for sample in samples[:: -(-len(samples) // LOOKED_AT)]:
+        try:
+            with Image.open(root / sample.path) as image:
+                yield image.size
+        except (OSError, Image.DecompressionBombError):
+            continue
+
+
+def plan(
+    seen: Folder, minutes: float, gpu: bool, timed: Callable[[Experiment, Experiment], tuple[float, float]]
+) -> Plan:
+    """The largest images for which the time gives enough training, and as much training as it gives.
+
+    Args:
+        seen: the dataset.
+        minutes: time for both trainings.
+        gpu: whether there is one; without it, the paper's networks are out of reach.
+        timed: experiments of the base and of the diffusion model -> their seconds per training image.
+    """
+    plans: list[Plan] = []
+    for model, least in MODELS.items():
+        known = settings_of(model)
+        small = known.dataset.image_size > min(seen.typical)
+        if plans and (small or (model == LARGE and not gpu)):
+            break
+        seconds = timed(settings_of(LARGE) if gpu else known, known)
+        images = 60 * minutes * (1 - BASE_SHARE) / seconds[1]
+        if plans and images < least * _per_category(known) * len(seen.train):
+            break
+        epochs = 60 * minutes * BASE_SHARE / seconds[0] / sum(seen.train.values())
+        most = _per_category(settings_of(LARGE)) * len(seen.train)
+        enough = max(known.diffusion.batch_size, min(most, images))
+        plans.append(Plan(model, max(1, min(MOST_EPOCHS, round(epochs))), _two_digits(enough), seconds))
+    return plans[-1]
+
+
+def _measured(base: Experiment, diffusion: Experiment) -> tuple[float, float]:
+    from drdc.tools.timing import base_seconds, diffusion_seconds
+
+    return base_seconds(base), diffusion_seconds(diffusion)
+
+
+def _on_gpu() -> bool:
+    from drdc.devices import torch_device
+
+    return torch_device() == "cuda"
+
+
+def settings_of(model: str) -> Experiment:
+    """An experiment of the project's `config/`, which lies beside the package."""
+    return load_experiment(Path(drdc.__file__).parents[1] / "config" / model)
+
+
+def _per_category(known: Experiment) -> float:
+    return known.diffusion.images / len(known.dataset.categories)
+
+
+def _two_digits(number: float) -> int:
+    return int(float(f"{number:.1e}"))
+
+
+def write(name: str, seen: Folder, planned: Plan, minutes: float, gpu: bool) -> str:
+    """The YAML text, with a comment wherever a number was looked up, measured or chosen."""
+    known = settings_of(planned.model)
+    base = settings_of(LARGE) if gpu else known
+    values: dict[str, Any] = {
+        "experiment": name,
+        "seeds": [0],
+        "dataset": _dataset(seen, known.dataset.image_size),
+        "backbone": _written(base.backbone),
+        "base": _written(base.base) | {"epochs": planned.epochs, "balanced": _uneven(seen)},
+        "diffusion": _written(known.diffusion) | {"images": planned.images, "balanced": _uneven(seen)},
+        "sampling": _written(known.sampling),
+        "fusion": _written(known.fusion),
+    }
+    comments = _comments(seen, planned, gpu)
+    lines = [*_head(seen, planned, minutes, gpu)]
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            lines.append(f"{key}: {_flow(value)}{comments.get(key, '')}")
+            continue
+        lines.append(f"{key}:{comments.get(key, '')}")
+        lines += [f"  {k}: {_flow(v)}{comments.get(f'{key}.{k}', '')}" for k, v in value.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _dataset(seen: Folder, image_size: int) -> dict[str, Any]:
+    root, here = seen.root.resolve(), Path.cwd()
+    shown = root.relative_to(here) if root.is_relative_to(here) else root
+    return {"name": "mvtec", "root": str(shown), "categories": list(seen.train), "image_size": image_size}
+
+
+def _written(section: Any) -> dict[str, Any]:
+    """The settings that stand in the experiment's file; all others keep their defaults here too."""
+    return section.model_dump(mode="json", exclude_unset=True)
+
+
+def _uneven(seen: Folder) -> bool:
+    return len(set(seen.train.values())) > 1
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=2**31)
+    return text.removesuffix("...\n").strip()
+
+
+def _head(seen: Folder, planned: Plan, minutes: float, gpu: bool) -> list[str]:
+    images = f"{sum(seen.train.values())} training and {sum(seen.test.values())} test images"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    sizes = ["{} x {}".format(*size) for size in (seen.smallest, seen.typical, seen.largest)]
+    base, diffusion = planned.seconds
+    return [
+        "# Written by `drdc new-experiment`; every setting is explained in config/README.md.",
+        f"# Folder: {images}, {seen.masks} masks; {sizes[1]} pixels ({sizes[0]} to {sizes[2]}).",
+        f"# Machine: {'a GPU' if gpu else 'no GPU'}, {os.cpu_count()} CPU cores, {memory:.0f} GiB of memory.",
+        f"# Sizes, networks and sampling are those of config/{planned.model}; only the length is new.",
+        f"# Measured here over a few steps, for one training image: {base:.2g} s of the base model,",
+        f"# {diffusion:.2g} s of the diffusion model; both trainings take about "
+        f"{_minutes(seen, planned):.0f} minutes (asked for: {minutes:g}).",
+        "# Features, predictions, tables and figures come on top.",
+    ]
+
+
+def _minutes(seen: Folder, planned: Plan) -> float:
+    base, diffusion = planned.seconds
+    return (planned.epochs * sum(seen.train.values()) * base + planned.images * diffusion) / 60
+
+
+def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:
+    weights = "downloaded by timm" if gpu else "of an installed package"
+    comments = {
+        "seeds": "one run; more seeds give a spread: [0, 1, 2]",
+        "dataset.root": "<category>/train/good, <category>/test/<defect>, <category>/ground_truth/<defect>",
+        "dataset.image_size": "images are resized to this square",
+        "backbone.weights": weights,
+        "base.epochs": f"passes over {sum(seen.train.values())} training images",
+        "base.balanced": "categories have unlike numbers of images" if _uneven(seen) else "all have as many",
+        "diffusion.images": f"training images seen, {planned.images // len(seen.train)} of each category",
+        "sampling.grid_sizes": "sides of the hidden cells in pixels",
+        "fusion.filter_size": "pixels; follows the image size",
+    }
+    if not seen.test:
+        comments["dataset"] = "no test images: `snakemake detector` trains and exports a model without them"
+    elif not seen.masks:
+        comments["dataset"] = "no masks: image metrics only"
+    return {key: f"  # {words}" for key, words in comments.items()}

@@ -1,0 +1,148 @@
+"""`drdc new-experiment`: a file that loads, plans and trains, with lengths that follow the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from running import planned, snakemake
+
+from drdc.cli import main
+from drdc.errors import UserError
+from drdc.experiment import Experiment, load_experiment
+from drdc.tools.new_experiment import look_at, plan, settings_of, write
+
+
+def draw(root: Path, category: str, *, train: int, test: int, masks: bool, side: int = 100) -> None:
+    rng = np.random.default_rng(len(category))
+    names = [f"train/good/{i}" for i in range(train)]
+    names += [f"test/{kind}/{i}" for i in range(test) for kind in ("good", "torn")]
+    names += [f"ground_truth/torn/{i}_mask" for i in range(test) if masks]
+    for name in names:
+        path = root / category / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (side, side + 20), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "our parts: #1"
+    draw(root, "Größe: 'M' # x", train=6, test=2, masks=True)
+    draw(root, "no", train=4, test=0, masks=False)  # YAML would read it as false
+    return root
+
+
+def rates(base: float, diffusion: dict[int, float]) -> object:
+    """Made speeds of a machine: seconds per training image, of the diffusion model by image size."""
+    return lambda _, known: (base, diffusion[known.dataset.image_size])
+
+
+def written(folder: Path, minutes: float, gpu: bool, timed: object) -> Experiment:
+    seen = look_at(folder)
+    text = write("own", seen, plan(seen, minutes, gpu, timed), minutes, gpu)  # type: ignore[arg-type]
+    return load_experiment(yaml.safe_load(text))
+
+
+def test_the_file_loads_is_planned_and_is_never_overwritten(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-experiment", str(folder), "--minutes", "1"]) == 0
+    file = Path("config/our-parts-1.yaml")
+    assert f"drdc check --config {file}\n" in capsys.readouterr().out
+    loaded = load_experiment(file)
+    assert loaded.dataset.categories == ["Größe: 'M' # x", "no"]
+    assert loaded.dataset.root == folder.name, "relative, because it lies in the working directory"
+    assert loaded.base.balanced
+    done = snakemake(tmp_path, "--configfile", tmp_path / file, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert planned(done.stdout + done.stderr)["predict"] == 2
+    before = file.read_bytes()
+    assert main(["new-experiment", str(folder), "--minutes", "2"]) == 2
+    assert "exists already and is not overwritten" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_the_experiment_that_it_writes_trains(folder: Path, tmp_path: Path) -> None:
+    """The two commands it stands for: the images are prepared, and both networks take their first steps."""
+    file = tmp_path / "own.yaml"
+    command = [sys.executable, "-m", "drdc"]
+    options = {"cwd": tmp_path, "check": True, "capture_output": True}
+    new = [*command, "new-experiment", folder, "--output", file, "--name", "own", "--minutes", "0.01"]
+    subprocess.run(new, **options)
+    for stage in (["prepare"], ["features"], ["train", "base"], ["train", "diffusion"]):
+        subprocess.run([*command, *stage, "--config", file, "--threads", "1"], **options)
+    assert sorted(p.name for p in (tmp_path / "results/own/seed0").glob("*.safetensors")) == [
+        "base.safetensors",
+        "diffusion.safetensors",
+    ]
+
+
+def test_a_slow_machine_gets_the_smallest_images_and_a_fast_one_larger_ones(folder: Path) -> None:
+    small, middle = settings_of("config.yaml"), settings_of("mvtec-small.yaml")
+    slow = written(folder, 90, False, rates(0.1, {64: 1.0, 96: 2.0}))
+    assert (slow.dataset.image_size, slow.diffusion.images) == (64, 3900)
+    assert slow.fusion == small.fusion
+    fast = written(folder, 90, False, rates(0.001, {64: 0.01, 96: 0.1}))
+    assert (fast.dataset.image_size, fast.sampling) == (96, middle.sampling)
+    assert fast.backbone == middle.backbone
+    assert fast.base.epochs == 1000, "no more than the paper's"
+
+
+def test_a_gpu_gets_the_papers_networks_where_a_tenth_of_its_training_fits(
+    folder: Path, tmp_path: Path
+) -> None:
+    paper = settings_of("mvtec.yaml")
+    draw(tmp_path / "large", "a", train=4, test=1, masks=True, side=300)
+    speeds = {64: 0.001, 96: 0.002, 224: 0.02}
+    enough = written(tmp_path / "large", 120, True, rates(0.001, speeds))
+    assert (enough.dataset.image_size, enough.sampling) == (224, paper.sampling)
+    assert (enough.diffusion.width, enough.fusion.filter_size) == (128, 21)
+    assert enough.diffusion.images == 210_000, "no more than the paper's, for one category"
+    short = written(tmp_path / "large", 5, True, rates(0.001, speeds))
+    assert (short.dataset.image_size, short.backbone) == (96, paper.backbone)
+    assert short.base.hidden == paper.base.hidden
+    assert written(folder, 120, True, rates(0.001, speeds)).dataset.image_size == 96, (
+        "its images are no larger"
+    )
+
+
+@pytest.mark.parametrize("minutes", [5, 60, 600])
+def test_both_trainings_take_the_time_that_was_asked_for(folder: Path, minutes: float) -> None:
+    made = written(folder, minutes, False, rates(0.5, {64: 0.7, 96: 1.3}))
+    seconds = made.base.epochs * 10 * 0.5 + made.diffusion.images * (
+        0.7 if made.dataset.image_size == 64 else 1.3
+    )
+    assert seconds == pytest.approx(60 * minutes, rel=0.1)
+
+
+def test_what_a_folder_lacks_is_said_in_the_file(tmp_path: Path) -> None:
+    draw(tmp_path / "bare", "a", train=4, test=0, masks=False)
+    draw(tmp_path / "plain", "a", train=4, test=1, masks=False)
+    for name, words in (("bare", "`snakemake detector`"), ("plain", "# no masks: image metrics only")):
+        seen = look_at(tmp_path / name)
+        made = plan(seen, 9, False, rates(1, {64: 1, 96: 1}))  # type: ignore[arg-type]
+        assert words in write("own", seen, made, 9, False)
+
+
+def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such folder"):
+        look_at(tmp_path / "nowhere")
+    draw(tmp_path / "one", "a", train=1, test=0, masks=False)
+    with pytest.raises(UserError, match="fewer than two training images"):
+        look_at(tmp_path / "one")
+    draw(tmp_path / "braces", "{a}", train=3, test=0, masks=False)
+    with pytest.raises(UserError, match=r"category '\{a\}' has a brace"):
+        look_at(tmp_path / "braces")
+    (tmp_path / "empty/a/train/good").mkdir(parents=True)
+    for i in range(3):
+        (tmp_path / f"empty/a/train/good/{i}.png").write_bytes(b"")
+    with pytest.raises(UserError, match="none of the images can be read; run `drdc check"):
+        look_at(tmp_path / "empty")
+    assert main(["new-experiment", os.fspath(tmp_path / "one"), "--minutes", "0"]) == 2
