@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from drdc.errors import UserError
@@ -40,7 +42,7 @@ def run(*, model: str, port: int, host: str) -> None:
     Raises:
         UserError: the extra `serve` is not installed, the model cannot be read, or the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="drdc-serve-") as folder:
+    with _listener(host, port) as listener, tempfile.TemporaryDirectory(prefix="drdc-serve-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
         try:
@@ -51,7 +53,6 @@ def run(*, model: str, port: int, host: str) -> None:
         from drdc.detector import Detector
 
         app = application(Detector.load(model), host)
-        listener = _listener(host, port)
         if not _is_loopback(host):
             print(
                 f"drdc: warning: everybody who reaches {host}:{port} can use this page, without a password "
@@ -61,7 +62,9 @@ def run(*, model: str, port: int, host: str) -> None:
         name = f"[{host}]" if ":" in host else host
         print(f"http://{name}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)  # pages stay connected
-        uvicorn.Server(config).run(sockets=[listener])
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then, too
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def application(detector: Detector, host: str) -> FastAPI:

@@ -40,6 +40,11 @@ class Block:
         found = _PATH.match(self.text)
         return found["path"] if found else None
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether a reader does what it says, and the tests do: it is not only looked at."""
+        return self.reason is None and self.language not in ("text", "math")
+
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
@@ -72,8 +77,9 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def chapters(page: Path) -> Iterator[Chapter]:
     """The chapters of a page that have blocks."""
-    text = page.read_text(encoding="utf-8")
-    starts = [(text.count("\n", 0, h.start()) + 1, h["title"]) for h in headings(text) if len(h[1]) == 2]
+    text = _without_blocks(page.read_text(encoding="utf-8"))
+    found = [h for h in _HEADING.finditer(text) if len(h[1]) == 2]
+    starts = [(text.count("\n", 0, heading.start()) + 1, heading["title"]) for heading in found]
     every = list(blocks(page))
     ends = [line for line, _ in starts] + [text.count("\n") + 2]
     for (start, title), end in zip([(0, "top"), *starts], ends, strict=True):
@@ -81,14 +87,10 @@ def chapters(page: Path) -> Iterator[Chapter]:
             yield Chapter(page, title, own)
 
 
-def headings(text: str) -> list[re.Match[str]]:
-    """Headings, but no comments of shell blocks."""
-    return list(_HEADING.finditer(_without_blocks(text)))
-
-
 def anchors(page: Path) -> set[str]:
     """The names by which GitHub links to the headings of a page."""
-    titles = [heading["title"].lower() for heading in headings(page.read_text(encoding="utf-8"))]
+    text = _without_blocks(page.read_text(encoding="utf-8"))
+    titles = [heading["title"].lower() for heading in _HEADING.finditer(text)]
     return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
 
 
@@ -100,5 +102,5 @@ def links(page: Path) -> list[tuple[str, str]]:
 
 
 def _without_blocks(text: str) -> str:
-    """The text with its fenced blocks blanked, line numbers kept."""
+    """The text with its fenced blocks blanked (a comment of a shell is no heading), line numbers kept."""
     return _FENCE.sub(lambda fence: re.sub(r"[^\n]", "", fence[0]), text)

@@ -19,6 +19,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
     tiny = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text(encoding="utf-8"))
+    tiny["dataset"] |= {"holdout": 0.5, "synthetic": {"train": 20, "test_good": 2, "test_bad": 4, "size": 64}}
     tiny |= {"experiment": "demo", "evaluation": {"sweeps": {"weight": [0.5]}}}
     tiny["dataset"]["holdout"] = 0.4  # 20 images: enough for the usual false-alarm rate
     tiny["dataset"]["synthetic"]["train"] = 25

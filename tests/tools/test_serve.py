@@ -31,8 +31,10 @@ def model(exported: Path) -> Path:
 
 
 @contextmanager
-def serving(*options: str, temporary: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """(address, process) of `drdc serve` with its temporary files in a folder; interrupted at the end."""
+def serving(
+    *options: str, temporary: Path, end: signal.Signals = signal.SIGINT
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """(address, process) of `drdc serve` with its temporary files in a folder; ended by a signal."""
     process = subprocess.Popen(
         [sys.executable, "-m", "drdc", "serve", "--port", "0", *options],
         env=os.environ | {"TMPDIR": str(temporary)},
@@ -46,7 +48,7 @@ def serving(*options: str, temporary: Path) -> Iterator[tuple[str, subprocess.Po
         assert found, process.communicate(timeout=60)
         yield found[0], process
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         process.wait(timeout=60)
 
 
@@ -296,15 +298,27 @@ def test_only_this_computer_is_answered(address: str) -> None:
         socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
-def test_ended_by_ctrl_c_it_leaves_no_upload(model: Path, tmp_path: Path, browser: Any, good: Path) -> None:
-    with serving("--model", str(model), temporary=tmp_path) as (address, process):
+def test_no_other_file_of_this_computer_is_given_out(address: str, model: Path) -> None:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"))
+    for path in ("/etc/passwd", str(model / "model.safetensors"), __file__):
+        connection.request("GET", f"/gradio_api/file={path}")
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 403
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_when_it_is_ended_it_leaves_no_upload(
+    model: Path, tmp_path: Path, browser: Any, good: Path, end: signal.Signals
+) -> None:
+    with serving("--model", str(model), temporary=tmp_path, end=end) as (address, process):
         page = browser.new_page()
         page.goto(address)
         field(page).wait_for(state="attached")
         drop(page, good)
         page.close()
         assert list(tmp_path.rglob(good.name))
-    assert process.returncode == 130
+    assert process.returncode == 0
     assert not list(tmp_path.iterdir())
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
