@@ -87,6 +87,25 @@ def scored(names=None):
     ]
 
 
+def tested():
+    """Whether there are test images; a dataset that is not there yet is taken for one that has them."""
+    dataset = EXPERIMENT.dataset
+    root = Path(dataset.root or "")
+    if dataset.name != "mvtec" or not root.is_dir():
+        return True
+    return any(
+        next((root / category / "test").glob("*/*"), None) for category in CATEGORIES
+    )
+
+
+def scored_for_detector():
+    """The scores that the detector's file notes: of the first seed, where there are test images."""
+    if not tested():
+        return []
+    folder = LAYOUT.seed(SEEDS[0])
+    return [path for path in scored(["steps=1"]) if folder in Path(path).parents]
+
+
 def scored_systems():
     """The scores of all compared systems."""
     return [

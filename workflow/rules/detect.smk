@@ -1,17 +1,6 @@
 # One file for `drdc detect`: it needs no test image. Where there are some, it waits for their scores to note them.
 
 
-def tested():
-    """Whether there are test images; a dataset that is not there yet is taken for one that has them."""
-    dataset = EXPERIMENT.dataset
-    root = Path(dataset.root or "")
-    if dataset.name != "mvtec" or not root.is_dir():
-        return True
-    return any(
-        next((root / category / "test").glob("*/*"), None) for category in CATEGORIES
-    )
-
-
 rule export:
     input:
         manifest="results/{experiment}/manifest.csv",
@@ -19,11 +8,7 @@ rule export:
         base=f"results/{{experiment}}/seed{SEEDS[0]}/base.safetensors",
         diffusion=f"results/{{experiment}}/seed{SEEDS[0]}/diffusion.safetensors",
         predictions=predicted(FULL, SEEDS[0]),
-        scores=[
-            path
-            for path in scored(["steps=1"])
-            if tested() and LAYOUT.seed(SEEDS[0]) in Path(path).parents
-        ],
+        scores=scored_for_detector(),
     output:
         model="results/{experiment}/model.safetensors",
     log:
