@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 import drdc
 from drdc import cli
@@ -72,9 +73,10 @@ def arguments(model: str, *options: str, **changes: Any) -> list[str]:
     return ["train", model, "--threads", "1", "--config", config, *options]
 
 
-def start(folder: Path, model: str, *options: str, **changes: Any) -> subprocess.Popen[str]:
-    """Start `drdc train`; its messages are read from `stderr`."""
-    environment = os.environ | {"PYTHONPATH": str(Path(drdc.__file__).parents[1]), "CUDA_VISIBLE_DEVICES": ""}
+def start(folder: Path, model: str, *options: str, gpus: str = "", **changes: Any) -> subprocess.Popen[str]:
+    """Start `drdc train` where these `gpus` are visible; its messages are read from `stderr`."""
+    code = str(Path(drdc.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": code, "CUDA_VISIBLE_DEVICES": gpus}
     return subprocess.Popen(
         [sys.executable, "-m", "drdc", *arguments(model, *options, **changes)],
         cwd=folder,
@@ -106,7 +108,6 @@ def states(folder: Path) -> set[str]:
 
 
 def _forkserver() -> ForkServerContext:
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["drdc.stages.train_base", "drdc.stages.train_diffusion"])
     return context
@@ -117,6 +118,7 @@ def _main(folder: Path, command: list[str], messages: Path, before: Callable[[],
     with messages.open("w") as file:
         os.dup2(file.fileno(), 2)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    torch.set_num_threads(1)  # what `--threads 1` does where torch is not imported yet
     before()
     sys.exit(cli.main(command))
 
@@ -178,3 +180,11 @@ def children(pid: int) -> list[int]:
     """Process ids of the children of a process."""
     tasks = Path("/proc", str(pid), "task").glob("*/children")
     return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def running(pid: int) -> bool:
+    """Whether a process still does something; one that only waits to be noted by its parent does not."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
