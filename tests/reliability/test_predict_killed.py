@@ -89,7 +89,7 @@ def test_a_state_that_does_not_fit_is_not_gone_on_with(tmp_path: Path, harm: str
     first.kill()
     content = bytearray((folder / STATE).read_bytes())
     if harm == "flipped bit":
-        content[200] ^= 1
+        content[1000] ^= 1  # behind the header
         (folder / STATE).write_bytes(content)
     elif harm == "cut off":
         (folder / STATE).write_bytes(content[:-1])
