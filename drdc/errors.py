@@ -31,11 +31,18 @@ def enough_memory(key: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        text = str(error)
-        if not isinstance(error, MemoryError) and not any(sign in text.lower() for sign in _NO_MEMORY):
+    except Exception as error:
+        if not out_of_memory(error):
             raise
-        reason = text.strip().partition("\n")[0][:200]
+        reason = str(error).strip().partition("\n")[0][:200]
         raise UserError(
             f"out of memory ({reason}); lower {key} or give the job more memory, then run the command again"
         ) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that an allocation has failed."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in said for sign in _NO_MEMORY)
+    )

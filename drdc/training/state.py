@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from drdc.errors import UserError
+from drdc.errors import UserError, out_of_memory
 from drdc.files import atomic
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,9 @@ class State:
         """Bring `parts` to the last usable state of the same training, or leave them as they are.
 
         A state that is damaged, or that does not fit the network, is logged and set aside.
+
+        Raises:
+            UserError: the disk does not let it be read.
         """
         for path in (self.path, self.previous):
             if path.exists() and (progress := self._resume_from(path, parts)) is not None:
@@ -90,7 +93,13 @@ class State:
             for name, part in parts.items():
                 part.load_state_dict(content[name])
             return progress
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror or error}); mend or delete it"
+            ) from error
         except Exception as error:
+            if out_of_memory(error):
+                raise
             for name, part in parts.items():
                 part.load_state_dict(before[name])
             path.replace(self.unusable)

@@ -151,6 +151,23 @@ def test_a_kill_between_both_moves_leaves_the_state_before(state: State) -> None
     assert resumed(state)[0].step == 2
 
 
+def test_too_little_memory_does_not_condemn_a_good_state(state: State) -> None:
+    class Full(nn.Linear):
+        def load_state_dict(self, *_: object, **__: object) -> None:  # type: ignore[override]
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        state.resume(network() | {"model": Full(3, 4)})
+    assert resumed(state)[0].step == 2
+
+
+def test_a_state_that_the_disk_does_not_give_is_named(state: State) -> None:
+    state.path.unlink()
+    state.path.mkdir()
+    with pytest.raises(UserError, match=r"seed0-base\.pt: cannot be read"):
+        resumed(state)
+
+
 def test_a_state_of_other_settings_is_left_alone(state: State) -> None:
     other = State(state.path, "other")
     assert other.resume(network()) == Progress(0, [], [])
