@@ -32,7 +32,14 @@ from drdc.models.reconstructor import Reconstructor
 
 NAME, SIZE, FEATURE_SIZE, TRAIN = "load", 32, 4, 4
 STAGES = ("prepare", "features", "predict", "score")
-BASE = {"hidden": 8, "heads": 2, "feedforward": 8, "encoder_layers": 1, "decoder_layers": 1}
+BASE = {
+    "hidden": 8,
+    "heads": 2,
+    "feedforward": 8,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "neighbour_window": 3,
+}
 DIFFUSION = {"width": 32, "multipliers": [1], "attention_levels": [], "layers_per_block": 1}
 
 
