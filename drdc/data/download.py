@@ -195,7 +195,7 @@ def _checked(source: Source, archive: Path, hidden: Path) -> Path:
         raise UserError(
             f"{archive}: holds no folder with {', '.join(source.counts)}; get it from {source.home}"
         )
-    samples = READERS[source.name](found, None)
+    samples = [s for s in READERS[source.name](found, None) if (found / s.path).is_file()]
     numbers: Counter[tuple[str, str, int]] = Counter((s.category, s.split, s.label) for s in samples)
     kinds = (("train", 0), ("test", 0), ("test", 1))
     wrong = [

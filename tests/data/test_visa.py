@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from PIL import Image
 
 from drdc.data.datasets import READERS, dataset_root
+from drdc.data.download import SOURCES, Source, obtain
 from drdc.data.manifest import prepare
 from drdc.data.samples import Sample
 from drdc.data.visa import read_visa
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
+from drdc.files import sha256_of
 
 NOTES = {0: "bent", 1: "melt,scratch"}
 
@@ -82,6 +85,27 @@ def test_the_manifest_points_into_the_original_layout(tmp_path: Path) -> None:
     shares = masks[table.label == 1].mean(axis=(1, 2))
     assert np.ptp(shares) == 0, "mask values 1, 2 and 3 all count as anomalous"
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_an_archive_that_lacks_an_image_of_the_table_is_refused(tmp_path: Path) -> None:
+    made = visa(tmp_path / "made")
+    archive = tmp_path / "visa.tar"
+
+    def placed() -> Source:
+        """The archive of the tree as it is now, put where a user would put it."""
+        with tarfile.open(archive, "w") as tar:
+            tar.add(made, ".")
+        counts = dict.fromkeys(("candle", "pcb1"), (3, 1, 3))
+        facts = {"name": "visa", "file": archive.name, "counts": counts, "unpacked": 10**6}
+        sha256, size = sha256_of(archive), archive.stat().st_size
+        return SOURCES["visa"].model_copy(update=facts | {"sha256": sha256, "size": size})
+
+    assert obtain(placed(), tmp_path / "whole")
+    assert len(read_visa(tmp_path / "whole")) == 14
+    (made / "pcb1/Data/Images/Normal/0003.JPG").unlink()
+    with pytest.raises(UserError, match=r"pcb1 \(3, 0, 3\) instead of \(3, 1, 3\)"):
+        obtain(placed(), tmp_path / "less")
+    assert not (tmp_path / "less").exists()
 
 
 def test_categories_that_are_not_there_are_not_listed(tmp_path: Path) -> None:
