@@ -155,13 +155,14 @@ def plan(
         if plans and (small or (model == LARGE and not gpu)):
             break
         seconds = timed(settings_of(LARGE) if gpu else known, known)
-        images = 60 * minutes * (1 - BASE_SHARE) / seconds[1]
+        epoch = seconds[0] * sum(seen.train.values())
+        epochs = max(1, min(MOST_EPOCHS, round(60 * minutes * BASE_SHARE / epoch)))
+        images = (60 * minutes - epochs * epoch) / seconds[1]
         if plans and images < least * _per_category(known) * len(seen.train):
             break
-        epochs = 60 * minutes * BASE_SHARE / seconds[0] / sum(seen.train.values())
         most = _per_category(settings_of(LARGE)) * len(seen.train)
         enough = max(known.diffusion.batch_size, min(most, images))
-        plans.append(Plan(model, max(1, min(MOST_EPOCHS, round(epochs))), _two_digits(enough), seconds))
+        plans.append(Plan(model, epochs, _two_digits(enough), seconds))
     return plans[-1]
 
 

@@ -87,7 +87,7 @@ def test_the_experiment_that_it_writes_trains(folder: Path, tmp_path: Path) -> N
 def test_a_slow_machine_gets_the_smallest_images_and_a_fast_one_larger_ones(folder: Path) -> None:
     small, middle = settings_of("config.yaml"), settings_of("mvtec-small.yaml")
     slow = written(folder, 90, False, rates(0.1, {64: 1.0, 96: 2.0}))
-    assert (slow.dataset.image_size, slow.diffusion.images) == (64, 3900)
+    assert (slow.dataset.image_size, slow.diffusion.images) == (64, 4400)
     assert slow.fusion == small.fusion
     fast = written(folder, 90, False, rates(0.001, {64: 0.01, 96: 0.1}))
     assert (fast.dataset.image_size, fast.sampling) == (96, middle.sampling)
