@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from drdc.baselines.registry import own_systems, system_class
 from drdc.config import Section
 from drdc.experiment import Experiment
 
@@ -56,6 +57,8 @@ def manual() -> str:
     """The manual as Markdown: one table for each section."""
     parts = [INTRODUCTION]
     _describe(Experiment, "", parts)
+    for name in own_systems():
+        _describe(system_class(name).Settings, f"systems.{name}", parts)
     return "\n".join(parts)
 
 

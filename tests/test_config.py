@@ -223,11 +223,16 @@ def test_a_missing_file(tmp_path: Path) -> None:
 # --- stages ----------------------------------------------------------------------------------------------
 
 
+SYSTEM = {"systems": {"net": {"system": "simplenet"}}}
+
+
 @pytest.mark.parametrize("stage", USES)
-def test_a_stage_sees_the_same_from_a_file_and_inline(stage: str) -> None:
-    file = ROOT / "config" / "config.yaml"
-    name, sections = stage_settings(stage, file)
-    again, inlined = stage_settings(stage, inline(load_experiment(file), stage))
+def test_a_stage_sees_the_same_from_a_file_and_inline(stage: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    demo = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+    file.write_text(yaml.safe_dump(demo | SYSTEM))
+    name, sections = stage_settings(stage, file, system="net")
+    again, inlined = stage_settings(stage, inline(load_experiment(file), stage, system="net"))
     assert (name, sections) == (again, inlined)
     assert tuple(sections) == USES[stage]
     assert {key: type(value) for key, value in sections.items()} == {k: type(v) for k, v in inlined.items()}
@@ -241,14 +246,16 @@ CHANGES = {
     "sampling": {"steps": 5},
     "fusion": {"weight": 0.8},
     "seeds": [7],
+    "systems": {"net": {"system": "simplenet", "width": 8}},
 }
 
 
 @pytest.mark.parametrize("section", CHANGES)
 def test_a_change_reaches_the_stages_that_use_it_and_no_other(section: str) -> None:
-    before, after = experiment(), experiment(**{section: CHANGES[section]})
-    changed = {stage for stage in USES if inline(before, stage) != inline(after, stage)}
-    assert changed == {stage for stage, sections in USES.items() if section in sections}
+    before, after = experiment(**SYSTEM), experiment(**SYSTEM | {section: CHANGES[section]})
+    changed = {s for s in USES if inline(before, s, system="net") != inline(after, s, system="net")}
+    seen = {section, "system"} if section == "systems" else {section}
+    assert changed == {stage for stage, sections in USES.items() if seen & set(sections)}
 
 
 def test_fusion_retrains_and_predicts_nothing() -> None:

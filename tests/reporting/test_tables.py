@@ -9,6 +9,7 @@ import pytest
 from made_scores import cells, frame, score, two_seeds
 
 from drdc.errors import UserError
+from drdc.reporting.beside import Compared
 from drdc.reporting.formats import Cell
 from drdc.reporting.paper import TABLES, paper_values, reruns
 from drdc.reporting.tables import (
@@ -285,6 +286,49 @@ def test_metrics_of_one_method_have_no_groups() -> None:
     table = metrics(frame(*(score("base", 0, "gear", 0.5, k) for k in METRICS)))
     assert [label for label, _ in table.rows] == ["gear: base", "mean: base"]
     assert (table.best, table.group) == ("none", 0)
+
+
+# systems run beside DRDC
+
+NET = {"net": Compared("SimpleNet", "Liu et al., CVPR 2023")}
+
+
+def of_systems(categories: Sequence[str]) -> pd.DataFrame:
+    return frame(
+        *(
+            score(m, 0, c, v, k)
+            for m, v in (("base", 0.7), ("drdc", 0.8), ("net", 0.9))
+            for c in categories
+            for k in METRICS
+        )
+    )
+
+
+def test_a_system_has_a_column_of_ours_beside_the_papers_and_the_reruns() -> None:
+    table = table2(of_systems(MVTEC), systems=NET)
+    found = cells(table)
+    assert found["bottle", "net (ours)"].mean == pytest.approx(90)
+    printed = paper_values(2).set_index(["method", "category"])["value"]["SimpleNet"]
+    for category in ("bottle", "mean"):
+        assert found[category, "SimpleNet (paper)"].mean == printed[category]
+    assert found["mean", "SimpleNet (re-run)"].mean == 79.2, "of several the run with the most epochs"
+    assert "net: Liu et al., CVPR 2023." in table.notes
+
+
+def test_a_system_that_the_papers_table_lacks_has_our_column_alone() -> None:
+    table = table4(of_systems(("01", "02", "03")), systems=NET)
+    labels = [column.label for column in table.columns]
+    assert "net I-AUROC (ours)" in labels
+    assert not any("SimpleNet" in label for label in labels)
+
+
+def test_metrics_and_summary_list_every_system() -> None:
+    scores = of_systems(("gear", "nut"))
+    table = metrics(scores, NET)
+    assert [label for label, _ in table.rows][:3] == ["gear: base", "gear: DRDC", "gear: net"]
+    assert (table.group, table.footer) == (3, 3)
+    assert [label for label, _ in summary(scores, NET).rows] == ["base", "DRDC", "net"]
+    assert [label for label, _ in summary(scores).rows] == ["base", "DRDC"]
 
 
 # failures

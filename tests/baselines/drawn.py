@@ -1,0 +1,88 @@
+"""A tiny drawn experiment for the compared systems: grey noise, and a red square as a plain defect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from drdc.baselines.fitted import Fitted
+from drdc.baselines.inputs import Inputs
+from drdc.baselines.registry import Configured, system_class
+from drdc.baselines.system import System
+from drdc.baselines.trainer import SystemJob, Trainer
+from drdc.data.manifest import COLUMNS
+from drdc.layout import Layout
+from drdc.stages.train_system import train_system
+from drdc.training.state import fingerprint_of
+
+SIZE, CELL = 16, 4
+COUNTS = {"train": 24, "val": 6, "good": 6, "defect": 6}
+#: For each system settings with which it is fitted here in a second or two.
+SMALL: dict[str, dict[str, Any]] = {
+    "simplenet": {
+        "width": 32,
+        "epochs": 20,
+        "batch_size": 8,
+        "learning_rate": 3e-3,
+        "noise": 0.3,
+        "blur": 1,
+        "validations": 2,
+    }
+}
+
+
+def drawn_experiment() -> Layout:
+    """Write manifest, images, masks and features below the working directory."""
+    layout, generator = Layout("drawn"), np.random.default_rng(0)
+    kinds = [kind for kind, count in COUNTS.items() for _ in range(count)]
+    images = generator.normal(128, 12, (len(kinds), SIZE, SIZE, 3)).clip(0, 255).astype(np.uint8)
+    masks = np.zeros((len(kinds), SIZE, SIZE), dtype=bool)
+    rows = []
+    for i, kind in enumerate(kinds):
+        if kind == "defect":
+            y, x = generator.integers(0, SIZE // CELL, 2) * CELL
+            masks[i, y : y + CELL, x : x + CELL] = True
+            images[i][masks[i]] = (250, 20, 20)
+        split = kind if kind in ("train", "val") else "test"
+        facts = [f"{i:02}.png", "thing", split, int(kind == "defect"), kind, "mask" * (kind == "defect")]
+        rows.append([*facts, SIZE, SIZE, f"{i:064x}"])
+    layout.root.mkdir(parents=True)
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(layout.manifest, index=False)
+    np.save(layout.images, images)
+    np.save(layout.masks, masks)
+    np.save(layout.features, _features(images))
+    return layout
+
+
+def _features(images: np.ndarray) -> np.ndarray:
+    """Mean colour and contrast of each cell, (N, 4, h, h) float16."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    mean = F.avg_pool2d(pixels, CELL)
+    contrast = (F.avg_pool2d(pixels**2, CELL) - mean**2).sum(1, keepdim=True).sqrt()
+    return torch.cat([mean, contrast], 1).half().numpy()
+
+
+def fitted(layout: Layout, name: str) -> Fitted:
+    """A system fitted by the stage of the workflow with its settings of `SMALL`, saved and loaded."""
+    train_system(layout, 0, system=Configured(name=name, system=name, settings=SMALL[name]))
+    return Fitted.load(layout, 0, name)
+
+
+def unsaved(layout: Layout, name: str) -> System:
+    """The same system with the same seed, never saved."""
+    kind, inputs = system_class(name), Inputs.read(layout)
+    settings = kind.Settings(**SMALL[name])
+    torch.manual_seed(0)
+    system = kind(settings, inputs.shapes).eval()
+    system.fit(Trainer(SystemJob(layout, 0, "systems/unsaved", settings, fingerprint_of({})), inputs))
+    return system.eval()
+
+
+def rows_of(kind: str) -> np.ndarray:
+    """Row numbers of one kind of image, a key of `COUNTS`."""
+    kinds = [name for name, count in COUNTS.items() for _ in range(count)]
+    return np.flatnonzero(np.array(kinds) == kind)

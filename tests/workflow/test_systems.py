@@ -1,0 +1,155 @@
+"""Compared systems in the workflow, run for real: one of ours, one of a package that a user installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from running import TINY, call, planned
+
+TOY = Path(__file__).parents[1] / "baselines/toy"
+RESULTS = Path("results/tiny")
+SYSTEMS = {
+    "toy": {},
+    "small": {"system": "simplenet", "width": 8, "epochs": 2, "batch_size": 4, "validations": 2},
+}
+#: What follows from the scores of any system.
+TABLES = {"collect", "tables", "about", "html_report"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which pip has installed the toy, as a user installs a package with a system."""
+    folder = tmp_path_factory.mktemp("toy")
+    shutil.copytree(TOY, folder / "source")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    command += ["--target", str(folder / "site"), str(folder / "source")]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "site"
+
+
+def configured(folder: Path, systems: dict[str, dict[str, object]]) -> Path:
+    config = yaml.safe_load(TINY.read_text()) | {"evaluation": {}, "systems": systems}
+    (folder / "systems.yaml").write_text(yaml.safe_dump(config))
+    return folder / "systems.yaml"
+
+
+def run(folder: Path, installed: Path, systems: dict[str, dict[str, object]], *options: str) -> str:
+    """Run the workflow with these systems; its output with the exit code in front."""
+    arguments = call(folder, "--cores", "2", "--configfile", configured(folder, systems), *options)
+    arguments["env"] |= {"PYTHONPATH": str(installed)}
+    done = subprocess.run(**arguments, capture_output=True, check=False)
+    return f"{done.returncode}\n{done.stdout}{done.stderr}"
+
+
+def column(folder: Path, table: str, name: str) -> pd.DataFrame:
+    frame = pd.read_csv(folder / RESULTS / f"tables/{table}.csv", keep_default_na=False)
+    return frame[frame["column"] == name].set_index("row")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
+    """Scores and tables of the tiny experiment with both systems."""
+    folder = tmp_path_factory.mktemp("run")
+    output = run(folder, installed, SYSTEMS, "table2", "summary", "metrics", str(RESULTS / "scores.csv"))
+    assert output.startswith("0\n"), output
+    return folder
+
+
+def test_each_system_leaves_weights_curve_heatmaps_and_scores(folder: Path) -> None:
+    left = {path.name for path in (folder / RESULTS / "seed0/systems").iterdir()}
+    endings = (".safetensors", ".losses.csv", ".npy", ".csv")
+    assert left == {f"{name}{ending}" for name in SYSTEMS for ending in endings}
+    assert not list((folder / RESULTS / "state/seed0-systems").glob("*")), "no state of a finished fitting"
+
+
+def test_systems_stand_in_the_scores_as_methods_like_the_others(folder: Path) -> None:
+    scores = pd.read_csv(folder / RESULTS / "scores.csv", keep_default_na=False)
+    reference = scores[(scores.method == "drdc") & (scores.variant == "full")]
+    for name in SYSTEMS:
+        own = scores[scores.method == name]
+        places = [frame[["category", "metric"]].to_numpy().tolist() for frame in (own, reference)]
+        assert places[0] == places[1]
+        assert own.value.astype(float).between(0, 1).all()
+        assert (own.config_hash != "").all()
+        assert (own.versions == reference.versions.iloc[0]).all()
+
+
+def test_the_tables_have_a_column_or_row_for_each_system(folder: Path) -> None:
+    scores = pd.read_csv(folder / RESULTS / "scores.csv", keep_default_na=False)
+    wood = scores[(scores.category == "wood") & (scores.metric == "image_auroc")].set_index("method").value
+    for name in SYSTEMS:
+        assert float(column(folder, "table2", f"{name} (ours)").value["wood"]) == 100 * float(wood[name])
+        assert name in column(folder, "summary", "Pixel AP").index
+        assert f"wood: {name}" in column(folder, "metrics", "Pixel AP").index
+    page = (folder / RESULTS / "tables/summary.html").read_text(encoding="utf-8")
+    assert "small: Liu et al., SimpleNet" in page
+
+
+def test_a_changed_system_runs_again_alone(folder: Path, installed: Path) -> None:
+    changed = SYSTEMS | {"small": SYSTEMS["small"] | {"width": 9}}
+    output = run(folder, installed, changed, "--dry-run", "table2")
+    jobs = planned(output)
+    assert {rule: jobs.get(rule) for rule in ("train_system", "predict_system", "score_system")} == {
+        "train_system": 1,
+        "predict_system": 1,
+        "score_system": 1,
+    }
+    assert not {"train_base", "train_diffusion", "predict", "score", "prepare", "features"} & set(jobs)
+
+
+def test_without_systems_nothing_of_them_is_planned(folder: Path, installed: Path) -> None:
+    assert not {"train_system", "predict_system", "score_system"} & set(
+        planned(run(folder, installed, {}, "--dry-run"))
+    )
+
+
+def test_a_system_that_fails_is_failed_in_the_tables_and_the_rest_is_made(
+    folder: Path, installed: Path, tmp_path: Path
+) -> None:
+    """A learning rate that no training survives: its loss is soon not finite."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    broken = SYSTEMS | {"small": SYSTEMS["small"] | {"learning_rate": 1e30}}
+    assert run(copy, installed, broken, "table2", "summary").startswith("1\n")
+    assert "change systems.small.learning_rate" in (
+        copy / RESULTS / "logs/train_system.seed0.small.log"
+    ).read_text(encoding="utf-8")
+    failed = column(copy, "table2", "small (ours)")
+    assert (failed.note == "failed; see results/tiny/logs/train_system.seed0.small.log").all()
+    assert (column(copy, "table2", "toy (ours)").value != "").all()
+
+
+@pytest.mark.parametrize(
+    ("systems", "words"),
+    [
+        ({"simplnet": {}}, "systems.simplnet: there is no system 'simplnet'; did you mean 'simplenet'?"),
+        ({"a": {"system": "toy", "flor": 1}}, "unknown key 'systems.a.flor'; did you mean 'floor'?"),
+        ({"drdc": {"system": "toy"}}, "'drdc' cannot be a name here"),
+        ({"toy": {"floor": -1}}, "systems.toy.floor: input should be greater than 0 (given: -1)"),
+    ],
+)
+def test_bad_systems_are_one_sentence(
+    tmp_path: Path, installed: Path, systems: dict[str, dict[str, object]], words: str
+) -> None:
+    output = run(tmp_path, installed, systems, "--dry-run")
+    assert output.startswith("1\n")
+    assert words in output
+    assert "Traceback" not in output
+
+
+def test_the_commands_work_without_the_workflow(folder: Path, installed: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    before = pd.read_csv(copy / RESULTS / "seed0/systems/toy.csv")
+    shutil.rmtree(copy / RESULTS / "seed0/systems")
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    for command in ("train-system", "predict-system", "score-system"):
+        line = [sys.executable, "-m", "drdc", command, "toy", "--config", "systems.yaml", "--threads", "1"]
+        subprocess.run(line, cwd=copy, env=environment, check=True, capture_output=True)
+    again = pd.read_csv(copy / RESULTS / "seed0/systems/toy.csv")
+    assert again.value.equals(before.value)
