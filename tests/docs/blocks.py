@@ -41,9 +41,9 @@ class Block:
         return found["path"] if found else None
 
     @property
-    def is_followed(self) -> bool:
-        """Whether a reader does what it says, and the tests do: it is not only looked at."""
-        return self.reason is None and self.language not in ("text", "math")
+    def is_for_doing(self) -> bool:
+        """Whether a reader does what it says, and does not only look at it."""
+        return self.language not in ("text", "math")
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"

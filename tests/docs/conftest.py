@@ -26,6 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config/config.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     done = run(folder, "snakemake", "--cores", "2")
     assert done.returncode == 0, done.stderr
+    shutil.copytree(folder / "results/demo/dataset", folder / "our-parts")
     pictures = sorted((folder / "results/demo/dataset/wood").glob("t*/*/*.png"))
     (folder / "photos").mkdir()
     (folder / "data/screws").mkdir(parents=True)
