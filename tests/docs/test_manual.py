@@ -49,7 +49,7 @@ def test_what_a_chapter_tells_to_do_works(chapter: Chapter, project: Path) -> No
 def test_what_is_not_run_says_why(block: Block) -> None:
     """`pytest -rs tests/docs` lists the blocks of which nothing is even planned."""
     assert block.reason is not None
-    assert len(block.reason.split()) > 2
+    assert len(block.reason.split()) > 1
     if not any(can_be_planned(words) for words in commands(block)):
         pytest.skip(f"{block} is not run: {block.reason}")
 
