@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import timm
 import torch
@@ -20,7 +21,7 @@ STEPS = 3
 def base_seconds(experiment: Experiment) -> float:
     """Seconds for one training image of the experiment's base model, features at hand."""
     backbone, base = experiment.backbone, experiment.base
-    network = timm.create_model(
+    network: Any = timm.create_model(
         backbone.name, pretrained=False, features_only=True, out_indices=tuple(backbone.stages)
     )
     channels, side = sum(network.feature_info.channels()), backbone.feature_size
