@@ -7,7 +7,7 @@ rule prepare:
         "results/{experiment}/logs/prepare.log",
     benchmark:
         "results/{experiment}/benchmarks/prepare.tsv"
-    threads: 1
+    threads: all_cores
     resources:
         mem_mb=memory(2000),
     params:
