@@ -87,7 +87,7 @@ class DecoderLayer(nn.Module):
         self.feedforward = FeedForward(settings)
 
     def forward(self, memory: Tensor, previous: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
-        query = self.query.expand(len(memory), -1, -1)
+        query = self.query.expand(memory.shape[0], -1, -1)  # `len` would fix the batch of an ONNX file
         query = self.attention_memory(query, memory, position, mask)
         return self.feedforward(self.attention_previous(query, previous, position, mask))
 
