@@ -92,7 +92,7 @@ def test_a_state_that_does_not_fit_is_not_gone_on_with(tmp_path: Path, harm: str
         content[1000] ^= 1  # behind the header
         (folder / STATE).write_bytes(content)
     elif harm == "cut off":
-        (folder / STATE).write_bytes(content[:-1])
+        (folder / STATE).write_bytes(content[:1000])  # in the first finished row
     elif harm == "note":
         (folder / NOTE).write_text("{")
     sentence = "belongs to other settings" if harm == "other settings" else "is damaged"
