@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -237,11 +238,13 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
     inline_text = str(source).lstrip().startswith("{")
     name = "--config" if inline_text else str(source)
     try:
-        loaded = yaml.safe_load(str(source) if inline_text else Path(source).read_text(encoding="utf-8"))
+        loaded = json.loads(str(source)) if inline_text else yaml.safe_load(Path(source).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: cannot be read ({error}); name an existing YAML file") from None
     except yaml.YAMLError as error:
         raise UserError(f"{name}: is not valid YAML ({' '.join(str(error).split())})") from None
+    except json.JSONDecodeError as error:  # YAML would take 1e-05 for a text
+        raise UserError(f"{name}: is not valid JSON ({error})") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{name}: must hold keys and values, like config/config.yaml")
     return name, loaded

@@ -278,7 +278,7 @@ def test_faults_of_an_inline_text() -> None:
         stage_settings("predict", json.dumps({"experiment": "x"}))
     with pytest.raises(UserError, match=r"'sampling\.stepz'.*'steps'"):
         stage_settings("predict", json.dumps(text | {"sampling": {"stepz": 3}}))
-    with pytest.raises(UserError, match="not valid YAML"):
+    with pytest.raises(UserError, match="not valid JSON"):
         stage_settings("predict", json.dumps(text)[:-5])
 
 

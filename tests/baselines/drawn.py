@@ -62,7 +62,7 @@ def _features(images: np.ndarray) -> np.ndarray:
     """Mean colour and contrast of each cell, (N, 4, h, h) float16."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     mean = F.avg_pool2d(pixels, CELL)
-    contrast = (F.avg_pool2d(pixels**2, CELL) - mean**2).sum(1, keepdim=True).sqrt()
+    contrast = (F.avg_pool2d(pixels**2, CELL) - mean**2).clamp(min=0).sum(1, keepdim=True).sqrt()
     return torch.cat([mean, contrast], 1).half().numpy()
 
 

@@ -190,9 +190,9 @@ def test_csv_names_the_unit_of_each_number(tmp_path: Path) -> None:
     assert [(record["value"], record["unit"]) for record in records] == [("1.0", "%"), ("2.0", "s")]
 
 
-def test_pairs_compete_with_each_other_only(tmp_path: Path) -> None:
+def test_rows_of_a_group_compete_with_each_other_only(tmp_path: Path) -> None:
     rows = tuple((name, (Cell(value),)) for name, value in zip("abcd", (1.0, 2.0, 9.0, 8.0), strict=True))
-    table = Table("c", "r", (Column("x"),), rows, (), best="column", pairs=True)
+    table = Table("c", "r", (Column("x"),), rows, (), best="column", group=2)
     shown = page(table, tmp_path)
     assert [row[0] for i, row in enumerate(shown.rows) if shown.classes[i, len(row) - 1] == "best"] == [
         "b",

@@ -40,7 +40,7 @@ def configured(folder: Path, systems: dict[str, dict[str, object]]) -> Path:
 
 def run(folder: Path, installed: Path, systems: dict[str, dict[str, object]], *options: str) -> str:
     """Run the workflow with these systems; its output with the exit code in front."""
-    arguments = call(folder, "--cores", "2", "--configfile", configured(folder, systems), *options)
+    arguments = call(folder, *options, "--cores", "2", "--configfile", configured(folder, systems))
     arguments["env"] |= {"PYTHONPATH": str(installed)}
     done = subprocess.run(**arguments, capture_output=True, check=False)
     return f"{done.returncode}\n{done.stdout}{done.stderr}"
