@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
@@ -60,14 +61,12 @@ def follow(block: Block, folder: Path) -> None:
         (folder / block.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / block.path).write_text(block.text, encoding="utf-8")
     elif block.language == "sh":
-        done = run(folder, "bash", "-euo", "pipefail", "-c", block.text)
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        check(run(folder, "bash", "-euo", "pipefail", "-c", block.text), block)
     elif block.language == "python":
         follow_python(block, folder)
     elif block.language == "diff":
         (folder / "change.diff").write_text(block.text, encoding="utf-8")
-        done = run(folder, "git", "apply", "--whitespace=nowarn", "change.diff")
-        assert done.returncode == 0, f"{block} does not fit the code: {done.stderr}"
+        check(run(folder, "git", "apply", "--whitespace=nowarn", "change.diff"), block)  # fits the code
     elif block.language == "json":
         assert [json.loads(line) for line in block.text.splitlines()]
     if block.language == "yaml":
@@ -78,10 +77,9 @@ def follow_python(block: Block, folder: Path) -> None:
     """Run a block; of one with prompts, what it prints is compared."""
     if ">>>" in block.text:
         (folder / "session.txt").write_text(block.text, encoding="utf-8")
-        done = run(folder, "python", "-m", "doctest", "session.txt")
+        check(run(folder, "python", "-m", "doctest", "session.txt"), block)
     else:
-        done = run(folder, "python", "-c", block.text)
-    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        check(run(folder, "python", "-c", block.text), block)
 
 
 def check_configuration(block: Block, folder: Path) -> None:
@@ -91,8 +89,7 @@ def check_configuration(block: Block, folder: Path) -> None:
         whole = yaml.safe_load((folder / "config/config.yaml").read_text(encoding="utf-8"))
         settings = merged(whole, settings)
     code = f"from drdc.experiment import load_experiment; load_experiment({settings!r})"
-    done = run(folder, "python", "-c", code)
-    assert done.returncode == 0, f"{block}\n{done.stderr}"
+    check(run(folder, "python", "-c", code), block)
 
 
 def merged(whole: dict[str, object], part: dict[str, object]) -> dict[str, object]:
@@ -122,9 +119,15 @@ def plan(block: Block, folder: Path) -> None:
     for words in filter(can_be_planned, commands(block)):
         if words[0] == "drdc":
             _parser().parse_args(words[1:])
-        else:
-            done = run(folder, *words, "--dry-run")
-            assert done.returncode == 0, f"{block}: {shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+        if words[:2] == ["drdc", "new-experiment"]:
+            check(run(folder, *words), block)  # what follows reads the file that it writes
+        elif words[0] != "drdc":
+            check(run(folder, *words, "--dry-run"), block)
+
+
+def check(done: CompletedProcess[str], block: Block) -> None:
+    """The command came to a good end."""
+    assert done.returncode == 0, f"{block}: {done.args}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", LINKING, ids=[str(page.relative_to(ROOT)) for page in LINKING])
