@@ -64,7 +64,7 @@ def test_each_system_leaves_weights_curve_heatmaps_and_scores(folder: Path) -> N
     left = {path.name for path in (folder / RESULTS / "seed0/systems").iterdir()}
     endings = (".safetensors", ".losses.csv", ".npy", ".csv")
     assert left == {f"{name}{ending}" for name in SYSTEMS for ending in endings}
-    assert not list((folder / RESULTS / "state/seed0-systems").glob("*")), "no state of a finished fitting"
+    assert not list((folder / RESULTS / "state").rglob("*.pt")), "no state of a finished fitting"
 
 
 def test_systems_stand_in_the_scores_as_methods_like_the_others(folder: Path) -> None:
