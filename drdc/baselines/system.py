@@ -78,6 +78,11 @@ class System(nn.Module):
         super().__init__()
         self.settings, self.shapes = settings, shapes
 
+    @classmethod
+    def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
+        """What the paper's tables call it with these settings, which are complete; empty for none."""
+        return cls.paper_name
+
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
         """Training loss of a batch of normal images, a scalar."""
         raise NotImplementedError(f"{type(self).__name__} gives neither a loss nor a fit of its own")

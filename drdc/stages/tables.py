@@ -73,8 +73,10 @@ def _maker(name: str, systems: dict[str, Any]) -> Callable[[pd.DataFrame], Table
     """The function of a table; those with a place for further systems are told which there are."""
     if name not in WITH_SYSTEMS:
         return MAKERS[name]
-    classes = {run: system_class(settings["system"]) for run, settings in systems.items()}
-    compared = {run: Compared(found.paper_name, found.citation) for run, found in classes.items()}
+    compared = {}
+    for run, settings in systems.items():
+        found = system_class(settings["system"])
+        compared[run] = Compared(found.name_in_paper(settings), found.citation)
     return partial(WITH_SYSTEMS[name], systems=compared)
 
 

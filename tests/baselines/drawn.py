@@ -21,17 +21,36 @@ from drdc.training.state import fingerprint_of
 
 SIZE, CELL = 16, 4
 COUNTS = {"train": 24, "val": 6, "good": 6, "defect": 6}
+_QUICK = {"batch_size": 8, "learning_rate": 3e-3, "validations": 2}
+_BASE = {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0, "schedule": "constant", **_QUICK}
+_REFINED = {
+    "base": {"hidden": 16, "heads": 2, "feedforward": 32, "neighbour_window": 1, "epochs": 20, **_BASE},
+    **{"width": 8, "levels": 2, "scales": [1, 2], "filter_size": 3, "pool_size": 2, "epochs": 20, **_QUICK},
+}
 #: For each system settings with which it is fitted here in a second or two.
 SMALL: dict[str, dict[str, Any]] = {
+    "ast": {
+        **{"couplings": 2, "teacher_width": 16, "student_width": 32, "student_blocks": 1, "score": "max"},
+        **{"epochs": 20, **_QUICK},
+    },
+    "uniad": {
+        **{"hidden": 32, "heads": 4, "feedforward": 64, "neighbour_window": 5, "size": 8, "pool_size": 2},
+        **{"epochs": 20, **_BASE},
+        "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
+    },
+    "uniad_gan": {"code": 8, **_REFINED},
+    "uniad_unet": _REFINED,
+    "uniad_vae": {"code": 8, **_REFINED},
     "simplenet": {
         "width": 32,
         "epochs": 20,
         "batch_size": 8,
         "learning_rate": 3e-3,
-        "noise": 0.3,
+        "noise": 1.0,
+        "patch": 1,  # the grid is too small for a neighbourhood
         "blur": 1,
         "validations": 2,
-    }
+    },
 }
 
 
