@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
-from drdc.baselines.trainer import Trainer, map_scale
+from drdc.baselines.trainer import Trainer, channel_scale
 from drdc.config import setting
 from drdc.fusion import upsample_base
 
@@ -24,8 +24,8 @@ class SimpleNet(System):
     each place, its maximum the image score.
 
     Simplified: it works on the experiment's backbone features, at their size, where the paper takes 1,536
-    channels of WideResNet-50 at 36×36. They are divided by their deviation over the training images, so that
-    the noise means the same for any backbone. Both parts have one learning rate, where the paper has 1e-4 for
+    channels of WideResNet-50 at 36×36. Each channel is standardised over the training images, so that the
+    noise means the same for any backbone. Both parts have one learning rate, where the paper has 1e-4 for
     the adaptor and 2e-4 for the discriminator, and AdamW instead of Adam. With 1,536 channels it has the
     paper's 3.94 M parameters.
     """
@@ -54,6 +54,7 @@ class SimpleNet(System):
         "backbone differs"
     )
 
+    mean: Tensor
     deviation: Tensor
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
@@ -65,14 +66,16 @@ class SimpleNet(System):
             nn.LeakyReLU(0.2),
             nn.Linear(settings.width, 1, bias=False),
         )
-        self.register_buffer("deviation", torch.ones(()))
+        self.register_buffer("mean", torch.zeros(shapes.channels, 1, 1))
+        self.register_buffer("deviation", torch.ones(shapes.channels, 1, 1))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_normal_(module.weight)
 
     def fit(self, trainer: Trainer) -> History:
-        _, deviation = map_scale(features.flatten(1, 2) for _, features in trainer.batches())
-        self.deviation.fill_(deviation)
+        mean, deviation = channel_scale(features for _, features in trainer.batches())
+        self.mean.copy_(mean.view_as(self.mean))
+        self.deviation.copy_(deviation.clamp(min=1e-6).view_as(self.deviation))
         return super().fit(trainer)
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
@@ -91,5 +94,6 @@ class SimpleNet(System):
     def _adapted(self, features: Tensor) -> Tensor:
         """(B · h · w, C), each place for itself."""
         side = self.settings.patch
-        local = F.avg_pool2d(features / self.deviation, side, 1, side // 2, count_include_pad=False)
+        standard = (features - self.mean) / self.deviation
+        local = F.avg_pool2d(standard, side, 1, side // 2, count_include_pad=False)
         return self.adaptor(local.permute(0, 2, 3, 1).flatten(0, 2))

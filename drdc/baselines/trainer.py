@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -113,12 +112,18 @@ class Trainer:
         )
 
 
+def channel_scale(batches: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over all values of (B, C, H, W), each (C,) float64."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for batch in batches:
+        values = batch.double().transpose(0, 1).flatten(1).cpu()
+        count += values.shape[1]
+        total, squares = total + values.sum(1), squares + values.square().sum(1)
+    mean = total / count
+    return mean, (squares / count - mean**2).clamp(min=0).sqrt()
+
+
 def map_scale(maps: Iterator[Tensor]) -> tuple[float, float]:
     """Mean and standard deviation of all pixels of some heatmaps (B, H, W)."""
-    sums = np.zeros(3)
-    for batch in maps:
-        values = batch.double()
-        sums += [values.numel(), values.sum().item(), values.square().sum().item()]
-    count, total, squares = sums
-    mean = total / count
-    return float(mean), float(np.sqrt(max(squares / count - mean**2, 0)))
+    mean, deviation = channel_scale(batch[:, None] for batch in maps)
+    return mean.item(), deviation.item()
