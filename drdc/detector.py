@@ -26,19 +26,18 @@ from torch import Tensor
 
 from drdc.bundle import load_bundle
 from drdc.calibration import Calibration, Reference, p_value
-from drdc.config import BASE_SCALES, Backbone, Base, Diffusion, Fusion, Sampling
+from drdc.config import Backbone, Base, Diffusion, Fusion, Sampling
 from drdc.data.images import to_square
 from drdc.data.pictures import Picture, Source, read_picture
 from drdc.devices import torch_device
 from drdc.diffusion import linear_schedule, to_unit_range
 from drdc.errors import UserError
-from drdc.fusion import feature_error, image_score, normalise, weighted_sum
+from drdc.fusion import image_score, normalise, weighted_sum
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.denoiser import Denoiser
 from drdc.models.inference import Inpainter
 from drdc.models.reconstructor import Reconstructor
-from drdc.predictions import Statistics, fuse, record_type
-from drdc.stages.predict import store
+from drdc.predictions import Statistics, fuse, record_type, store_base, store_errors
 from drdc.variants import FULL
 
 RATE = 0.05  # of false alarms, where none is asked for
@@ -259,15 +258,14 @@ class Detector:
         large = np.stack([to_square(p.image, self.backbone.input_size) for p in pictures])
         pixels = torch.from_numpy(large).permute(0, 3, 1, 2).to(inpainter.device)
         features = self.extractor(pixels).half().float()
-        reconstructed = self.base(features)
         grid_sizes = inpainter.sampling.grid_sizes
         records = np.zeros(
             len(pictures), record_type(self.image_size, self.backbone.feature_size, grid_sizes)
         )
-        for scale in BASE_SCALES:
-            records[f"base{scale}"] = feature_error(features, reconstructed, scale).cpu().numpy()
         errors = inpainter.reconstruct(to_unit_range(small), [p.key for p in pictures], self.seed)
-        store(records, np.arange(len(pictures)), errors, grid_sizes)
+        everything = np.arange(len(pictures))
+        store_base(records, everything, features, self.base(features))
+        store_errors(records, everything, errors, grid_sizes)
         return records
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from drdc.variants import FULL
 
-
 #: The detector's file in the folder of an experiment.
 EXPORTED = "model.safetensors"
 

@@ -20,8 +20,17 @@ from torch import Tensor
 
 from drdc.config import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.errors import UserError
-from drdc.fusion import mean_filter, mean_of, normalise, spatio_temporal_map, upsample_base, weighted_sum
+from drdc.fusion import (
+    feature_error,
+    mean_filter,
+    mean_of,
+    normalise,
+    spatio_temporal_map,
+    upsample_base,
+    weighted_sum,
+)
 from drdc.layout import Layout
+from drdc.models.inference import Errors
 from drdc.variants import predicted_parts
 
 #: (mean, standard deviation) of a kind of map over held-out normal images.
@@ -39,6 +48,34 @@ def record_type(image_size: int, feature_size: int, grid_sizes: Sequence[int] | 
     scales = [(f"{head}scale{s}", "f2", (image_size // s,) * 2) for head in heads for s in STORED_SCALES]
     details = [("last", "f2", (image_size,) * 2), ("reconstruction", "u1", (image_size, image_size, 3))]
     return np.dtype([("row", "i8"), *base, *scales, *([] if grid_sizes is None else details)])
+
+
+def store_base(
+    records: np.ndarray, batch: NDArray[np.int64], features: Tensor, reconstructed: Tensor
+) -> None:
+    """Write the base maps (Eq. 2) of a batch into its records; both tensors (B, C, h, w)."""
+    for scale in BASE_SCALES:
+        records[f"base{scale}"][batch] = feature_error(features, reconstructed, scale).cpu().numpy()
+
+
+def store_errors(
+    records: np.ndarray, batch: NDArray[np.int64], errors: Errors, grid_sizes: list[int] | None
+) -> None:
+    """Write the errors of a batch into its records (`drdc.predictions.record_type`), as float16."""
+    for scale, maps in errors.scales.items():
+        if grid_sizes is None:
+            records[f"scale{scale}"][batch] = maps.mean(1).cpu().numpy()
+            continue
+        for place, k in enumerate(grid_sizes):
+            records[f"k{k}.scale{scale}"][batch] = maps[:, place].cpu().numpy()
+    if grid_sizes is not None:
+        records["last"][batch] = errors.last.cpu().numpy()
+        records["reconstruction"][batch] = _to_bytes(errors.reconstruction)
+
+
+def _to_bytes(images: Tensor) -> np.ndarray:
+    """[-1, 1] (B, 3, H, W) -> uint8 (B, H, W, 3)."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def read(path: Path) -> NDArray[np.void]:

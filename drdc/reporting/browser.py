@@ -16,7 +16,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -27,7 +26,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from drdc.errors import UserError
 from drdc.evaluation import COMPARED
 from drdc.files import atomic
-from drdc.reporting.gallery import COLOUR_MAP, HEATMAPS, Shown
+from drdc.reporting.gallery import HEATMAPS, Shown, coloured
 
 QUALITY = 80  # of WebP
 LINE, HALO = (0, 255, 255), (0, 0, 0)  # the mask's outline: cyan, which the colour map lacks, beside black
@@ -96,7 +95,7 @@ def _settings(thresholds: dict[str, float], limits: Limits) -> dict[str, Any]:
     return {
         "thresholds": _of_each_method(thresholds, "threshold"),
         "limits": ends,
-        "colour_bar": _webp(_coloured(np.tile(np.linspace(0.0, 1.0, 256), (8, 1)))),
+        "colour_bar": _webp(coloured(np.tile(np.linspace(0.0, 1.0, 256), (8, 1)))),
     }
 
 
@@ -129,7 +128,7 @@ def _pictures(shown: Shown, limits: Limits) -> dict[str, str | None]:
             raise ValueError(f"limits has no entry ({shown.category!r}, {kind!r})")
         low, high = limits[shown.category, kind]
         unit = (shown.heatmaps[kind].astype(np.float64) - low) / max(high - low, np.finfo(float).tiny)
-        pictures[kind] = _webp(_coloured(np.clip(unit, 0.0, 1.0)))
+        pictures[kind] = _webp(coloured(np.clip(unit, 0.0, 1.0)))
     return pictures
 
 
@@ -144,11 +143,6 @@ def _finite(number: float, name: str) -> float:
     if not isfinite(number):
         raise ValueError(f"{name}: must be finite, but it is {number}")
     return float(number)
-
-
-def _coloured(unit: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Values in [0, 1], (H, W), as colours (H, W, 3)."""
-    return np.asarray(mpl.colormaps[COLOUR_MAP](unit, bytes=True)[..., :3], np.uint8)
 
 
 def _webp(pixels: NDArray[np.uint8]) -> str:

@@ -193,11 +193,7 @@ def _best(table: Table) -> set[tuple[int, int]]:
     for i, (_, cells) in enumerate(table.rows):
         for j, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):
             if column.source == "ours" and not isnan(cell.mean):
-                group = (
-                    (i, column.contest)
-                    if table.best == "row"
-                    else (i // group_size, str(j))
-                )
+                group = (i, column.contest) if table.best == "row" else (i // group_size, str(j))
                 rivals.setdefault(group, {})[i, j] = round(cell.mean, _decimals(table, column))
     contests = [group for group in rivals.values() if len(group) > 1]
     return {at for group in contests for at in group if group[at] == max(group.values())}

@@ -151,7 +151,7 @@ def _compose(blocks: list[list[Group]], side: int) -> tuple[Rgb, list[tuple[int,
                 places.append((start, top, item))
                 top += side + GAP
             top += BREAK
-    canvas[-22:-12, LABEL + 30 : LABEL + 190] = _coloured(np.tile(np.linspace(0.0, 1.0, 160), (10, 1)))
+    canvas[-22:-12, LABEL + 30 : LABEL + 190] = coloured(np.tile(np.linspace(0.0, 1.0, 160), (10, 1)))
     return canvas, places
 
 
@@ -170,10 +170,10 @@ def _heatmap(values: Floats, limits: Floats, side: int) -> Rgb:
     low, high = limits
     unit = np.clip((np.asarray(values, np.float64) - low) / max(high - low, np.finfo(float).tiny), 0.0, 1.0)
     resized = Image.fromarray(unit.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
-    return _coloured(np.asarray(resized, np.float64))
+    return coloured(np.asarray(resized, np.float64))
 
 
-def _coloured(unit: Floats) -> Rgb:
+def coloured(unit: Floats) -> Rgb:
     """Values in [0, 1] as colours: (..., 3) uint8."""
     return np.asarray(mpl.colormaps[COLOUR_MAP](unit, bytes=True)[..., :3], np.uint8)
 

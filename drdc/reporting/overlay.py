@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from drdc.reporting.browser import HALO, LINE
-from drdc.reporting.gallery import COLOUR_MAP
+from drdc.reporting.gallery import coloured
 
 STRENGTH = 0.55  # opacity of the heat where it is strongest
 FAINT = 0.25  # up to this part of the colour scale the image is left as it is
@@ -31,7 +30,7 @@ def overlay(image: Image.Image, heatmap: NDArray[np.floating], usual: float, thr
     scale = 2 * max(threshold - usual, float(np.finfo(np.float32).tiny))
     heat = np.clip((heatmap - usual) / scale, 0, 1)
     opacity = STRENGTH * np.clip((heat - FAINT) / (0.5 - FAINT), 0, 1)[..., None]
-    colours = mpl.colormaps[COLOUR_MAP](heat, bytes=True)[..., :3]
+    colours = coloured(heat)
     mixed = np.round((1 - opacity) * np.asarray(image) + opacity * colours).astype(np.uint8)
     _outline(mixed, heatmap > threshold)
     return Image.fromarray(mixed)

@@ -24,11 +24,10 @@ from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.inference import Inpainter
-from drdc.predictions import Statistics, batches, chunks, fuse, read_parts, statistics
+from drdc.predictions import Statistics, batches, chunks, fuse, read_parts, statistics, store_errors
 from drdc.reporting.measured import typed
 from drdc.results import read_table
 from drdc.settings import config_hash
-from drdc.stages.predict import store
 from drdc.stages.prepare import progress_bar
 from drdc.stages.score import provenance
 from drdc.variants import FULL
@@ -111,7 +110,7 @@ def _predicted(
         rows = records["row"][pieces[number]]
         keys = table.sha256[rows].tolist()
         errors = inpainter.reconstruct(to_unit_range(images[rows]), keys, seed)
-        store(records, pieces[number], errors, sampling.grid_sizes)
+        store_errors(records, pieces[number], errors, sampling.grid_sizes)
     return records
 
 

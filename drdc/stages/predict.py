@@ -11,19 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 import drdc
-from drdc.config import BASE_SCALES, Sampling
+from drdc.config import Sampling
 from drdc.data.manifest import read_manifest
 from drdc.diffusion import to_unit_range
 from drdc.errors import UserError, enough_memory
 from drdc.files import exclusive, load_array, sha256_of
-from drdc.fusion import feature_error
 from drdc.layout import Layout
-from drdc.models.inference import Errors, Inpainter, load_base
+from drdc.models.inference import Inpainter, load_base
 from drdc.models.reconstructor import Reconstructor
-from drdc.predictions import chunks, record_type
+from drdc.predictions import chunks, record_type, store_base, store_errors
 from drdc.stages.prepare import progress_bar
 from drdc.unfinished import Unfinished
 from drdc.variants import Stored
@@ -83,16 +81,10 @@ def _fill(
         rows = inputs.rows[batch]
         work.rows["row"][batch] = rows
         own = torch.from_numpy(inputs.features[rows]).to(inpainter.device).float()
-        reconstructed = base(own)
-        for scale in BASE_SCALES:
-            work.rows[f"base{scale}"][batch] = feature_error(own, reconstructed, scale).cpu().numpy()
+        store_base(work.rows, batch, own, base(own))
         keys = [inputs.keys[i] for i in batch]
-        store(
-            work.rows,
-            batch,
-            inpainter.reconstruct(to_unit_range(inputs.images[rows]), keys, seed),
-            grid_sizes,
-        )
+        errors = inpainter.reconstruct(to_unit_range(inputs.images[rows]), keys, seed)
+        store_errors(work.rows, batch, errors, grid_sizes)
         work.advance(int(batch[-1]) + 1)
 
 
@@ -130,23 +122,3 @@ class _Inputs:
             for digest, array in zip(digests, (self.images, self.features), strict=True):
                 digest.update(array[rows].tobytes())
         return {"rows": self.rows.tolist(), "keys": self.keys, "inputs": [d.hexdigest() for d in digests]}
-
-
-def store(
-    records: np.ndarray, batch: NDArray[np.int64], errors: Errors, grid_sizes: list[int] | None
-) -> None:
-    """Write the errors of a batch into its records (`drdc.predictions.record_type`), as float16."""
-    for scale, maps in errors.scales.items():
-        if grid_sizes is None:
-            records[f"scale{scale}"][batch] = maps.mean(1).cpu().numpy()
-            continue
-        for place, k in enumerate(grid_sizes):
-            records[f"k{k}.scale{scale}"][batch] = maps[:, place].cpu().numpy()
-    if grid_sizes is not None:
-        records["last"][batch] = errors.last.cpu().numpy()
-        records["reconstruction"][batch] = _to_bytes(errors.reconstruction)
-
-
-def _to_bytes(images: Tensor) -> np.ndarray:
-    """[-1, 1] (B, 3, H, W) -> uint8 (B, H, W, 3)."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()

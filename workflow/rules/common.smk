@@ -60,12 +60,12 @@ def memory(megabytes):
 def check_gpus():
     """Without this, Snakemake would cut a rule's GPUs to `--resources gpu=N` and say nothing."""
     limit = workflow.global_resources.get("gpu").value
-    for rule in workflow.rules:
-        asked = rule.resources.get("gpu")
+    for one in workflow.rules:
+        asked = one.resources.get("gpu")
         known = limit is not None and not asked.is_evaluable()
         if known and (asked.value or 0) > limit:
             raise WorkflowError(
-                f"rule {rule.name} asks for {asked.value} GPUs, but --resources gpu={limit} allows only "
+                f"rule {one.name} asks for {asked.value} GPUs, but --resources gpu={limit} allows only "
                 f"{limit}; raise the limit, leave it out, or let the rule ask for fewer"
             )
 
