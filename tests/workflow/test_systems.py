@@ -147,6 +147,7 @@ def test_the_commands_work_without_the_workflow(folder: Path, installed: Path, t
     shutil.copytree(folder, copy)
     before = pd.read_csv(copy / RESULTS / "seed0/systems/toy.csv")
     shutil.rmtree(copy / RESULTS / "seed0/systems")
+    configured(copy, SYSTEMS)
     environment = os.environ | {"PYTHONPATH": str(installed)}
     for command in ("train-system", "predict-system", "score-system"):
         line = [sys.executable, "-m", "drdc", command, "toy", "--config", "systems.yaml", "--threads", "1"]
