@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.baselines.inputs import Batch
 from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
-from drdc.baselines.trainer import Trainer
+from drdc.baselines.trainer import Trainer, channel_scale
 from drdc.config import setting
 from drdc.fusion import upsample_base
 
@@ -83,7 +82,11 @@ class Asymmetric(System):
         self.register_buffer("position", encoding, persistent=False)
 
     def fit(self, trainer: Trainer) -> History:
-        self.mean, self.deviation = channel_statistics(trainer.batches())
+        mean, deviation = channel_scale(features for _, features in trainer.batches())
+        # what hardly varies here may vary by accident elsewhere, and would drown all other channels
+        deviation = deviation.clamp(min=max(deviation.mean().item() / 100, 1e-6))
+        self.mean.copy_(mean.view_as(self.mean))
+        self.deviation.copy_(deviation.view_as(self.deviation))
 
         def teach(teacher: nn.ModuleList, images: Tensor, features: Tensor) -> Tensor:
             return self._likelihood_loss(*flow(teacher, self._standard(features), self._place(features)))
@@ -206,20 +209,3 @@ def position_encoding(channels: int, side: int) -> Tensor:
     columns = waves[:, None].expand(-1, side, -1)
     rows = waves[:, :, None].expand(-1, -1, side)
     return torch.cat([columns, rows])[None].contiguous()
-
-
-def channel_statistics(batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel of the features, both (C, 1, 1).
-
-    A channel that hardly varies on the training images counts as one of a hundredth of the mean deviation.
-    """
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for _, features in batches:
-        values = features.double()
-        count += features[:, 0].numel()
-        total = total.to(values) + values.sum((0, 2, 3))
-        squares = squares.to(values) + values.square().sum((0, 2, 3))
-    mean = total / count
-    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
-    deviation = deviation.clamp(min=max(deviation.mean().item() / 100, 1e-6))
-    return mean.float().view(-1, 1, 1), deviation.float().view(-1, 1, 1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from drawn import SMALL
 
-from drdc.baselines.ast import Asymmetric, channel_statistics, flow, position_encoding
+from drdc.baselines.ast import Asymmetric, flow, position_encoding
 from drdc.baselines.system import Shapes
 from drdc.errors import UserError
 from drdc.experiment import validated
@@ -64,16 +63,6 @@ def test_each_place_has_an_encoding_of_its_own() -> None:
     distances = torch.cdist(places, places) + torch.eye(len(places))
     assert distances.min() > 0.1
     assert encoding.abs().max() <= 1
-
-
-def test_channel_statistics_are_those_of_all_batches_together() -> None:
-    features = torch.randn(7, 3, 4, 4) * torch.tensor([1.0, 5.0, 0.0]).view(1, 3, 1, 1) + 2
-    images = torch.zeros(7, 3, 8, 8)
-    mean, deviation = channel_statistics([(images[:3], features[:3]), (images[3:], features[3:])])
-    numbers = features.numpy().transpose(1, 0, 2, 3).reshape(3, -1).astype(float)
-    np.testing.assert_allclose(mean.flatten(), numbers.mean(1), rtol=1e-5)
-    np.testing.assert_allclose(deviation.flatten()[:2], numbers.std(1)[:2], rtol=1e-5)
-    assert deviation[2].item() == pytest.approx(numbers.std(1).mean() / 100, rel=1e-4), "a dead channel"
 
 
 def test_the_image_score_is_the_mean_of_the_heatmap_or_its_maximum() -> None:
