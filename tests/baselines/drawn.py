@@ -33,6 +33,25 @@ SMALL: dict[str, dict[str, Any]] = {
         **{"couplings": 2, "teacher_width": 16, "student_width": 32, "student_blocks": 1, "score": "max"},
         **{"epochs": 20, **_QUICK},
     },
+    "diad": {
+        "pretrained": "scratch",
+        "autoencoder": {
+            **{
+                "width": 32,
+                "multipliers": [1, 1],
+                "layers_per_block": 1,
+                "epochs": 6,
+                "adversarial_epochs": 2,
+            },
+            **{"discriminator_width": 8, "discriminator_layers": 1, **_QUICK},
+        },
+        "denoiser": {
+            **{"width": 32, "multipliers": [1, 1], "layers_per_block": 1, "heads": 2, "context_width": 8},
+            **{"pretraining_epochs": 10, "pretraining_rate": 2e-3},
+        },
+        "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "stages": [0, 1]},
+        **{"steps": 2, "blur": 0.5, "pool_size": 2, "pools": 2, "epochs": 20, **_QUICK},
+    },
     "uniad": {
         **{"hidden": 32, "heads": 4, "feedforward": 64, "neighbour_window": 5, "size": 8, "pool_size": 2},
         **{"epochs": 20, **_BASE},

@@ -1,0 +1,1 @@
+"""The parts of DiAD: settings, autoencoder, guided denoiser, and Stable Diffusion's weights."""
