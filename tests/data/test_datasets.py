@@ -289,11 +289,15 @@ def test_names_that_a_table_cannot_hold_are_refused(
 
 def test_dataset_roots(tmp_path: Path) -> None:
     assert dataset_root("mvtec", str(tmp_path)) == tmp_path
-    with pytest.raises(UserError, match=r"does not exist; run `drdc download mvtec --to .*nowhere`, or download"):
+    with pytest.raises(
+        UserError, match=r"does not exist; run `drdc download mvtec --to .*nowhere`, or download"
+    ):
         dataset_root("mvtec", tmp_path / "nowhere")
     with pytest.raises(UserError, match="dataset 'synthetic' needs a folder"):
         dataset_root("synthetic")
-    with pytest.raises(UserError, match="'mnist' is unknown; choose one of btad, elpv, mvtec, synthetic, visa"):
+    with pytest.raises(
+        UserError, match="'mnist' is unknown; choose one of btad, elpv, mvtec, synthetic, visa"
+    ):
         dataset_root("mnist", tmp_path)
 
 
