@@ -18,7 +18,6 @@ to that small difference only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from math import floor
 
 import numpy as np
@@ -34,7 +33,7 @@ def threshold(held_out: Floats, rate: float) -> float:
 
     Args:
         held_out: (n,) scores of normal images that no model was trained on, in any order.
-        rate: α, between 0 and 1; read as the decimal number that is printed for it.
+        rate: α, between 0 and 1.
 
     Raises:
         UserError: α is not between 0 and 1, or n is too small for it.
@@ -44,14 +43,24 @@ def threshold(held_out: Floats, rate: float) -> float:
             f"the false-alarm rate must lie between 0 and 1, not at {rate}; take for example 0.05"
         )
     count = len(held_out)
-    above = floor(Fraction(str(float(rate))) * (count + 1))  # ranks that a new image may take above it
+    above = _ranks_above(count, rate)
     if not above:
-        needed = -floor(-1 / Fraction(str(float(rate)))) - 1
+        needed = max(0, floor(1 / rate) - 2)
+        while smallest_rate(needed) > rate:
+            needed += 1
         raise UserError(
             f"a false-alarm rate of {rate:g} needs at least {needed} held-out normal images, and there are "
             f"{count}; take a rate of at least {ceiled(smallest_rate(count))} or hold out more images"
         )
     return float(np.sort(held_out)[count - above])
+
+
+def _ranks_above(count: int, rate: float) -> int:
+    """Ranks that a new image may take above the threshold: ⌊α(n + 1)⌋, by the same division as `p_value`."""
+    ranks = floor(rate * (count + 1)) + 1
+    while ranks / (count + 1) > rate:
+        ranks -= 1
+    return ranks
 
 
 def smallest_rate(count: int) -> float:

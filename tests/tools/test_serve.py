@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import urllib.request
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ def serving(
         assert process.stdout is not None
         found = re.match(r"http://\S+", process.stdout.readline())
         assert found, process.communicate(timeout=60)
+        urllib.request.urlopen(found[0], timeout=120).close()  # it answers
         yield found[0], process
     finally:
         process.send_signal(end)
