@@ -26,7 +26,7 @@ from drdc.files import load_array
 from drdc.fusion import image_score, mean_filter, spatio_temporal_map
 from drdc.layout import Layout
 from drdc.models.inference import Inpainter
-from drdc.predictions import chunks
+from drdc.pieces import chunks
 
 Pixels = NDArray[np.float64]
 

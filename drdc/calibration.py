@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from drdc.errors import UserError
 
+RATE = 0.05  # of false alarms, where none is asked for
 Floats = NDArray[np.floating]
 
 
@@ -40,7 +41,7 @@ def threshold(held_out: Floats, rate: float) -> float:
     """
     if not 0 < rate < 1:
         raise UserError(
-            f"the false-alarm rate must lie between 0 and 1, not at {rate}; take for example 0.05"
+            f"the false-alarm rate must lie between 0 and 1, not at {rate}; take for example {RATE}"
         )
     count = len(held_out)
     above = _ranks_above(count, rate)

@@ -25,13 +25,14 @@ from PIL import Image
 from torch import Tensor
 
 from drdc.bundle import load_bundle
-from drdc.calibration import Calibration, Reference, p_value
+from drdc.calibration import RATE, Calibration, Reference, p_value
 from drdc.config import Backbone, Base, Diffusion, Fusion, Sampling
 from drdc.data.images import to_square
 from drdc.data.pictures import Picture, Source, read_picture
 from drdc.devices import torch_device
 from drdc.diffusion import linear_schedule, to_unit_range
 from drdc.errors import UserError
+from drdc.files import below
 from drdc.fusion import image_score, normalise, weighted_sum
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.denoiser import Denoiser
@@ -40,7 +41,6 @@ from drdc.models.reconstructor import Reconstructor
 from drdc.predictions import Statistics, fuse, record_type, store_base, store_errors
 from drdc.variants import FULL
 
-RATE = 0.05  # of false alarms, where none is asked for
 FAST = "fast"  # the other mode beside FULL
 AUROCS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 
@@ -117,19 +117,19 @@ class Detector:
         self.categories, self.image_size = list(about["categories"]), about["image_size"]
         self.provenance: dict[str, str] = about["provenance"]
         self.backbone, self.fusion = Backbone(**about["backbone"]), Fusion(**about["fusion"])
-        self.extractor = FeatureExtractor(self.backbone, _below(tensors, "backbone")).to(device)
+        self.extractor = FeatureExtractor(self.backbone, below(tensors, "backbone")).to(device)
         size = self.backbone.feature_size
         self.base = Reconstructor(Base(**about["base"]), self.extractor.channels, size).to(device).eval()
-        self.base.load_state_dict(_below(tensors, "base"))
+        self.base.load_state_dict(below(tensors, "base"))
         settings = Diffusion(**about["diffusion"])
         denoiser = Denoiser(settings)
-        denoiser.load_state_dict(_below(tensors, "diffusion"))
+        denoiser.load_state_dict(below(tensors, "diffusion"))
         alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
         chain = (denoiser.to(device), alpha_bar.to(device))
         category = np.array(self.categories)[tensors["calibration.category"].numpy()]
         self.modes = {}
         for name in (FULL, FAST):
-            mode, own = about["modes"][name], _below(tensors, f"calibration.{name}")
+            mode, own = about["modes"][name], below(tensors, f"calibration.{name}")
             self.modes[name] = Mode(
                 Inpainter(*chain, Sampling(**mode["sampling"])),
                 {kind: (mean, std) for kind, (mean, std) in mode["statistics"].items()},
@@ -238,14 +238,9 @@ class Detector:
         return [
             Detection(
                 score=score,
-                p_value=p_value(reference.scores, score),
-                threshold=reference.threshold,
-                anomalous=score > reference.threshold,
                 heatmap=heatmap,
-                pixel_threshold=reference.pixel_threshold,
                 seconds=seconds,
-                false_alarm_rate=reference.rate,
-                calibrated_on=reference.about,
+                **judgement(score, reference),
                 usual=usual_heat(mode.statistics, self.fusion),
                 image=picture.image,
             )
@@ -269,6 +264,18 @@ class Detector:
         return records
 
 
+def judgement(score: float, reference: Reference) -> dict[str, Any]:
+    """The fields of a `Detection` that follow from what its score is compared with."""
+    return {
+        "p_value": p_value(reference.scores, score),
+        "threshold": reference.threshold,
+        "anomalous": score > reference.threshold,
+        "pixel_threshold": reference.pixel_threshold,
+        "false_alarm_rate": reference.rate,
+        "calibrated_on": reference.about,
+    }
+
+
 def usual_heat(statistics: Statistics, fusion: Fusion) -> float:
     """The fused heat of a pixel that has the mean of the held-out normal images in both maps."""
     base, diffusion = (
@@ -276,13 +283,6 @@ def usual_heat(statistics: Statistics, fusion: Fusion) -> float:
         for kind in ("base", "diffusion")
     )
     return float(weighted_sum(diffusion, base, fusion.weight))
-
-
-def _below(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors of one part, without its name."""
-    return {
-        key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")
-    }
 
 
 def _resized(heatmap: Tensor, picture: Picture) -> NDArray[np.float32]:

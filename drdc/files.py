@@ -197,6 +197,12 @@ def load_metadata(path: Path) -> dict[str, Any]:
         return metadata
 
 
+def below(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors of one part of a model, without the part's name and the dot after it."""
+    head = f"{part}."
+    return {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
+
+
 @contextmanager
 def _open_weights(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     from safetensors import SafetensorError, safe_open

@@ -82,6 +82,23 @@ def weighted_sum(diffusion: Tensor, base: Tensor, weight: float) -> Tensor:
     return weight * diffusion + (1 - weight) * base
 
 
+def channel_scale(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over all values of (B, C, H, W), each (C,) float64."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for batch in batches:
+        values = batch.double().transpose(0, 1).flatten(1).cpu()
+        count += values.shape[1]
+        total, squares = total + values.sum(1), squares + values.square().sum(1)
+    mean = total / count
+    return mean, (squares / count - mean**2).clamp(min=0).sqrt()
+
+
+def map_scale(maps: Iterable[Tensor]) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels of some heatmaps (B, H, W)."""
+    mean, deviation = channel_scale(batch[:, None] for batch in maps)
+    return mean.item(), deviation.item()
+
+
 def normalise(heatmap: Tensor, statistics: tuple[float, float], normalisation: str) -> Tensor:
     """Bring a map to a common scale before Eq. 17 (the paper does not say how).
 

@@ -16,10 +16,10 @@ import gradio as gr
 import numpy as np
 from PIL import Image, ImageOps
 
-from drdc.calibration import p_value, smallest_rate
-from drdc.detector import FAST, RATE, Detection, Detector
+from drdc.calibration import RATE, smallest_rate
+from drdc.data.datasets import EXTENSIONS
+from drdc.detector import Detection, Detector, judgement
 from drdc.errors import UserError
-from drdc.variants import FULL
 
 MEGABYTES = 20  # of an upload
 MEGAPIXELS = 50  # of an image: a small file may hold a picture that fills the memory
@@ -27,7 +27,6 @@ SHOWN = 1024  # pixels of the longer side of what is kept and shown
 SECONDS_KEPT = 600  # how long an upload and a picture shown stay on the disk
 WAITING = 16  # images in the queue
 ALL = "all categories"
-KINDS = [".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"]
 STYLE = resources.files("drdc.reporting").joinpath("templates/serve.css")
 
 
@@ -55,7 +54,9 @@ def page(detector: Detector) -> gr.Blocks:
         seen = gr.State(None, time_to_live=SECONDS_KEPT)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=280):
-                upload = gr.File(label="Drop an image here", file_types=KINDS, height=150, elem_id="upload")
+                upload = gr.File(
+                    label="Drop an image here", file_types=sorted(EXTENSIONS), height=150, elem_id="upload"
+                )
                 rate = gr.Slider(
                     **_rates(detector), label="False alarms among normal images, at most", elem_id="rate"
                 )
@@ -110,19 +111,11 @@ class Visit:
         if seen is None:
             return None, _hint(), None, None
         try:
-            calibration = self.detector.modes[FAST if seen.fast else FULL].calibration
-            reference = calibration.reference(rate, None if category == ALL else category)
+            own = None if category == ALL else category
+            reference = self.detector.reference(category=own, false_alarm_rate=rate, fast=seen.fast)
         except UserError as error:
             return seen, _problem(str(error)), seen.detection.image, None
-        detection = replace(
-            seen.detection,
-            p_value=p_value(reference.scores, seen.detection.score),
-            threshold=reference.threshold,
-            anomalous=seen.detection.score > reference.threshold,
-            pixel_threshold=reference.pixel_threshold,
-            false_alarm_rate=reference.rate,
-            calibrated_on=reference.about,
-        )
+        detection = replace(seen.detection, **judgement(seen.detection.score, reference))
         return _shown(replace(seen, detection=detection))
 
     def _look(self, path: Path, rate: float, category: str, fast: bool) -> tuple:

@@ -21,6 +21,7 @@ from torch import Tensor
 from drdc.config import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.errors import UserError
 from drdc.fusion import (
+    channel_scale,
     feature_error,
     mean_filter,
     mean_of,
@@ -31,6 +32,7 @@ from drdc.fusion import (
 )
 from drdc.layout import Layout
 from drdc.models.inference import Errors
+from drdc.pieces import chunks
 from drdc.variants import predicted_parts
 
 #: (mean, standard deviation) of a kind of map over held-out normal images.
@@ -152,18 +154,6 @@ def statistics(parts: Iterable[NDArray[np.void]], held_out: NDArray[np.bool_], f
         parts: predictions of all categories.
         held_out: (N,) for each row of the manifest, whether it is a held-out normal training image.
     """
-    sums = np.zeros((2, 3))
-    for records in batches(parts, held_out):
-        for total, maps in zip(sums, raw_maps(records, fusion), strict=True):
-            values = maps.double()
-            total += [values.numel(), values.sum().item(), values.square().sum().item()]
-    count, total, squares = sums.T
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return {kind: (float(mean[i]), float(deviation[i])) for i, kind in enumerate(("base", "diffusion"))}
-
-
-def chunks(rows: Sequence[int] | NDArray[np.int64], size: int = 32) -> Iterator[NDArray[np.int64]]:
-    """Rows in pieces of at most `size`, so that memory does not grow with the number of images."""
-    for start in range(0, len(rows), size):
-        yield np.asarray(rows[start : start + size])
+    maps = (torch.stack(raw_maps(records, fusion), 1) for records in batches(parts, held_out))
+    mean, deviation = (values.tolist() for values in channel_scale(maps))
+    return {kind: (mean[i], deviation[i]) for i, kind in enumerate(("base", "diffusion"))}

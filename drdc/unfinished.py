@@ -6,13 +6,16 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import NDArray
 
-from drdc.files import atomic, create_array, move
+from drdc.files import atomic, create_array, exclusive, move
+from drdc.pieces import chunks, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ class Unfinished:
     It lies where nothing deletes it (Snakemake deletes a rule's outputs), beside it a note: what it is made
     of (`identity`), how many rows are done, and their SHA-256. The note stays when the array has moved to its
     place, so that the same command knows that there is nothing left to do. Only one process at a time may
-    work on it, see `drdc.files.exclusive`.
+    work on it: `complete` sees to that.
 
     Args:
         state: path of the array until it is finished; ends with `.npy`, the note's with `.json`.
@@ -72,6 +75,31 @@ class Unfinished:
         with atomic(self.state) as path:
             create_array(path, self.dtype, (self.size,))
         self.rows = np.load(self.state, mmap_mode="r+", allow_pickle=False)
+
+    def complete(self, batch_size: int, fill: Callable[[NDArray[np.int64]], None]) -> None:
+        """Fill the rows that are missing, in the batches of an uninterrupted run, and move the array.
+
+        Nothing is computed where the target holds all of it already. Where another process works on the same
+        array, this one waits until that one has ended.
+
+        Args:
+            fill: writes the rows of these numbers, (B,), into `rows`.
+
+        Raises:
+            UserError: as `begin`.
+        """
+        with exclusive(self.state):
+            if self.finished():
+                log.info("%s is there already, of the same models and settings", self.target)
+                return
+            self.begin()
+            started, before = time.monotonic(), self.done
+            for batch in progress_bar(list(chunks(np.arange(self.done, self.size), batch_size))):
+                fill(batch)
+                self.advance(int(batch[-1]) + 1)
+            self.finish()
+        seconds = (time.monotonic() - started) / max(1, self.size - before)
+        log.info("%d images, %.3f s an image", self.size, seconds)
 
     def advance(self, done: int) -> None:
         """Rows before `done` are filled; they are written to the disk unless that was done just before."""

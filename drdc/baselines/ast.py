@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
-from drdc.baselines.trainer import Trainer, channel_scale
+from drdc.baselines.trainer import Trainer
 from drdc.config import setting
-from drdc.fusion import upsample_base
+from drdc.fusion import channel_scale, upsample_base
 
 
 class Asymmetric(System):

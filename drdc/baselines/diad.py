@@ -20,11 +20,12 @@ from drdc.baselines.diad_parts.autoencoder import (
     unnormalised,
 )
 from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
-from drdc.baselines.trainer import Trainer, map_scale
+from drdc.baselines.trainer import Trainer
 from drdc.config import Backbone, Optimisation
 from drdc.diffusion import ddim_step, predict_x0, q_sample
 from drdc.errors import UserError
-from drdc.fusion import image_score, upsample_base
+from drdc.files import below
+from drdc.fusion import image_score, map_scale, upsample_base
 from drdc.models.backbone import FeatureExtractor
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class DiAD(System):
         from drdc.baselines.diad_parts.pretrained import load_stable_diffusion
 
         self.extractor = FeatureExtractor(
-            Backbone(**settings.backbone.model_dump()), weights and _below(weights, "extractor.")
+            Backbone(**settings.backbone.model_dump()), weights and below(weights, "extractor")
         )
         self.autoencoder = kl_autoencoder(settings.autoencoder)
         self.denoiser: GuidedDenoiser = GuidedDenoiser(
@@ -180,10 +181,6 @@ def _phase(own: Optimisation, epochs: float, rate: float | None = None) -> Train
     """Settings of one phase of the fitting."""
     shared = own.model_dump(include=set(Optimisation.model_fields))
     return TrainedSettings(**shared | {"epochs": epochs, "learning_rate": rate or own.learning_rate})
-
-
-def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def _check(settings: sections.Settings, size: int) -> None:

@@ -16,7 +16,7 @@ from drdc.devices import torch_device
 from drdc.diffusion import to_unit_range
 from drdc.files import load_array
 from drdc.layout import Layout
-from drdc.predictions import chunks
+from drdc.pieces import chunks
 from drdc.training.job import Images
 
 Batch = tuple[Tensor, Tensor]

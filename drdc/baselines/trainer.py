@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from drdc.baselines.inputs import Batch, Inputs
 from drdc.baselines.system import History, TrainedSettings
-from drdc.predictions import chunks
+from drdc.fusion import channel_scale, map_scale  # noqa: F401
+from drdc.pieces import chunks
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.loop import Task, step_seed, train
@@ -110,20 +111,3 @@ class Trainer:
             held_out_loss=held_out_loss,
             images=round(settings.epochs * len(images.train)),
         )
-
-
-def channel_scale(batches: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over all values of (B, C, H, W), each (C,) float64."""
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for batch in batches:
-        values = batch.double().transpose(0, 1).flatten(1).cpu()
-        count += values.shape[1]
-        total, squares = total + values.sum(1), squares + values.square().sum(1)
-    mean = total / count
-    return mean, (squares / count - mean**2).clamp(min=0).sqrt()
-
-
-def map_scale(maps: Iterator[Tensor]) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels of some heatmaps (B, H, W)."""
-    mean, deviation = channel_scale(batch[:, None] for batch in maps)
-    return mean.item(), deviation.item()

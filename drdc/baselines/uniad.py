@@ -13,6 +13,7 @@ from torch import Tensor
 from drdc.baselines.system import Shapes, System
 from drdc.baselines.uniad_parts.base import BaseSettings, base_map, feature_loss, reconstructor
 from drdc.config import Backbone, setting
+from drdc.files import below
 from drdc.models.backbone import FeatureExtractor
 
 #: Tokens a side of the base model, to which `neighbour_window` refers.
@@ -69,10 +70,8 @@ class UniAD(System):
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
-        prefix = "backbone."
-        known = weights and {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         own = settings.backbone.model_copy(update={"feature_size": settings.size})
-        self.backbone = FeatureExtractor(own, known)
+        self.backbone = FeatureExtractor(own, weights and below(weights, "backbone"))
         window = settings.neighbour_window
         if settings.scaled_window:
             window = window_at(window, settings.size)

@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 
 from drdc.data.datasets import Problem
-from drdc.data.images import in_order, mask_values, read_rgb
+from drdc.data.images import mask_values, read_rgb
 from drdc.data.samples import Sample
 from drdc.errors import UserError
 from drdc.names import category_fault, path_fault, printable
+from drdc.pieces import in_order
 
 #: One training image is held out and one is left.
 FEWEST_TRAINING_IMAGES = 2

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +13,6 @@ from drdc.errors import UserError
 
 #: What is read, whatever the file is called: no format of vectors or scripts, which would start a program.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -77,33 +69,6 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     """Resize an (H, W) bool mask to (size, size) bool by nearest neighbour (UniAD's protocol)."""
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     return np.asarray(image.resize((size, size), Image.Resampling.NEAREST)) > 0
-
-
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`map` over a pool of threads: results in the order of `items`, only a few of them ahead of the reader.
-
-    Pillow decodes without holding the interpreter's lock. At most two items for each worker are in flight, so
-    that memory does not grow with their number; with one worker there is no pool.
-    """
-    if workers < 2:
-        yield from map(function, items)
-        return
-    rest = iter(items)
-    with ThreadPoolExecutor(workers) as pool:
-        flight: deque[Future[Result]] = deque()
-        flight.extend(pool.submit(function, item) for item in islice(rest, 2 * workers))
-        try:
-            while flight:
-                yield flight.popleft().result()
-                flight.extend(pool.submit(function, item) for item in islice(rest, 1))
-        finally:
-            for future in flight:
-                future.cancel()
-
-
-def job_threads() -> int:
-    """CPU threads of this job, as `--threads` set them; all cores where nothing did."""
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
 def _decode(path: Path) -> Image.Image:

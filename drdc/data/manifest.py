@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -15,11 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.data.datasets import smallest_hashes
-from drdc.data.images import in_order, job_threads, read_mask, read_rgb, resize_mask, to_square
+from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
 from drdc.data.samples import Sample
 from drdc.errors import UserError
-from drdc.files import atomic, create_array
+from drdc.files import atomic, create_array, sha256_of
 from drdc.names import path_fault, printable
+from drdc.pieces import in_order, job_threads
 
 COLUMNS = ("path", "category", "split", "label", "defect_type", "mask", "width", "height", "sha256")
 SPLITS = ("train", "val", "test")
@@ -168,11 +168,10 @@ def _decode(
         mask = np.zeros((size, size), dtype=np.bool_)
         if row["mask"]:
             mask = resize_mask(read_mask(root / str(row["mask"]), image.size), size)
+        facts = {"width": image.width, "height": image.height, "sha256": sha256_of(path)}
     except UserError as error:
         return error
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return to_square(image, size), mask, {"width": image.width, "height": image.height, "sha256": digest}
+    return to_square(image, size), mask, facts
 
 
 def _write(rows: list[dict[str, object]], path: Path) -> None:

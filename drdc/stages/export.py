@@ -24,11 +24,11 @@ from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.inference import Inpainter
-from drdc.predictions import Statistics, batches, chunks, fuse, read_parts, statistics, store_errors
+from drdc.pieces import chunks, progress_bar
+from drdc.predictions import Statistics, batches, fuse, read_parts, statistics, store_errors
 from drdc.reporting.measured import typed
 from drdc.results import read_table
 from drdc.settings import config_hash
-from drdc.stages.prepare import progress_bar
 from drdc.stages.score import provenance
 from drdc.variants import FULL
 
@@ -105,12 +105,11 @@ def _predicted(
     records = np.concatenate(list(batches(parts, _held_out(table))))
     images = load_array(layout.images, len(table), "prepare")
     inpainter = Inpainter.load(layout, seed, sampling)
-    pieces = list(chunks(np.arange(len(records)), sampling.batch_size))
-    for number in progress_bar(range(len(pieces))):
-        rows = records["row"][pieces[number]]
+    for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
+        rows = records["row"][batch]
         keys = table.sha256[rows].tolist()
         errors = inpainter.reconstruct(to_unit_range(images[rows]), keys, seed)
-        store_errors(records, pieces[number], errors, sampling.grid_sizes)
+        store_errors(records, batch, errors, sampling.grid_sizes)
     return records
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from drdc.config import Backbone, Dataset
-from drdc.data.images import in_order, job_threads, read_rgb, to_square
+from drdc.data.images import read_rgb, to_square
 from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
 from drdc.files import atomic, create_array
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
-from drdc.predictions import chunks
-from drdc.stages.prepare import progress_bar, root_of
+from drdc.pieces import chunks, in_order, job_threads, progress_bar
+from drdc.stages.prepare import root_of
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,9 @@ def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
         decoded = in_order(
             lambda path: to_square(read_rgb(root / path), backbone.input_size), table.path, job_threads()
         )
-        batches = list(chunks(np.arange(len(table)), 8))
-        for number in progress_bar(range(len(batches))):
-            images = list(islice(decoded, len(batches[number])))
+        for batch in progress_bar(list(chunks(np.arange(len(table)), 8))):
+            images = list(islice(decoded, len(batch)))
             pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device)
-            stored[batches[number]] = extractor(pixels).half().cpu().numpy()
+            stored[batch] = extractor(pixels).half().cpu().numpy()
         stored.flush()
     log.info("%d feature maps of %d x %d x %d", *shape)

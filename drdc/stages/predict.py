@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +16,11 @@ from drdc.config import Sampling
 from drdc.data.manifest import read_manifest
 from drdc.diffusion import to_unit_range
 from drdc.errors import UserError, enough_memory
-from drdc.files import exclusive, load_array, sha256_of
+from drdc.files import load_array, sha256_of
 from drdc.layout import Layout
 from drdc.models.inference import Inpainter, load_base
-from drdc.models.reconstructor import Reconstructor
-from drdc.predictions import chunks, record_type, store_base, store_errors
-from drdc.stages.prepare import progress_bar
+from drdc.pieces import chunks
+from drdc.predictions import record_type, store_base, store_errors
 from drdc.unfinished import Unfinished
 from drdc.variants import Stored
 
@@ -52,32 +50,8 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, sto
         record_type(inputs.images.shape[1], inputs.features.shape[2], grid_sizes),
         len(inputs.rows),
     )
-    with exclusive(work.state):
-        if work.finished():
-            log.info("%s is there already, of the same models and settings", work.target)
-            return
-        work.begin()
-        before, started = work.done, time.monotonic()
-        _fill(work, inputs, base, inpainter, grid_sizes, seed)
-        work.finish()
-    seconds = (time.monotonic() - started) / max(1, work.done - before)
-    log.info("%d images, %.3f s an image, %d U-Net calls an image", work.done, seconds, inpainter.calls)
 
-
-@enough_memory("sampling.batch_size")
-@torch.inference_mode()
-def _fill(
-    work: Unfinished,
-    inputs: _Inputs,
-    base: Reconstructor,
-    inpainter: Inpainter,
-    grid_sizes: list[int] | None,
-    seed: int,
-) -> None:
-    """Compute the records that are not done yet, in the batches of an uninterrupted run."""
-    batches = list(chunks(np.arange(work.done, work.size), inpainter.sampling.batch_size))
-    for number in progress_bar(range(len(batches))):
-        batch = batches[number]
+    def fill(batch: NDArray[np.int64]) -> None:
         rows = inputs.rows[batch]
         work.rows["row"][batch] = rows
         own = torch.from_numpy(inputs.features[rows]).to(inpainter.device).float()
@@ -85,7 +59,10 @@ def _fill(
         keys = [inputs.keys[i] for i in batch]
         errors = inpainter.reconstruct(to_unit_range(inputs.images[rows]), keys, seed)
         store_errors(work.rows, batch, errors, grid_sizes)
-        work.advance(int(batch[-1]) + 1)
+
+    log.info("%d U-Net calls an image", inpainter.calls)
+    with enough_memory("sampling.batch_size"), torch.inference_mode():
+        work.complete(sampling.batch_size, fill)
 
 
 @dataclass(frozen=True)

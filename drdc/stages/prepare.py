@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Iterable
 from pathlib import Path
-
-from tqdm import tqdm
 
 from drdc.config import Dataset
 from drdc.data import datasets, download, manifest, synthetic
 from drdc.layout import Layout
+from drdc.pieces import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +43,6 @@ def root_of(layout: Layout, dataset: Dataset) -> Path:
     """Folder that the manifest's paths are relative to."""
     root = dataset.root if dataset.name != "synthetic" else str(layout.made_dataset)
     return datasets.dataset_root(dataset.name, root)
-
-
-def progress_bar(rows: Iterable[int]) -> Iterable[int]:
-    """A progress bar on a terminal, nothing in a log."""
-    return tqdm(rows, disable=not sys.stderr.isatty())
 
 
 def _draw(root: Path, dataset: Dataset) -> None:

@@ -19,7 +19,6 @@ from torch import Tensor
 import drdc
 from drdc.baselines.controls import ORACLES, oracle_mask, random_map
 from drdc.config import Diffusion, Fusion
-from drdc.data.images import in_order, job_threads
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name, torch_device
 from drdc.errors import UserError
@@ -28,6 +27,7 @@ from drdc.files import atomic, load_array
 from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.models.denoiser import use_bf16
+from drdc.pieces import in_order, job_threads
 from drdc.predictions import batches, fuse, read_parts, statistics
 from drdc.results import failure_note
 from drdc.settings import config_hash

@@ -11,7 +11,7 @@ from drdc.config import Base
 from drdc.devices import torch_device
 from drdc.layout import Layout
 from drdc.models.reconstructor import Reconstructor, draw_jitter
-from drdc.predictions import chunks
+from drdc.pieces import chunks
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, train

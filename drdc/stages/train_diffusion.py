@@ -14,7 +14,7 @@ from drdc.diffusion import linear_schedule, predict_noise, q_sample, to_unit_ran
 from drdc.inpainting import masked_condition, partition
 from drdc.layout import Layout
 from drdc.models.denoiser import Denoiser
-from drdc.predictions import chunks
+from drdc.pieces import chunks
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, step_seed, train

@@ -10,8 +10,9 @@ import torch
 
 from drdc.baselines.inputs import Inputs
 from drdc.baselines.registry import Configured, system_class
-from drdc.baselines.trainer import SystemJob, Trainer, map_scale
+from drdc.baselines.trainer import SystemJob, Trainer
 from drdc.devices import torch_device
+from drdc.fusion import map_scale
 from drdc.layout import Layout
 from drdc.training.job import carry_out, finish
 from drdc.training.loop import step_seed

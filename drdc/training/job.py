@@ -21,7 +21,7 @@ from drdc.data.manifest import read_manifest
 from drdc.errors import UserError, enough_memory
 from drdc.files import atomic, exclusive, load_array, load_metadata, save_weights
 from drdc.layout import Layout
-from drdc.predictions import chunks
+from drdc.pieces import chunks
 from drdc.training.distributed import Group, launch
 from drdc.training.sampler import BatchSampler
 from drdc.training.state import State, fingerprint_of

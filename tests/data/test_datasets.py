@@ -18,10 +18,11 @@ from PIL import Image
 
 from drdc.config import Backbone, Dataset
 from drdc.data.datasets import READERS, Sample, dataset_root, read_elpv, read_mvtec, smallest_hashes
-from drdc.data.images import in_order, job_threads, read_mask, read_rgb, resize_mask, to_square
+from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
 from drdc.data.manifest import COLUMNS, prepare, read_manifest
 from drdc.errors import UserError
 from drdc.layout import Layout
+from drdc.pieces import in_order, job_threads
 from drdc.stages.features import features
 from drdc.stages.prepare import prepare as prepare_stage
 

@@ -10,10 +10,10 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from drdc.baselines.system import History, Shapes, System, TrainedSettings
-from drdc.baselines.trainer import Trainer, map_scale
+from drdc.baselines.trainer import Trainer
 from drdc.baselines.uniad_parts.base import BaseSettings, base_map, feature_loss, reconstructor
 from drdc.config import setting
-from drdc.fusion import mean_filter, normalise, scale_error, spatio_temporal_map, weighted_sum
+from drdc.fusion import map_scale, mean_filter, normalise, scale_error, spatio_temporal_map, weighted_sum
 
 
 class RefinedSettings(TrainedSettings):

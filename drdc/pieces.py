@@ -1,0 +1,56 @@
+"""Long work in pieces: batches of rows, items in a pool of threads, a progress bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def chunks(rows: Sequence[int] | NDArray[np.int64], size: int = 32) -> Iterator[NDArray[np.int64]]:
+    """Rows in pieces of at most `size`, so that memory does not grow with the number of images."""
+    for start in range(0, len(rows), size):
+        yield np.asarray(rows[start : start + size])
+
+
+def progress_bar(items: Iterable[Item]) -> Iterable[Item]:
+    """The items, with a progress bar on a terminal and nothing in a log."""
+    return tqdm(items, disable=not sys.stderr.isatty())
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """`map` over a pool of threads: results in the order of `items`, only a few of them ahead of the reader.
+
+    Pillow decodes without holding the interpreter's lock. At most two items for each worker are in flight, so
+    that memory does not grow with their number; with one worker there is no pool.
+    """
+    if workers < 2:
+        yield from map(function, items)
+        return
+    rest = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        flight: deque[Future[Result]] = deque()
+        flight.extend(pool.submit(function, item) for item in islice(rest, 2 * workers))
+        try:
+            while flight:
+                yield flight.popleft().result()
+                flight.extend(pool.submit(function, item) for item in islice(rest, 1))
+        finally:
+            for future in flight:
+                future.cancel()
+
+
+def job_threads() -> int:
+    """CPU threads of this job, as `--threads` set them; all cores where nothing did."""
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
