@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from drdc.arguments import natural, positive
 from drdc.devices import claim_gpus
 from drdc.errors import UserError
 from drdc.layout import Layout
@@ -133,18 +134,6 @@ def _tool(name: str) -> Any:
     return import_module(f"drdc.tools.{name.replace('-', '_')}")
 
 
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 0 or larger")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if (number := _natural(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or larger")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("drdc", description=__import__("drdc").__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -153,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "train":
             command.add_argument("model", choices=list(MODELS))
             command.add_argument(
-                "--processes", type=_positive, help="share each batch (default: one process for each GPU)"
+                "--processes", type=positive, help="share each batch (default: one process for each GPU)"
             )
         if name in SYSTEMS:
             command.add_argument("system", help="its name below `systems` in the configuration")
@@ -163,16 +152,16 @@ def _parser() -> argparse.ArgumentParser:
             "--config", default="config/config.yaml", help="YAML file (default: %(default)s), or inline JSON"
         )
         if name in SEEDED:
-            command.add_argument("--seed", type=_natural, default=0, help="run number (default: %(default)s)")
+            command.add_argument("--seed", type=natural, default=0, help="run number (default: %(default)s)")
         if name == "export":
-            command.add_argument("--seed", type=_natural, help="run number (default: the experiment's first)")
+            command.add_argument("--seed", type=natural, help="run number (default: the experiment's first)")
         if name in ("predict", "score"):
             command.add_argument("--variant", default=FULL, help="a cell of Table 5 or Figure 2")
         if name == "predict":
             command.add_argument("--category", help="one category (default: all)")
-        command.add_argument("--threads", type=int, help="CPU threads (default: all)")
+        command.add_argument("--threads", type=positive, help="CPU threads (default: all)")
         command.add_argument(
-            "--gpu", type=int, default=0, help="GPUs to claim for this job alone (default: any visible)"
+            "--gpu", type=natural, default=0, help="GPUs to claim for this job alone (default: any visible)"
         )
     for name, text in TOOLS.items():
         _tool(name).arguments(commands.add_parser(name, help=text, description=text))

@@ -229,18 +229,27 @@ def create_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np
     return array
 
 
-def load_array(path: Path, rows: int, stage: str) -> np.ndarray:
-    """An array that `stage` wrote, memory-mapped: (rows, ...), one row for each row of the manifest.
+def open_array(path: Path, stage: str) -> np.ndarray:
+    """An array that `stage` wrote, memory-mapped.
 
     Raises:
-        UserError: the file is missing or damaged, or belongs to another manifest.
+        UserError: the file is missing or damaged.
     """
     import numpy as np
 
     try:
-        array = np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
+        return np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run `drdc {stage}` first") from None
+
+
+def load_array(path: Path, rows: int, stage: str) -> np.ndarray:
+    """The same where it has one row for each row of the manifest: (rows, ...).
+
+    Raises:
+        UserError: the file is missing or damaged, or belongs to another manifest.
+    """
+    array = open_array(path, stage)
     if len(array) != rows:
         raise UserError(
             f"{path}: has {len(array)} rows, but the manifest {rows}; "

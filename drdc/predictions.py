@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drdc.config import BASE_SCALES, STORED_SCALES, Fusion
-from drdc.errors import UserError
+from drdc.files import open_array
 from drdc.fusion import (
     channel_scale,
     feature_error,
@@ -80,14 +79,6 @@ def _to_bytes(images: Tensor) -> np.ndarray:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def read(path: Path) -> NDArray[np.void]:
-    """The predictions in one file, memory-mapped; UserError where the file is missing or damaged."""
-    try:
-        return np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: holds no predictions ({error}); run `drdc predict` again") from None
-
-
 def read_parts(
     layout: Layout, seed: int, name: str, table: pd.DataFrame, partial: bool = False
 ) -> list[NDArray[np.void]]:
@@ -98,7 +89,7 @@ def read_parts(
     parts = predicted_parts(name, sorted(set(table.category)))
     paths = [layout.predictions(seed, name, part) for part in parts]
     existing = [path for path in paths if path.exists()]
-    return [read(path) for path in (existing if partial and existing else paths)]
+    return [open_array(path, "predict") for path in (existing if partial and existing else paths)]
 
 
 def batches(parts: Iterable[NDArray[np.void]], chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.void]]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from limits import size_limit
 from safetensors.torch import save_file
 
 from drdc import files
@@ -22,17 +20,6 @@ from drdc.errors import UserError
 from drdc.files import atomic, create_array, exclusive, load_array, load_weights, save_weights
 
 WEIGHTS = {"layer.weight": torch.linspace(-1, 1, 24).view(4, 6), "count": torch.tensor(7)}
-
-
-@contextmanager
-def size_limit(limit: int) -> Iterator[None]:
-    """No file may grow beyond `limit` bytes: what a full disk is like."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names(folder: Path) -> list[str]:

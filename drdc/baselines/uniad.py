@@ -11,7 +11,7 @@ from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
 from drdc.baselines.system import Shapes, System
-from drdc.baselines.uniad_parts.base import BaseSettings, base_map, feature_loss, reconstructor
+from drdc.baselines.uniad_parts.base import CITATION, BaseSettings, base_map, feature_loss, reconstructor
 from drdc.config import Backbone, setting
 from drdc.files import below
 from drdc.models.backbone import FeatureExtractor
@@ -64,9 +64,7 @@ class UniAD(System):
                 raise ValueError(f"leaves no token outside of a neighbour_window of {window}; take more")
             return value
 
-    citation = (
-        "You et al., A Unified Model for Multi-class Anomaly Detection, NeurIPS 2022; finer feature map"
-    )
+    citation = f"{CITATION}; finer feature map"
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)

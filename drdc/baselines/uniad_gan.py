@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from drdc.baselines.uniad_parts.base import CITATION
 from drdc.baselines.uniad_parts.networks import Adversarial
 from drdc.baselines.uniad_parts.refined import Refined, RefinedSettings
 from drdc.config import setting
@@ -26,7 +27,7 @@ class UniADGAN(Refined):
 
     paper_name = "UniAD+GAN"
     citation = (
-        "You et al., A Unified Model for Multi-class Anomaly Detection, NeurIPS 2022, with the adversarial "
+        f"{CITATION}, with the adversarial "
         "loss of Goodfellow et al., Generative Adversarial Nets, NeurIPS 2014; network and fusion are ours"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drdc.baselines.uniad_parts.base import CITATION
 from drdc.baselines.uniad_parts.networks import UNet
 from drdc.baselines.uniad_parts.refined import Refined, RefinedSettings
 from drdc.config import setting
@@ -23,7 +24,7 @@ class UniADUNet(Refined):
 
     paper_name = "UniAD+UNet"
     citation = (
-        "You et al., A Unified Model for Multi-class Anomaly Detection, NeurIPS 2022, with the network of "
+        f"{CITATION}, with the network of "
         "Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015; "
         "fusion is ours"
     )

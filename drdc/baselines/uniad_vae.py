@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drdc.baselines.uniad_parts.base import CITATION
 from drdc.baselines.uniad_parts.networks import Variational
 from drdc.baselines.uniad_parts.refined import Refined, RefinedSettings
 from drdc.config import setting
@@ -25,7 +26,7 @@ class UniADVAE(Refined):
 
     paper_name = "UniAD+VAE"
     citation = (
-        "You et al., A Unified Model for Multi-class Anomaly Detection, NeurIPS 2022, with the autoencoder "
+        f"{CITATION}, with the autoencoder "
         "of Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014; network and fusion are ours"
     )
 

@@ -11,9 +11,9 @@ from drdc.baselines.registry import Configured
 from drdc.config import Backbone, Dataset
 from drdc.data.manifest import read_manifest
 from drdc.evaluation import CategoryEvaluation, Row
-from drdc.files import atomic, load_array
+from drdc.files import atomic, load_array, open_array
 from drdc.layout import Layout
-from drdc.predictions import batches, read
+from drdc.predictions import batches
 from drdc.stages.score import provenance
 from drdc.variants import FULL
 
@@ -26,7 +26,7 @@ def score_system(
     """Write `seed<k>/systems/<name>.csv`, rows as in `scores.csv` with the run's name as the method."""
     table = read_manifest(layout.manifest)
     masks = load_array(layout.masks, len(table), "prepare")
-    records = read(layout.system(seed, system.name, ".npy"))
+    records = open_array(layout.system(seed, system.name, ".npy"), "predict-system")
     rows: list[Row] = []
     for category in sorted(set(table.category)):
         chosen = ((table.category == category) & (table.split == "test")).to_numpy()

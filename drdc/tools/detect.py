@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from drdc.arguments import natural, positive
+from drdc.calibration import RATE
 from drdc.devices import claim_gpus
 from drdc.errors import UserError
 from drdc.files import atomic
@@ -38,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--false-alarm-rate",
         type=float,
-        default=0.05,
+        default=RATE,
         metavar="RATE",
         help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
     )
@@ -47,16 +49,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heatmap", choices=("png", "npy"), default="png", help="16-bit PNG, or float32 array"
     )
-    parser.add_argument("--batch", type=_positive, help="images at a time (default: the experiment's)")
-    parser.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
-    parser.add_argument("--gpu", type=int, default=0, help="GPUs to claim (default: any visible)")
+    parser.add_argument("--batch", type=positive, help="images at a time (default: the experiment's)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: all)")
+    parser.add_argument("--gpu", type=natural, default=0, help="GPUs to claim (default: any visible)")
     parser.add_argument("--fail-on-anomaly", action="store_true", help="exit code 1 if an image is anomalous")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or larger")
-    return int(text)
 
 
 def run(

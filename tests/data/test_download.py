@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -13,13 +12,13 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from limits import size_limit
 from PIL import Image
 
 from drdc import cli
@@ -289,17 +288,6 @@ def test_the_archive_may_hold_the_categories_at_its_top(tmp_path: Path) -> None:
 
 
 # --- full disks ------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def size_limit(limit: int) -> Iterator[None]:
-    """No file may grow beyond `limit` bytes: what a full disk is like."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_too_little_space_is_told_before_anything_is_fetched(tmp_path: Path, server: SimpleNamespace) -> None:

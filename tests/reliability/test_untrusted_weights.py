@@ -14,10 +14,10 @@ import pytest
 import torch
 import trainings
 
-from drdc import cli, predictions
+from drdc import cli
 from drdc.config import Backbone
 from drdc.errors import UserError
-from drdc.files import load_array, load_weights
+from drdc.files import load_array, load_weights, open_array
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
 
@@ -144,8 +144,8 @@ def test_trained_weights(tmp_path: Path, canary: Path, kind: Kind) -> None:
 def test_predictions(tmp_path: Path, canary: Path, kind: Kind) -> None:
     path = tmp_path / "all.npy"
     kind(path, Hostile(canary))
-    with pytest.raises(UserError, match="holds no predictions") as caught:
-        predictions.read(path)
+    with pytest.raises(UserError, match=r"cannot be read .* run `drdc predict` first") as caught:
+        open_array(path, "predict")
     sentence(caught.value, path)
     assert not canary.exists()
 

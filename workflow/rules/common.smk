@@ -102,8 +102,11 @@ def scored_for_detector():
     """The scores that the detector's file notes: of the first seed, where there are test images."""
     if not tested():
         return []
-    folder = LAYOUT.seed(SEEDS[0])
-    return [path for path in scored(["steps=1"]) if folder in Path(path).parents]
+    return [
+        LAYOUT.seed_scores(seed, v.name)
+        for v, seed in runs(VARIANTS, SEEDS, EXPERIMENT.evaluation, ["steps=1"])
+        if seed == SEEDS[0]
+    ]
 
 
 def scored_systems():

@@ -12,6 +12,8 @@ from drdc.errors import UserError
 from drdc.fusion import feature_error, upsample_base
 from drdc.models.reconstructor import Reconstructor, draw_jitter
 
+CITATION = "You et al., A Unified Model for Multi-class Anomaly Detection, NeurIPS 2022"
+
 
 class BaseSettings(Base, TrainedSettings):
     """The base model's settings (UniAD's recipe), as those of `base`."""
