@@ -33,6 +33,14 @@ SMALL: dict[str, dict[str, Any]] = {
         **{"couplings": 2, "teacher_width": 16, "student_width": 32, "student_blocks": 1, "score": "max"},
         **{"epochs": 20, **_QUICK},
     },
+    "cutpaste": {
+        "initial": "pretrained",
+        "backbone": {
+            **{"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
+            **{"feature_size": 8, "stages": [0, 1]},
+        },
+        **{"head": [16], "blur": 1.0, "epochs": 5, **_QUICK},
+    },
     "diad": {
         "pretrained": "scratch",
         "autoencoder": {
@@ -51,6 +59,27 @@ SMALL: dict[str, dict[str, Any]] = {
         },
         "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "stages": [0, 1]},
         **{"steps": 2, "blur": 0.5, "pool_size": 2, "pools": 2, "epochs": 20, **_QUICK},
+    },
+    "fcdd": {
+        "backbone": {
+            **{"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 64},
+            **{"feature_size": 32, "stages": [0, 1]},
+        },
+        **{"width": 16, "deviation": 1.0, "receptive_field": 3, "epochs": 20, **_QUICK},
+    },
+    "mkd": {
+        "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
+        **{"convolutions": [1, 1, 1, 1], "width": 8, "blur": 1.0, "pool_size": 2, "epochs": 20, **_QUICK},
+    },
+    "psvdd": {
+        **{"patch": 4, "widths": [], "code": 8, "small_stride": 2, "large_stride": 2, "memory": 1000},
+        **{"pairs": 4, "pool_size": 1, "epochs": 20, **_QUICK},
+    },
+    "st": {
+        "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
+        "teacher": {"patches": 2, "epochs": 20, **_QUICK},
+        **{"receptive_fields": [17], "students": 2, "width": 8, "descriptor": 8, "pool_size": 2},
+        **{"epochs": 20, **_QUICK},
     },
     "uniad": {
         **{"hidden": 32, "heads": 4, "feedforward": 64, "neighbour_window": 5, "size": 8, "pool_size": 2},

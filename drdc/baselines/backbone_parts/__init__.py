@@ -1,0 +1,1 @@
+"""What systems with a backbone of their own share."""
