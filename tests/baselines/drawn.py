@@ -29,6 +29,11 @@ _REFINED = {
 }
 #: For each system settings with which it is fitted here in a second or two.
 SMALL: dict[str, dict[str, Any]] = {
+    "anomalib": {
+        "model": "padim",
+        "arguments": {"backbone": "tf_efficientnet_lite0", "layers": [0, 1, 2], "n_features": 30},
+        **{"weights": "package", "input_size": 64},
+    },
     "ast": {
         **{"couplings": 2, "teacher_width": 16, "student_width": 32, "student_blocks": 1, "score": "max"},
         **{"epochs": 20, **_QUICK},
@@ -68,12 +73,14 @@ SMALL: dict[str, dict[str, Any]] = {
         **{"width": 16, "deviation": 1.0, "receptive_field": 3, "epochs": 20, **_QUICK},
     },
     "mkd": {
-        "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
-        **{"convolutions": [1, 1, 1, 1], "width": 8, "blur": 1.0, "pool_size": 2, "epochs": 20, **_QUICK},
+        "backbone": {
+            **{"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32, "stages": [0, 1, 2]},
+        },
+        **{"convolutions": [1, 1, 1], "width": 8, "blur": 1.0, "pool_size": 2, "epochs": 20, **_QUICK},
     },
     "psvdd": {
         **{"patch": 4, "widths": [], "code": 8, "small_stride": 2, "large_stride": 2, "memory": 1000},
-        **{"pairs": 4, "pool_size": 1, "epochs": 20, **_QUICK},
+        **{"svdd_weight": 0.01, "pairs": 4, "epochs": 20, **_QUICK},
     },
     "st": {
         "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},

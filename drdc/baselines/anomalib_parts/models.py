@@ -1,0 +1,135 @@
+"""anomalib's image models: their names and arguments, read without importing them, and building one."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from enum import Enum
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anomalib
+
+from drdc.baselines.anomalib_parts.weights import weights_from
+from drdc.errors import UserError
+
+if TYPE_CHECKING:
+    from anomalib.models.components import AnomalibModule
+
+_FOLDER = Path(anomalib.__file__).parent / "models" / "image"
+#: Arguments of anomalib's models that the adapter sets itself, and the setting that stands for them.
+OURS = {
+    "pre_processor": "input_size",
+    "post_processor": "score",
+    "evaluator": "evaluation",
+    "visualizer": "evaluation",
+    "pre_trained": "weights",
+    "lr": "learning_rate",
+    "weight_decay": "weight_decay",
+}
+
+
+@cache
+def known_models() -> list[str]:
+    """The image models of the installed anomalib, as its folders name them."""
+    return sorted(file.parent.name for file in _FOLDER.glob("*/lightning_model.py"))
+
+
+@cache
+def known_arguments(model: str) -> list[str]:
+    """What the constructor of a model takes beside `OURS`.
+
+    It is read from the source: importing anomalib takes ten seconds, and this is asked whenever a
+    configuration is checked.
+    """
+    tree = ast.parse((_FOLDER / model / "lightning_model.py").read_text(encoding="utf-8"))
+    signatures = [
+        function.args
+        for kind in tree.body
+        if isinstance(kind, ast.ClassDef) and _is(kind.name, model)
+        for function in kind.body
+        if isinstance(function, ast.FunctionDef) and function.name == "__init__"
+    ]
+    names = [one.arg for args in signatures for one in (*args.args, *args.kwonlyargs)]
+    return [name for name in names if name != "self" and name not in OURS]
+
+
+def build(model: str, arguments: dict[str, Any], input_size: int, weights: str) -> AnomalibModule:
+    """A model for images of that size, with anomalib's own normalisation of them, and nothing else around it.
+
+    Args:
+        model: one of `known_models`.
+        arguments: some of `known_arguments`.
+        input_size: height and width of the images in pixels.
+        weights: where pre-trained networks come from, see `weights_from`.
+
+    Raises:
+        UserError: the arguments fit neither the model nor each other, or there are no such weights.
+    """
+    from anomalib.pre_processing import PreProcessor
+    from torchvision.transforms.v2 import Compose, Normalize, Resize  # type: ignore[import-untyped]
+
+    kind = model_class(model)
+    size = (input_size, input_size)
+    own: Any = kind.configure_pre_processor()
+    normal = [part for part in own.transform.modules() if isinstance(part, Normalize)]
+    given = _as_declared(kind, arguments) | {
+        "pre_processor": PreProcessor(transform=Compose([Resize(size, antialias=True), *normal])),
+        "post_processor": False,
+        "evaluator": False,
+        "visualizer": False,
+    }
+    try:
+        with weights_from(weights):
+            built = kind(**given)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model says to what it cannot take
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"anomalib's {model} cannot be built ({type(error).__name__}: {reason}); change arguments, "
+            "input_size or weights"
+        ) from error
+    _refuse_missing_layers(built, model)
+    return built
+
+
+def model_class(model: str) -> type[AnomalibModule]:
+    """The class of a model, one of `known_models`."""
+    module = import_module(f"anomalib.models.image.{model}")
+    return next(v for name, v in vars(module).items() if isinstance(v, type) and _is(name, model))
+
+
+def _is(name: str, model: str) -> bool:
+    """Whether a class has the name of a model: `ReverseDistillation`, `reverse_distillation`."""
+    return name.lower() == model.replace("_", "")
+
+
+def _as_declared(kind: type[Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Texts and lists of a configuration as the choices and tuples that the model compares them with."""
+    parameters = inspect.signature(kind).parameters
+    given = dict(arguments)
+    for name, value in arguments.items():
+        default = parameters[name].default
+        if isinstance(default, Enum | tuple) and isinstance(value, str | list):
+            try:
+                given[name] = type(default)(value)
+            except ValueError:
+                choices = ", ".join(str(choice.value) for choice in type(default))  # type: ignore[union-attr]
+                raise UserError(f"arguments.{name}: {value!r} is none of {choices}") from None
+    return given
+
+
+def _refuse_missing_layers(built: AnomalibModule, model: str) -> None:
+    """anomalib leaves out layers that the backbone does not have, and fails on their features later."""
+    from anomalib.models.components import TimmFeatureExtractor
+
+    wanted: Any = getattr(built.model, "layers", None) or getattr(built, "layers", ())
+    for part in built.modules():
+        if isinstance(part, TimmFeatureExtractor) and len(part.layers) < len(wanted):
+            raise UserError(
+                f"arguments.layers: {part.backbone!r}, the backbone of {model}, lacks some of the layers "
+                f"{', '.join(map(str, wanted))}; give them as numbers of its stages, from 0"
+            )

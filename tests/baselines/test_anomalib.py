@@ -1,0 +1,253 @@
+"""The adapter onto anomalib: its models fit, separate and are loaded; bad settings are named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawn import COUNTS, drawn_experiment, rows_of
+from PIL import Image
+from pydantic import ValidationError
+
+from drdc.baselines.anomalib import Anomalib
+from drdc.baselines.anomalib_parts.images import made_textures
+from drdc.baselines.inputs import Inputs
+from drdc.baselines.registry import system_class
+from drdc.baselines.system import Shapes
+from drdc.baselines.trainer import SystemJob, Trainer
+from drdc.errors import UserError
+from drdc.files import load_weights, save_weights
+from drdc.layout import Layout
+from drdc.training.state import fingerprint_of
+
+SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
+PACKAGE = {"weights": "package"}
+LITE = {"backbone": "tf_efficientnet_lite0"}
+QUICK = {"input_size": 64, "batch_size": 8, "learning_rate": 3e-3, "validations": 2}
+#: Settings with which a model is fitted here in seconds and tells a red square from none.
+SEPARATING: dict[str, dict[str, Any]] = {
+    "patchcore": {"arguments": {**LITE, "layers": [1, 2]}, "input_size": 64, **PACKAGE},
+    "stfpm": {"arguments": {**LITE, "layers": [1, 2]}, **QUICK, "epochs": 40, **PACKAGE},
+    "reverse_distillation": {
+        **{"arguments": {"backbone": "resnet18"}, "weights": "scratch"},
+        **{**QUICK, "epochs": 10},
+    },
+    "fastflow": {"arguments": {"flow_steps": 2}, "weights": "scratch", **QUICK, "epochs": 12},
+    "draem": {**QUICK, "input_size": 32, "epochs": 6},
+}
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.chdir(tmp_path)
+    return drawn_experiment()
+
+
+def fitted(layout: Layout, settings: dict[str, Any]) -> Anomalib:
+    """A model fitted with seed 0, never saved."""
+    complete, inputs = Anomalib.Settings(**settings), Inputs.read(layout)
+    torch.manual_seed(0)
+    system = Anomalib(complete, inputs.shapes).eval()
+    system.fit(Trainer(SystemJob(layout, 0, "systems/one", complete, fingerprint_of({})), inputs))
+    return system.eval()
+
+
+def loaded(system: Anomalib) -> Anomalib:
+    """The same model from a file."""
+    save_weights(Path("one.safetensors"), system.state_dict(), {"one": {}})
+    weights, _ = load_weights(Path("one.safetensors"), "one")
+    again = Anomalib(system.settings, system.shapes, weights)
+    again.restore(weights)
+    return again.eval()
+
+
+def maps_and_scores(system: Anomalib, layout: Layout, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.inference_mode():
+        batch = Inputs.read(layout).batch(rows_of(kind))
+        maps = system.heatmaps(*batch)
+        return maps, system.image_scores(maps, *batch)
+
+
+@pytest.mark.parametrize("model", SEPARATING)
+def test_a_model_separates_a_plain_defect_also_when_loaded(layout: Layout, model: str) -> None:
+    system = fitted(layout, {"model": model, **SEPARATING[model]})
+    _, normal = maps_and_scores(system, layout, "good")
+    maps, anomalous = maps_and_scores(system, layout, "defect")
+    assert anomalous.min() > normal.max()
+    masks = np.load(layout.masks)[rows_of("defect")]
+    for heatmap, mask in zip(maps.numpy(), masks, strict=True):
+        assert mask[np.unravel_index(heatmap.argmax(), heatmap.shape)]
+    again = maps_and_scores(loaded(system), layout, "defect")
+    assert all(map(torch.equal, (maps, anomalous), again))
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "steps"),
+    [
+        ("dinomaly", {"encoder_name": "vit_small_patch14_reg4_dinov2", "decoder_depth": 8}, 3),
+        ("inp_former", {"encoder_name": "vit_small_patch14_reg4_dinov2"}, 3),
+    ],
+)
+def test_a_transformer_without_weights_is_trained_and_loaded(
+    layout: Layout, model: str, arguments: dict[str, Any], steps: int
+) -> None:
+    """Nothing is separated without DINOv2's weights; the encoder stays as it was, the decoder does not."""
+    settings = {
+        **{"model": model, "arguments": arguments, "weights": "scratch", "input_size": 56},
+        **{"epochs": steps * 8 / COUNTS["train"], "batch_size": 8, "validations": 1},
+    }
+    torch.manual_seed(0)
+    before = Anomalib(Anomalib.Settings(**settings), SHAPES).state_dict()
+    system = loaded(fitted(layout, settings))
+    after = system.state_dict()
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert {"bottleneck", "decoder"} <= changed
+    assert "encoder" not in changed
+    if model == "dinomaly":
+        assert int(after["model.steps"]) == steps
+    maps, scores = maps_and_scores(system, layout, "good")
+    assert maps.shape == (COUNTS["good"], 16, 16)
+    assert scores.shape == (COUNTS["good"],)
+
+
+def test_efficient_ad_standardises_its_teacher_and_scales_its_maps(layout: Layout) -> None:
+    """A teacher that was never trained: this shows the way, not the quality. 256 pixels are its smallest."""
+    Path("natural").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save("natural/one.jpg")
+    settings = {
+        **{"model": "efficient_ad", "arguments": {"imagenet_dir": "natural", "teacher_out_channels": 8}},
+        **{"weights": "scratch", "epochs": 2 / COUNTS["train"], "validations": 1},
+    }
+    system = loaded(fitted(layout, settings))
+    assert (system.model.mean_std["std"] > 0).all()
+    quantiles = system.model.quantiles
+    assert quantiles["qb_st"] > quantiles["qa_st"]
+    assert quantiles["qb_ae"] > quantiles["qa_ae"]
+    maps, scores = maps_and_scores(system, layout, "defect")
+    assert maps.shape == (COUNTS["defect"], 16, 16)
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "padin"}, "no such image model; known: .*padim.*stfpm"),
+        (
+            {"arguments": {"layer": [1]}},
+            "'layer' is no argument of padim; known: backbone, layers, n_features",
+        ),
+        ({"arguments": {"pre_trained": False}}, "'pre_trained' is set by `weights`"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Anomalib.Settings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": "package"}, "'resnet18' needs model.safetensors of https://.*/timm/resnet18"),
+        ({"weights": "gone.safetensors"}, "there is no file gone.safetensors"),
+        ({"model": "dinomaly", "weights": "package"}, "needs model.safetensors of .*reg4_dinov2"),
+        ({"model": "inp_former", "weights": "gone.pth"}, "needs model.safetensors of .*reg4_dinov2"),
+        ({"model": "efficient_ad"}, "needs pretrained_teacher_small.pth of https://.*name the file here"),
+    ],
+)
+def test_missing_weights_say_which_file_from_where(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Anomalib(Anomalib.Settings(**settings), SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layers": [1], "n_features": None}, "n_features must be specified"),
+        ({"n_features": 9}, "arguments.layers: 'tf_efficientnet_lite0' has no such layers; give .* numbers"),
+        ({"layers": ["blocks.1", "layer3"]}, "lacks some of the layers blocks.1, layer3; give .* numbers"),
+        ({"layers": [1], "n_features": 9999}, "found 9999.*; change arguments"),
+    ],
+)
+def test_arguments_that_do_not_fit_each_other_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Anomalib(Anomalib.Settings(arguments={**LITE, "n_features": 9, **arguments}, **PACKAGE), SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"model": "draem", "arguments": {"dtd_dir": "gone"}},
+            "gone: holds no images; unpack https://.*dtd.* or leave that out for made textures",
+        ),
+        (
+            {"model": "efficient_ad", "weights": "scratch"},
+            "arguments.imagenet_dir: .* unpack https://.*imagenette2.tgz",
+        ),
+    ],
+)
+def test_missing_images_say_which_from_where(layout: Layout, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        fitted(layout, settings)
+
+
+def test_the_published_networks_have_anomalibs_parameters() -> None:
+    """PaDiM: ResNet-18 up to its third stage. DRAEM: an autoencoder and a U-Net."""
+    from anomalib.models.image.draem.torch_model import DraemModel
+
+    padim = Anomalib(Anomalib.Settings(weights="scratch"), SHAPES)
+    draem = Anomalib(Anomalib.Settings(model="draem"), SHAPES)
+    assert count(padim) == 2_782_784
+    assert padim.model.n_features == 100
+    assert count(draem) == count(DraemModel())
+
+
+def count(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_two_rows_of_the_paper_have_their_names() -> None:
+    names = {
+        model: Anomalib.name_in_paper(Anomalib.Settings(model=model).model_dump())
+        for model in ("padim", "draem", "patchcore")
+    }
+    assert names == {"padim": "PaDiM", "draem": "DRÆM", "patchcore": ""}
+
+
+def test_a_model_changes_defaults_and_what_is_given_goes_first() -> None:
+    assert Anomalib.Settings(model="dinomaly").input_size == 392
+    assert Anomalib.Settings(model="dinomaly", input_size=56).input_size == 56
+    assert Anomalib.Settings().input_size == 256
+
+
+def test_made_textures_are_the_same_for_the_same_seed_and_gone_afterwards() -> None:
+    found = []
+    for seed in (0, 0, 1):
+        with made_textures(seed, 3) as paths:
+            found.append([path.read_bytes() for path in paths])
+        assert not any(path.exists() for path in paths)
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+    assert len(set(found[0])) == 3
+
+
+def test_checking_a_configuration_does_not_import_anomalibs_models() -> None:
+    code = (
+        "import sys; from drdc.baselines.anomalib import Anomalib; Anomalib.Settings(model='draem'); "
+        "assert not {'anomalib.models', 'lightning'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_anomalib_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("drdc.baselines.anomalib", "drdc.baselines.anomalib_parts.models"):
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "anomalib", None)  # as if it were not there
+    with pytest.raises(UserError, match=r"needs the package 'anomalib', .*-e '.\[baselines\]'`"):
+        system_class("anomalib")
