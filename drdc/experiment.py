@@ -29,6 +29,9 @@ from drdc.variants import variants
 
 #: Names that the scores hold already, so that no other system can have them.
 OWN_METHODS = ("base", "diffusion", "drdc", "random_map")
+#: What stands beside the systems' names in image_scores.csv and in the gallery.
+_TAKEN = ("experiment", "seed", "row", "path", "category", "split", "defect_type", "label")
+TAKEN = (*OWN_METHODS, *_TAKEN, "image", "truth", "outline", "reconstruction")
 
 
 class Experiment(Section):
@@ -65,10 +68,10 @@ class Experiment(Section):
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name) or name in OWN_METHODS:
+            if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name) or name in TAKEN:
                 raise ValueError(
                     f"{name!r} cannot be a name here; take small letters, digits, '-' and '_', "
-                    f"and none of {', '.join(OWN_METHODS)}"
+                    f"and none of {', '.join(TAKEN)}"
                 )
         return value
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.config import Fusion
 from drdc.data.manifest import read_manifest
 from drdc.evaluation import COMPARED
-from drdc.files import load_array
+from drdc.files import load_array, open_array
 from drdc.layout import Layout
 from drdc.predictions import batches, fuse, read_parts, statistics
 from drdc.reporting.gallery import Shown
@@ -19,15 +20,22 @@ from drdc.variants import FULL
 
 
 class TestImages:
-    """The test images of one run of the whole method.
+    """The test images of one run of the whole method, and of compared systems beside it.
 
     Attributes:
-        scores: their rows of image_scores.csv, by row of the manifest.
+        systems: those of the wanted systems that have heatmaps.
+        scores: rows of image_scores.csv of the test images, by row of the manifest; a column for each system.
+        held_out: the same of the held-out normal images.
     """
 
-    def __init__(self, layout: Layout, seed: int, fusion: Fusion) -> None:
+    def __init__(self, layout: Layout, seed: int, fusion: Fusion, systems: Iterable[str] = ()) -> None:
         self.fusion, self._table = fusion, read_manifest(layout.manifest)
         images = read_evidence(layout, [seed], "image_scores").set_index("row")
+        paths = {name: layout.system(seed, name, ".npy") for name in systems}
+        self.systems = [name for name in systems if paths[name].is_file()]
+        self._of_systems = {name: open_array(paths[name], "predict-system") for name in self.systems}
+        for name, records in self._of_systems.items():
+            images[name] = pd.Series(records["score"].astype(float), records["row"])
         self.scores = images[images["split"] == "test"]
         self.held_out = images[images["split"] == "val"]
         self._parts = read_parts(layout, seed, FULL, self._table, partial=True)
@@ -41,6 +49,8 @@ class TestImages:
             fused = {
                 kind: maps.numpy() for kind, maps in vars(fuse(records, self.fusion, self._scale)).items()
             }
+            for name, own in self._of_systems.items():
+                fused[name] = own["heatmap"][np.searchsorted(own["row"], records["row"])].astype(np.float32)
             for i, row in enumerate(records["row"]):
                 about = self.scores.loc[row]
                 yield Shown(
@@ -48,7 +58,7 @@ class TestImages:
                     category=about.category,
                     defect_type=about.defect_type,
                     label=int(about.label),
-                    scores={method: float(about[method]) for method in COMPARED},
+                    scores={method: float(about[method]) for method in (*COMPARED, *self.systems)},
                     image=np.array(self._images[row]),
                     reconstruction=records["reconstruction"][i],
                     mask=np.array(self._masks[row]),

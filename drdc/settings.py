@@ -26,10 +26,10 @@ USES: dict[str, tuple[str, ...]] = {
     "score_system": ("dataset", "backbone", "system"),
     "export": ("seeds", "dataset", "backbone", "base", "diffusion", "sampling", "fusion"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "systems"),
-    "costs": ("seeds", "backbone", "sampling", "timed_steps"),
+    "costs": ("seeds", "backbone", "sampling", "timed_steps", "systems"),
     "tables": ("seeds", "sampling", "fusion", "evaluation", "systems"),
-    "figures": ("seeds", "sampling", "fusion", "evaluation"),
-    "gallery": ("seeds", "fusion"),
+    "figures": ("seeds", "sampling", "fusion", "evaluation", "systems"),
+    "gallery": ("seeds", "fusion", "systems"),
     "about": ALL,
     "salvage": ALL,
 }

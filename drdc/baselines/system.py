@@ -67,11 +67,13 @@ class System(nn.Module):
     Attributes:
         Settings: its settings, which may need only light imports.
         paper_name: what the DRDC paper's tables call it; empty where they do not have it.
+        uses_features: whether `loss` or `heatmaps` look at the experiment's features; else they may be empty.
         citation: authors, title, place and year; and in what this system differs from them, in few words.
     """
 
     Settings: ClassVar[type[SystemSettings]] = SystemSettings
     paper_name: ClassVar[str] = ""
+    uses_features: ClassVar[bool] = True
     citation: ClassVar[str] = ""
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:

@@ -64,6 +64,7 @@ class UniAD(System):
                 raise ValueError(f"leaves no token outside of a neighbour_window of {window}; take more")
             return value
 
+    uses_features = False
     citation = f"{CITATION}; finer feature map"
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from math import isfinite
@@ -46,7 +46,8 @@ def write_gallery(
         images: in the order in which images of equal rank are shown.
         path: the HTML file.
         title: heading of the page.
-        thresholds: for each of `COMPARED` where the threshold's slider starts.
+        thresholds: for each of `COMPARED`, and for each compared system that the page shows beside them,
+            where the threshold's slider starts.
         limits: for (category, kind of heatmap) the low and the high end of the colour scale.
 
     Raises:
@@ -60,6 +61,7 @@ def write_gallery(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    systems = [name for name in thresholds if name not in COMPARED]
     style, script = _part("gallery.css"), _part("scores.js") + _part("gallery.js")
     page = environment.get_template("gallery.html.j2").stream(
         title=title,
@@ -67,8 +69,9 @@ def write_gallery(
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
-        settings=_settings(thresholds, limits),
-        images=_encoded(images, limits),
+        systems=systems,
+        settings=_settings(thresholds, limits, systems),
+        images=_encoded(images, limits, systems),
     )
     with atomic(path) as part:
         page.dump(str(part), encoding="utf-8")
@@ -85,7 +88,7 @@ def _hash(text: str) -> str:
     return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
 
 
-def _settings(thresholds: dict[str, float], limits: Limits) -> dict[str, Any]:
+def _settings(thresholds: dict[str, float], limits: Limits, systems: list[str]) -> dict[str, Any]:
     """What the script must know besides the images."""
     ends: dict[str, dict[str, list[float]]] = {}
     for (category, kind), pair in limits.items():
@@ -93,13 +96,15 @@ def _settings(thresholds: dict[str, float], limits: Limits) -> dict[str, Any]:
             _finite(end, f"limits of {category!r}, {kind}") for end in pair
         ]
     return {
-        "thresholds": _of_each_method(thresholds, "threshold"),
+        "thresholds": _of_each((*COMPARED, *systems), thresholds, "threshold"),
         "limits": ends,
         "colour_bar": _webp(coloured(np.tile(np.linspace(0.0, 1.0, 256), (8, 1)))),
     }
 
 
-def _encoded(images: Iterable[Shown], limits: Limits) -> Iterator[dict[str, dict[str, Any]]]:
+def _encoded(
+    images: Iterable[Shown], limits: Limits, systems: list[str]
+) -> Iterator[dict[str, dict[str, Any]]]:
     """For each image its facts and its pictures, ready for JSON."""
     empty = True
     for shown in images:
@@ -109,21 +114,21 @@ def _encoded(images: Iterable[Shown], limits: Limits) -> Iterator[dict[str, dict
             "category": shown.category,
             "defect_type": shown.defect_type,
             "label": int(shown.label),
-            "scores": _of_each_method(shown.scores, f"score of {shown.path!r}"),
+            "scores": _of_each((*COMPARED, *systems), shown.scores, f"score of {shown.path!r}"),
         }
-        yield {"facts": facts, "pictures": _pictures(shown, limits)}
+        yield {"facts": facts, "pictures": _pictures(shown, limits, (*HEATMAPS, *systems))}
     if empty:
         raise UserError("There is no image to show in the gallery page; the dataset needs a test image.")
 
 
-def _pictures(shown: Shown, limits: Limits) -> dict[str, str | None]:
+def _pictures(shown: Shown, limits: Limits, kinds: Sequence[str]) -> dict[str, str | None]:
     """Every picture as a data URL; no outline where nothing is marked."""
     pictures: dict[str, str | None] = {
         "image": _webp(shown.image),
         "reconstruction": _webp(shown.reconstruction),
         "outline": _outline(shown.mask) if shown.mask.any() else None,
     }
-    for kind in HEATMAPS:
+    for kind in kinds:
         if (shown.category, kind) not in limits:
             raise ValueError(f"limits has no entry ({shown.category!r}, {kind!r})")
         low, high = limits[shown.category, kind]
@@ -132,11 +137,11 @@ def _pictures(shown: Shown, limits: Limits) -> dict[str, str | None]:
     return pictures
 
 
-def _of_each_method(numbers: dict[str, float], name: str) -> dict[str, float]:
-    absent = [method for method in COMPARED if method not in numbers]
+def _of_each(methods: Sequence[str], numbers: dict[str, float], name: str) -> dict[str, float]:
+    absent = [method for method in methods if method not in numbers]
     if absent:
         raise ValueError(f"{name}: the method {', '.join(absent)} is absent")
-    return {method: _finite(numbers[method], f"{name}, {method}") for method in COMPARED}
+    return {method: _finite(numbers[method], f"{name}, {method}") for method in methods}
 
 
 def _finite(number: float, name: str) -> float:

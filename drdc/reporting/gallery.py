@@ -44,9 +44,9 @@ class Shown:
     """One test image with everything computed from it.
 
     path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
-    anomalous, 0 normal; scores: image score of each of `COMPARED`, higher = more anomalous; image,
-    reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of each of `HEATMAPS`,
-    higher = more anomalous.
+    anomalous, 0 normal; scores: image score of each of `COMPARED` and of compared systems, higher = more
+    anomalous; image, reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of
+    each of `HEATMAPS` and of compared systems, higher = more anomalous.
     """
 
     path: str

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from drdc.baselines.fitted import Fitted
 from drdc.config import Backbone, Sampling
 from drdc.data.images import to_square
 from drdc.data.manifest import read_manifest
@@ -35,9 +36,16 @@ STATUS = Path("/proc/self/status")
 
 
 def costs(
-    layout: Layout, *, seeds: list[int], backbone: Backbone, sampling: Sampling, timed_steps: list[int]
+    layout: Layout,
+    *,
+    seeds: list[int],
+    backbone: Backbone,
+    sampling: Sampling,
+    timed_steps: list[int],
+    systems: dict[str, Any],
 ) -> None:
-    """Write `costs.csv`: base model (with its backbone), and DRDC with several numbers of timesteps.
+    """Write `costs.csv`: base model (with its backbone), DRDC with several numbers of timesteps, and the
+    compared systems (with the backbone where they use its features; one that is not fitted is left out).
 
     All are measured one after the other on the same images and device, with `sampling.batch_size` images at a
     time, from decoded pixels to heatmaps. Columns: method, variant, unet_calls, seconds_per_image (median of
@@ -56,7 +64,7 @@ def costs(
         feature_error(features, base(features))
 
     about: dict[str, Any] = {"device": device_name(), "threads": torch.get_num_threads()}
-    found = [
+    found: list[dict[str, Any]] = [
         {"method": "base", "variant": FULL, "unet_calls": 0} | _measure(base_maps, [extractor, base], rows)
     ]
     for steps in sorted({*timed_steps, sampling.steps}):
@@ -70,6 +78,17 @@ def costs(
         variant = FULL if steps == sampling.steps else f"steps={steps}"
         measured = _measure(drdc_maps, [extractor, base, inpainter.denoiser], rows)
         found.append({"method": "drdc", "variant": variant, "unet_calls": inpainter.calls} | measured)
+    own_images = to_unit_range(images)
+    for name in filter(lambda name: layout.model(seeds[0], f"systems/{name}").is_file(), systems):
+        fitted = Fitted.load(layout, seeds[0], name)
+        unused = torch.zeros(len(rows), 0, device=torch_device())
+
+        def system_maps(batch: slice, fitted: Fitted = fitted, unused: Tensor = unused) -> None:
+            used = fitted.system.uses_features
+            fitted.maps_and_scores(own_images[batch], extractor(pixels[batch]) if used else unused[batch])
+
+        networks = [fitted.system, *([extractor] if fitted.system.uses_features else [])]
+        found.append({"method": name, "variant": FULL, **_measure(system_maps, networks, rows)})
     frame = pd.DataFrame(found).assign(**about, batch_size=len(rows))
     log.info("\n%s", frame.to_string(index=False))
     with atomic(layout.costs) as path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +17,7 @@ from drdc.reporting import distributions, sensitivity
 from drdc.reporting.figures import losses
 from drdc.reporting.gallery import choose, gallery, no_gallery
 from drdc.reporting.pareto import pareto
-from drdc.results import Run, numeric, read_evidence, read_runs, read_table
+from drdc.results import Run, SystemRun, numeric, read_evidence, read_runs, read_table
 from drdc.variants import Sweep, runs, sweeps, swept, variants
 
 
@@ -27,6 +29,7 @@ def figures(
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
+    systems: dict[str, Any],
 ) -> None:
     """Draw one figure, or all that the experiment has, as `figures/<name>.png`.
 
@@ -43,7 +46,9 @@ def figures(
     draw: dict[str, Callable[[], None]] = {
         "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, swept(every)), panels),
         "fig3": lambda: _fig3(layout, seeds[0], fusion),
-        "pareto": lambda: _pareto(layout, runs(every, seeds, evaluation, swept(every, "steps"))),
+        "pareto": lambda: _pareto(
+            layout, runs(every, seeds, evaluation, swept(every, "steps")), product(systems, seeds)
+        ),
         "losses": lambda: losses(_logs(layout, models, seeds), layout.figures / "losses.png"),
     } | {kind: _evidence(layout, seeds, kind) for kind in ("histograms", "separation", "curves")}
     for one in FIGURES if name is None else [name]:
@@ -62,8 +67,9 @@ def _fig2(layout: Layout, chosen: list[Run], panels: list[Sweep]) -> None:
         drawn.to_csv(path, index=False)
 
 
-def _pareto(layout: Layout, chosen: list[Run]) -> None:
-    pareto(numeric(read_table(layout.costs)), read_runs(layout, chosen), layout.figures / "pareto.png")
+def _pareto(layout: Layout, chosen: list[Run], systems: Iterable[SystemRun]) -> None:
+    scores = read_runs(layout, chosen, systems)
+    pareto(numeric(read_table(layout.costs)), scores, layout.figures / "pareto.png")
 
 
 def _logs(layout: Layout, models: list[str], seeds: list[int]) -> dict[str, pd.DataFrame]:

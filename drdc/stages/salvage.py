@@ -13,7 +13,9 @@ from drdc.layout import FIGURES, TABLES, Layout
 from drdc.results import failed_before, system_failed_before
 from drdc.settings import inline, stage_settings
 from drdc.stages.collect import collect
+from drdc.stages.costs import costs
 from drdc.stages.figures import figures
+from drdc.stages.gallery import gallery
 from drdc.stages.score import score
 from drdc.stages.score_system import score_system
 from drdc.stages.tables import tables
@@ -39,6 +41,9 @@ def salvage(layout: Layout, **settings: Any) -> None:
             _attempt(score, layout, seed, partial=True, **own)
     for name, seed in product(experiment.systems, experiment.seeds):
         _salvage_system(layout, experiment, name, seed)
+    if experiment.systems and not layout.costs.is_file():  # the fitted ones are measured without the others
+        _, own = stage_settings("costs", inline(experiment, "costs"))
+        _attempt(costs, layout, **own)
     _, own = stage_settings("tables", inline(experiment, "tables"))
     _attempt(collect, layout, **own)
     for name in TABLES:
@@ -46,6 +51,8 @@ def salvage(layout: Layout, **settings: Any) -> None:
     _, own = stage_settings("figures", inline(experiment, "figures"))
     for name in FIGURES:
         _attempt(figures, layout, name, **own)
+    _, own = stage_settings("gallery", inline(experiment, "gallery"))
+    _attempt(gallery, layout, **own)
 
 
 def _salvage_system(layout: Layout, experiment: Experiment, name: str, seed: int) -> None:

@@ -473,3 +473,24 @@ def test_one_image_is_enough(open_page: Any, tmp_path: Path) -> None:
     page.locator(".card").click()
     page.keyboard.press("ArrowRight")
     assert page.locator("#place").inner_text() == "1 of 1"
+
+
+def test_compared_systems_have_scores_heatmaps_and_thresholds_of_their_own(
+    open_page: Any, tmp_path: Path
+) -> None:
+    """Names with '-' and '_' too; the large view has a panel for each."""
+    images = []
+    for image in many()[:6]:
+        scores = image.scores | {"one-more": 10.0 * image.label}
+        images.append(replace(image, scores=scores, heatmaps=image.heatmaps | {"one-more": image.mask * 1.0}))
+    limits = limits_of(images) | {(image.category, "one-more"): (0.0, 1.0) for image in images}
+    thresholds = THRESHOLDS | {"one-more": 5.0}
+    page = open_page(write(images, tmp_path / "g.html", thresholds=thresholds, limits=limits))
+    page.check("input[name=method][value=one-more]")
+    page.check("input[name=heatmap][value=one-more]")
+    anomalous = sum(image.label for image in images)
+    assert page.locator("[data-outcome=found] b").inner_text() == str(anomalous)
+    assert page.locator("[data-outcome=alarm] b").inner_text() == "0"
+    page.locator(".card").first.click()
+    assert page.locator("figure[data-picture=one-more]").is_visible()
+    assert "one-more: score 10" in page.locator("#large-one-more").inner_text()

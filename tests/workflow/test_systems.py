@@ -1,11 +1,14 @@
 """Compared systems in the workflow, run for real: one of ours, one of a package that a user installed."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -55,7 +58,9 @@ def column(folder: Path, table: str, name: str) -> pd.DataFrame:
 def folder(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
     """Scores and tables of the tiny experiment with both systems."""
     folder = tmp_path_factory.mktemp("run")
-    output = run(folder, installed, SYSTEMS, "table2", "summary", "metrics", str(RESULTS / "scores.csv"))
+    wanted = ["table2", "summary", "metrics", "inference", "pareto"]
+    wanted += [str(RESULTS / name) for name in ("scores.csv", "gallery.html")]
+    output = run(folder, installed, SYSTEMS, *wanted)
     assert output.startswith("0\n"), output
     return folder
 
@@ -77,6 +82,19 @@ def test_systems_stand_in_the_scores_as_methods_like_the_others(folder: Path) ->
         assert own.value.astype(float).between(0, 1).all()
         assert (own.config_hash != "").all()
         assert (own.versions == reference.versions.iloc[0]).all()
+
+
+def test_costs_and_gallery_show_each_system(folder: Path) -> None:
+    seconds = column(folder, "inference", "seconds per image").value.astype(float)
+    assert (seconds[list(SYSTEMS)] > 0).all()
+    page = (folder / RESULTS / "gallery.html").read_text(encoding="utf-8")
+    facts = re.findall(r'<script type="application/json" class="facts">(.*?)</script>', page)
+    records = np.load(folder / RESULTS / "seed0/systems/small.npy")
+    paths = pd.read_csv(folder / RESULTS / "manifest.csv").path
+    scores = dict(zip(paths[records["row"]], records["score"], strict=True))
+    for image in map(json.loads, facts):
+        assert image["scores"]["small"] == pytest.approx(scores[image["path"]])
+        assert "toy" in image["scores"]
 
 
 def test_the_tables_have_a_column_or_row_for_each_system(folder: Path) -> None:

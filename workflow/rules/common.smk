@@ -127,7 +127,7 @@ def ingredients(kind):
     if kind == "sweeps":
         return scored(swept(VARIANTS))
     if kind == "costs":
-        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps"))]
+        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps")), *scored_systems()]
     if kind == "losses":
         return [LAYOUT.losses(seed, model) for model, seed in TRAININGS]
     if kind == "predictions":

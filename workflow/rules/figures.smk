@@ -72,6 +72,7 @@ rule gallery:
         images="results/{experiment}/images.npy",
         masks="results/{experiment}/masks.npy",
         predictions=ingredients(FIGURES["fig3"]),
+        systems=[LAYOUT.system(SEEDS[0], name, ".npy") for name in EXPERIMENT.systems],
     output:
         gallery="results/{experiment}/gallery.html",
     log:

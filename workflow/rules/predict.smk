@@ -36,6 +36,7 @@ rule costs:
             seed=SEEDS[0],
             model=["base", "diffusion"],
         ),
+        systems=[LAYOUT.model(SEEDS[0], f"systems/{name}") for name in EXPERIMENT.systems],
     output:
         costs="results/{experiment}/costs.csv",
     log:
@@ -50,6 +51,6 @@ rule costs:
     params:
         config=settings("costs"),
     message:
-        "Measuring time, memory and size of base model and DRDC"
+        "Measuring time, memory and size of base model, DRDC and compared systems"
     shell:
         "drdc costs --config {params.config:q} --threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"

@@ -2,12 +2,13 @@
 
 // What the page carries, outcomes, filters and orders. The facts of every image are read at once, its
 // pictures only when it is shown. The file is put before gallery.js, into the same script.
-const METHODS = { drdc: "DRDC", base: "Base model" };
 const OUTCOMES = { found: "found", missed: "missed", alarm: "false alarm", passed: "correctly passed" };
 
 const byId = (id) => document.getElementById(id);
 const read = (node) => JSON.parse(node.textContent);
 const settings = read(byId("settings"));
+const systems = Object.keys(settings.thresholds).filter((name) => !["drdc", "base"].includes(name));
+const METHODS = { drdc: "DRDC", base: "Base model", ...Object.fromEntries(systems.map((name) => [name, name])) };
 const images = [...document.querySelectorAll("script.facts")].map(read);
 const pictureNodes = document.querySelectorAll("script.pictures");
 const pictures = (index) => read(pictureNodes[index]);
