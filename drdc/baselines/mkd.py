@@ -67,7 +67,7 @@ class Distillation(System):
     paper_name = "MKD"
     citation = (
         "Salehi et al., Multiresolution Knowledge Distillation for Anomaly Detection, CVPR 2021; "
-        "own cloner where the source is not VGG-16"
+        "backbone differs where it is not VGG-16"
     )
 
     scale: Tensor
@@ -173,6 +173,7 @@ class Cloner(nn.Module):
 
 
 def convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    """3×3, of the same size, with batch norm."""
     return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)]
 
 

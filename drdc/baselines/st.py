@@ -50,8 +50,7 @@ class StudentTeacher(System):
     the students, both standardised over held-out normal images, averaged over the receptive fields.
 
     Networks are applied to all pixels at once: each pool has stride 1 there, and what comes after it is
-    dilated, which gives each pixel the descriptor of the patch around it; images are mirrored at
-    the border.
+    dilated, which gives each pixel the descriptor of the patch around it; images are mirrored at the border.
 
     Differs: the teachers see patches of the training images, zoomed, mirrored and recoloured, where the paper
     takes ImageNet's; both terms of their loss are means, where the paper has sums, and correlations are
@@ -96,7 +95,8 @@ class StudentTeacher(System):
     paper_name = "S-T"
     citation = (
         "Bergmann et al., Uninformed Students: Student-Teacher Anomaly Detection with Discriminative Latent "
-        "Embeddings, CVPR 2020; teachers distilled on the training images"
+        "Embeddings, CVPR 2020; teachers distilled on the training images, backbone differs where it is not "
+        "ResNet-18"
     )
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:

@@ -39,13 +39,21 @@ def test_the_cloners_stages_have_the_sizes_of_the_sources() -> None:
     """VGG-16 itself, untrained, with the default settings."""
     import timm
 
-    chosen = Distillation.Settings().backbone
-    source = timm.create_model(chosen.name, pretrained=False, features_only=True, out_indices=chosen.stages)
-    about = source.feature_info
-    cloner = Cloner(about.channels(), about.reduction(), Distillation.Settings().convolutions, 16)
-    pixels = torch.rand(1, 3, 64, 64)
-    stages = zip(source(pixels), cloner(pixels), strict=True)
-    assert [s.shape == c.shape for s, c in stages] == [True] * 4
+    settings = Distillation.Settings()
+    name, stages = settings.backbone.name, settings.backbone.stages
+    with torch.device("meta"):  # only sizes are compared
+        source = timm.create_model(name, pretrained=False, features_only=True, out_indices=stages)
+        about = source.feature_info
+        cloner = Cloner(about.channels(), about.reduction(), settings.convolutions, settings.width)
+        pixels = torch.rand(1, 3, 128, 128)
+        cloned = [stage.shape for stage in cloner(pixels)]
+        assert cloned == [stage.shape for stage in source(pixels)]
+    assert [(*shape,) for shape in cloned] == [
+        (1, 128, 64, 64),
+        (1, 256, 32, 32),
+        (1, 512, 16, 16),
+        (1, 512, 8, 8),
+    ]
 
 
 class Given(nn.Module):
@@ -76,7 +84,8 @@ def test_the_loss_is_squared_error_and_weighted_cosine_summed_over_the_stages() 
 
 def test_the_map_is_the_gradient_of_each_images_own_loss_by_differences() -> None:
     """In inference mode, as the stages call it; an image's map does not depend on the others of its batch."""
-    model = small(blur=0.0, opening=1).double()
+    two_stages = {"convolutions": [1, 1], "backbone": SMALL["mkd"]["backbone"] | {"stages": [0, 1]}}
+    model = small(blur=0.0, opening=1, **two_stages).double()
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64) * 2 - 1
     with torch.inference_mode():
         heatmaps = model.heatmaps(images, UNUSED)

@@ -84,12 +84,15 @@ class Scale(nn.Module):
         return torch.stack([error, variance], 1)
 
     def standard_measures(self, images: Tensor) -> Tensor:
+        """`measures` in deviations from what held-out normal images have, (B, 2, H, W)."""
         return (self.measures(images) - self.usual[0]) / self.usual[1]
 
     def set_targets(self, descriptors: Iterator[Tensor]) -> None:
+        """Standardise the teacher by its descriptors (B, D, H, W) of training images."""
         _fill(self.targets, descriptors)
 
     def set_measures(self, measures: Iterator[Tensor]) -> None:
+        """Standardise the score by `measures` of held-out normal images."""
         _fill(self.usual, measures)
 
 
