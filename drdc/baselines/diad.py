@@ -48,8 +48,6 @@ class DiAD(System):
     of image and reconstruction, summed over three scales and smoothed; the image score is the maximum after
     eight average pools.
 
-    Not proven yet: its parts are tested, but no whole fitting has been shown to find a defect.
-
     Differs from the paper: the perceptual loss of the autoencoder compares features of `backbone` instead of
     VGG's; its discriminator comes in after a number of epochs; gradients are not summed over several steps;
     AdamW has its usual momenta; latents are the means of the posterior; the last checkpoint is taken, where

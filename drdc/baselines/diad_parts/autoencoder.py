@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.baselines.diad_parts.settings import Autoencoder
+from drdc.baselines.diad_parts.settings import Autoencoder, groups
 
 #: Images, normalised as the autoencoder's -> feature maps (B, C, h, w) of a frozen network.
 Features = Callable[[Tensor], Sequence[Tensor]]
@@ -41,7 +41,7 @@ def kl_autoencoder(settings: Autoencoder) -> Any:
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=4,
-        norm_num_groups=32,
+        norm_num_groups=groups(settings.width),
     )
 
 

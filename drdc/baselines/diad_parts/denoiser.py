@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from drdc.baselines.diad_parts.settings import Denoiser
+from drdc.baselines.diad_parts.settings import Denoiser, groups
 
 #: Channels of the convolutions that bring the image to the size of the latent.
 HINT_WIDTHS = (16, 32, 96, 256)
@@ -26,6 +26,7 @@ def stable_unet(settings: Denoiser) -> Any:
         down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
         cross_attention_dim=settings.context_width,
+        norm_num_groups=groups(settings.width),
         attention_head_dim=settings.heads,  # diffusers' name; for this network it is their number
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from drdc.baselines.system import TrainedSettings
 from drdc.config import Optimisation, Section, setting
 
@@ -9,7 +11,7 @@ from drdc.config import Optimisation, Section, setting
 class Autoencoder(Optimisation):
     """The KL autoencoder between pixels and latents, fine-tuned (or trained) before the denoiser."""
 
-    width: int = setting(128, "inferred", "Channels of the first level.", ge=32, multiple_of=32)
+    width: int = setting(128, "inferred", "Channels of the first level.", ge=16, multiple_of=16)
     multipliers: list[int] = setting(
         [1, 2, 4, 4],
         "inferred",
@@ -44,7 +46,7 @@ class Autoencoder(Optimisation):
 class Denoiser(Section):
     """The denoising U-Net in latent space; the defaults are Stable Diffusion 1.5."""
 
-    width: int = setting(320, "inferred", "Channels of the first level.", ge=32, multiple_of=32)
+    width: int = setting(320, "inferred", "Channels of the first level.", ge=16, multiple_of=16)
     multipliers: list[int] = setting(
         [1, 2, 4, 4],
         "inferred",
@@ -98,3 +100,13 @@ class Settings(TrainedSettings):
     learning_rate: float = setting(1e-5, "inferred", "Of AdamW.", gt=0)
     weight_decay: float = setting(0.01, "inferred", "Of AdamW.", ge=0)
     epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0)
+
+
+def groups(width: int) -> int:
+    """Groups of the group norms of a network whose first level has that width: 32 from 128 channels on, as
+    in Stable Diffusion, and below at least four channels in each.
+
+    With one channel in a group the norm before the last layer would take each channel's mean, and with it
+    the image's colours, away.
+    """
+    return math.gcd(width, min(width // 4, 32))
