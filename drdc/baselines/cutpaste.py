@@ -107,6 +107,7 @@ class CutPaste(System):
             return value
 
     paper_name = "CutPaste"
+    uses_features = False
     citation = (
         "Li et al., CutPaste: Self-Supervised Learning for Anomaly Detection and Localization, CVPR 2021; "
         "AdamW, dense heatmap ours"

@@ -44,8 +44,8 @@ class FCDD(System):
 
     Differs: AdamW, where the paper has SGD (learning rate 1e-3, falling by 1.5 % an epoch); batches of 16
     without summing the gradients of eight; no crops or changes of colour; the trained layers begin at random;
-    size and number of the pieces of confetti are ours. The Gaussians are weighted so that a constant map
-    stays constant, up to the border. The paper's variant that learns from labelled anomalies is left out.
+    number, angle and colour of the pieces of confetti are ours. The Gaussians are weighted so that a constant
+    map stays constant, up to the border. The paper's variant that learns from labelled anomalies is left out.
     """
 
     class Settings(TrainedSettings):
@@ -85,9 +85,8 @@ class FCDD(System):
             return value
 
     paper_name = "FCDD"
-    citation = (
-        "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021; AdamW, our sizes of confetti"
-    )
+    uses_features = False
+    citation = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021; AdamW"
 
     spread: Tensor
 

@@ -101,6 +101,7 @@ class PatchSVDD(System):
             return value
 
     paper_name = "PSVDD"
+    uses_features = False
     citation = (
         "Yi and Yoon, Patch SVDD: Patch-level SVDD for Anomaly Detection and Segmentation, ACCV 2020; "
         "memory bounded"

@@ -152,3 +152,13 @@ def test_an_unknown_network_and_impossible_sizes_are_refused_in_one_sentence() -
     for key in ("area", "scar_width", "scar_height"):
         with pytest.raises(UserError, match=rf"systems\.cutpaste\.{key}: .*the smaller one first"):
             validated(CutPaste.Settings, {key: [3, 2]}, "x.yaml", ("systems", "cutpaste"))
+
+
+def test_it_needs_no_features_of_the_experiment() -> None:
+    model, images, none = system(), torch.rand(2, 3, 16, 16), torch.zeros(2, 0)
+    assert not model.uses_features
+    with torch.inference_mode():
+        heatmaps = model.heatmaps(images, none)
+        assert heatmaps.shape == (2, 16, 16)
+        assert model.image_scores(heatmaps, images, none).shape == (2,)
+    assert torch.isfinite(model.loss(images, none))

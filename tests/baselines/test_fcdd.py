@@ -166,3 +166,13 @@ def test_the_defaults_fit_the_published_size() -> None:
     settings = FCDD.Settings()
     assert settings.backbone.input_size // 4 == settings.backbone.feature_size == 56
     assert np.isclose(settings.confetti_sides, (8 / 224, 54 / 224), atol=2e-3).all()
+
+
+def test_it_needs_no_features_of_the_experiment() -> None:
+    model, images, none = system(), torch.rand(2, 3, 16, 16), torch.zeros(2, 0)
+    assert not model.uses_features
+    with torch.inference_mode():
+        heatmaps = model.heatmaps(images, none)
+        assert heatmaps.shape == (2, 16, 16)
+        assert model.image_scores(heatmaps, images, none).shape == (2,)
+    assert torch.isfinite(model.loss(images, none))

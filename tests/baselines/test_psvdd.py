@@ -177,3 +177,13 @@ def test_settings_that_fit_no_patch_are_refused_in_one_sentence() -> None:
             validated(PatchSVDD.Settings, given, "x.yaml", ("systems", "psvdd"))
     with pytest.raises(UserError, match="no neighbours in images of 16; take at most 4"):
         system(patch=8, widths=[4])
+
+
+def test_it_needs_no_features_of_the_experiment() -> None:
+    model, images, none = system(), torch.rand(2, 3, 16, 16), torch.zeros(2, 0)
+    assert not model.uses_features
+    with torch.inference_mode():
+        heatmaps = model.heatmaps(images, none)
+        assert heatmaps.shape == (2, 16, 16)
+        assert model.image_scores(heatmaps, images, none).shape == (2,)
+    assert torch.isfinite(model.loss(images, none))
