@@ -110,7 +110,7 @@ class CutPaste(System):
     uses_features = False
     citation = (
         "Li et al., CutPaste: Self-Supervised Learning for Anomaly Detection and Localization, CVPR 2021; "
-        "AdamW, dense heatmap ours"
+        "AdamW, dense heatmap ours, backbone differs where it is not ResNet-18"
     )
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
