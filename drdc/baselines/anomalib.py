@@ -33,8 +33,14 @@ class Anomalib(System):
     their features, any other is trained by the project's loop, which resumes. The heatmap is the model's,
     resized to the images' size, and so is the image score.
 
-    Differs: AdamW in place of each model's own optimiser, and no schedule of its own; the images are only
-    resized and normalised, never cropped; heatmaps and scores are not normalised.
+    Differs: AdamW in place of each model's own optimiser, with this project's schedules; the images are only
+    resized and normalised, never cropped; heatmaps and scores are not normalised. DRAEM takes the maximum of
+    its map as the image score, its paper that of the averaged map, which is `score: pool`. Reverse
+    Distillation and FastFlow are made for ResNets, of which no package brings weights.
+
+    Tried here: PaDiM, PatchCore, STFPM, Reverse Distillation, FastFlow, DRAEM; without their weights
+    EfficientAD, Dinomaly and INP-Former. Others go the same way untried. Those with several optimisers, with
+    prompts in place of training, or without heatmaps are refused.
     """
 
     class Settings(TrainedSettings):
@@ -42,13 +48,18 @@ class Anomalib(System):
 
         model: str = setting("padim", "ours", "Which model: a folder of `anomalib.models.image`.")
         arguments: dict[str, Any] = setting(
-            {}, "ours", "Arguments of its class in anomalib that differ from their defaults."
+            {},
+            "ours",
+            "Arguments of its class in anomalib that differ from their defaults. DRAEM without `dtd_dir`, a "
+            "folder of textures, pastes made ones (ours), and has a `base_width` here, 128 as published; "
+            "EfficientAD needs `imagenet_dir`.",
         )
         weights: str = setting(
             "hub",
             "ours",
             "Of its pre-trained network: `hub`: timm downloads them; `package`: from an installed Python "
-            "package (tf_efficientnet_lite0); `scratch`: none, for trials; anything else: a local file.",
+            "package (tf_efficientnet_lite0); `scratch`: none, for trials; anything else: a local file, for "
+            "EfficientAD that of its teacher.",
         )
         input_size: int = setting(256, "inferred", "Images are resized to this height and width.", ge=16)
         score: Literal["model", "pool"] = setting(
@@ -84,7 +95,8 @@ class Anomalib(System):
 
     citation = (
         "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022; PaDiM: Defard et "
-        "al., ICPR 2021; DRAEM: Zavrtanik et al., ICCV 2021; trained for all categories at once with AdamW"
+        "al., ICPR 2021; DRAEM: Zavrtanik et al., ICCV 2021, with made textures where none are given; one "
+        "model for all categories, AdamW in place of each one's optimiser; backbone as configured"
     )
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:

@@ -35,10 +35,10 @@ SEPARATING: dict[str, dict[str, Any]] = {
     "stfpm": {"arguments": {**LITE, "layers": [1, 2]}, **QUICK, "epochs": 40, **PACKAGE},
     "reverse_distillation": {
         **{"arguments": {"backbone": "resnet18"}, "weights": "scratch"},
-        **{**QUICK, "epochs": 10},
+        **{**QUICK, "epochs": 6},
     },
-    "fastflow": {"arguments": {"flow_steps": 2}, "weights": "scratch", **QUICK, "epochs": 12},
-    "draem": {**QUICK, "input_size": 32, "epochs": 6},
+    "fastflow": {"arguments": {"flow_steps": 2}, "weights": "scratch", **QUICK, "epochs": 8},
+    "draem": {"arguments": {"base_width": 16}, **QUICK, "input_size": 32, "epochs": 25},
 }
 
 
@@ -157,10 +157,16 @@ def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], m
         ({"weights": "gone.safetensors"}, "there is no file gone.safetensors"),
         ({"model": "dinomaly", "weights": "package"}, "needs model.safetensors of .*reg4_dinov2"),
         ({"model": "inp_former", "weights": "gone.pth"}, "needs model.safetensors of .*reg4_dinov2"),
+        (
+            {"model": "csflow", "weights": "package"},
+            "csflow fetches its weights itself; set weights to `hub`",
+        ),
+        ({"model": "winclip"}, "winclip has a way of fitting of its own"),
+        ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is no width"),
         ({"model": "efficient_ad"}, "needs pretrained_teacher_small.pth of https://.*name the file here"),
     ],
 )
-def test_missing_weights_say_which_file_from_where(settings: dict[str, Any], message: str) -> None:
+def test_what_a_model_cannot_be_built_with_is_said(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Anomalib(Anomalib.Settings(**settings), SHAPES)
 
@@ -190,9 +196,13 @@ def test_arguments_that_do_not_fit_each_other_are_named(arguments: dict[str, Any
             {"model": "efficient_ad", "weights": "scratch"},
             "arguments.imagenet_dir: .* unpack https://.*imagenette2.tgz",
         ),
+        (
+            {"model": "dinomaly", "weights": "scratch", "input_size": 64},
+            "dinomaly cannot be fitted to images of 64 pixels .*divisible by patch size .14.*change input_size",
+        ),
     ],
 )
-def test_missing_images_say_which_from_where(layout: Layout, settings: dict[str, Any], message: str) -> None:
+def test_what_stands_against_fitting_is_said(layout: Layout, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         fitted(layout, settings)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from drdc.baselines.anomalib_parts.models import build
 from drdc.baselines.system import History
 from drdc.baselines.trainer import Trainer
+from drdc.errors import UserError, out_of_memory
 
 if TYPE_CHECKING:
     from drdc.baselines.anomalib import Anomalib
@@ -48,14 +49,16 @@ class Adapter:
     def loss(self, images: Tensor) -> Tensor:
         """Training loss of a batch of images as the model wants them."""
         self.lightning.to(images.device)
-        with giving_losses(self.lightning):
+        with giving_losses(self.lightning), fitting_images(self.settings):
             return self.step(images)
 
     def step(self, images: Tensor) -> Tensor:
         """The loss as anomalib computes it."""
         from anomalib.data import ImageBatch
 
-        found = self.lightning.training_step(ImageBatch(image=images), 0)
+        normal = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool, device=images.device)
+        batch = ImageBatch(image=images, gt_mask=normal, gt_label=normal[:, 0, 0])
+        found = self.lightning.training_step(batch, 0)
         return found["loss"] if isinstance(found, Mapping) else found
 
 
@@ -63,7 +66,7 @@ class MemoryBank(Adapter):
     """A model that collects features of all training images, and makes its buffers of them."""
 
     def fit(self, system: Anomalib, trainer: Trainer) -> History:
-        with torch.no_grad(), giving_losses(self.lightning):
+        with torch.no_grad(), giving_losses(self.lightning), fitting_images(self.settings):
             for images, _ in trainer.batches():
                 self.lightning.model(system.prepared(images))
         with all_seeded():
@@ -123,6 +126,21 @@ def giving_losses(lightning: Any) -> Iterator[None]:
     finally:
         for module in flagged:
             module.training = False
+
+
+@contextmanager
+def fitting_images(settings: Any) -> Iterator[None]:
+    """Say in one sentence that a model refuses images of this size, which it does in many ways."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"anomalib's {settings.model} cannot be fitted to images of {settings.input_size} pixels with "
+            f"these arguments ({reason}); change input_size or arguments"
+        ) from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from drdc.baselines.anomalib_parts.adapter import Adapter
 from drdc.baselines.anomalib_parts.images import images_below, made_textures
 from drdc.baselines.system import History
 from drdc.baselines.trainer import Trainer
+from drdc.errors import UserError
 
 if TYPE_CHECKING:
     from drdc.baselines.anomalib import Anomalib
@@ -21,11 +22,35 @@ _ADVICE = (
 
 
 class Draem(Adapter):
-    """DRAEM pastes textures into normal images; without a folder of them (`dtd_dir`) into made ones."""
+    """DRAEM pastes textures into normal images; without a folder of them (`dtd_dir`) made ones.
+
+    `base_width` is the number of channels of the autoencoder at full size, 128 as published; the U-Net that
+    segments has half of it. What a CPU can train is a sixteenth as wide.
+    """
+
+    def __init__(self, settings: Any, weights: str) -> None:
+        super().__init__(settings, weights)
+        width = settings.arguments.get("base_width")
+        if width is not None:
+            self._narrow(width)
 
     def arguments(self) -> dict[str, Any]:
+        given = super().arguments()
+        given.pop("base_width", None)
         # anomalib fetches the textures where the folder is missing; a model that is loaded needs none
-        return super().arguments() | {"dtd_dir": Path(__file__).parent}
+        return given | {"dtd_dir": Path(__file__).parent}
+
+    def _narrow(self, width: Any) -> None:
+        """Put networks of that width in place of the published ones."""
+        from anomalib.models.image.draem.torch_model import DiscriminativeSubNetwork, ReconstructiveSubNetwork
+
+        if not isinstance(width, int) or width < 2:
+            raise UserError(f"arguments.base_width: {width!r} is no width; take a whole number from 2 to 128")
+        network, attention = self.lightning.model, self.lightning.sspcab
+        network.reconstructive_subnetwork = ReconstructiveSubNetwork(base_width=width, sspcab=attention)
+        network.discriminative_subnetwork = DiscriminativeSubNetwork(6, 2, base_width=width // 2)
+        if attention:
+            self.lightning.setup_sspcab()
 
     def fit(self, system: Anomalib, trainer: Trainer) -> History:
         folder = self.settings.arguments.get("dtd_dir")

@@ -8,6 +8,7 @@ from drdc.baselines.anomalib_parts.adapter import Adapter, Dinomaly, HardPlaces,
 from drdc.baselines.anomalib_parts.draem import Draem
 from drdc.baselines.anomalib_parts.efficient_ad import EfficientAd
 from drdc.baselines.anomalib_parts.models import model_class
+from drdc.errors import UserError
 
 _OWN: dict[str, type[Adapter]] = {
     "dinomaly": Dinomaly,
@@ -15,12 +16,38 @@ _OWN: dict[str, type[Adapter]] = {
     "efficient_ad": EfficientAd,
     "inp_former": HardPlaces,
 }
+#: Not fitted by gradients of one loss, nor by collecting features once: by prompts, or several optimisers.
+_NOT_FITTED = {
+    "anomalyvfm",
+    "cfa",
+    "cflow",
+    "cfm",
+    "dsr",
+    "ganomaly",
+    "glass",
+    "mh_patchcore",
+    "vlm_ad",
+    "winclip",
+}
+#: Gives image scores alone.
+_WITHOUT_MAPS = {"dfkde"}
+#: Fetches weights by other ways than timm as soon as it is built.
+_FETCHING = {"csflow", "uninet"}
 
 
 def adapter(settings: Any, weights: str) -> Adapter:
-    """The adapter of the model that `settings` name, with weights from there; see `Adapter`."""
+    """The adapter of the model that `settings` name, with weights from there; see `Adapter`.
+
+    Raises:
+        UserError: the model cannot be fitted here, or there are no such weights.
+    """
     from anomalib.models.components import MemoryBankMixin
 
+    if settings.model in _NOT_FITTED | _WITHOUT_MAPS:
+        reason = "gives no heatmaps" if settings.model in _WITHOUT_MAPS else "has a way of fitting of its own"
+        raise UserError(f"anomalib's {settings.model} {reason}, which this project cannot use; take another")
+    if settings.model in _FETCHING and settings.weights != "hub":
+        raise UserError(f"anomalib's {settings.model} fetches its weights itself; set weights to `hub`")
     kind = _OWN.get(settings.model)
     if kind is None:
         kind = MemoryBank if issubclass(model_class(settings.model), MemoryBankMixin) else Adapter

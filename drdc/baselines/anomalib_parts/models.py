@@ -29,6 +29,8 @@ OURS = {
     "lr": "learning_rate",
     "weight_decay": "weight_decay",
 }
+#: Arguments that models have here beside those of anomalib.
+EXTRA = {"draem": ["base_width"]}
 
 
 @cache
@@ -39,7 +41,7 @@ def known_models() -> list[str]:
 
 @cache
 def known_arguments(model: str) -> list[str]:
-    """What the constructor of a model takes beside `OURS`.
+    """What the constructor of a model takes beside `OURS`, and its `EXTRA`.
 
     It is read from the source: importing anomalib takes ten seconds, and this is asked whenever a
     configuration is checked.
@@ -53,7 +55,7 @@ def known_arguments(model: str) -> list[str]:
         if isinstance(function, ast.FunctionDef) and function.name == "__init__"
     ]
     names = [one.arg for args in signatures for one in (*args.args, *args.kwonlyargs)]
-    return [name for name in names if name != "self" and name not in OURS]
+    return [name for name in names if name != "self" and name not in OURS] + EXTRA.get(model, [])
 
 
 def build(model: str, arguments: dict[str, Any], input_size: int, weights: str) -> AnomalibModule:
