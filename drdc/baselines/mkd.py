@@ -64,6 +64,7 @@ class Distillation(System):
                 raise ValueError("must be odd")
             return value
 
+    uses_features = False
     paper_name = "MKD"
     citation = (
         "Salehi et al., Multiresolution Knowledge Distillation for Anomaly Detection, CVPR 2021; "

@@ -92,6 +92,7 @@ class StudentTeacher(System):
                 raise ValueError("names a receptive field twice")
             return value
 
+    uses_features = False
     paper_name = "S-T"
     citation = (
         "Bergmann et al., Uninformed Students: Student-Teacher Anomaly Detection with Discriminative Latent "

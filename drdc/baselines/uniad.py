@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
+from drdc.baselines.backbone_parts.pixels import backbone_pixels
 from drdc.baselines.system import Shapes, System
 from drdc.baselines.uniad_parts.base import CITATION, BaseSettings, base_map, feature_loss, reconstructor
 from drdc.config import Backbone, setting
@@ -90,7 +90,4 @@ class UniAD(System):
     @torch.no_grad()
     def fine_features(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1] -> (B, C, size, size)."""
-        pixels, side = (images + 1) * 127.5, self.settings.backbone.input_size
-        if pixels.shape[-1] != side:
-            pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-        return self.backbone(pixels)
+        return self.backbone(backbone_pixels(images, self.settings.backbone.input_size))

@@ -205,6 +205,8 @@ def write(name: str, seen: Folder, planned: Plan, minutes: float, gpu: bool) -> 
         "sampling": _written(known.sampling),
         "fusion": _written(known.fusion),
     }
+    if seen.test:
+        values["evaluation"] = {"sweeps": {"steps": [1]}}
     comments = _comments(seen, planned, gpu)
     lines = [*_head(seen, planned, minutes, gpu)]
     for key, value in values.items():
@@ -270,6 +272,7 @@ def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:
         "diffusion.images": f"training images seen, {planned.images // len(seen.train)} of each category",
         "sampling.grid_sizes": "sides of the hidden cells in pixels",
         "fusion.filter_size": "pixels; follows the image size",
+        "evaluation.sweeps": "measures what `drdc detect --fast` loses",
     }
     if not seen.test:
         comments["dataset"] = "no test images: `snakemake detector` trains and exports a model without them"

@@ -48,8 +48,9 @@ def all_cores(wildcards, share=1):
 
 
 def training_threads(wildcards):
-    """On one computer all seeds are trained side by side."""
-    return all_cores(wildcards, share=len(SEEDS))
+    """On one computer all seeds are trained side by side, and so are all compared systems."""
+    systems = len(EXPERIMENT.systems) if "system" in wildcards.keys() else 1
+    return all_cores(wildcards, share=len(SEEDS) * systems)
 
 
 def memory(megabytes):
