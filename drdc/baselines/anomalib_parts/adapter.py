@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +71,9 @@ class MemoryBank(Adapter):
         with torch.no_grad(), giving_losses(self.lightning), fitting_images(self.settings):
             for images, _ in trainer.batches():
                 self.lightning.model(system.prepared(images))
-        with all_seeded():
+        # its progress bar is for eyes, not for logs
+        quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
+        with all_seeded(), quiet:
             self.lightning.fit()
         return []
 
