@@ -62,7 +62,7 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
     assert loaded.base.balanced
     done = snakemake(tmp_path, "--configfile", tmp_path / file, "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert planned(done.stdout + done.stderr)["predict"] == 2
+    assert planned(done.stdout + done.stderr)["predict"] == 3, "two categories, and all for the fast mode"
     before = file.read_bytes()
     assert main(["new-experiment", str(folder), "--minutes", "2"]) == 2
     assert "exists already and is not overwritten" in capsys.readouterr().err
