@@ -48,6 +48,10 @@ class DiAD(System):
     of image and reconstruction, summed over three scales and smoothed; the image score is the maximum after
     eight average pools.
 
+    What was tried so far: on small drawn images it finds a defect (its test). Trained from scratch for some
+    six minutes on one core, on the made data of the demo, it is hardly better than chance, because both the
+    autoencoder and the denoiser are far from trained; in full size it has not been run.
+
     Differs from the paper: the perceptual loss of the autoencoder compares features of `backbone` instead of
     VGG's; its discriminator comes in after a number of epochs; gradients are not summed over several steps;
     AdamW has its usual momenta; latents are the means of the posterior; the last checkpoint is taken, where

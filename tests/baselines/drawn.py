@@ -49,21 +49,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "diad": {
         "pretrained": "scratch",
         "autoencoder": {
-            **{
-                "width": 32,
-                "multipliers": [1, 1],
-                "layers_per_block": 1,
-                "epochs": 6,
-                "adversarial_epochs": 2,
-            },
-            **{"discriminator_width": 8, "discriminator_layers": 1, **_QUICK},
+            **{"width": 16, "multipliers": [1, 1], "layers_per_block": 1, "perceptual_weight": 0.1},
+            **{"discriminator_width": 8, "discriminator_layers": 1},
+            **{**_QUICK, "epochs": 40, "adversarial_epochs": 2},
         },
         "denoiser": {
             **{"width": 32, "multipliers": [1, 1], "layers_per_block": 1, "heads": 2, "context_width": 8},
-            **{"pretraining_epochs": 10, "pretraining_rate": 2e-3},
+            **{"pretraining_epochs": 30, "pretraining_rate": 3e-3},
         },
         "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "stages": [0, 1]},
-        **{"steps": 2, "blur": 0.5, "pool_size": 2, "pools": 2, "epochs": 20, **_QUICK},
+        **{"blur": 1.0, "pool_size": 2, "pools": 2, "epochs": 50, **_QUICK},
     },
     "fcdd": {
         "backbone": {

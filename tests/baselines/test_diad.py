@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from drawn import drawn_experiment, fitted, rows_of
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -23,8 +25,10 @@ from drdc.baselines.diad_parts.autoencoder import (
 from drdc.baselines.diad_parts.denoiser import GuidedDenoiser
 from drdc.baselines.diad_parts.pretrained import empty_prompt
 from drdc.baselines.diad_parts.settings import Autoencoder, Denoiser
+from drdc.baselines.inputs import Inputs
 from drdc.baselines.system import Shapes
 from drdc.errors import UserError
+from drdc.layout import Layout
 
 SHAPES = Shapes(image_size=32, channels=4, feature_size=2)
 TINY: dict[str, Any] = {
@@ -61,6 +65,17 @@ def test_at_the_published_size_it_has_the_published_parameters() -> None:
     assert count(autoencoder) == 83_653_863
     convolutions = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512)
     assert count(judge) == convolutions + 64 + 2 * (128 + 256 + 512) + 1 == 2_765_633
+
+
+@pytest.mark.parametrize("width", [16, 32, 48, 64])
+def test_group_norms_of_small_networks_keep_what_channels_are_among_each_other(width: int) -> None:
+    """With one channel in a group the mean of each, and so the image's colours, would be lost."""
+    denoiser = Denoiser(**TINY["denoiser"] | {"width": width})
+    with torch.device("meta"):
+        networks = [kl_autoencoder(Autoencoder(width=width)), GuidedDenoiser(denoiser, levels=2)]
+    norms = [layer for network in networks for layer in network.modules() if isinstance(layer, nn.GroupNorm)]
+    assert norms
+    assert all(norm.num_channels // norm.num_groups >= 4 for norm in norms)
 
 
 def test_guidance_starts_as_the_u_net_alone_and_its_first_step_reaches_all_that_is_connected() -> None:
@@ -142,6 +157,38 @@ def test_the_image_score_is_the_maximum_after_all_pools() -> None:
     ):  # the square of what a row of C(p, i) / 2^p has
         score = tiny(pools=pools).image_scores(heatmap, images, features).item()
         assert score == pytest.approx(value)
+
+
+def draw_a_chequered_pattern(layout: Layout) -> None:
+    """Below the noise, which is made fainter, and the red squares of the drawn experiment."""
+    images, masks = np.load(layout.images), np.load(layout.masks)
+    rows, columns = np.indices(images.shape[1:3]) // 4
+    fields = np.where(((rows + columns) % 2 == 0)[..., None], (60, 70, 110), (190, 190, 170))
+    drawn = (fields + (images.astype(float) - 128) / 4).clip(0, 255).astype(np.uint8)
+    np.save(layout.images, np.where(masks[..., None], images, drawn))
+
+
+def test_it_gives_the_pattern_back_without_the_defect_and_so_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started from almost pure noise: what is given back comes from the guide."""
+    monkeypatch.chdir(tmp_path)
+    layout = drawn_experiment()
+    draw_a_chequered_pattern(layout)
+    model, inputs = fitted(layout, "diad"), Inputs.read(layout)
+    masks = np.load(layout.masks)[rows_of("defect")]
+    torch.manual_seed(0)
+    _, normal = model.maps_and_scores(*inputs.batch(rows_of("good")))
+    maps, anomalous = model.maps_and_scores(*inputs.batch(rows_of("defect")))
+    assert anomalous.min() > normal.max()
+    for heatmap, mask in zip(maps.astype(float), masks, strict=True):
+        assert mask[np.unravel_index(heatmap.argmax(), heatmap.shape)]
+        assert heatmap[mask].mean() > heatmap[~mask].mean() + heatmap[~mask].std()
+
+    given, _ = inputs.batch(rows_of("defect"))
+    with torch.inference_mode():
+        error = (model.system.reconstructed(given) - given).abs().mean(1).numpy()
+    assert error[masks].mean() > 3 * error[~masks].mean()
 
 
 def text_state() -> dict[str, Tensor]:
