@@ -39,8 +39,8 @@ SEPARATING: dict[str, dict[str, Any]] = {
     },
     "fastflow": {"arguments": {"flow_steps": 2}, "weights": "scratch", **QUICK, "epochs": 8},
     "draem": {
-        **{"arguments": {"base_width": 32}, **QUICK, "input_size": 32},
-        **{"learning_rate": 1e-3, "epochs": 25},
+        **{"arguments": {"base_width": 16}, **QUICK, "validations": 1, "input_size": 32},
+        **{"learning_rate": 1e-3, "epochs": 20, "score": "pool", "pool_size": 4},
     },
 }
 
