@@ -93,6 +93,7 @@ class Anomalib(System):
                     raise ValueError(f"{name!r} is no argument of {model}; known: {known}")
             return value
 
+    uses_features = False
     citation = (
         "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022; PaDiM: Defard et "
         "al., ICPR 2021; DRAEM: Zavrtanik et al., ICCV 2021, with made textures where none are given; one "

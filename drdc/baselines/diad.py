@@ -60,6 +60,7 @@ class DiAD(System):
     """
 
     Settings = sections.Settings
+    uses_features = False
     paper_name = "DiAD"
     citation = "He et al., A Diffusion-Based Framework for Multi-Class Anomaly Detection, AAAI 2024"
 

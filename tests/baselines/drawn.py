@@ -51,14 +51,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "autoencoder": {
             **{"width": 16, "multipliers": [1, 1], "layers_per_block": 1, "perceptual_weight": 0.1},
             **{"discriminator_width": 8, "discriminator_layers": 1},
-            **{**_QUICK, "epochs": 40, "adversarial_epochs": 2},
+            **{**_QUICK, "epochs": 4, "adversarial_epochs": 1},
         },
         "denoiser": {
             **{"width": 32, "multipliers": [1, 1], "layers_per_block": 1, "heads": 2, "context_width": 8},
-            **{"pretraining_epochs": 30, "pretraining_rate": 3e-3},
+            **{"pretraining_epochs": 3, "pretraining_rate": 3e-3},
         },
         "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "stages": [0, 1]},
-        **{"blur": 1.0, "pool_size": 2, "pools": 2, "epochs": 50, **_QUICK},
+        **{"blur": 1.0, "pool_size": 2, "pools": 2, "epochs": 5, **_QUICK},
     },
     "fcdd": {
         "backbone": {
@@ -135,9 +135,9 @@ def _features(images: np.ndarray) -> np.ndarray:
     return torch.cat([mean, contrast], 1).half().numpy()
 
 
-def fitted(layout: Layout, name: str) -> Fitted:
-    """A system fitted by the stage of the workflow with its settings of `SMALL`, saved and loaded."""
-    train_system(layout, 0, system=Configured(name=name, system=name, settings=SMALL[name]))
+def fitted(layout: Layout, name: str, settings: dict[str, Any] | None = None) -> Fitted:
+    """A system fitted by the stage of the workflow with settings of `SMALL` or others, saved and loaded."""
+    train_system(layout, 0, system=Configured(name=name, system=name, settings=settings or SMALL[name]))
     return Fitted.load(layout, 0, name)
 
 

@@ -230,3 +230,7 @@ def test_a_saved_and_loaded_system_gives_the_scores_of_one_never_saved(layout: L
             found.append((maps, system.image_scores(maps, *batch)))
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
+    if not system.uses_features:
+        torch.manual_seed(0)
+        with torch.inference_mode():
+            assert torch.equal(system.heatmaps(batch[0], batch[1][:, :0]), found[1][0])
