@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from drdc.calibration import Calibration
 from drdc.errors import UserError
-from drdc.files import load_weights, save_weights
-from drdc.layout import EXPORTED
+from drdc.files import below, load_weights, save_weights
+from drdc.layout import EXPORTED, SYSTEMS
 
 #: Version of the file; a number that this code does not know is refused.
 FORMAT = 1
@@ -32,11 +34,14 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
     path = Path(model)
     path = path / EXPORTED if path.is_dir() else path
     if not path.is_file():
-        raise UserError(f"{path}: is missing; `snakemake detector` or `drdc export` writes it")
+        target, command = (path, "export-system") if path.parent.name == SYSTEMS else ("detector", "export")
+        raise UserError(f"{path}: is missing; `snakemake {target}` or `drdc {command}` writes it")
     try:
         tensors, about = load_weights(path, "detector")
     except UserError:
-        raise UserError(f"{path}: is damaged or no exported model; `drdc export` writes one") from None
+        raise UserError(
+            f"{path}: is damaged or no exported model; `drdc export` or `drdc export-system` writes one"
+        ) from None
     if about["detector"] != FORMAT:
         raise UserError(
             f"{path}: was written in format {about['detector']!r}, and this drdc reads {FORMAT}; "
@@ -45,6 +50,27 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
     if _digest(tensors) != about.get("tensors_sha256"):
         raise UserError(f"{path}: is damaged, its numbers are not those that were written; export it again")
     return path, tensors, about
+
+
+def calibration_tensors(modes: Mapping[str, Calibration], categories: list[str]) -> dict[str, Tensor]:
+    """What was measured on the n held-out images, as tensors of an exported model.
+
+    `calibration.category` (n,), places in `categories`, the same in all modes; `calibration.<mode>.scores`
+    and `.peaks` (n,), float64.
+    """
+    tensors = {}
+    for mode, own in modes.items():
+        tensors[f"calibration.{mode}.scores"] = torch.from_numpy(own.scores)
+        tensors[f"calibration.{mode}.peaks"] = torch.from_numpy(own.peaks)
+        tensors["calibration.category"] = torch.tensor([categories.index(name) for name in own.categories])
+    return tensors
+
+
+def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[str]) -> Calibration:
+    """The calibration of one mode among those tensors."""
+    own = below(tensors, f"calibration.{mode}")
+    category = np.array(categories)[tensors["calibration.category"].numpy()]
+    return Calibration(own["scores"].numpy(), own["peaks"].numpy(), category)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

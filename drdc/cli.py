@@ -27,6 +27,7 @@ STAGES = {
     "train-system": "fit a system that DRDC is compared with: seed<k>/systems/<name>.safetensors",
     "predict-system": "compute the heatmaps of a compared system: seed<k>/systems/<name>.npy",
     "score-system": "compute the metrics of a compared system: seed<k>/systems/<name>.csv",
+    "export-system": "write a compared system with its calibration in one file: systems/<name>.safetensors",
     "collect": "put the scores of all seeds, variants and systems together: scores.csv",
     "costs": "measure time, memory and size of base model and DRDC: costs.csv",
     "tables": "write the tables: tables/",
@@ -44,8 +45,9 @@ TOOLS: dict[str, str] = {
     "serve": "a page on this computer to drop an image and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA",
 }
-SYSTEMS = ("train-system", "predict-system", "score-system")
-SEEDED = ("train", "predict", "score", *SYSTEMS)
+SYSTEMS = ("train-system", "predict-system", "score-system", "export-system")
+SEEDED = ("train", "predict", "score", "train-system", "predict-system", "score-system")
+EXPORTS = ("export", "export-system")
 MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional": "train_diffusion"}
 
 
@@ -153,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name in SEEDED:
             command.add_argument("--seed", type=natural, default=0, help="run number (default: %(default)s)")
-        if name == "export":
+        if name in EXPORTS:
             command.add_argument("--seed", type=natural, help="run number (default: the experiment's first)")
         if name in ("predict", "score"):
             command.add_argument("--variant", default=FULL, help="a cell of Table 5 or Figure 2")

@@ -4,8 +4,9 @@
     detector = Detector.load("results/demo")
     result = detector.detect("image.png")
 
-The file is what `drdc export` writes (`drdc.stages.export`): all networks, settings and the calibration. It
-is safetensors, plain numbers and text, so that loading it runs no code that came with it and fetches nothing.
+The file is what `drdc export` writes (`drdc.stages.export`), or `drdc export-system` for a compared system:
+all networks, settings and the calibration. It is safetensors, plain numbers and text, so that loading it runs
+no code that came with it and fetches nothing.
 """
 
 from __future__ import annotations
@@ -24,24 +25,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from drdc.bundle import load_bundle
+from drdc.baselines.registry import system_class
+from drdc.bundle import load_bundle, read_calibration
 from drdc.calibration import RATE, Calibration, Reference, p_value
-from drdc.config import Backbone, Base, Diffusion, Fusion, Sampling
-from drdc.data.images import to_square
 from drdc.data.pictures import Picture, Source, read_picture
-from drdc.devices import torch_device
-from drdc.diffusion import linear_schedule, to_unit_range
 from drdc.errors import UserError
-from drdc.files import below
-from drdc.fusion import image_score, normalise, weighted_sum
-from drdc.models.backbone import FeatureExtractor
-from drdc.models.denoiser import Denoiser
-from drdc.models.inference import Inpainter
-from drdc.models.reconstructor import Reconstructor
-from drdc.predictions import Statistics, fuse, record_type, store_base, store_errors
+from drdc.finders import FAST, Finder, finders
 from drdc.variants import FULL
 
-FAST = "fast"  # the other mode beside FULL
 AUROCS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 
 
@@ -59,6 +50,7 @@ class Detection:
         seconds: time for this image, from pixels to heatmap; the mean over its batch.
         false_alarm_rate: the rate that both thresholds stand for.
         calibrated_on: the held-out images that gave them, in words.
+        lowest: smallest score of those held-out images.
         usual: heat of a normal pixel.
         image: the image itself, RGB.
     """
@@ -72,6 +64,7 @@ class Detection:
     seconds: float
     false_alarm_rate: float
     calibrated_on: str
+    lowest: float = field(repr=False)
     usual: float = field(repr=False)
     image: Image.Image = field(repr=False)
 
@@ -84,17 +77,15 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Mode:
-    """One way to run the reverse chain, with what was measured in that way.
+    """One way to compute heatmaps, with what was measured in that way.
 
     Attributes:
-        inpainter: the diffusion model with its sampling.
-        statistics: means and deviations that bring both maps to one scale.
+        finder: gives heatmaps and image scores.
         calibration: scores of held-out normal images.
         accuracy: mean AUROCs over the categories' test images, by metric; empty where there were none.
     """
 
-    inpainter: Inpainter
-    statistics: Statistics
+    finder: Finder
     calibration: Calibration
     accuracy: dict[str, float]
 
@@ -104,38 +95,26 @@ class Detector:
 
     Attributes:
         experiment: name of the experiment that it was trained in.
+        method: `drdc`, or the name of the compared system.
         categories: what it was trained on.
-        image_size: height and width in pixels at which the diffusion model compares.
-        modes: `full` and `fast`.
+        image_size: height and width in pixels at which images are compared.
+        modes: `full`, and of the whole method `fast`.
         provenance: code, settings, data and device that the model comes from.
     """
 
     def __init__(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         """From the content of an exported file; `Detector.load` reads one."""
-        device = torch_device()
-        self.experiment, self.seed = about["experiment"], about["seed"]
+        self.experiment, self.method = about["experiment"], about.get("name", "drdc")
         self.categories, self.image_size = list(about["categories"]), about["image_size"]
         self.provenance: dict[str, str] = about["provenance"]
-        self.backbone, self.fusion = Backbone(**about["backbone"]), Fusion(**about["fusion"])
-        self.extractor = FeatureExtractor(self.backbone, below(tensors, "backbone")).to(device)
-        size = self.backbone.feature_size
-        self.base = Reconstructor(Base(**about["base"]), self.extractor.channels, size).to(device).eval()
-        self.base.load_state_dict(below(tensors, "base"))
-        settings = Diffusion(**about["diffusion"])
-        denoiser = Denoiser(settings)
-        denoiser.load_state_dict(below(tensors, "diffusion"))
-        alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
-        chain = (denoiser.to(device), alpha_bar.to(device))
-        category = np.array(self.categories)[tensors["calibration.category"].numpy()]
-        self.modes = {}
-        for name in (FULL, FAST):
-            mode, own = about["modes"][name], below(tensors, f"calibration.{name}")
-            self.modes[name] = Mode(
-                Inpainter(*chain, Sampling(**mode["sampling"])),
-                {kind: (mean, std) for kind, (mean, std) in mode["statistics"].items()},
-                Calibration(own["scores"].numpy(), own["peaks"].numpy(), category),
-                mode["accuracy"],
+        self.modes = {
+            name: Mode(
+                finder,
+                read_calibration(tensors, name, self.categories),
+                about["modes"][name]["accuracy"],
             )
+            for name, finder in finders(tensors, about).items()
+        }
 
     @classmethod
     def load(cls, model: str | Path) -> Detector:
@@ -145,9 +124,11 @@ class Detector:
             model: the file, or the folder of an experiment that was exported, like `results/demo`.
 
         Raises:
-            UserError: the file is missing, damaged, no exported model, or written by a newer version.
+            UserError: the file is missing, damaged, no exported model, written by a newer version, or of a
+                compared system that this installation does not have.
         """
         path, tensors, about = load_bundle(model)
+        _refuse_unknown_system(path, about)
         try:
             return cls(tensors, about)
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError, UserError) as error:
@@ -183,14 +164,15 @@ class Detector:
             images: see `read_picture`; taken a batch at a time.
             category: compare with the held-out images of this category, where it has enough for the rate.
             false_alarm_rate: probability, at most, with which a normal image is called anomalous.
-            fast: one timestep instead of all; `about_fast` says what is lost.
-            batch_size: images in one batch; default: as in training's `sampling.batch_size`.
+            fast: one timestep instead of all, where there is such a mode; `about_fast` says what is lost.
+            batch_size: images in one batch; default: `batch_size` of the experiment's `sampling`, or of the
+                compared system's settings.
 
         Raises:
-            UserError: an unknown category, a rate that the held-out images are too few for; when its turn
-                comes, an image that cannot be read.
+            UserError: an unknown category, a rate that the held-out images are too few for, `fast` where
+                there is no such mode; when its turn comes, an image that cannot be read.
         """
-        mode = self.modes[FAST if fast else FULL]
+        mode = self._mode(fast)
         reference = self.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
         return self._batches(iter(images), mode, reference, batch_size or self.batch_size)
 
@@ -198,19 +180,20 @@ class Detector:
         self, *, category: str | None = None, false_alarm_rate: float = RATE, fast: bool = False
     ) -> Reference:
         """The held-out images that `detect_many` compares with for these options, and its thresholds."""
-        mode = self.modes[FAST if fast else FULL]
-        return mode.calibration.reference(false_alarm_rate, category)
+        return self._mode(fast).calibration.reference(false_alarm_rate, category)
 
     @property
     def batch_size(self) -> int:
         """Images that are looked at together, where nothing else is asked for."""
-        return self.modes[FULL].inpainter.sampling.batch_size
+        return self.modes[FULL].finder.batch_size
 
     @property
     def about_fast(self) -> str:
-        """What `fast` saves and what it loses, in one sentence."""
+        """What `fast` saves and what it loses, in one sentence; or that there is no such mode."""
+        if FAST not in self.modes:
+            return f"{self.method} has no fast mode, only DRDC itself has one"
         full, fast = self.modes[FULL], self.modes[FAST]
-        cost = f"{fast.inpainter.calls} U-Net calls an image instead of {full.inpainter.calls}"
+        cost = f"{fast.finder.calls} U-Net calls an image instead of {full.finder.calls}"
         both = [name for name in AUROCS if name in full.accuracy and name in fast.accuracy]
         if not both:
             return f"{cost}; loss of accuracy not measured: add 1 to evaluation.sweeps.steps and run again"
@@ -219,6 +202,11 @@ class Detector:
             for name in both
         ]
         return f"{cost}; {', '.join(parts)} on the test images of {self.experiment}"
+
+    def _mode(self, fast: bool) -> Mode:
+        if fast and FAST not in self.modes:
+            raise UserError(f"{self.about_fast}; leave `fast` out")
+        return self.modes[FAST if fast else FULL]
 
     def _batches(
         self, images: Iterator[Source], mode: Mode, reference: Reference, batch_size: int
@@ -229,10 +217,9 @@ class Detector:
     @torch.inference_mode()
     def _detect(self, pictures: list[Picture], mode: Mode, reference: Reference) -> list[Detection]:
         started = time.perf_counter()
-        maps = fuse(self._records(pictures, mode.inpainter), self.fusion, mode.statistics).drdc
-        if not maps.isfinite().all():
+        maps, scores = mode.finder.find(pictures)
+        if not (maps.isfinite().all() and scores.isfinite().all()):
             raise UserError("the model gives values that are no finite numbers; train and export it again")
-        scores = image_score(maps, self.fusion.pool_size).tolist()
         heatmaps = [_resized(own, picture) for own, picture in zip(maps, pictures, strict=True)]
         seconds = (time.perf_counter() - started) / len(pictures)
         return [
@@ -241,27 +228,11 @@ class Detector:
                 heatmap=heatmap,
                 seconds=seconds,
                 **judgement(score, reference),
-                usual=usual_heat(mode.statistics, self.fusion),
+                usual=mode.finder.usual,
                 image=picture.image,
             )
-            for score, heatmap, picture in zip(scores, heatmaps, pictures, strict=True)
+            for score, heatmap, picture in zip(scores.tolist(), heatmaps, pictures, strict=True)
         ]
-
-    def _records(self, pictures: list[Picture], inpainter: Inpainter) -> NDArray[np.void]:
-        """What the workflow stores of images, computed and rounded as there (features, predict)."""
-        small = np.stack([to_square(p.image, self.image_size) for p in pictures])
-        large = np.stack([to_square(p.image, self.backbone.input_size) for p in pictures])
-        pixels = torch.from_numpy(large).permute(0, 3, 1, 2).to(inpainter.device)
-        features = self.extractor(pixels).half().float()
-        grid_sizes = inpainter.sampling.grid_sizes
-        records = np.zeros(
-            len(pictures), record_type(self.image_size, self.backbone.feature_size, grid_sizes)
-        )
-        errors = inpainter.reconstruct(to_unit_range(small), [p.key for p in pictures], self.seed)
-        everything = np.arange(len(pictures))
-        store_base(records, everything, features, self.base(features))
-        store_errors(records, everything, errors, grid_sizes)
-        return records
 
 
 def judgement(score: float, reference: Reference) -> dict[str, Any]:
@@ -273,16 +244,17 @@ def judgement(score: float, reference: Reference) -> dict[str, Any]:
         "pixel_threshold": reference.pixel_threshold,
         "false_alarm_rate": reference.rate,
         "calibrated_on": reference.about,
+        "lowest": float(np.min(reference.scores)),
     }
 
 
-def usual_heat(statistics: Statistics, fusion: Fusion) -> float:
-    """The fused heat of a pixel that has the mean of the held-out normal images in both maps."""
-    base, diffusion = (
-        normalise(torch.tensor(statistics[kind][0]), statistics[kind], fusion.normalisation)
-        for kind in ("base", "diffusion")
-    )
-    return float(weighted_sum(diffusion, base, fusion.weight))
+def _refuse_unknown_system(path: Path, about: dict[str, Any]) -> None:
+    """Raise UserError, with the registry's own advice, where a system or its package is not installed."""
+    if isinstance(system := about.get("system"), str):
+        try:
+            system_class(system)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
 
 
 def _resized(heatmap: Tensor, picture: Picture) -> NDArray[np.float32]:

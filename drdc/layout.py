@@ -9,6 +9,8 @@ from drdc.variants import FULL
 
 #: The detector's file in the folder of an experiment.
 EXPORTED = "model.safetensors"
+#: The folder of the compared systems: of a run's files, and of the detectors that they make.
+SYSTEMS = "systems"
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Layout:
 
     def system(self, seed: int, name: str, ending: str) -> Path:
         """What a compared system leaves: `.npy` its heatmaps, `.csv` its metrics; `model` has its weights."""
-        return self.seed(seed) / "systems" / f"{name}{ending}"
+        return self.seed(seed) / SYSTEMS / f"{name}{ending}"
 
     def seed_scores(self, seed: int, variant: str = FULL) -> Path:
         """Metrics of one run: of all methods, or of a variant of DRDC."""
@@ -108,6 +110,10 @@ class Layout:
     def exported(self) -> Path:
         """Networks, settings and calibration in one file, for `drdc detect`."""
         return self.root / EXPORTED
+
+    def exported_system(self, name: str) -> Path:
+        """The same of a compared system."""
+        return self.root / SYSTEMS / f"{name}.safetensors"
 
     @property
     def about(self) -> Path:

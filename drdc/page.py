@@ -20,6 +20,7 @@ from drdc.calibration import RATE, smallest_rate
 from drdc.data.datasets import EXTENSIONS
 from drdc.detector import Detection, Detector, judgement
 from drdc.errors import UserError
+from drdc.finders import FAST
 
 MEGABYTES = 20  # of an upload
 MEGAPIXELS = 50  # of an image: a small file may hold a picture that fills the memory
@@ -63,7 +64,12 @@ def page(detector: Detector) -> gr.Blocks:
                 category = gr.Dropdown(
                     [ALL, *detector.categories], value=ALL, label="Compare with", elem_id="category"
                 )
-                fast = gr.Checkbox(label="Fast mode", info=detector.about_fast, elem_id="fast")
+                fast = gr.Checkbox(
+                    label="Fast mode",
+                    info=detector.about_fast,
+                    elem_id="fast",
+                    visible=FAST in detector.modes,
+                )
             with gr.Column(scale=2, min_width=320):
                 verdict = gr.HTML(_hint(), elem_id="verdict", padding=False)
                 with gr.Row():
@@ -179,8 +185,9 @@ def _picture(name: str, label: str) -> gr.Image:
 
 def _heading(detector: Detector) -> str:
     kinds = ", ".join(detector.categories)
+    method = "" if detector.method == "drdc" else f", by {detector.method}"
     return (
-        f"<h1>{html.escape(detector.experiment)}: defects in images</h1>"
+        f"<h1>{html.escape(detector.experiment + method)}: defects in images</h1>"
         f"<p>Trained on good images alone: {html.escape(kinds)}. "
         "What you drop here is sent nowhere else and deleted after use.</p>"
     )
@@ -197,8 +204,8 @@ def _problem(sentence: str) -> str:
 def _verdict(detection: Detection) -> str:
     """Decision, score beside threshold as numbers and as a bar, p-value, and what the threshold means."""
     kind = "anomalous" if detection.anomalous else "normal"
-    full = 2 * max(detection.threshold - detection.usual, 1e-12)
-    part = 100 * min(max((detection.score - detection.usual) / full, 0), 1)
+    full = 2 * max(detection.threshold - detection.lowest, 1e-12)
+    part = 100 * min(max((detection.score - detection.lowest) / full, 0), 1)
     facts = {
         "score": f"{detection.score:.4g}",
         "threshold": f"{detection.threshold:.4g}",

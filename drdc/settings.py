@@ -24,6 +24,7 @@ USES: dict[str, tuple[str, ...]] = {
     "train_system": ("system",),
     "predict_system": ("system",),
     "score_system": ("dataset", "backbone", "system"),
+    "export_system": ("seeds", "dataset", "backbone", "system"),
     "export": ("seeds", "dataset", "backbone", "base", "diffusion", "sampling", "fusion"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "systems"),
     "costs": ("seeds", "backbone", "sampling", "timed_steps", "systems"),

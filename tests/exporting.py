@@ -36,7 +36,7 @@ def experiment(folder: Path, stages: list[str] = STAGES, **changes: dict[str, An
     """Run stages of `tests/workflow/tiny.yaml` with `CHANGES` in `folder`; gives `results/tiny` there."""
     config = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
     for section, settings in (CHANGES | changes).items():
-        config[section] |= settings
+        config[section] = config.get(section, {}) | settings
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     for stage in stages:
         assert drdc(folder, *stage.split(), "--config", "config.yaml", "--threads", "1") == 0, stage

@@ -115,7 +115,7 @@ def test_fast_has_fewer_calls_a_calibration_of_its_own_and_says_what_it_loses(
     detector: Detector, exported: Path
 ) -> None:
     full, fast = detector.modes["full"], detector.modes["fast"]
-    assert full.inpainter.calls == 2 * fast.inpainter.calls
+    assert full.finder.calls == 2 * fast.finder.calls
     assert not np.array_equal(full.calibration.scores, fast.calibration.scores)
     paths, _ = images(exported, "val")
     found = [one.score for one in detector.detect_many(paths, fast=True)]

@@ -15,6 +15,7 @@ from running import planned, snakemake
 from drdc import Detector
 from drdc.bundle import load_bundle
 from drdc.files import sha256_of
+from drdc.finders import DrdcFinder
 
 
 def export(folder: Path, *options: str) -> int:
@@ -60,7 +61,9 @@ def test_scores_of_other_settings_are_not_noted(copy: Path, caplog: pytest.LogCa
     assert export(copy) == 0
     assert "was scored with other settings" in caplog.text
     changed = Detector.load(copy / "results/tiny")
-    assert changed.fusion.weight == 0.4
+    finder = changed.modes["full"].finder
+    assert isinstance(finder, DrdcFinder)
+    assert finder.fusion.weight == 0.4
     assert changed.modes["full"].accuracy == {}
     assert "loss of accuracy not measured: add 1 to evaluation.sweeps.steps" in changed.about_fast
 

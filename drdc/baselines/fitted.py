@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,13 +39,17 @@ class Fitted:
     @classmethod
     def load(cls, layout: Layout, seed: int, name: str) -> Fitted:
         """Raises UserError where the file is missing or damaged, or its system not known here."""
-        weights, about = load_weights(layout.model(seed, f"systems/{name}"), f"systems.{name}")
+        return cls.of(*read_fitted(layout, seed, name))
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> Fitted:
+        """From what `read_fitted` gives; raises UserError where its system is not known here."""
         kind = system_class(about["system"])
-        settings = kind.Settings.model_validate(about[f"systems.{name}"])
+        settings = kind.Settings.model_validate(about["settings"])
         system = kind(settings, Shapes(**about["shapes"]), weights)
         system.restore(weights)
-        mean, deviation = about["scale"]
-        return cls(name, system.to(torch_device()).eval(), (mean, deviation))
+        mean, deviation = map(float, about["scale"])
+        return cls(about["name"], system.to(torch_device()).eval(), (mean, deviation))
 
     @torch.inference_mode()
     def maps_and_scores(
@@ -58,3 +64,14 @@ class Fitted:
         scores = self.system.image_scores(raw, images, features)
         maps = normalise(raw, self.scale, "mean_std").clamp(-LARGEST, LARGEST)
         return maps.half().cpu().numpy(), scores.float().cpu().numpy()
+
+
+def read_fitted(layout: Layout, seed: int, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A saved system: its weights, and name, system, settings, shapes and scale, which it is built from.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    weights, about = load_weights(layout.model(seed, f"systems/{name}"), f"systems.{name}")
+    built_from = {key: about[key] for key in ("system", "shapes", "scale")}
+    return weights, built_from | {"name": name, "settings": about[f"systems.{name}"]}

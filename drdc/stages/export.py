@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.bundle import save_bundle
+from drdc.bundle import calibration_tensors, save_bundle
 from drdc.calibration import Calibration
 from drdc.config import Backbone, Dataset, Fusion, Sampling
 from drdc.data.manifest import read_manifest
-from drdc.detector import AUROCS, FAST
+from drdc.detector import AUROCS
 from drdc.diffusion import to_unit_range
 from drdc.errors import UserError
 from drdc.files import load_array, load_weights, sha256_of
+from drdc.finders import FAST
 from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
@@ -48,8 +51,7 @@ def export(
 ) -> None:
     """Write `model.safetensors`, which `drdc.detector.Detector` reads.
 
-    Its tensors are `backbone.*`, `base.*`, `diffusion.*` and, of the n held-out normal images,
-    `calibration.category` (n,) and `calibration.<mode>.scores` and `.peaks` (n,), float64. Its header holds
+    Its tensors are `backbone.*`, `base.*`, `diffusion.*` and those of `calibration_tensors`. Its header holds
     the settings, the maps' statistics and where all of it comes from; nothing in it differs when the same
     command runs again. No test image is needed; where test images were scored with these settings, the mean
     AUROCs are noted.
@@ -60,27 +62,72 @@ def export(
     """
     seed = seeds[0] if seed is None else seed
     table = read_manifest(layout.manifest)
-    if not (table.split == "val").any():
-        raise UserError("dataset.holdout: no image was held out to calibrate on; raise it and run again")
+    held_out = held_out_images(table)
     tensors, about = _networks(layout, seed, backbone)
     settings = {"dataset": dataset, "backbone": backbone, "fusion": fusion, **others}
     parts = read_parts(layout, seed, FULL, table)
-    categories = sorted(set(table.category))
-    modes = {}
+    modes, calibrations = {}, {}
     for name, own in ((FULL, sampling), (FAST, sampling.model_copy(update={"steps": 1}))):
         known = parts if own == sampling else [_predicted(layout, seed, table, parts, own)]
-        scale, calibration = _calibrated(known, table, fusion)
-        tensors[f"calibration.{name}.scores"] = torch.from_numpy(calibration.scores)
-        tensors[f"calibration.{name}.peaks"] = torch.from_numpy(calibration.peaks)
+        scale = statistics(known, held_out, fusion)
+        calibrations[name] = calibrated(batches(known, held_out), table, partial(_judged, fusion, scale))
         scored = layout.seed_scores(seed, FULL if own == sampling else "steps=1")
-        accuracy = _accuracy(scored, settings | {"sampling": own})
-        modes[name] = {"sampling": own.model_dump(), "statistics": scale, "accuracy": accuracy}
-    tensors["calibration.category"] = torch.tensor([categories.index(c) for c in calibration.categories])
-    origin = provenance(settings | {"sampling": sampling}) | {"manifest_sha256": sha256_of(layout.manifest)}
-    about |= {"experiment": layout.experiment, "seed": seed, "categories": categories}
-    about |= {"image_size": dataset.image_size, "fusion": fusion.model_dump()}
-    save_bundle(layout.exported, tensors, about | {"modes": modes, "provenance": origin})
-    log.info("%s: calibrated on %d held-out normal images", layout.exported, len(calibration.scores))
+        noted = accuracy(scored, "drdc", settings | {"sampling": own})
+        modes[name] = {"sampling": own.model_dump(), "statistics": scale, "accuracy": noted}
+    about |= {"seed": seed, "image_size": dataset.image_size, "fusion": fusion.model_dump(), "modes": modes}
+    write(layout.exported, layout, tensors, calibrations, about, settings | {"sampling": sampling})
+
+
+def write(
+    path: Path,
+    layout: Layout,
+    tensors: dict[str, Tensor],
+    calibrations: dict[str, Calibration],
+    about: dict[str, Any],
+    settings: dict[str, Any],
+) -> None:
+    """Write a detector's file: networks and calibrations of its modes, and where all of it comes from.
+
+    Args:
+        about: its header, but for what each detector has.
+        settings: that led to it, whose hash is noted.
+    """
+    categories = sorted(set(read_manifest(layout.manifest).category))
+    origin = provenance(settings) | {"manifest_sha256": sha256_of(layout.manifest)}
+    shared = {"experiment": layout.experiment, "categories": categories, "provenance": origin}
+    save_bundle(path, tensors | calibration_tensors(calibrations, categories), about | shared)
+    log.info("%s: calibrated on %d held-out normal images", path, len(calibrations[FULL].scores))
+
+
+def held_out_images(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows of the manifest are held-out normal images, (N,).
+
+    Raises:
+        UserError: there are none.
+    """
+    held_out = (table.split == "val").to_numpy()
+    if not held_out.any():
+        raise UserError("dataset.holdout: no image was held out to calibrate on; raise it and run again")
+    return held_out
+
+
+def calibrated(
+    records: Iterable[NDArray[np.void]],
+    table: pd.DataFrame,
+    judged: Callable[[NDArray[np.void]], tuple[Any, Any]],
+) -> Calibration:
+    """Image scores and maxima of the heatmaps of held-out images, in the order of the manifest.
+
+    Args:
+        records: their predictions, a few at a time.
+        judged: (scores, maxima) of some records, each (B,).
+    """
+    found: dict[int, tuple[float, float]] = {}
+    for batch in records:
+        pairs = zip(*(values.tolist() for values in judged(batch)), strict=True)
+        found |= dict(zip(batch["row"].tolist(), pairs, strict=True))
+    scores, peaks = np.array([found[row] for row in sorted(found)]).T.copy()
+    return Calibration(scores, peaks, table.category[sorted(found)].to_numpy(str))
 
 
 def _networks(layout: Layout, seed: int, backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -102,7 +149,7 @@ def _predicted(
     layout: Layout, seed: int, table: pd.DataFrame, parts: list[NDArray[np.void]], sampling: Sampling
 ) -> NDArray[np.void]:
     """The predictions of the held-out images with another sampling: only the diffusion model runs again."""
-    records = np.concatenate(list(batches(parts, _held_out(table))))
+    records = np.concatenate(list(batches(parts, held_out_images(table))))
     images = load_array(layout.images, len(table), "prepare")
     inpainter = Inpainter.load(layout, seed, sampling)
     for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
@@ -113,32 +160,19 @@ def _predicted(
     return records
 
 
-def _calibrated(
-    parts: list[NDArray[np.void]], table: pd.DataFrame, fusion: Fusion
-) -> tuple[Statistics, Calibration]:
-    """The maps' scale, and the held-out images' scores and maxima on it, in the order of the manifest."""
-    held_out = _held_out(table)
-    scale = statistics(parts, held_out, fusion)
-    found: dict[int, tuple[float, float]] = {}
-    for records in batches(parts, held_out):
-        maps = fuse(records, fusion, scale).drdc
-        pairs = zip(image_score(maps, fusion.pool_size).tolist(), maps.amax((1, 2)).tolist(), strict=True)
-        found |= dict(zip(records["row"].tolist(), pairs, strict=True))
-    scores, peaks = np.array([found[row] for row in sorted(found)]).T.copy()
-    return scale, Calibration(scores, peaks, table.category[sorted(found)].to_numpy(str))
+def _judged(fusion: Fusion, scale: Statistics, records: NDArray[np.void]) -> tuple[Tensor, Tensor]:
+    """Scores of some images, and maxima of their heatmaps."""
+    maps = fuse(records, fusion, scale).drdc
+    return image_score(maps, fusion.pool_size), maps.amax((1, 2))
 
 
-def _held_out(table: pd.DataFrame) -> NDArray[np.bool_]:
-    return (table.split == "val").to_numpy()
-
-
-def _accuracy(path: Path, settings: dict[str, Any]) -> dict[str, float]:
+def accuracy(path: Path, method: str, settings: dict[str, Any]) -> dict[str, float]:
     """Means over categories of what was scored with exactly these settings; empty where nothing was."""
     if not path.is_file():
         return {}
     scores = typed(read_table(path), ("method", "metric", "config_hash"), ("value",), str(path))
-    own = scores[(scores["method"] == "drdc") & (scores["config_hash"] == config_hash(settings))]
+    own = scores[(scores["method"] == method) & (scores["config_hash"] == config_hash(settings))]
     if own.empty:
-        log.warning("%s was scored with other settings; run `drdc score` for the accuracy to be noted", path)
+        log.warning("%s was scored with other settings; score it again for the accuracy to be noted", path)
     values = own.groupby("metric")["value"].mean().reindex(list(AUROCS)).dropna()
     return {str(name): float(value) for name, value in values.items()}

@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
     )
     parser.add_argument("--category", help="compare with the held-out images of this category alone")
-    parser.add_argument("--fast", action="store_true", help="one timestep; says what it loses")
+    parser.add_argument("--fast", action="store_true", help="one timestep; says what it loses (DRDC alone)")
     parser.add_argument(
         "--heatmap", choices=("png", "npy"), default="png", help="16-bit PNG, or float32 array"
     )

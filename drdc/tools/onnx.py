@@ -15,7 +15,7 @@ from drdc.files import atomic
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from drdc.detector import Detector
+    from drdc.finders import DrdcFinder
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,16 +40,22 @@ def run(*, model: str, output: Path) -> None:
     import torch
 
     from drdc.detector import Detector
+    from drdc.finders import DrdcFinder
+    from drdc.variants import FULL
 
-    detector = Detector.load(model)
-    size = detector.backbone.input_size
+    finder = Detector.load(model).modes[FULL].finder
+    if not isinstance(finder, DrdcFinder):
+        raise UserError(
+            f"{model}: a compared system has no base model; name the file that `drdc export` writes"
+        )
+    size = finder.features.settings.input_size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # each optimisation is a line in their logs
         logging.getLogger(name).setLevel(logging.WARNING)
     with atomic(output) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         program = torch.onnx.export(
-            base_heatmap(detector),
+            base_heatmap(finder),
             (example,),
             input_names=["image"],
             output_names=["heatmap"],
@@ -59,10 +65,10 @@ def run(*, model: str, output: Path) -> None:
         )
         assert program is not None
         program.save(path, external_data=False)
-    print(f"{output}: image uint8 (B, 3, {size}, {size}) -> heatmap float32 (B, {detector.image_size}, same)")
+    print(f"{output}: image uint8 (B, 3, {size}, {size}) -> heatmap float32 (B, {finder.image_size}, same)")
 
 
-def base_heatmap(detector: Detector) -> nn.Module:
+def base_heatmap(finder: DrdcFinder) -> nn.Module:
     """The network that is exported, on the CPU: (B, 3, S, S) of 0-255 -> (B, H, H)."""
     from torch import nn
 
@@ -71,10 +77,10 @@ def base_heatmap(detector: Detector) -> nn.Module:
     class BaseHeatmap(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.extractor, self.base = detector.extractor.cpu(), detector.base.cpu()
+            self.extractor, self.base = finder.features.extractor.cpu(), finder.base.cpu()
 
         def forward(self, image: Tensor) -> Tensor:
             features = self.extractor(image)
-            return upsample_base(feature_error(features, self.base(features)), detector.image_size)
+            return upsample_base(feature_error(features, self.base(features)), finder.image_size)
 
     return BaseHeatmap().eval()

@@ -72,3 +72,33 @@ rule score_system:
     shell:
         "drdc score-system {wildcards.system} --config {params.config:q} --seed {wildcards.seed} "
         "--threads {threads} > {log:q} 2>&1"
+
+
+# One file for `drdc detect`, as of DRDC itself; made when it is asked for.
+rule export_system:
+    input:
+        manifest="results/{experiment}/manifest.csv",
+        model=f"results/{{experiment}}/seed{SEEDS[0]}/systems/{{system}}.safetensors",
+        predictions=f"results/{{experiment}}/seed{SEEDS[0]}/systems/{{system}}.npy",
+        scores=(
+            f"results/{{experiment}}/seed{SEEDS[0]}/systems/{{system}}.csv"
+            if tested()
+            else []
+        ),
+    output:
+        model="results/{experiment}/systems/{system}.safetensors",
+    log:
+        "results/{experiment}/logs/export_system.{system}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/export_system.{system}.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        gpu=1,
+    params:
+        config=lambda w: settings("export_system", system=w.system),
+    message:
+        "Calibrating a detector of {wildcards.system} and writing it to one file"
+    shell:
+        "drdc export-system {wildcards.system} --config {params.config:q} --threads {threads} "
+        "--gpu {resources.gpu} > {log:q} 2>&1"

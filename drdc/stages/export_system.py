@@ -1,0 +1,62 @@
+"""fitted system and its heatmaps -> a detector of its own: one file, as of DRDC itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drdc.baselines.fitted import read_fitted
+from drdc.baselines.registry import Configured, system_class
+from drdc.config import Backbone, Dataset
+from drdc.data.manifest import read_manifest
+from drdc.files import open_array
+from drdc.finders import finders
+from drdc.layout import Layout
+from drdc.models.backbone import FeatureExtractor
+from drdc.predictions import batches
+from drdc.stages.export import accuracy, calibrated, held_out_images, write
+from drdc.variants import FULL
+
+
+def export_system(
+    layout: Layout,
+    seed: int | None,
+    *,
+    seeds: list[int],
+    dataset: Dataset,
+    backbone: Backbone,
+    system: Configured,
+) -> None:
+    """Write `systems/<name>.safetensors`, which `drdc.detector.Detector` reads.
+
+    Its tensors are `system.*`, where the system uses the experiment's features `backbone.*`, and those of
+    `calibration_tensors`; else as `drdc.stages.export.export`.
+
+    Args:
+        seed: the run; None for the first.
+
+    Raises:
+        UserError: no image was held out, an earlier stage is missing, or the file alone would not be enough.
+    """
+    seed = seeds[0] if seed is None else seed
+    table = read_manifest(layout.manifest)
+    held_out = held_out_images(table)
+    weights, about = read_fitted(layout, seed, system.name)
+    parts = {"system": weights}
+    if system_class(about["system"]).uses_features:
+        parts["backbone"] = FeatureExtractor(backbone).state_dict()
+        about["backbone"] = backbone.model_dump()
+    tensors = {f"{part}.{key}": value for part, own in parts.items() for key, value in own.items()}
+    about |= {"seed": seed, "image_size": dataset.image_size}
+    finders(tensors, about)  # what cannot be built again from the file is refused now
+    records = open_array(layout.system(seed, system.name, ".npy"), "predict-system")
+    calibration = calibrated(batches([records], held_out), table, _judged)
+    settings = {"dataset": dataset, "backbone": backbone, "system": system}
+    noted = accuracy(layout.system(seed, system.name, ".csv"), system.name, settings)
+    about["modes"] = {FULL: {"accuracy": noted}}
+    write(layout.exported_system(system.name), layout, tensors, {FULL: calibration}, about, settings)
+
+
+def _judged(records: NDArray[np.void]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Stored scores of some images, and maxima of their heatmaps."""
+    return records["score"], records["heatmap"].max((1, 2))
