@@ -99,8 +99,10 @@ class _Training:
         quiet = self.group.rank > 0 or not sys.stderr.isatty()
         first = self.progress.step
         for step in tqdm(range(first, self.steps), initial=first, total=self.steps, disable=quiet):
+            before = [buffer.clone() for buffer in self._buffers()] if self._is_save_due() else None
             value = self._backward(step)
-            self._save_if_due()
+            if before is not None:
+                self._save(before)
             self.optimizer.step()
             if self.average is not None:
                 self.average.update_parameters(self.task.model)
@@ -164,19 +166,33 @@ class _Training:
         self.group.wait()
         raise UserError(message)
 
-    def _save_if_due(self) -> None:
-        """Save a state every `save_images` images and at least every `save_minutes` minutes.
-
-        Between the gradient of a step and its update: the network has just given finite numbers, so that a
-        training that breaks has a good state to go back to.
-        """
+    def _is_save_due(self) -> bool:
+        """A state is saved every `save_images` images and at least every `save_minutes` minutes."""
         step, moment = self.saved
         images = (self.progress.step - step) * self.settings.batch_size
         minutes = (time.monotonic() - moment) / 60
         enough = self.settings.save_images is not None and images >= self.settings.save_images
-        if self.group.rank == 0 and images and (enough or minutes > self.settings.save_minutes):
-            self.job.state.save(self.parts, self.progress)
-            self.saved = (self.progress.step, time.monotonic())
+        return bool(self.group.rank == 0 and images and (enough or minutes > self.settings.save_minutes))
+
+    def _save(self, before: list[Tensor]) -> None:
+        """Save the state in which the step began, its gradient known but not yet used.
+
+        The network has just given finite numbers, so that a training that breaks has a good state to go back
+        to. `before` are the buffers as they were then: the step, which runs again after a resumption, has
+        moved those of batch norms.
+        """
+        after = [buffer.clone() for buffer in self._buffers()]
+        self._set_buffers(before)
+        self.job.state.save(self.parts, self.progress)
+        self._set_buffers(after)
+        self.saved = (self.progress.step, time.monotonic())
+
+    def _buffers(self) -> list[Tensor]:
+        return list(self.task.model.buffers())
+
+    def _set_buffers(self, values: list[Tensor]) -> None:
+        for buffer, value in zip(self._buffers(), values, strict=True):
+            buffer.copy_(value)
 
     def _validate(self) -> None:
         self.result.eval()

@@ -63,9 +63,9 @@ def task(
     fault: Callable[[], None] | None = None,
     factor: Callable[[int], float] = lambda _: 1.0,
 ) -> Task:
-    """A small network with dropout on noisy inputs; its loss raises at its call number `stop_at` (from 0)."""
+    """A small network with batch norm and dropout; its loss raises at its call number `stop_at` (from 0)."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
     data = torch.linspace(-1, 1, 3 * IMAGES).view(IMAGES, 3).sin()
     calls = itertools.count()
 
