@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from drdc.baselines.inputs import Batch, Inputs
 from drdc.baselines.system import History, TrainedSettings
-from drdc.fusion import channel_scale, map_scale  # noqa: F401
 from drdc.pieces import chunks
 from drdc.training.distributed import Group
 from drdc.training.job import Job
