@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,7 @@ class DiAD(System):
         """Images (B, 3, H, W) in [-1, 1], as the guided diffusion model gives them back."""
         hint, start = normalised(images), self.settings.start
         latents = self.latent_scale * self._latents(images)
-        latents = q_sample(latents, self.alpha_bar[start - 1], torch.randn_like(latents))
+        latents = q_sample(latents, self.alpha_bar[start - 1], noise_of(images, latents))
         stride = start // self.settings.steps
         for index in reversed(range(self.settings.steps)):
             t = index * stride + 1
@@ -178,6 +179,20 @@ class DiAD(System):
         pixels = (images + 1) * 127.5
         stages: list[Tensor] = self.extractor.network((pixels - self.extractor.mean) / self.extractor.std)
         return stages
+
+
+def noise_of(images: Tensor, latents: Tensor) -> Tensor:
+    """Gaussian noise (B, C, h, w) for the latents of images (B, 3, H, W).
+
+    That of each image follows from its pixels alone: it has the same score in any batch.
+    """
+
+    def drawn(image: Tensor) -> Tensor:
+        digest = hashlib.sha256(image.cpu().numpy().tobytes()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return torch.randn(latents.shape[1:], generator=generator)
+
+    return torch.stack([drawn(image) for image in images]).to(latents)
 
 
 def _phase(own: Optimisation, epochs: float, rate: float | None = None) -> TrainedSettings:

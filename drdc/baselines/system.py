@@ -98,7 +98,10 @@ class System(nn.Module):
         return trainer.descend(self, type(self).loss)
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-        """(B, H, W) float32 anomaly scores of the pixels, higher = more anomalous; in evaluation mode."""
+        """(B, H, W) float32 anomaly scores of the pixels, higher = more anomalous; in evaluation mode.
+
+        Noise should follow from each image alone, so that its score does not depend on the batch.
+        """
         raise NotImplementedError(f"{type(self).__name__} gives no heatmaps")
 
     def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:

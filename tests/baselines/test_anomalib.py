@@ -161,8 +161,8 @@ def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], m
         ({"model": "dinomaly", "weights": "package"}, "needs model.safetensors of .*reg4_dinov2"),
         ({"model": "inp_former", "weights": "gone.pth"}, "needs model.safetensors of .*reg4_dinov2"),
         (
-            {"model": "csflow", "weights": "package"},
-            "csflow fetches its weights itself; set weights to `hub`",
+            {"model": "csflow"},
+            "csflow fetches weights unasked, which this project cannot use; take another",
         ),
         ({"model": "winclip"}, "winclip has a way of fitting of its own"),
         ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is no width"),

@@ -146,6 +146,17 @@ def test_images_are_normalised_as_imagenets_and_back() -> None:
     assert normalised(grey).abs().max() < 1e-6
 
 
+def test_what_is_given_back_of_an_image_does_not_depend_on_its_batch() -> None:
+    torch.manual_seed(0)
+    model, images = tiny().eval(), torch.rand(3, 3, 32, 32) * 2 - 1
+    with torch.inference_mode():
+        whole, alone = model.reconstructed(images), model.reconstructed(images[1:2])
+        again = model.reconstructed(images[[1, 1]])
+    assert torch.allclose(whole[1:2], alone, atol=1e-4)
+    assert torch.allclose(again[0], again[1], atol=1e-4)
+    assert not torch.allclose(whole[0], whole[1], atol=1e-2)
+
+
 def test_the_image_score_is_the_maximum_after_all_pools() -> None:
     heatmap = torch.zeros(1, 32, 32)
     heatmap[0, 8, 8] = 1.0

@@ -31,8 +31,13 @@ _NOT_FITTED = {
 }
 #: Gives image scores alone.
 _WITHOUT_MAPS = {"dfkde"}
-#: Fetches weights by other ways than timm as soon as it is built.
+#: Fetches weights by other ways than timm whenever it is built, also to be loaded.
 _FETCHING = {"csflow", "uninet"}
+_REASONS = {
+    **dict.fromkeys(_NOT_FITTED, "has a way of fitting of its own"),
+    **dict.fromkeys(_WITHOUT_MAPS, "gives no heatmaps"),
+    **dict.fromkeys(_FETCHING, "fetches weights unasked"),
+}
 
 
 def adapter(settings: Any, weights: str) -> Adapter:
@@ -43,11 +48,9 @@ def adapter(settings: Any, weights: str) -> Adapter:
     """
     from anomalib.models.components import MemoryBankMixin
 
-    if settings.model in _NOT_FITTED | _WITHOUT_MAPS:
-        reason = "gives no heatmaps" if settings.model in _WITHOUT_MAPS else "has a way of fitting of its own"
+    if settings.model in _REASONS:
+        reason = _REASONS[settings.model]
         raise UserError(f"anomalib's {settings.model} {reason}, which this project cannot use; take another")
-    if settings.model in _FETCHING and settings.weights != "hub":
-        raise UserError(f"anomalib's {settings.model} fetches its weights itself; set weights to `hub`")
     kind = _OWN.get(settings.model)
     if kind is None:
         kind = MemoryBank if issubclass(model_class(settings.model), MemoryBankMixin) else Adapter
