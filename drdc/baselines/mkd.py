@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
 
+from drdc.baselines.backbone_parts.pixels import backbone_pixels
 from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
 from drdc.baselines.trainer import Trainer
 from drdc.config import Backbone, setting
@@ -120,9 +121,7 @@ class Distillation(System):
 
     def _pixels(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1], standardised and of the size that the source sees."""
-        pixels, side = (images + 1) * 127.5, self.settings.backbone.input_size
-        if pixels.shape[-1] != side:
-            pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+        pixels = backbone_pixels(images, self.settings.backbone.input_size)
         return (pixels - self.source.mean) / self.source.std
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from drdc.baselines.backbone_parts.pixels import backbone_pixels
 from drdc.models.backbone import FeatureExtractor
 
 
@@ -41,8 +42,7 @@ def drawn_patches(images: Tensor, field: int, each: int, zoom: float, recolour: 
 @torch.no_grad()
 def pooled_features(source: FeatureExtractor, patches: Tensor, side: int) -> Tensor:
     """What the pre-trained network says of whole patches, resized to that side, (B, C)."""
-    pixels = (F.interpolate(patches, (side, side), mode="bilinear", antialias=True) + 1) * 127.5
-    stages = source.network((pixels - source.mean) / source.std)
+    stages = source.network((backbone_pixels(patches, side) - source.mean) / source.std)
     return torch.cat([stage.mean((2, 3)) for stage in stages], 1)
 
 
