@@ -36,7 +36,9 @@ rule costs:
             seed=SEEDS[0],
             model=["base", "diffusion"],
         ),
-        systems=[LAYOUT.model(SEEDS[0], f"systems/{name}") for name in EXPERIMENT.systems],
+        systems=[
+            LAYOUT.model(SEEDS[0], f"systems/{name}") for name in EXPERIMENT.systems
+        ],
     output:
         costs="results/{experiment}/costs.csv",
     log:
