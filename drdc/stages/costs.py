@@ -78,7 +78,7 @@ def costs(
         variant = FULL if steps == sampling.steps else f"steps={steps}"
         measured = _measure(drdc_maps, [extractor, base, inpainter.denoiser], rows)
         found.append({"method": "drdc", "variant": variant, "unet_calls": inpainter.calls} | measured)
-    own_images = to_unit_range(images)
+    own_images = to_unit_range(images).to(torch_device())
     for name in filter(lambda name: layout.model(seeds[0], f"systems/{name}").is_file(), systems):
         fitted = Fitted.load(layout, seeds[0], name)
         unused = torch.zeros(len(rows), 0, device=torch_device())
