@@ -200,11 +200,11 @@ class ComparedFinder:
         """See `Finder.find`; where the system draws noise, it follows from the first picture of the batch."""
         device = torch_device()
         images = to_unit_range(_squares(pictures, self.fitted.system.shapes.image_size)).to(device)
-        used = self.features(pictures) if self.features else torch.zeros(len(pictures), 0, device=device)
+        features = self.features(pictures) if self.features else None
         gpus = [torch.cuda.current_device()] if device == "cuda" else []
         with torch.random.fork_rng(gpus):  # the caller's own random numbers stay as they were
             torch.manual_seed(step_seed(self.seed, int(pictures[0].key, 16)))
-            maps, scores = self.fitted.maps_and_scores(images, used)
+            maps, scores = self.fitted.maps_and_scores(images, features)
         return torch.from_numpy(maps).float(), torch.from_numpy(scores)
 
 

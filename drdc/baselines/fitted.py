@@ -53,13 +53,17 @@ class Fitted:
 
     @torch.inference_mode()
     def maps_and_scores(
-        self, images: Tensor, features: Tensor
+        self, images: Tensor, features: Tensor | None
     ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         """Heatmaps (B, H, W) and image scores (B,) of a batch, see `System`.
+
+        `features` may be None where the system does not use them.
 
         The maps are standardised by `scale`, which changes no metric of one system, and puts those of any
         size into the range that float16 resolves well.
         """
+        if features is None:
+            features = images.new_zeros(len(images), 0)
         raw = self.system.heatmaps(images, features).float()
         scores = self.system.image_scores(raw, images, features)
         maps = normalise(raw, self.scale, "mean_std").clamp(-LARGEST, LARGEST)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from drdc.baselines.fitted import Fitted
@@ -81,11 +81,10 @@ def costs(
     own_images = to_unit_range(images).to(torch_device())
     for name in filter(lambda name: layout.model(seeds[0], f"systems/{name}").is_file(), systems):
         fitted = Fitted.load(layout, seeds[0], name)
-        unused = torch.zeros(len(rows), 0, device=torch_device())
 
-        def system_maps(batch: slice, fitted: Fitted = fitted, unused: Tensor = unused) -> None:
+        def system_maps(batch: slice, fitted: Fitted = fitted) -> None:
             used = fitted.system.uses_features
-            fitted.maps_and_scores(own_images[batch], extractor(pixels[batch]) if used else unused[batch])
+            fitted.maps_and_scores(own_images[batch], extractor(pixels[batch]) if used else None)
 
         networks = [fitted.system, *([extractor] if fitted.system.uses_features else [])]
         found.append({"method": name, "variant": FULL, **_measure(system_maps, networks, rows)})

@@ -165,6 +165,17 @@ def assert_finds(maps: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, ma
         assert heatmap[mask].mean() > heatmap[~mask].mean()
 
 
+def assert_needs_no_features(model: System) -> None:
+    """A system for images of 16 × 16 trains and predicts without the experiment's features."""
+    images, none = torch.rand(2, 3, 16, 16), torch.zeros(2, 0)
+    assert not model.uses_features
+    with torch.inference_mode():
+        heatmaps = model.heatmaps(images, none)
+        assert heatmaps.shape == (2, 16, 16)
+        assert model.image_scores(heatmaps, images, none).shape == (2,)
+    assert torch.isfinite(model.loss(images, none))
+
+
 def rows_of(kind: str) -> np.ndarray:
     """Row numbers of one kind of image, a key of `COUNTS`."""
     kinds = [name for name, count in COUNTS.items() for _ in range(count)]

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from drawn import SMALL
+from drawn import SMALL, assert_needs_no_features
 
 from drdc.baselines.cutpaste import CutPaste, Gaussian, Moments
 from drdc.baselines.system import Shapes
@@ -155,10 +155,4 @@ def test_an_unknown_network_and_impossible_sizes_are_refused_in_one_sentence() -
 
 
 def test_it_needs_no_features_of_the_experiment() -> None:
-    model, images, none = system(), torch.rand(2, 3, 16, 16), torch.zeros(2, 0)
-    assert not model.uses_features
-    with torch.inference_mode():
-        heatmaps = model.heatmaps(images, none)
-        assert heatmaps.shape == (2, 16, 16)
-        assert model.image_scores(heatmaps, images, none).shape == (2,)
-    assert torch.isfinite(model.loss(images, none))
+    assert_needs_no_features(system())

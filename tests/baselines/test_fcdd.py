@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from drawn import SMALL
+from drawn import SMALL, assert_needs_no_features
 from torch import Tensor
 
 from drdc.baselines.fcdd import FCDD, classifier_loss, gaussians, trained_layers, with_confetti
@@ -169,10 +169,4 @@ def test_the_defaults_fit_the_published_size() -> None:
 
 
 def test_it_needs_no_features_of_the_experiment() -> None:
-    model, images, none = system(), torch.rand(2, 3, 16, 16), torch.zeros(2, 0)
-    assert not model.uses_features
-    with torch.inference_mode():
-        heatmaps = model.heatmaps(images, none)
-        assert heatmaps.shape == (2, 16, 16)
-        assert model.image_scores(heatmaps, images, none).shape == (2,)
-    assert torch.isfinite(model.loss(images, none))
+    assert_needs_no_features(system())

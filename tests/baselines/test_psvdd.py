@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from drawn import COUNTS, SMALL, drawn_experiment, fitted
+from drawn import COUNTS, SMALL, assert_needs_no_features, drawn_experiment, fitted
 
 from drdc.baselines.psvdd import (
     DIRECTIONS,
@@ -180,10 +180,4 @@ def test_settings_that_fit_no_patch_are_refused_in_one_sentence() -> None:
 
 
 def test_it_needs_no_features_of_the_experiment() -> None:
-    model, images, none = system(), torch.rand(2, 3, 16, 16), torch.zeros(2, 0)
-    assert not model.uses_features
-    with torch.inference_mode():
-        heatmaps = model.heatmaps(images, none)
-        assert heatmaps.shape == (2, 16, 16)
-        assert model.image_scores(heatmaps, images, none).shape == (2,)
-    assert torch.isfinite(model.loss(images, none))
+    assert_needs_no_features(system())
