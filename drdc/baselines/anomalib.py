@@ -107,7 +107,6 @@ class Anomalib(System):
         source = settings.weights if weights is None else "scratch"
         self._adapter = adapter(settings, source)
         self.model = self._adapter.lightning.model  # all that is saved: the rest of the module has no state
-        self._latest: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
@@ -125,16 +124,18 @@ class Anomalib(System):
         return self._adapter.lightning.pre_processor.transform((images + 1) / 2).contiguous()
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-        found = self.model(self.prepared(images))
-        self._latest = images, found.pred_score
-        maps = found.anomaly_map.float().view(len(images), 1, *found.anomaly_map.shape[-2:])
-        size = (self.shapes.image_size,) * 2
-        return F.interpolate(maps, size, mode="bilinear", antialias=True)[:, 0]
+        return self.heatmaps_and_scores(images, features)[0]
 
     def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
         if self.settings.score == "pool":
             return super().image_scores(heatmaps, images, features)
-        if self._latest is None or self._latest[0] is not images:
-            self.heatmaps(images, features)
-        assert self._latest is not None
-        return self._latest[1].float().view(len(images))
+        return self.heatmaps_and_scores(images, features)[1]
+
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.model(self.prepared(images))
+        maps = found.anomaly_map.float().view(len(images), 1, *found.anomaly_map.shape[-2:])
+        size = (self.shapes.image_size,) * 2
+        heatmaps = F.interpolate(maps, size, mode="bilinear", antialias=True)[:, 0]
+        if self.settings.score == "pool":
+            return heatmaps, super().image_scores(heatmaps, images, features)
+        return heatmaps, found.pred_score.float().view(len(images))

@@ -143,12 +143,15 @@ class CutPaste(System):
         return history
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-        energy = self.place(self._features(images).permute(0, 2, 3, 1))
-        return blurred(upsample_base(energy, self.shapes.image_size), self.settings.blur)
+        return self.heatmaps_and_scores(images, features)[0]
 
     def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
-        energy: Tensor = self.whole(self._features(images).mean((2, 3)))
-        return energy
+        return self.heatmaps_and_scores(images, features)[1]
+
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        found = self._features(images)
+        energy = upsample_base(self.place(found.permute(0, 2, 3, 1)), self.shapes.image_size)
+        return blurred(energy, self.settings.blur), self.whole(found.mean((2, 3)))
 
     def pasted(self, image: Tensor) -> Tensor:
         """An image (3, H, W) with a rectangle of its own, recoloured, at another place."""

@@ -64,8 +64,7 @@ class Fitted:
         """
         if features is None:
             features = images.new_zeros(len(images), 0)
-        raw = self.system.heatmaps(images, features).float()
-        scores = self.system.image_scores(raw, images, features)
+        raw, scores = self.system.heatmaps_and_scores(images, features)
         maps = normalise(raw, self.scale, "mean_std").clamp(-LARGEST, LARGEST)
         return maps.half().cpu().numpy(), scores.float().cpu().numpy()
 

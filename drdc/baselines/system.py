@@ -108,6 +108,11 @@ class System(nn.Module):
         """(B,) float32 anomaly scores of the images; by default the maximum of the average-pooled heatmap."""
         return image_score(heatmaps, min(self.settings.pool_size, self.shapes.image_size))
 
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """`heatmaps` and `image_scores`; for systems that find both at once, to override."""
+        heatmaps = self.heatmaps(images, features).float()
+        return heatmaps, self.image_scores(heatmaps, images, features)
+
     def train(self, mode: bool = True) -> System:
         super().train(mode)
         for child in self.children():
