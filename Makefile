@@ -21,7 +21,7 @@ demo: install
 	@echo "Gallery: results/demo/gallery.html  (every heatmap, with a threshold to slide)"
 
 test: install
-	pytest
+	pytest --numprocesses logical --dist loadfile
 
 lint: install
 	ruff check .

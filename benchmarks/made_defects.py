@@ -1,16 +1,19 @@
-"""Choosing settings of the reverse chain without test images: made defects in held-out normal images.
+"""Choosing settings without test images: made defects in held-out normal images.
 
     python benchmarks/made_defects.py CONFIG --initial-index 50 100 150 --grid-sizes 4 8 16
+    python benchmarks/made_defects.py CONFIG --model results/NAME/systems/SYSTEM.safetensors
 
 Each held-out normal image of the trained experiment CONFIG is taken three times: as it is, with a faint
 blurred spot, and with a strip of itself pasted elsewhere. Printed: mean over categories and both kinds of
-defect of the image AUROC of the diffusion map, for each first timestep and set of grid sizes.
+defect of the image AUROC, of the diffusion map for each first timestep and set of grid sizes, and of exported
+models (`drdc export`, `drdc export-system`).
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,15 +21,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from drdc.config import STORED_SCALES, Fusion
+from drdc.config import STORED_SCALES
 from drdc.data.manifest import read_manifest
+from drdc.data.pictures import read_picture
+from drdc.detector import Detector
 from drdc.diffusion import to_unit_range
-from drdc.experiment import load_experiment
+from drdc.experiment import Experiment, load_experiment
 from drdc.files import load_array
 from drdc.fusion import image_score, mean_filter, spatio_temporal_map
 from drdc.layout import Layout
 from drdc.models.inference import Inpainter
 from drdc.pieces import chunks
+from drdc.variants import FULL
 
 Pixels = NDArray[np.float64]
 
@@ -56,50 +62,87 @@ def moved_strip(image: Pixels, rng: np.random.Generator) -> Pixels:
     return changed
 
 
+KINDS = {"good": lambda image, rng: image, "spot": faint_spot, "strip": moved_strip}
+
+
+@dataclass(frozen=True)
+class Made:
+    """Held-out images in each of `KINDS`, one after the other.
+
+    Attributes:
+        images: (N, H, W, 3) uint8.
+        kind, category: of each image.
+    """
+
+    images: NDArray[np.uint8]
+    kind: NDArray[np.str_]
+    category: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, layout: Layout) -> Made:
+        table = read_manifest(layout.manifest)
+        stored = load_array(layout.images, len(table), "prepare")
+        rng, rows = np.random.default_rng(0), np.flatnonzero(table.split == "val")
+        made = [make(stored[row].astype(float), rng) for row in rows for make in KINDS.values()]
+        images = np.clip(np.stack(made), 0, 255).round().astype(np.uint8)
+        category = table.category.to_numpy(str)[rows]
+        return cls(images, np.array(list(KINDS) * len(rows)), np.repeat(category, len(KINDS)))
+
+    def auroc(self, scores: NDArray[np.float32]) -> float:
+        """Mean over categories and kinds of defect, in percent; `scores` (N,) of the images."""
+        cells = itertools.product(sorted(set(self.category)), ("spot", "strip"))
+        chosen = [(self.category == c) & np.isin(self.kind, ["good", k]) for c, k in cells]
+        return 100 * float(np.mean([roc_auc_score(self.kind[own] != "good", scores[own]) for own in chosen]))
+
+
+def of_reverse_chain(made: Made, experiment: Experiment, index: int, grid_sizes: list[int]) -> None:
+    """Print what the diffusion map reaches from that first timestep, for each set of those grid sizes."""
+    layout, seed, fusion = Layout(experiment.experiment), experiment.seeds[0], experiment.fusion
+    changed = {"initial_index": index, "grid_sizes": grid_sizes}
+    inpainter = Inpainter.load(layout, seed, experiment.sampling.model_copy(update=changed))
+    parts = []
+    with torch.inference_mode():
+        for part in chunks(np.arange(len(made.images)), experiment.sampling.batch_size):
+            keys = [str(number) for number in part]
+            parts.append(inpainter.reconstruct(to_unit_range(made.images[part]), keys, seed).scales)
+    for size in range(1, len(grid_sizes) + 1):
+        for places in itertools.combinations(range(len(grid_sizes)), size):
+            scales = {
+                s: torch.cat([p[s][:, list(places)].mean(1) for p in parts]).cpu() for s in STORED_SCALES
+            }
+            maps = spatio_temporal_map({s: scales[s] for s in fusion.scales}, made.images.shape[1])
+            scores = image_score(mean_filter(maps, fusion.filter_size), fusion.pool_size).numpy()
+            chosen = [grid_sizes[place] for place in places]
+            print(f"initial index {index}, grid sizes {chosen}: {made.auroc(scores):.1f}")
+
+
+def of_model(made: Made, path: str) -> None:
+    """Print what an exported model reaches."""
+    finder = Detector.load(path).modes[FULL].finder
+    pictures = [read_picture(image) for image in made.images]
+    with torch.inference_mode():
+        parts = chunks(np.arange(len(pictures)), finder.batch_size)
+        scores = torch.cat([finder.find([pictures[i] for i in part])[1] for part in parts])
+    print(f"{path}: {made.auroc(scores.numpy()):.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config")
-    parser.add_argument("--initial-index", type=int, nargs="+", required=True)
-    parser.add_argument("--grid-sizes", type=int, nargs="+", required=True)
+    parser.add_argument("--initial-index", type=int, nargs="+", default=[])
+    parser.add_argument("--grid-sizes", type=int, nargs="+", default=[])
+    parser.add_argument("--model", nargs="+", default=[])
     options = parser.parse_args()
+    if bool(options.initial_index) != bool(options.grid_sizes) or not options.initial_index + options.model:
+        parser.error("give --initial-index and --grid-sizes, or --model")
     experiment = load_experiment(options.config)
-    layout, seed = Layout(experiment.experiment), experiment.seeds[0]
-    table = read_manifest(layout.manifest)
-    stored = load_array(layout.images, len(table), "prepare")
-    rng = np.random.default_rng(0)
-    rows = np.flatnonzero(table.split == "val")
-    kinds = {"good": lambda image, rng: image, "spot": faint_spot, "strip": moved_strip}
-    made = [make(stored[row].astype(float), rng) for row in rows for make in kinds.values()]
-    images = np.clip(np.stack(made), 0, 255).round().astype(np.uint8)
-    kind = np.array(list(kinds) * len(rows))
-    category = np.repeat(table.category.to_numpy()[rows], len(kinds))
-
-    def auroc(scales: dict[int, torch.Tensor], fusion: Fusion) -> float:
-        maps = spatio_temporal_map({s: scales[s] for s in fusion.scales}, images.shape[1])
-        scores = image_score(mean_filter(maps, fusion.filter_size), fusion.pool_size).numpy()
-        cells = itertools.product(sorted(set(category)), ("spot", "strip"))
-        chosen = [(category == c) & np.isin(kind, ["good", k]) for c, k in cells]
-        return float(np.mean([roc_auc_score(kind[own] != "good", scores[own]) for own in chosen]))
-
+    made = Made.of(Layout(experiment.experiment))
     for index in options.initial_index:
-        changed = {"initial_index": index, "grid_sizes": options.grid_sizes}
-        inpainter = Inpainter.load(layout, seed, experiment.sampling.model_copy(update=changed))
-        parts = []
-        with torch.inference_mode():
-            for part in chunks(np.arange(len(images)), experiment.sampling.batch_size):
-                keys = [str(number) for number in part]
-                parts.append(inpainter.reconstruct(to_unit_range(images[part]), keys, seed).scales)
-        for size in range(1, len(options.grid_sizes) + 1):
-            for places in itertools.combinations(range(len(options.grid_sizes)), size):
-                scales = {
-                    s: torch.cat([p[s][:, list(places)].mean(1) for p in parts]).cpu() for s in STORED_SCALES
-                }
-                grids = [options.grid_sizes[place] for place in places]
-                print(
-                    f"initial index {index}, grid sizes {grids}: {100 * auroc(scales, experiment.fusion):.1f}"
-                )
+        of_reverse_chain(made, experiment, index, options.grid_sizes)
+    for path in options.model:
+        of_model(made, path)
 
 
 if __name__ == "__main__":

@@ -92,15 +92,19 @@ class Distillation(System):
         return self._losses(self._pixels(images)).mean()
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        return self.heatmaps_and_scores(images, features)[0]
+
+    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
+        return self.heatmaps_and_scores(images, features)[1]
+
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         # Called in inference mode, whose tensors know no gradient.
         with torch.inference_mode(False), torch.enable_grad():
             pixels = self._pixels(images.clone()).requires_grad_()
-            (gradient,) = torch.autograd.grad(self._losses(pixels).sum(), pixels)
-        heatmaps = blurred(gradient.abs().mean(1), self.settings.blur)
-        return upsample_base(opened(heatmaps, self.settings.opening), self.shapes.image_size)
-
-    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
-        return self._losses(self._pixels(images))
+            losses = self._losses(pixels)
+            (gradient,) = torch.autograd.grad(losses.sum(), pixels)
+        heatmaps = opened(blurred(gradient.abs().mean(1), self.settings.blur), self.settings.opening)
+        return upsample_base(heatmaps, self.shapes.image_size), losses.detach()
 
     def _losses(self, pixels: Tensor) -> Tensor:
         """The loss of each image, (B,), of pixels as the source sees them.
