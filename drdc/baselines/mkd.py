@@ -102,8 +102,8 @@ class Distillation(System):
         with torch.inference_mode(False), torch.enable_grad():
             pixels = self._pixels(images.clone()).requires_grad_()
             losses = self._losses(pixels)
-            (gradient,) = torch.autograd.grad(losses.sum(), pixels)
-        heatmaps = opened(blurred(gradient.abs().mean(1), self.settings.blur), self.settings.opening)
+            losses.sum().backward(inputs=[pixels])
+        heatmaps = opened(blurred(pixels.grad.abs().mean(1), self.settings.blur), self.settings.opening)
         return upsample_base(heatmaps, self.shapes.image_size), losses.detach()
 
     def _losses(self, pixels: Tensor) -> Tensor:
