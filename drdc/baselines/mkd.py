@@ -102,7 +102,9 @@ class Distillation(System):
         with torch.inference_mode(False), torch.enable_grad():
             pixels = self._pixels(images.clone()).requires_grad_()
             losses = self._losses(pixels)
+            # not `autograd.grad`, with which the counter of operations (drdc.stages.costs) fails
             losses.sum().backward(inputs=[pixels])
+            assert pixels.grad is not None
         heatmaps = opened(blurred(pixels.grad.abs().mean(1), self.settings.blur), self.settings.opening)
         return upsample_base(heatmaps, self.shapes.image_size), losses.detach()
 

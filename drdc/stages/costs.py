@@ -64,9 +64,8 @@ def costs(
         feature_error(features, base(features))
 
     about: dict[str, Any] = {"device": device_name(), "threads": torch.get_num_threads()}
-    found: list[dict[str, Any]] = [
-        {"method": "base", "variant": FULL, "unet_calls": 0} | _measure(base_maps, [extractor, base], rows)
-    ]
+    base_costs = measured(base_maps, [extractor, base], len(rows))
+    found: list[dict[str, Any]] = [{"method": "base", "variant": FULL, "unet_calls": 0} | base_costs]
     for steps in sorted({*timed_steps, sampling.steps}):
         own = sampling.model_copy(update={"steps": steps})
         inpainter = Inpainter.load(layout, seeds[0], own)
@@ -76,8 +75,8 @@ def costs(
             inpainter.reconstruct(to_unit_range(images[batch]), table.sha256[rows[batch]].tolist(), seeds[0])
 
         variant = FULL if steps == sampling.steps else f"steps={steps}"
-        measured = _measure(drdc_maps, [extractor, base, inpainter.denoiser], rows)
-        found.append({"method": "drdc", "variant": variant, "unet_calls": inpainter.calls} | measured)
+        own_costs = measured(drdc_maps, [extractor, base, inpainter.denoiser], len(rows))
+        found.append({"method": "drdc", "variant": variant, "unet_calls": inpainter.calls} | own_costs)
     own_images = to_unit_range(images).to(torch_device())
     for name in filter(lambda name: layout.model(seeds[0], f"systems/{name}").is_file(), systems):
         fitted = Fitted.load(layout, seeds[0], name)
@@ -87,14 +86,21 @@ def costs(
             fitted.maps_and_scores(own_images[batch], extractor(pixels[batch]) if used else None)
 
         networks = [fitted.system, *([extractor] if fitted.system.uses_features else [])]
-        found.append({"method": name, "variant": FULL, **_measure(system_maps, networks, rows)})
+        found.append({"method": name, "variant": FULL, **measured(system_maps, networks, len(rows))})
     frame = pd.DataFrame(found).assign(**about, batch_size=len(rows))
     log.info("\n%s", frame.to_string(index=False))
     with atomic(layout.costs) as path:
         frame.to_csv(path, index=False)
 
 
-def _measure(run: Callable[[slice], None], networks: list[nn.Module], rows: Any) -> dict[str, float]:
+def measured(run: Callable[[slice], None], networks: list[nn.Module], images: int) -> dict[str, float]:
+    """Seconds, parameters, operations and memory, as in `costs.csv`.
+
+    Args:
+        run: predicts a slice of the images.
+        networks: what it uses; their parameters are frozen.
+        images: how many there are.
+    """
     for network in networks:
         network.requires_grad_(False)  # the counter follows gradients where there are any
     with torch.inference_mode():
@@ -104,10 +110,10 @@ def _measure(run: Callable[[slice], None], networks: list[nn.Module], rows: Any)
         times = []
         for _ in range(REPEATS):
             started = _now()
-            run(slice(0, len(rows)))
+            run(slice(0, images))
             times.append(_now() - started)
     return {
-        "seconds_per_image": statistics.median(times) / len(rows),
+        "seconds_per_image": statistics.median(times) / images,
         "parameters": sum(p.numel() for network in networks for p in network.parameters()),
         "flops": counter.get_total_flops(),
         "peak_memory": _peak(),

@@ -19,6 +19,7 @@ from drdc.baselines.system import History, Shapes, System, SystemSettings, Train
 from drdc.baselines.trainer import SystemJob, Trainer
 from drdc.errors import UserError
 from drdc.layout import Layout
+from drdc.stages.costs import measured
 from drdc.training.state import fingerprint_of
 
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
@@ -219,7 +220,8 @@ def test_a_system_separates_a_plain_defect_and_its_map_is_highest_there(layout: 
 @pytest.mark.parametrize("name", own_systems())
 def test_a_saved_and_loaded_system_gives_the_scores_of_one_never_saved(layout: Layout, name: str) -> None:
     batch, found = Inputs.read(layout).batch(np.arange(4)), []
-    for system in (fitted(layout, name).system, unsaved(layout, name)):
+    loaded = fitted(layout, name)
+    for system in (loaded.system, unsaved(layout, name)):
         torch.manual_seed(0)
         with torch.inference_mode():
             maps = system.heatmaps(*batch)
@@ -230,3 +232,8 @@ def test_a_saved_and_loaded_system_gives_the_scores_of_one_never_saved(layout: L
         torch.manual_seed(0)
         with torch.inference_mode():
             assert torch.equal(system.heatmaps(batch[0], batch[1][:, :0]), found[1][0])
+
+    def predict(rows: slice) -> None:
+        loaded.maps_and_scores(batch[0][rows], batch[1][rows])
+
+    assert measured(predict, [loaded.system], 4)["flops"] > 0, "the counter of operations works with it"
