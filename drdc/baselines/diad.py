@@ -49,9 +49,9 @@ class DiAD(System):
     of image and reconstruction, summed over three scales and smoothed; the image score is the maximum after
     eight average pools.
 
-    What was tried so far: on small drawn images it finds a defect (its test). Trained from scratch for some
-    six minutes on one core, on the made data of the demo, it is hardly better than chance, because both the
-    autoencoder and the denoiser are far from trained; in full size it has not been run.
+    What was tried so far: trained from scratch for forty minutes of one core on the made data of the demo, it
+    gives a small image back without its defect (`config/demo-systems.yaml`, started at timestep 400: a guide
+    that small cannot bring back an image from pure noise). In full size it has not been run.
 
     Differs from the paper: the perceptual loss of the autoencoder compares features of `backbone` instead of
     VGG's; its discriminator comes in after a number of epochs; gradients are not summed over several steps;
