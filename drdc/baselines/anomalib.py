@@ -10,7 +10,7 @@ from pydantic import ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from drdc.baselines.anomalib_parts.models import OURS, known_arguments, known_models
-from drdc.baselines.system import History, Shapes, System, TrainedSettings
+from drdc.baselines.system import History, JointSystem, Shapes, System, TrainedSettings
 from drdc.baselines.trainer import Trainer
 from drdc.config import setting
 
@@ -25,7 +25,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class Anomalib(System):
+class Anomalib(JointSystem):
     """One model of anomalib: its network and its loss, with the rest of this project around it.
 
     anomalib itself trains one model for each category. Here the model gets the training images of all
@@ -123,19 +123,11 @@ class Anomalib(System):
         # contiguous, as some losses take views of the features
         return self._adapter.lightning.pre_processor.transform((images + 1) / 2).contiguous()
 
-    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-        return self.heatmaps_and_scores(images, features)[0]
-
-    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
-        if self.settings.score == "pool":
-            return super().image_scores(heatmaps, images, features)
-        return self.heatmaps_and_scores(images, features)[1]
-
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         found = self.model(self.prepared(images))
         maps = found.anomaly_map.float().view(len(images), 1, *found.anomaly_map.shape[-2:])
         size = (self.shapes.image_size,) * 2
         heatmaps = F.interpolate(maps, size, mode="bilinear", antialias=True)[:, 0]
         if self.settings.score == "pool":
-            return heatmaps, super().image_scores(heatmaps, images, features)
+            return heatmaps, System.image_scores(self, heatmaps, images, features)
         return heatmaps, found.pred_score.float().view(len(images))

@@ -13,7 +13,7 @@ from torchvision.transforms import ColorJitter  # type: ignore[import-untyped]
 from torchvision.transforms.functional import rotate  # type: ignore[import-untyped]
 
 from drdc.baselines.backbone_parts.pixels import backbone_pixels
-from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
+from drdc.baselines.system import History, JointSystem, Shapes, TrainedSettings, blurred
 from drdc.baselines.trainer import Trainer
 from drdc.config import Backbone, setting
 from drdc.errors import UserError
@@ -36,7 +36,7 @@ class Network(Backbone):
     )
 
 
-class CutPaste(System):
+class CutPaste(JointSystem):
     """What a network learns by finding pasted patches tells real defects from normal images too.
 
     It classifies normal images, the same with a patch of their own pasted elsewhere (CutPaste), and the same
@@ -141,12 +141,6 @@ class CutPaste(System):
         self.whole.set(whole, self.settings.shrinkage)
         self.place.set(place, self.settings.shrinkage)
         return history
-
-    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-        return self.heatmaps_and_scores(images, features)[0]
-
-    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
-        return self.heatmaps_and_scores(images, features)[1]
 
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         found = self._features(images)

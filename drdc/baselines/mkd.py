@@ -11,7 +11,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from drdc.baselines.backbone_parts.pixels import backbone_pixels
-from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
+from drdc.baselines.system import History, JointSystem, Shapes, TrainedSettings, blurred
 from drdc.baselines.trainer import Trainer
 from drdc.config import Backbone, setting
 from drdc.errors import UserError
@@ -20,7 +20,7 @@ from drdc.fusion import upsample_base
 from drdc.models.backbone import FeatureExtractor
 
 
-class Distillation(System):
+class Distillation(JointSystem):
     """Where a cloner of a pre-trained network disagrees with it, nothing like it was seen in training.
 
     The frozen source network and a narrower network of its depth see the same normal images; the cloner
@@ -90,12 +90,6 @@ class Distillation(System):
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
         return self._losses(self._pixels(images)).mean()
-
-    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-        return self.heatmaps_and_scores(images, features)[0]
-
-    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
-        return self.heatmaps_and_scores(images, features)[1]
 
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         # Called in inference mode, whose tensors know no gradient.

@@ -109,7 +109,7 @@ class System(nn.Module):
         return image_score(heatmaps, min(self.settings.pool_size, self.shapes.image_size))
 
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """`heatmaps` and `image_scores`; for systems that find both at once, to override."""
+        """`heatmaps` and `image_scores`; of a `JointSystem` in one."""
         heatmaps = self.heatmaps(images, features).float()
         return heatmaps, self.image_scores(heatmaps, images, features)
 
@@ -128,6 +128,19 @@ class System(nn.Module):
                 path, _, leaf = name.rpartition(".")
                 setattr(self.get_submodule(path), leaf, torch.empty_like(weights[name]))
         self.load_state_dict(dict(weights))
+
+
+class JointSystem(System):
+    """A system that finds heatmaps and image scores at once: it defines `heatmaps_and_scores` alone."""
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        return self.heatmaps_and_scores(images, features)[0]
+
+    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
+        return self.heatmaps_and_scores(images, features)[1]
+
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError(f"{type(self).__name__} gives no heatmaps and scores")
 
 
 def blurred(heatmaps: Tensor, deviation: float) -> Tensor:
