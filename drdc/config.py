@@ -112,6 +112,17 @@ class Backbone(Section):
     )
 
 
+def other_backbone(used: str, published: str) -> str:
+    """What the tables say of a pre-trained network other than the published one, if there is one; else "".
+
+    Both are names of timm, of which only what stands before the weights' tag counts.
+    """
+    architecture = published.partition(".")[0]
+    if not architecture or used.partition(".")[0] == architecture:
+        return ""
+    return f"backbone differs ({used} for {architecture})"
+
+
 class Optimisation(Section):
     """What both trainings share: AdamW, batch, learning rate and its schedule."""
 

@@ -28,7 +28,7 @@ USES: dict[str, tuple[str, ...]] = {
     "export": ("seeds", "dataset", "backbone", "base", "diffusion", "sampling", "fusion"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "systems"),
     "costs": ("seeds", "backbone", "sampling", "timed_steps", "systems"),
-    "tables": ("seeds", "sampling", "fusion", "evaluation", "systems"),
+    "tables": ("seeds", "backbone", "sampling", "fusion", "evaluation", "systems"),
     "figures": ("seeds", "sampling", "fusion", "evaluation", "systems"),
     "gallery": ("seeds", "fusion", "systems"),
     "about": ALL,

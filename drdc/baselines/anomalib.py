@@ -10,6 +10,7 @@ from pydantic import ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from drdc.baselines.anomalib_parts.models import OURS, known_arguments, known_models
+from drdc.baselines.anomalib_parts.papers import ANOMALIB, cited
 from drdc.baselines.system import History, JointSystem, Shapes, System, TrainedSettings
 from drdc.baselines.trainer import Trainer
 from drdc.config import setting
@@ -94,11 +95,7 @@ class Anomalib(JointSystem):
             return value
 
     uses_features = False
-    citation = (
-        "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022; PaDiM: Defard et "
-        "al., ICPR 2021; DRAEM: Zavrtanik et al., ICCV 2021, with made textures where none are given; one "
-        "model for all categories, AdamW in place of each one's optimiser; backbone as configured"
-    )
+    citation = ANOMALIB
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
@@ -111,6 +108,10 @@ class Anomalib(JointSystem):
     @classmethod
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
         return {"padim": "PaDiM", "draem": "DRÆM"}.get(settings["model"], "")
+
+    @classmethod
+    def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
+        return cited(settings)
 
     def fit(self, trainer: Trainer) -> History:
         return self._adapter.fit(self, trainer)

@@ -60,9 +60,9 @@ class Asymmetric(System):
 
     paper_name = "AST"
     citation = (
-        "Rudolph et al., Asymmetric Student-Teacher Networks for Industrial Anomaly Detection, WACV 2023; "
-        "backbone differs"
+        "Rudolph et al., Asymmetric Student-Teacher Networks for Industrial Anomaly Detection, WACV 2023"
     )
+    paper_backbone = "tf_efficientnet_b5"
 
     mean: Tensor
     deviation: Tensor

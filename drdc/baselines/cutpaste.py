@@ -109,9 +109,9 @@ class CutPaste(JointSystem):
     paper_name = "CutPaste"
     uses_features = False
     citation = (
-        "Li et al., CutPaste: Self-Supervised Learning for Anomaly Detection and Localization, CVPR 2021; "
-        "AdamW, dense heatmap ours, backbone differs where it is not ResNet-18"
+        "Li et al., CutPaste: Self-Supervised Learning for Anomaly Detection and Localization, CVPR 2021"
     )
+    differs = "AdamW, dense heatmap ours"
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)

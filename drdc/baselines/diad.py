@@ -68,6 +68,12 @@ class DiAD(System):
     alpha_bar: Tensor
     latent_scale: Tensor
 
+    @classmethod
+    def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
+        scratch = settings["pretrained"] == "scratch"
+        found = super().cited(settings, backbone)
+        return f"{found}; trained from scratch, without Stable Diffusion" if scratch else found
+
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
         _check(settings, shapes.image_size)

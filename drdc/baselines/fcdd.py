@@ -86,10 +86,8 @@ class FCDD(System):
 
     paper_name = "FCDD"
     uses_features = False
-    citation = (
-        "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021; AdamW, backbone differs "
-        "where it is not VGG-11"
-    )
+    citation = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021"
+    differs = "AdamW"
 
     spread: Tensor
 

@@ -67,10 +67,7 @@ class Distillation(JointSystem):
 
     uses_features = False
     paper_name = "MKD"
-    citation = (
-        "Salehi et al., Multiresolution Knowledge Distillation for Anomaly Detection, CVPR 2021; "
-        "backbone differs where it is not VGG-16"
-    )
+    citation = "Salehi et al., Multiresolution Knowledge Distillation for Anomaly Detection, CVPR 2021"
 
     scale: Tensor
 

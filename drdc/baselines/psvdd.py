@@ -102,10 +102,8 @@ class PatchSVDD(System):
 
     paper_name = "PSVDD"
     uses_features = False
-    citation = (
-        "Yi and Yoon, Patch SVDD: Patch-level SVDD for Anomaly Detection and Segmentation, ACCV 2020; "
-        "memory bounded"
-    )
+    citation = "Yi and Yoon, Patch SVDD: Patch-level SVDD for Anomaly Detection and Segmentation, ACCV 2020"
+    differs = "memory bounded"
 
     small_memory: Tensor
     large_memory: Tensor

@@ -50,9 +50,9 @@ class SimpleNet(System):
 
     paper_name = "SimpleNet"
     citation = (
-        "Liu et al., SimpleNet: A Simple Network for Image Anomaly Detection and Localization, CVPR 2023; "
-        "backbone differs"
+        "Liu et al., SimpleNet: A Simple Network for Image Anomaly Detection and Localization, CVPR 2023"
     )
+    paper_backbone = "wide_resnet50_2"
 
     mean: Tensor
     deviation: Tensor

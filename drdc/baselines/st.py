@@ -96,9 +96,9 @@ class StudentTeacher(System):
     paper_name = "S-T"
     citation = (
         "Bergmann et al., Uninformed Students: Student-Teacher Anomaly Detection with Discriminative Latent "
-        "Embeddings, CVPR 2020; teachers distilled on the training images, backbone differs where it is not "
-        "ResNet-18"
+        "Embeddings, CVPR 2020"
     )
+    differs = "teachers distilled on the training images"
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
 
-from drdc.config import Optimisation, Section, setting
+from drdc.config import Optimisation, Section, other_backbone, setting
 from drdc.fusion import image_score
 
 if TYPE_CHECKING:
@@ -68,13 +68,18 @@ class System(nn.Module):
         Settings: its settings, which may need only light imports.
         paper_name: what the DRDC paper's tables call it; empty where they do not have it.
         uses_features: whether `loss` or `heatmaps` look at the experiment's features; else they may be empty.
-        citation: authors, title, place and year; and in what this system differs from them, in few words.
+        citation: authors, title, place and year.
+        differs: in what this system differs from that, in few words, whatever the settings.
+        paper_backbone: the pre-trained network of its paper, as timm names it, where this system takes the
+            experiment's features; empty for none. Others have it as the default of `backbone`.
     """
 
     Settings: ClassVar[type[SystemSettings]] = SystemSettings
     paper_name: ClassVar[str] = ""
     uses_features: ClassVar[bool] = True
     citation: ClassVar[str] = ""
+    differs: ClassVar[str] = ""
+    paper_backbone: ClassVar[str] = ""
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
@@ -84,6 +89,17 @@ class System(nn.Module):
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
         """What the paper's tables call it with these settings, which are complete; empty for none."""
         return cls.paper_name
+
+    @classmethod
+    def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
+        """Its citation, and in what it differs with these settings, which are complete; for the tables.
+
+        `backbone` is the name of the experiment's.
+        """
+        own = cls.Settings.model_fields.get("backbone")
+        published = own.default.name if own else cls.paper_backbone
+        used = settings["backbone"]["name"] if own else backbone
+        return "; ".join(filter(None, (cls.citation, cls.differs, other_backbone(used, published))))
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
         """Training loss of a batch of normal images, a scalar."""

@@ -65,7 +65,8 @@ class UniAD(System):
             return value
 
     uses_features = False
-    citation = f"{CITATION}; finer feature map"
+    citation = CITATION
+    differs = "finer feature map"
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)

@@ -28,7 +28,7 @@ class UniADGAN(Refined):
     paper_name = "UniAD+GAN"
     citation = (
         f"{CITATION}, with the adversarial "
-        "loss of Goodfellow et al., Generative Adversarial Nets, NeurIPS 2014; network and fusion are ours"
+        "loss of Goodfellow et al., Generative Adversarial Nets, NeurIPS 2014"
     )
 
     def image_network(self) -> nn.Module:

@@ -25,9 +25,9 @@ class UniADUNet(Refined):
     paper_name = "UniAD+UNet"
     citation = (
         f"{CITATION}, with the network of "
-        "Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015; "
-        "fusion is ours"
+        "Ronneberger et al., U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015"
     )
+    differs = "fusion is ours"
 
     def image_network(self) -> nn.Module:
         return UNet(self.shapes.image_size, self.settings.width, self.settings.levels)

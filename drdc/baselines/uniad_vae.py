@@ -26,8 +26,7 @@ class UniADVAE(Refined):
 
     paper_name = "UniAD+VAE"
     citation = (
-        f"{CITATION}, with the autoencoder "
-        "of Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014; network and fusion are ours"
+        f"{CITATION}, with the autoencoder of Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014"
     )
 
     def image_network(self) -> nn.Module:

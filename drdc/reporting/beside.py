@@ -24,7 +24,7 @@ class Compared:
     """A system that was run beside DRDC.
 
     paper_name: what the paper's tables and the re-runs call it, "" where they do not have it; citation: its
-    authors, title, place and year.
+    authors, title, place and year, and in what it differs.
     """
 
     paper_name: str

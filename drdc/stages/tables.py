@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from drdc.baselines.registry import system_class
-from drdc.config import Evaluation, Fusion, Sampling
+from drdc.config import Backbone, Evaluation, Fusion, Sampling, other_backbone
 from drdc.errors import UserError
 from drdc.layout import TABLES, Layout
 from drdc.reporting import ablation, costs, evidence, separation
@@ -46,6 +47,7 @@ def tables(
     name: str | None = None,
     *,
     seeds: list[int],
+    backbone: Backbone,
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
@@ -65,19 +67,28 @@ def tables(
         if one not in skipped:
             of_systems = product(systems, seeds) if TABLES[one] == "scores" else ()
             source = _source(layout, TABLES[one], every, seeds, evaluation, of_systems)
-            write(_maker(one, systems)(source), layout.tables / one)
+            table = _maker(one, systems, backbone.name)(source)
+            write(
+                replace(table, notes=(*table.notes, *_own_backbone(one, backbone.name))), layout.tables / one
+            )
             log.info("\n%s", (layout.tables / f"{one}.md").read_text(encoding="utf-8"))
 
 
-def _maker(name: str, systems: dict[str, Any]) -> Callable[[pd.DataFrame], Table]:
+def _maker(name: str, systems: dict[str, Any], backbone: str) -> Callable[[pd.DataFrame], Table]:
     """The function of a table; those with a place for further systems are told which there are."""
     if name not in WITH_SYSTEMS:
         return MAKERS[name]
     compared = {}
     for run, settings in systems.items():
         found = system_class(settings["system"])
-        compared[run] = Compared(found.name_in_paper(settings), found.citation)
+        compared[run] = Compared(found.name_in_paper(settings), found.cited(settings, backbone))
     return partial(WITH_SYSTEMS[name], systems=compared)
+
+
+def _own_backbone(name: str, backbone: str) -> list[str]:
+    """A note for the tables with the paper's numbers, where base model and DRDC have another network."""
+    differs = other_backbone(backbone, Backbone().name)
+    return [f"base, DRDC: {differs}."] if differs and name in (*WITH_SYSTEMS, "table5") else []
 
 
 def _source(

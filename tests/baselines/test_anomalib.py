@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from pydantic import ValidationError
 
 from drdc.baselines.anomalib import Anomalib
 from drdc.baselines.anomalib_parts.images import made_textures
+from drdc.baselines.anomalib_parts.models import model_class
+from drdc.baselines.anomalib_parts.papers import NETWORKS, PAPERS
 from drdc.baselines.inputs import Inputs
 from drdc.baselines.registry import system_class
 from drdc.baselines.system import Shapes
@@ -229,6 +232,32 @@ def test_two_rows_of_the_paper_have_their_names() -> None:
         for model in ("padim", "draem", "patchcore")
     }
     assert names == {"padim": "PaDiM", "draem": "DRÆM", "patchcore": ""}
+
+
+@pytest.mark.parametrize("model", PAPERS)
+def test_a_models_source_is_told_with_the_network_that_anomalib_takes_by_itself(model: str) -> None:
+    defaults = inspect.signature(model_class(model)).parameters
+    own = [str(defaults[name].default) for name in NETWORKS if name in defaults]
+    assert own == ([PAPERS[model].backbone] if PAPERS[model].backbone else [])
+    plain = Anomalib.cited(Anomalib.Settings(model=model).model_dump(), "any")
+    assert plain.startswith(PAPERS[model].citation)
+    assert "Akcay et al." in plain
+    assert "backbone" not in plain
+
+
+def test_what_differs_from_a_models_source_is_told() -> None:
+    def told(**settings: Any) -> str:
+        return Anomalib.cited(Anomalib.Settings(**settings).model_dump(), "any")
+
+    other = told(model="padim", arguments={"backbone": "tf_efficientnet_lite0"}, weights="package")
+    assert other.endswith("; backbone differs (tf_efficientnet_lite0 for resnet18)")
+    assert "random weights" in told(model="padim", weights="scratch")
+    assert "random weights" not in other + told(model="draem", weights="scratch")
+    assert "AdamW" in told(model="stfpm")
+    assert "AdamW" not in other
+    assert "made textures; 16 channels for 128" in told(model="draem", arguments={"base_width": 16})
+    assert "made" not in told(model="draem", arguments={"dtd_dir": "textures"})
+    assert told(model="cfm").startswith("the model cfm; run through anomalib")
 
 
 def test_a_model_changes_defaults_and_what_is_given_goes_first() -> None:

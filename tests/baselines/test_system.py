@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drawn import assert_finds, drawn_experiment, fitted, rows_of, unsaved
+from drawn import SMALL, assert_finds, drawn_experiment, fitted, rows_of, unsaved
 from torch import Tensor, nn
 
 from drdc.baselines.fitted import Fitted
@@ -189,6 +189,22 @@ def test_every_file_of_a_system_defines_one_with_settings_and_a_source() -> None
         assert found.citation, name
         for key, field in found.Settings.model_fields.items():
             assert field.description, f"{name}.{key}"
+
+
+def test_a_backbone_that_is_not_the_papers_is_told_beside_the_citation() -> None:
+    def told(name: str, used: str) -> str:
+        found = system_class(name)
+        settings = found.Settings.model_validate(SMALL[name]).model_dump()
+        if "backbone" in settings:
+            settings["backbone"]["name"] = used
+        return found.cited(settings, used)
+
+    for name, published in {"st": "resnet18", "mkd": "vgg16", "simplenet": "wide_resnet50_2"}.items():
+        assert system_class(name).citation in told(name, published)
+        assert "backbone" not in told(name, f"{published}.other_weights")
+        assert told(name, "resnet50").endswith(f"; backbone differs (resnet50 for {published})")
+    assert "backbone" not in told("psvdd", "resnet50"), "it has none"
+    assert told("diad", "resnet50").endswith("; trained from scratch, without Stable Diffusion")
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from drdc.baselines.system import History, Shapes, System, TrainedSettings
 from drdc.baselines.trainer import Trainer
 from drdc.baselines.uniad_parts.base import BaseSettings, base_map, feature_loss, reconstructor
-from drdc.config import setting
+from drdc.config import Backbone, setting
 from drdc.fusion import map_scale, mean_filter, normalise, scale_error, spatio_temporal_map, weighted_sum
 
 
@@ -52,6 +52,8 @@ class Refined(System):
     """
 
     Settings = RefinedSettings
+    paper_backbone = Backbone().name
+    differs = "network and fusion are ours"
     scales_of_maps: Tensor
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
