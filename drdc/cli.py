@@ -45,7 +45,7 @@ TOOLS: dict[str, str] = {
     "serve": "a page on this computer to drop an image and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA",
 }
-SYSTEMS = ("train-system", "predict-system", "score-system", "export-system")
+OF_A_SYSTEM = ("train-system", "predict-system", "score-system", "export-system")
 SEEDED = ("train", "predict", "score", "train-system", "predict-system", "score-system")
 EXPORTS = ("export", "export-system")
 MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional": "train_diffusion"}
@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--processes", type=positive, help="share each batch (default: one process for each GPU)"
             )
-        if name in SYSTEMS:
+        if name in OF_A_SYSTEM:
             command.add_argument("system", help="its name below `systems` in the configuration")
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")

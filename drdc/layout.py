@@ -153,6 +153,7 @@ TABLES = {
 FIGURES = {
     "fig2": "sweeps",
     "fig3": "predictions",
+    "heatmaps": "heatmaps",
     "histograms": "image_scores",
     "separation": "image_scores",
     "curves": "curves",

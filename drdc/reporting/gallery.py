@@ -85,6 +85,11 @@ def choose(scores: Floats, labels: NDArray[np.integer], defect_types: Sequence[s
     return list(dict.fromkeys(places))
 
 
+def median_of(group: Group) -> Shown:
+    """Of the images that `choose` gives, the anomalous one with the median score; else a normal one."""
+    return group[:2][-1]
+
+
 def gallery(items: Sequence[Sequence[Shown]], path: Path) -> None:
     """Draw one row per item, grouped by category, as a PNG at most 1200 pixels wide and 2400 high.
 
@@ -103,14 +108,16 @@ def gallery(items: Sequence[Sequence[Shown]], path: Path) -> None:
     figure.figimage(canvas, origin="upper")
     _label(figure, places, len(blocks), side)
     if len(places) < sum(map(len, groups)):
-        _text(figure, width - 8, height - 17, f"{len(places)} of {sum(map(len, groups))} rows shown", "right")
+        text_at(
+            figure, width - 8, height - 17, f"{len(places)} of {sum(map(len, groups))} rows shown", "right"
+        )
     save_png(figure, path, DPI)
 
 
 def no_gallery(words: str, path: Path) -> None:
     """A picture that says why there is no other: the workflow expects one for each category."""
     figure = Figure(figsize=(WIDTH / DPI, HEAD / DPI), dpi=DPI)
-    _text(figure, 8, HEAD / 2, words)
+    text_at(figure, 8, HEAD / 2, words)
     save_png(figure, path, DPI)
 
 
@@ -157,16 +164,20 @@ def _compose(blocks: list[list[Group]], side: int) -> tuple[Rgb, list[tuple[int,
 
 def _panels(group: Group, side: int) -> Iterator[list[Rgb]]:
     """The six panels of every row of one category, each (side, side, 3)."""
-    limits = {}
-    for kind in HEATMAPS:
-        values = np.concatenate([np.asarray(item.heatmaps[kind], np.float64).ravel() for item in group])
-        limits[kind] = np.percentile(values, (1.0, 99.8))
+    limits = {kind: limits_of(group, kind) for kind in HEATMAPS}
     for item in group:
-        maps = [_heatmap(item.heatmaps[kind], limits[kind], side) for kind in HEATMAPS]
-        yield [_resized(item.image, side), _marked(item, side), *maps, _resized(item.reconstruction, side)]
+        maps = [heatmap_panel(item.heatmaps[kind], limits[kind], side) for kind in HEATMAPS]
+        yield [resized(item.image, side), marked(item, side), *maps, resized(item.reconstruction, side)]
 
 
-def _heatmap(values: Floats, limits: Floats, side: int) -> Rgb:
+def limits_of(group: Group, kind: str) -> Floats:
+    """Ends of the colour scale of one kind of heatmap of one category."""
+    values = np.concatenate([np.asarray(item.heatmaps[kind], np.float64).ravel() for item in group])
+    return np.percentile(values, (1.0, 99.8))
+
+
+def heatmap_panel(values: Floats, limits: Floats, side: int) -> Rgb:
+    """A heatmap in colours, (side, side, 3)."""
     low, high = limits
     unit = np.clip((np.asarray(values, np.float64) - low) / max(high - low, np.finfo(float).tiny), 0.0, 1.0)
     resized = Image.fromarray(unit.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
@@ -178,15 +189,16 @@ def coloured(unit: Floats) -> Rgb:
     return np.asarray(mpl.colormaps[COLOUR_MAP](unit, bytes=True)[..., :3], np.uint8)
 
 
-def _resized(image: Rgb, side: int) -> Rgb:
+def resized(image: Rgb, side: int) -> Rgb:
+    """An image as (side, side, 3)."""
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _marked(item: Shown, side: int) -> Rgb:
+def marked(item: Shown, side: int) -> Rgb:
     """The image in dim grey with the anomalous pixels filled in red."""
-    image = _resized(item.image, side).astype(np.float64)
+    image = resized(item.image, side).astype(np.float64)
     grey = 0.55 * image.mean(axis=2, keepdims=True).repeat(3, axis=2)
-    cover = _resized(item.mask.astype(np.uint8) * 255, side)[..., None] / 255.0
+    cover = resized(item.mask.astype(np.uint8) * 255, side)[..., None] / 255.0
     return np.round(grey * (1.0 - cover) + (0.25 * grey + 0.75 * TINT) * cover).astype(np.uint8)
 
 
@@ -199,14 +211,14 @@ def _label(figure: Figure, places: list[tuple[int, int, Shown]], blocks: int, si
     for start in range(0, blocks * WIDTH // 2, WIDTH // 2):
         for column, (long, short) in enumerate(COLUMNS.items()):
             words = long if side > 130 else short
-            _text(figure, start + _left(column, side) + side / 2, HEAD / 2, words, "center", 10.0)
+            text_at(figure, start + _left(column, side) + side / 2, HEAD / 2, words, "center", 10.0)
     for start, top, item in places:
         title = f"{item.category}: {item.defect_type}"
         lines = [*_wrapped(title)[:3], f"score {item.scores['drdc']:#.3g}"]
-        _text(figure, start + 8, top + side / 2, "\n".join(lines))
+        text_at(figure, start + 8, top + side / 2, "\n".join(lines))
     bottom = figure.get_figheight() * DPI - 17
-    _text(figure, LABEL + 24, bottom, "low", "right")
-    _text(figure, LABEL + 196, bottom, "high anomaly score; one scale per category and kind of heatmap")
+    text_at(figure, LABEL + 24, bottom, "low", "right")
+    text_at(figure, LABEL + 196, bottom, "high anomaly score; one scale per category and kind of heatmap")
 
 
 def _wrapped(title: str) -> list[str]:
@@ -214,7 +226,7 @@ def _wrapped(title: str) -> list[str]:
     return [line.replace("_ ", "_") for line in textwrap.wrap(title.replace("_", "_ "), 17)]
 
 
-def _text(figure: Figure, x: float, y: float, words: str, align: str = "left", size: float = 9.0) -> None:
+def text_at(figure: Figure, x: float, y: float, words: str, align: str = "left", size: float = 9.0) -> None:
     """Words at `x`, `y` pixels from the upper left corner, vertically centred."""
     width, height = figure.get_size_inches() * DPI
     figure.text(x / width, 1.0 - y / height, words, ha=align, va="center", size=size, parse_math=False)

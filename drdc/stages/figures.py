@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from drdc.config import Evaluation, Fusion, Sampling
 from drdc.data.manifest import read_manifest
 from drdc.errors import UserError
+from drdc.evaluation import COMPARED
 from drdc.files import atomic
 from drdc.layout import FIGURES, Layout
 from drdc.reporting import distributions, sensitivity
 from drdc.reporting.figures import losses
-from drdc.reporting.gallery import choose, gallery, no_gallery
+from drdc.reporting.gallery import Shown, choose, gallery, median_of, no_gallery
+from drdc.reporting.heatmaps import heatmaps
 from drdc.reporting.pareto import pareto
 from drdc.results import Run, SystemRun, numeric, read_evidence, read_runs, read_table
 from drdc.variants import Sweep, runs, sweeps, swept, variants
+
+if TYPE_CHECKING:
+    from drdc.heatmaps import TestImages
 
 
 def figures(
@@ -41,18 +46,22 @@ def figures(
     panels = sweeps(sampling, fusion, evaluation)
     if name == "fig2" and not panels:
         raise UserError("fig2 needs values to compare; name some in evaluation.sweeps")
+    if name == "heatmaps" and not systems:
+        raise UserError("heatmaps needs compared systems; name some in systems")
     every = variants(sampling, fusion, evaluation)
     models = ["base", "diffusion", *(["unconditional"] if evaluation.ablation else [])]
     draw: dict[str, Callable[[], None]] = {
         "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, swept(every)), panels),
         "fig3": lambda: _fig3(layout, seeds[0], fusion),
+        "heatmaps": lambda: _heatmaps(layout, seeds[0], fusion, systems),
         "pareto": lambda: _pareto(
             layout, runs(every, seeds, evaluation, swept(every, "steps")), product(systems, seeds)
         ),
         "losses": lambda: losses(_logs(layout, models, seeds), layout.figures / "losses.png"),
     } | {kind: _evidence(layout, seeds, kind) for kind in ("histograms", "separation", "curves")}
+    skipped = {one for one, some in (("fig2", panels), ("heatmaps", systems)) if not some}
     for one in FIGURES if name is None else [name]:
-        if one != "fig2" or panels:
+        if one not in skipped:
             draw[one]()
 
 
@@ -84,17 +93,31 @@ def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
     """Figure 3: the images that the gallery's rule chooses, all together and category by category."""
     from drdc.heatmaps import TestImages
 
-    images = TestImages(layout, seed, fusion)
+    groups = _chosen(TestImages(layout, seed, fusion))
+    gallery(list(groups.values()), layout.figures / "fig3.png")
+    gallery([[median_of(items)] for items in groups.values()], layout.figures / "overview.png")
+    for category, items in groups.items():
+        gallery([items], layout.figures / f"fig3-{category}.png")
+    table = read_manifest(layout.manifest)
+    for category in set(table.category) - set(table.category[table.split == "test"]):
+        no_gallery(f"{category} has no test images to show.", layout.figures / f"fig3-{category}.png")
+
+
+def _heatmaps(layout: Layout, seed: int, fusion: Fusion, systems: dict[str, Any]) -> None:
+    """The median image of each category in Figure 3, as base model, DRDC and all systems see it."""
+    from drdc.heatmaps import TestImages
+
+    images = TestImages(layout, seed, fusion, systems)
+    groups = list(_chosen(images).values())
+    heatmaps(groups, [*COMPARED, *images.systems], layout.figures / "heatmaps.png")
+
+
+def _chosen(images: TestImages) -> dict[str, list[Shown]]:
+    """The images of each category that Figure 3 shows."""
     groups = {}
     for category, about in images.scores.groupby("category"):
         chosen = choose(about["drdc"].to_numpy(), about["label"].to_numpy(), about["defect_type"].tolist())
         rows = about.index[chosen].tolist()
         shown = dict(zip(sorted(rows), images.shown(rows), strict=True))
         groups[str(category)] = [shown[row] for row in rows]
-    gallery(list(groups.values()), layout.figures / "fig3.png")
-    gallery([items[:2][-1:] for items in groups.values()], layout.figures / "overview.png")  # the medians
-    for category, items in groups.items():
-        gallery([items], layout.figures / f"fig3-{category}.png")
-    table = read_manifest(layout.manifest)
-    for category in set(table.category) - set(table.category[table.split == "test"]):
-        no_gallery(f"{category} has no test images to show.", layout.figures / f"fig3-{category}.png")
+    return groups

@@ -138,7 +138,7 @@ def test_colour_scale_is_shared_within_a_category_only() -> None:
 
 def test_ground_truth_is_red_where_anomalous_and_grey_elsewhere() -> None:
     one = item(size=64)
-    marked = rooms._marked(one, 64).astype(int)
+    marked = rooms.marked(one, 64).astype(int)
     assert (marked[one.mask][:, 0] > marked[one.mask][:, 1] + 60).all()
     assert (np.ptp(marked[~one.mask], axis=1) == 0).all()
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 from running import TINY, call, planned
 
 TOY = Path(__file__).parents[1] / "baselines/toy"
@@ -58,7 +59,7 @@ def column(folder: Path, table: str, name: str) -> pd.DataFrame:
 def folder(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
     """Scores and tables of the tiny experiment with both systems."""
     folder = tmp_path_factory.mktemp("run")
-    wanted = ["table2", "summary", "metrics", "inference", "pareto"]
+    wanted = ["table2", "summary", "metrics", "inference", "pareto", "heatmaps"]
     wanted += [str(RESULTS / name) for name in ("scores.csv", "gallery.html")]
     output = run(folder, installed, SYSTEMS, *wanted)
     assert output.startswith("0\n"), output
@@ -95,6 +96,25 @@ def test_costs_and_gallery_show_each_system(folder: Path) -> None:
     for image in map(json.loads, facts):
         assert image["scores"]["small"] == pytest.approx(scores[image["path"]])
         assert "toy" in image["scores"]
+
+
+def test_a_picture_sets_the_heatmaps_of_all_systems_side_by_side(folder: Path) -> None:
+    """Input, ground truth, base, DRDC and both systems: six panels, or four without them."""
+    path = folder / RESULTS / "figures/heatmaps.png"
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    sixth = (1200 - 100) // 6
+    for column in range(6):
+        assert picture[30:100, 100 + column * sixth + 20 : 100 + column * sixth + 150].std() > 1
+    assert "heatmaps needs compared systems" in _figure_without_systems(folder)
+
+
+def _figure_without_systems(folder: Path) -> str:
+    (folder / "none.yaml").write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"systems": {}}))
+    command = [sys.executable, "-m", "drdc", "figures", "heatmaps", "--config", "none.yaml"]
+    arguments = {"cwd": folder, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run(command, **arguments)
+    assert done.returncode == 2
+    return done.stderr
 
 
 def test_the_tables_have_a_column_or_row_for_each_system(folder: Path) -> None:

@@ -133,7 +133,10 @@ def ingredients(kind):
         return [LAYOUT.losses(seed, model) for model, seed in TRAININGS]
     if kind == "predictions":
         scores = LAYOUT.seed_evidence(SEEDS[0], "image_scores")
-        return [scores, *predicted(FULL, SEEDS[0])]
+        return [LAYOUT.images, LAYOUT.masks, scores, *predicted(FULL, SEEDS[0])]
+    if kind == "heatmaps":
+        systems = [LAYOUT.system(SEEDS[0], name, ".npy") for name in EXPERIMENT.systems]
+        return ingredients("predictions") + systems
     return [LAYOUT.seed_evidence(seed, kind) for seed in SEEDS]
 
 
@@ -146,5 +149,9 @@ def shown():
 
 def wanted(names):
     """The tables or figures that this experiment has: all but those whose cells it does not run."""
-    present = {"ablation": EXPERIMENT.evaluation.ablation, "sweeps": swept(VARIANTS)}
+    present = {
+        "ablation": EXPERIMENT.evaluation.ablation,
+        "sweeps": swept(VARIANTS),
+        "heatmaps": EXPERIMENT.systems,
+    }
     return [name for name, kind in names.items() if present.get(kind, True)]

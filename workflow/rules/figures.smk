@@ -16,7 +16,7 @@ rule figures:
         figure="|".join(name for name in FIGURES if name != "fig3"),
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(2000),
     params:
         config=settings("figures"),
     message:
@@ -27,9 +27,7 @@ rule figures:
 
 rule fig3_and_categories:
     input:
-        images="results/{experiment}/images.npy",
-        masks="results/{experiment}/masks.npy",
-        predictions=ingredients(FIGURES["fig3"]),
+        ingredients("predictions"),
     output:
         report(
             "results/{experiment}/figures/fig3.png",
@@ -69,10 +67,7 @@ rule fig3_and_categories:
 
 rule gallery:
     input:
-        images="results/{experiment}/images.npy",
-        masks="results/{experiment}/masks.npy",
-        predictions=ingredients(FIGURES["fig3"]),
-        systems=[LAYOUT.system(SEEDS[0], name, ".npy") for name in EXPERIMENT.systems],
+        ingredients("heatmaps"),
     output:
         gallery="results/{experiment}/gallery.html",
     log:
