@@ -37,22 +37,17 @@ def salvage(layout: Layout, **settings: Any) -> None:
         if failed_before(layout, variant, seed, experiment.dataset.categories):
             layout.seed_scores(seed, variant.name).unlink(missing_ok=True)
         if variant.name == FULL and not layout.seed_scores(seed).is_file():
-            _, own = stage_settings("score", inline(experiment, "score"))
-            _attempt(score, layout, seed, partial=True, **own)
+            _attempt(score, layout, seed, partial=True, **_own(experiment, "score"))
     for name, seed in product(experiment.systems, experiment.seeds):
         _salvage_system(layout, experiment, name, seed)
     if experiment.systems and not layout.costs.is_file():  # the fitted ones are measured without the others
-        _, own = stage_settings("costs", inline(experiment, "costs"))
-        _attempt(costs, layout, **own)
-    _, own = stage_settings("tables", inline(experiment, "tables"))
-    _attempt(collect, layout, **own)
+        _attempt(costs, layout, **_own(experiment, "costs"))
+    _attempt(collect, layout, **_own(experiment, "collect"))
     for name in TABLES:
-        _attempt(tables, layout, name, **own)
-    _, own = stage_settings("figures", inline(experiment, "figures"))
+        _attempt(tables, layout, name, **_own(experiment, "tables"))
     for name in FIGURES:
-        _attempt(figures, layout, name, **own)
-    _, own = stage_settings("gallery", inline(experiment, "gallery"))
-    _attempt(gallery, layout, **own)
+        _attempt(figures, layout, name, **_own(experiment, "figures"))
+    _attempt(gallery, layout, **_own(experiment, "gallery"))
 
 
 def _salvage_system(layout: Layout, experiment: Experiment, name: str, seed: int) -> None:
@@ -60,8 +55,12 @@ def _salvage_system(layout: Layout, experiment: Experiment, name: str, seed: int
     if system_failed_before(layout, name, seed):
         scores.unlink(missing_ok=True)
     elif not scores.is_file():
-        _, own = stage_settings("score_system", inline(experiment, "score_system", system=name))
-        _attempt(score_system, layout, seed, **own)
+        _attempt(score_system, layout, seed, **_own(experiment, "score_system", name))
+
+
+def _own(experiment: Experiment, stage: str, system: str = "") -> dict[str, Any]:
+    _, own = stage_settings(stage, inline(experiment, stage, system=system))
+    return own
 
 
 def _attempt(stage: Callable[..., None], *arguments: Any, **settings: Any) -> None:
