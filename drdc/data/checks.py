@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from drdc.data.datasets import Problem
 from drdc.data.images import mask_values, read_rgb
 from drdc.data.samples import Sample
 from drdc.errors import UserError
 from drdc.names import category_fault, path_fault, printable
 from drdc.pieces import in_order
+from drdc.problems import Kind, Problem
 
 #: One training image is held out and one is left.
 FEWEST_TRAINING_IMAGES = 2
@@ -64,16 +63,17 @@ def _names(samples: Sequence[Sample]) -> Iterator[Problem]:
     categories = sorted({sample.category for sample in samples})
     for name in categories:
         if fault := category_fault(name):
-            yield Problem("error", name, "", f"a category's name {fault}", "rename the folder")
+            yield Problem("category-name", name, "", f"a category's name {fault}", "rename the folder")
     for _, same in groupby(sorted(categories, key=str.casefold), str.casefold):
         first, *others = same
         for name in others:
             problem = f"differs from category {first} only in upper and lower case"
-            yield Problem("warning", name, "", problem, "rename one: some systems take both for one folder")
+            mend = "rename one: some systems take both for one folder"
+            yield Problem("categories-differ-in-case", name, "", problem, mend)
     for sample in samples:
         for path in filter(None, (sample.path, sample.mask)):
             if fault := path_fault(path):
-                yield Problem("error", sample.category, path, f"its name {fault}", "rename it")
+                yield Problem("file-name", sample.category, path, f"its name {fault}", "rename it")
 
 
 def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
@@ -83,17 +83,19 @@ def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
         train, anomalous = len(own) - len(test), [sample for sample in test if sample.label]
         found = f"{train} training image{'s' * (train != 1)}"
         if 0 < train < FEWEST_TRAINING_IMAGES:
-            yield Problem("error", category, "", f"has {found}", "give at least two: one is held out")
+            mend = "give at least two: one is held out"
+            yield Problem("one-training-image", category, "", f"has {found}", mend)
         elif 0 < train < FEW_TRAINING_IMAGES:
-            yield Problem("warning", category, "", f"has only {found}", "add some for usable results")
+            mend = "add some for usable results"
+            yield Problem("few-training-images", category, "", f"has only {found}", mend)
         if not test:
-            problem = "has no test images"
-            yield Problem("warning", category, "", problem, "it can be trained and detected, not scored")
+            mend = "it can be trained and detected, not scored"
+            yield Problem("no-test-images", category, "", "has no test images", mend)
         elif len({sample.label for sample in test}) == 1:
-            only = "anomalous" if anomalous else "normal"
-            yield Problem("warning", category, "", f"has only {only} test images", "no AUROC is defined")
+            kind: Kind = "only-anomalous-test-images" if anomalous else "only-normal-test-images"
+            yield Problem(kind, category, "", f"has {kind.replace('-', ' ')}", "no AUROC is defined")
         if anomalous and not any(sample.mask for sample in anomalous):
-            yield Problem("warning", category, "", "has no masks", "only image metrics are computed")
+            yield Problem("no-masks", category, "", "has no masks", "only image metrics are computed")
 
 
 def _inspect(sample: Sample, root: Path) -> _Facts:
@@ -107,8 +109,8 @@ def _inspect(sample: Sample, root: Path) -> _Facts:
 
 
 def _mask(sample: Sample, root: Path, image_size: tuple[int, int]) -> Iterator[Problem]:
-    def problem(severity: Literal["error", "warning"], text: str, mend: str) -> Problem:
-        return Problem(severity, sample.category, sample.mask, text, mend)
+    def problem(kind: Kind, text: str, mend: str) -> Problem:
+        return Problem(kind, sample.category, sample.mask, text, mend)
 
     try:
         values = np.unique(mask_values(root / sample.mask, image_size))
@@ -116,12 +118,12 @@ def _mask(sample: Sample, root: Path, image_size: tuple[int, int]) -> Iterator[P
         yield _unreadable(sample, sample.mask, root, error)
         return
     if not values.any():
-        yield problem("error", "the mask of an anomalous image is empty", "mark the defect")
+        yield problem("mask-empty", "the mask of an anomalous image is empty", "mark the defect")
     elif values.all():
-        yield problem("warning", "the mask marks every pixel", "mark the defect alone")
+        yield problem("mask-full", "the mask marks every pixel", "mark the defect alone")
     if len(values) > 2:
         yield problem(
-            "warning",
+            "mask-many-values",
             f"the mask has {len(values)} values instead of two",
             "write 0 and 255 without loss (png): every value above 0 counts as defect",
         )
@@ -130,7 +132,7 @@ def _mask(sample: Sample, root: Path, image_size: tuple[int, int]) -> Iterator[P
 def _unreadable(sample: Sample, path: str, root: Path, error: UserError) -> Problem:
     """The sentence of a `UserError`, "<file>: <problem>; <mend>.", as a row."""
     problem, _, mend = str(error).removeprefix(f"{root / path}: ").rstrip(".").rpartition("; ")
-    return Problem("error", sample.category, path, problem, mend)
+    return Problem("unreadable", sample.category, path, problem, mend)
 
 
 def _sizes(facts: Sequence[_Facts]) -> Iterator[Problem]:
@@ -144,7 +146,7 @@ def _sizes(facts: Sequence[_Facts]) -> Iterator[Problem]:
         if max(sides) > SIDES_APART or max(proportions) / min(proportions) > PROPORTIONS_APART:
             small, large = ("{} x {}".format(*pick(own, key=np.prod)) for pick in (min, max))
             problem = f"images differ much in size or proportions, {small} to {large} pixels"
-            yield Problem("warning", category, "", problem, "crop them alike: all become one square")
+            yield Problem("sizes-differ", category, "", problem, "crop them alike: all become one square")
 
 
 def _twice(facts: Sequence[_Facts]) -> Iterator[Problem]:
@@ -155,10 +157,8 @@ def _twice(facts: Sequence[_Facts]) -> Iterator[Problem]:
             groups[fact.digest].append(fact.sample)
     for first, *others in groups.values():
         for sample in others:
-            leak = first.split != sample.split
+            kind: Kind = "same-pixels"
             problem = f"has the same pixels as {printable(first.path)}"
-            if leak:
-                problem = f"this test image {problem}, a training image"
-            yield Problem(
-                "error" if leak else "warning", sample.category, sample.path, problem, "remove one of them"
-            )
+            if first.split != sample.split:
+                kind, problem = "test-image-in-training", f"this test image {problem}, a training image"
+            yield Problem(kind, sample.category, sample.path, problem, "remove one of them")

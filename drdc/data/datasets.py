@@ -10,39 +10,19 @@ import hashlib
 import importlib.util
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from drdc.config import DOWNLOADS
 from drdc.data.samples import NORMAL, Sample, choose
 from drdc.data.visa import read_visa
 from drdc.errors import UserError
+from drdc.problems import Problem
 
 #: Names of image files, in lower case.
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _MVTEC_LAYOUT = "<category>/train/good, <category>/test/<defect> and <category>/ground_truth/<defect>"
 _ELPV_PACKAGE = "elpv_dataset"
 _ELPV_TEST_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a dataset.
-
-    Attributes:
-        severity: "error" where the workflow stops or its numbers would mislead, "warning" for what is only
-            worth a look.
-        category: the category it concerns, "" for all.
-        file: POSIX path of a file or folder relative to the dataset's root, "" for all.
-        problem, mend: what is wrong, and what to do about it.
-    """
-
-    severity: Literal["error", "warning"]
-    category: str
-    file: str
-    problem: str
-    mend: str
 
 
 Reader = Callable[[Path, Sequence[str] | None], list[Sample]]
@@ -192,7 +172,7 @@ def _category(root: Path, folder: Path, category: str, normal: str) -> Iterator[
     images = _image_files(train)
     if not images:
         problem = f"category '{category}' has no training images"
-        yield Problem("error", category, _relative(train, root), problem, "add some")
+        yield Problem("no-training-images", category, _relative(train, root), problem, "add some")
     for image in images:
         yield Sample(_relative(image, root), category, "train", 0, NORMAL)
     yield from (_ignored(path, root, category) for path in _others(folder / "train", {normal}))
@@ -219,17 +199,16 @@ def _test(root: Path, category: str, folder: Path, truth: Path | None) -> Iterat
         yield Sample(path, category, "test", 1, defect, _relative(mask, root) if mask else "")
         if mask is None and truth.is_dir():
             problem = f"its ground-truth mask {truth / defect / f'{image.stem}_mask.png'} is missing"
-            yield Problem("error", category, path, problem, "add it or remove the image")
+            yield Problem("mask-missing", category, path, problem, "add it or remove the image")
     stems = {image.stem for image in images}
     for stem in masks.keys() - stems - {f"{stem}_mask" for stem in stems}:
-        yield Problem(
-            "warning", category, _relative(masks[stem], root), "this mask has no image", "add or remove it"
-        )
+        path = _relative(masks[stem], root)
+        yield Problem("mask-without-image", category, path, "this mask has no image", "add or remove it")
 
 
 def _ignored(path: Path, root: Path, category: str) -> Problem:
     problem = "lies where no image is looked for, or is none by its name, and is ignored"
-    return Problem("warning", category, _relative(path, root), problem, f"see the layout {_MVTEC_LAYOUT}")
+    return Problem("left-out", category, _relative(path, root), problem, f"see the layout {_MVTEC_LAYOUT}")
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import astuple
 
-from drdc.data.datasets import Problem, dataset_root, scan
+from drdc.data.datasets import dataset_root, scan
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
 from drdc.layout import Layout
 from drdc.names import printable
+from drdc.problems import Problem
 
-_HEAD = ("severity", "category", "file", "problem", "what to do")
+_HEAD = ("severity", "kind", "category", "file", "problem", "what to do")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def run(folder: str | None, config: str | None, threads: int | None) -> int:
 
 def table(problems: list[Problem]) -> str:
     """Errors first, then by category and file, in columns that are as wide as their longest text."""
-    rows = [_HEAD, *sorted(map(astuple, problems))]
+    rows = [_HEAD, *sorted((p.severity, p.kind, p.category, p.file, p.problem, p.mend) for p in problems)]
     texts = [[printable(text) or "-" for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in texts]

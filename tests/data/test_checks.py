@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from drdc.data.checks import check
-from drdc.data.datasets import Problem, read_mvtec, scan
+from drdc.data.datasets import read_mvtec, scan
+from drdc.problems import Problem
 
 
 def save(path: Path, array: np.ndarray) -> None:

@@ -26,8 +26,8 @@ def test_warnings_alone_end_with_0(folder: Path, capsys: pytest.CaptureFixture[s
     assert main(["check", str(folder)]) == 0
     out = capsys.readouterr().out
     head, rule, row, empty, end = out.splitlines()
-    assert head.split() == ["severity", "category", "file", "problem", "what", "to", "do"]
-    assert row == "warning   Größe 2   -     has no masks  only image metrics are computed"
+    assert head.split() == ["severity", "kind", "category", "file", "problem", "what", "to", "do"]
+    assert row == "warning   no-masks  Größe 2   -     has no masks  only image metrics are computed"
     assert set(rule) == {"-"}
     assert empty == ""
     assert end == f"{folder}: 22 images in 1 categories; 0 errors, 1 warnings"
