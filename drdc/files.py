@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from drdc.errors import UserError
+from drdc.locks import open_alone, remove
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
-
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -37,19 +30,16 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         UserError: the lock cannot be made; names the path and the free space.
     """
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    lock = path.with_name(f"{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("another process works on %s; waiting until it has ended", path)
-        lock.acquire()
+        handle = open_alone(lock, f"another process works on {path}")
     except OSError as error:
         raise not_written(path, error) from error
     try:
         yield
     finally:
-        lock.release()
+        remove(lock, handle)
 
 
 @contextmanager
@@ -67,7 +57,8 @@ def atomic(path: Path) -> Iterator[Path]:
     handle = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = _open_alone(temporary)
+        handle = open_alone(temporary, f"another process writes {temporary}")
+        os.ftruncate(handle, 0)
         yield temporary
         _flush(temporary)
         temporary.replace(path)
@@ -76,8 +67,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise not_written(path, error) from error
     finally:
         if handle is not None:
-            _remove(temporary, handle)
-            os.close(handle)
+            remove(temporary, handle)
 
 
 def move(source: Path, target: Path) -> None:
@@ -92,43 +82,6 @@ def move(source: Path, target: Path) -> None:
         _flush(target.parent)
     except OSError as error:
         raise not_written(target, error) from error
-
-
-def _open_alone(temporary: Path) -> int:
-    """Create, lock and empty a temporary file; the lock lasts until the descriptor is closed.
-
-    Who waited for the lock has it on the file as it was opened, which its former holder has moved or removed
-    meanwhile: then there is a new one to open.
-    """
-    while True:
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another process writes %s; waiting until it has ended", temporary)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):  # no locks on this disk
-                raise
-        if _is_at(temporary, handle):
-            os.ftruncate(handle, 0)
-            return handle
-        os.close(handle)
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    """Whether `path` is still the file that was opened as `handle`."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
-
-
-def _remove(temporary: Path, handle: int) -> None:
-    """Remove the temporary file where it was not moved: after that, the name may be another process's."""
-    with suppress(OSError):
-        if _is_at(temporary, handle):
-            temporary.unlink()
 
 
 def not_written(path: Path, error: OSError) -> UserError:
