@@ -35,7 +35,8 @@ class Anomalib(JointSystem):
     resized to the images' size, and so is the image score.
 
     Differs: AdamW in place of each model's own optimiser, with this project's schedules; the images are only
-    resized and normalised, never cropped; heatmaps and scores are not normalised. DRAEM takes the maximum of
+    resized and normalised (as the model's own transform does, or as another backbone wants them), never
+    cropped; heatmaps and scores are not normalised. DRAEM takes the maximum of
     its map as the image score, its paper that of the averaged map, which is `score: pool`. Reverse
     Distillation and FastFlow are made for ResNets, of which no package brings weights.
 

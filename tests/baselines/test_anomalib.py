@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from drawn import COUNTS, assert_finds, drawn_experiment, rows_of
 from PIL import Image
 from pydantic import ValidationError
@@ -88,6 +89,96 @@ def test_a_model_separates_a_plain_defect_also_when_loaded(layout: Layout, model
     assert_finds(maps.numpy(), anomalous.numpy(), normal.numpy(), masks)
     again = maps_and_scores(loaded(system), layout, "defect")
     assert all(map(torch.equal, (maps, anomalous), again))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [
+        ("padim", {"layers": ["layer1", "layer2"], "n_features": 30}),
+        (
+            "patchcore",
+            {"backbone": "resnet18", "layers": ["layer2", "layer3"], "coreset_sampling_ratio": 1.0},
+        ),
+    ],
+)
+def test_scores_and_heatmaps_are_those_of_anomalibs_own_engine(
+    layout: Layout, model: str, arguments: dict[str, Any]
+) -> None:
+    """Same network, same images, anomalib's own transform, reader, training and prediction on its side."""
+    side = 64
+    theirs = model_class(model)(
+        **{**arguments, "layers": tuple(arguments["layers"]), "pre_trained": False, "post_processor": False},
+        **{"evaluator": False, "visualizer": False},
+        pre_processor=model_class(model).configure_pre_processor((side, side)),
+    )
+    settings = {"model": model, "arguments": arguments, "weights": "scratch", "input_size": side}
+    ours, inputs = (
+        Anomalib(Anomalib.Settings(**settings), Inputs.read(layout).shapes).eval(),
+        Inputs.read(layout),
+    )
+    ours.model.load_state_dict(theirs.model.state_dict())
+    ours.fit(Trainer(SystemJob(layout, 0, "systems/one", ours.settings, fingerprint_of({})), inputs))
+    expected = _scored_by_engine(theirs, layout)
+    for kind, (scores, maps) in expected.items():
+        found_maps, found = maps_and_scores(ours.eval(), layout, kind)
+        torch.testing.assert_close(found.cpu(), scores, rtol=1e-4, atol=1e-6)
+        size = (SHAPES.image_size,) * 2
+        wanted = F.interpolate(maps, size, mode="bilinear", antialias=True)[:, 0]
+        torch.testing.assert_close(found_maps.cpu(), wanted, rtol=1e-4, atol=1e-6)
+
+
+def _scored_by_engine(model: Any, layout: Layout) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Image scores (B,) and maps (B, 1, side, side) of the test images, by kind: all done by anomalib."""
+    from anomalib.data import Folder, PredictDataset
+    from anomalib.engine import Engine
+
+    pixels = Inputs.read(layout).images.stored
+    for kind in ("train", "good", "defect"):
+        Path("png", kind).mkdir(parents=True)
+        for row in rows_of(kind):
+            Image.fromarray(pixels[row]).save(f"png/{kind}/{row:03}.png")
+    engine = Engine(default_root_dir="engine", accelerator="cpu", logger=False, enable_progress_bar=False)
+    data = {"normal_dir": "train", "normal_test_dir": "good", "abnormal_dir": "defect"}
+    folder = Folder("drawn", root="png", **data, num_workers=0, val_split_mode="same_as_test")
+    engine.fit(model, datamodule=folder)
+    found = {}
+    for kind in ("good", "defect"):
+        batches = engine.predict(model, dataset=PredictDataset(f"png/{kind}"), return_predictions=True)
+        scores = torch.cat([batch.pred_score.reshape(-1) for batch in batches])
+        maps = torch.cat(
+            [batch.anomaly_map.reshape(-1, 1, *batch.anomaly_map.shape[-2:]) for batch in batches]
+        )
+        found[kind] = scores, maps
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "mean"),
+    [
+        ({"model": "stfpm", "weights": "scratch"}, [0.485, 0.456, 0.406]),
+        (
+            {"model": "padim", "arguments": {**LITE, "layers": [1], "n_features": 9}, **PACKAGE},
+            [0.5, 0.5, 0.5],
+        ),
+        (
+            {
+                **{"model": "dinomaly", "weights": "scratch"},
+                "arguments": {"encoder_name": "vit_small_patch14_reg4_dinov2"},
+            },
+            [0.485, 0.456, 0.406],
+        ),
+        ({"model": "draem"}, None),
+    ],
+)
+def test_images_are_normalised_as_the_backbone_wants_them(
+    settings: dict[str, Any], mean: list[float] | None
+) -> None:
+    from torchvision.transforms.v2 import Normalize
+
+    transform = Anomalib(Anomalib.Settings(**settings), SHAPES)._adapter.lightning.pre_processor.transform
+    means = [list(part.mean) for part in transform.transforms if isinstance(part, Normalize)]
+    assert means == ([] if mean is None else [mean])
 
 
 @pytest.mark.parametrize(

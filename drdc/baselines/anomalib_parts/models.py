@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import anomalib
 
+from drdc.baselines.anomalib_parts.papers import NETWORKS
 from drdc.baselines.anomalib_parts.weights import weights_from
 from drdc.errors import UserError
 
 if TYPE_CHECKING:
     from anomalib.models.components import AnomalibModule
+    from torchvision.transforms.v2 import Normalize  # type: ignore[import-untyped]
 
 _FOLDER = Path(anomalib.__file__).parent / "models" / "image"
 #: Arguments of anomalib's models that the adapter sets itself, and the setting that stands for them.
@@ -59,7 +61,7 @@ def known_arguments(model: str) -> list[str]:
 
 
 def build(model: str, arguments: dict[str, Any], input_size: int, weights: str) -> AnomalibModule:
-    """A model for images of that size, with anomalib's own normalisation of them, and nothing else around it.
+    """A model for images of that size, with the normalisation that its backbone wants, and nothing else around.
 
     Args:
         model: one of `known_models`.
@@ -71,21 +73,16 @@ def build(model: str, arguments: dict[str, Any], input_size: int, weights: str) 
         UserError: the arguments fit neither the model nor each other, or there are no such weights.
     """
     from anomalib.pre_processing import PreProcessor
-    from torchvision.transforms.v2 import Compose, Normalize, Resize  # type: ignore[import-untyped]
+    from torchvision.transforms.v2 import Compose, Resize
 
     kind = model_class(model)
-    size = (input_size, input_size)
-    own: Any = kind.configure_pre_processor()
-    normal = [part for part in own.transform.modules() if isinstance(part, Normalize)]
-    given = _as_declared(kind, arguments) | {
-        "pre_processor": PreProcessor(transform=Compose([Resize(size, antialias=True), *normal])),
-        "post_processor": False,
-        "evaluator": False,
-        "visualizer": False,
-    }
+    resize = Resize((input_size, input_size), antialias=True)
+    given = _as_declared(kind, arguments)
+    given |= dict.fromkeys(("post_processor", "evaluator", "visualizer"), False)
     try:
+        transform = Compose([resize, *_normalisation(kind, arguments)])
         with weights_from(weights):
-            built = kind(**given)
+            built = kind(**given, pre_processor=PreProcessor(transform=transform))
     except UserError:
         raise
     except Exception as error:  # whatever a model says to what it cannot take
@@ -102,6 +99,28 @@ def model_class(model: str) -> type[AnomalibModule]:
     """The class of a model, one of `known_models`."""
     module = import_module(f"anomalib.models.image.{model}")
     return next(v for name, v in vars(module).items() if isinstance(v, type) and _is(name, model))
+
+
+def _normalisation(kind: type[AnomalibModule], arguments: dict[str, Any]) -> list[Normalize]:
+    """How a model's images, in [0, 1], are normalised: one transform, or none where it wants them as they are.
+
+    It is the model's own, or that of the backbone which `arguments` put in place of the published one:
+    (0.5, 0.5, 0.5) for EfficientNet-lite0, ImageNet's mean and standard deviation for most others.
+    """
+    import timm
+    from torchvision.transforms.v2 import Normalize
+
+    own: Any = kind.configure_pre_processor()
+    normal = [part for part in _flat(own.transform) if isinstance(part, Normalize)]
+    name = next((str(arguments[key]) for key in NETWORKS if key in arguments), "")
+    configured = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return [Normalize(configured.mean, configured.std)] if normal and configured else normal
+
+
+def _flat(transform: Any) -> list[Any]:
+    """The transforms within a transform: `Compose` of torchvision keeps them in a plain list, not as modules."""
+    parts = getattr(transform, "transforms", None)
+    return [transform] if parts is None else [one for part in parts for one in _flat(part)]
 
 
 def _is(name: str, model: str) -> bool:
