@@ -113,10 +113,8 @@ def test_scores_and_heatmaps_are_those_of_anomalibs_own_engine(
         pre_processor=model_class(model).configure_pre_processor((side, side)),
     )
     settings = {"model": model, "arguments": arguments, "weights": "scratch", "input_size": side}
-    ours, inputs = (
-        Anomalib(Anomalib.Settings(**settings), Inputs.read(layout).shapes).eval(),
-        Inputs.read(layout),
-    )
+    inputs = Inputs.read(layout)
+    ours = Anomalib(Anomalib.Settings(**settings), inputs.shapes).eval()
     ours.model.load_state_dict(theirs.model.state_dict())
     ours.fit(Trainer(SystemJob(layout, 0, "systems/one", ours.settings, fingerprint_of({})), inputs))
     expected = _scored_by_engine(theirs, layout)

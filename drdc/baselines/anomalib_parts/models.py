@@ -61,7 +61,7 @@ def known_arguments(model: str) -> list[str]:
 
 
 def build(model: str, arguments: dict[str, Any], input_size: int, weights: str) -> AnomalibModule:
-    """A model for images of that size, with the normalisation that its backbone wants, and nothing else around.
+    """A model for images of that size, with the normalisation that its backbone wants, and nothing else.
 
     Args:
         model: one of `known_models`.
@@ -102,7 +102,7 @@ def model_class(model: str) -> type[AnomalibModule]:
 
 
 def _normalisation(kind: type[AnomalibModule], arguments: dict[str, Any]) -> list[Normalize]:
-    """How a model's images, in [0, 1], are normalised: one transform, or none where it wants them as they are.
+    """How a model's images, in [0, 1], are normalised: one transform, or none where none is wanted.
 
     It is the model's own, or that of the backbone which `arguments` put in place of the published one:
     (0.5, 0.5, 0.5) for EfficientNet-lite0, ImageNet's mean and standard deviation for most others.
@@ -118,7 +118,7 @@ def _normalisation(kind: type[AnomalibModule], arguments: dict[str, Any]) -> lis
 
 
 def _flat(transform: Any) -> list[Any]:
-    """The transforms within a transform: `Compose` of torchvision keeps them in a plain list, not as modules."""
+    """The transforms within a transform: torchvision's `Compose` keeps them in a plain list."""
     parts = getattr(transform, "transforms", None)
     return [transform] if parts is None else [one for part in parts for one in _flat(part)]
 
