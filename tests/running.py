@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests/workflow/tiny.yaml"
 
 
-def call(folder: Path, *options: str | Path, profile: str = "default") -> dict[str, Any]:
-    """Arguments for `subprocess`: Snakemake with a profile of the project, and its output as text."""
+def call(folder: Path, *options: str | Path) -> dict[str, Any]:
+    """Arguments for `subprocess`: Snakemake as in the manual, in a folder of its own."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    command += ["--workflow-profile", ROOT / "workflow/profiles" / profile, *options]
+    arguments = [str(part) for part in (*command, *options)]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path}
-    return {"args": [str(part) for part in command], "cwd": folder, "env": environment, "text": True}
+    return {"args": arguments, "cwd": folder, "env": environment, "text": True}
 
 
 def snakemake(folder: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from running import ROOT
+from running import ROOT, TINY, snakemake
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
-PROFILES = ROOT / "workflow/profiles"
+PROFILES = ROOT / "profiles"
 PARAMETERS = {"run_uuid": "run", "slurm_logfile": "log", "comment_str": "rule", "workdir": ".",
               "account": "", "partition": ""}  # fmt: skip
 
@@ -53,6 +54,19 @@ def test_the_commented_lines_of_the_profile_ask_for_what_they_say(
     command = submitted(mem_mb=8000, **asked)
     assert option in command
     assert without not in command
+
+
+@pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
+def test_a_profile_is_found_by_its_name_from_any_folder_and_keeps_what_default_promises(
+    tmp_path: Path, name: str
+) -> None:
+    plan = snakemake(
+        tmp_path, "--configfile", TINY, "--workflow-profile", name, "--dry-run", "--quiet", "rules"
+    )
+    assert plan.returncode == 0, plan.stderr
+    assert f"Using workflow specific profile {PROFILES / name} " in plan.stderr
+    promised = {key: value for key, value in profile("default").items() if key != "cores"}
+    assert {key: profile(name)[key] for key in promised} == promised
 
 
 def test_both_cluster_profiles_ask_for_the_same() -> None:

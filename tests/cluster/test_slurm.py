@@ -34,10 +34,11 @@ def cluster() -> Iterator[None]:
 def run(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chain, run through SLURM; its diffusion training is cancelled once."""
     folder = tmp_path_factory.mktemp("slurm")
-    options = ["--configfile", SMALL, "--jobs", "4", "--slurm-init-seconds-before-status-checks", "2"]
+    options = ["--workflow-profile", "slurm", "--configfile", SMALL, "--jobs", "4"]
+    options += ["--slurm-init-seconds-before-status-checks", "2"]
     log = folder / RESULTS / "logs" / CANCELLED
     with (folder / "output.txt").open("w+") as output:
-        workflow = subprocess.Popen(**call(folder, *options, profile="slurm"), stdout=output, stderr=output)
+        workflow = subprocess.Popen(**call(folder, *options), stdout=output, stderr=output)
         try:
             slurm.wait_until(lambda: workflow.poll() is not None or slurm_job(log), 120, "no training ran")
             slurm.output("scancel", slurm_job(log))
@@ -97,7 +98,7 @@ def test_a_cancelled_job_asks_for_more_memory_the_next_time(run: Path) -> None:
 
 
 def test_time_is_asked_for_by_rule(run: Path) -> None:
-    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     limits = {int(job["TimeLimit"]) for job in slurm.finished_jobs()}
     asked = {int(rule["runtime"]) for rule in profile["set-resources"].values()}
     assert limits == asked | {60}

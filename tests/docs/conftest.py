@@ -8,7 +8,8 @@ import yaml
 from blocks import ROOT
 from checkout import run
 
-PROJECT = ("Snakefile", "Makefile", "pyproject.toml", "constraints.txt", "drdc", "workflow", "config")
+PROJECT = ("Snakefile", "Makefile", "pyproject.toml", "constraints.txt")
+PROJECT += ("drdc", "profiles", "workflow", "config")
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,7 @@ def test_a_second_run_does_nothing(folder: Path) -> None:
     again = snakemake(folder, "--configfile", HERE / "tiny.yaml")
     assert again.returncode == 0
     assert "Nothing to be done" in again.stderr + again.stdout
+    assert f"Using workflow specific profile {ROOT / 'profiles/default'} " in again.stderr
 
 
 @pytest.mark.parametrize(
