@@ -1,7 +1,24 @@
-"""`python -m drdc` is the command `drdc`."""
+"""The program `drdc`; `python -m drdc` is the same."""
 
+import signal
 import sys
 
-from drdc.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command of the command line; returns its exit code, see `drdc.cli.main`.
+
+    Ctrl-C is met from the first import on, and not any more once the exit code is known.
+    """
+    try:
+        from drdc.cli import main as command
+
+        return command()
+    except KeyboardInterrupt:
+        print("drdc: interrupted; nothing was begun", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import argparse
 
+#: Largest seed: torch, NumPy and the tables hold 63 bits.
+LARGEST_SEED = 2**63 - 1
+MOST = 4096  # threads, processes, GPUs or images at a time
+
 
 def natural(text: str) -> int:
-    """A whole number, 0 or larger."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 0 or larger")
-    return int(text)
+    """A whole number, 0 or larger, and at most `MOST`."""
+    return _whole(text, 0, MOST)
 
 
 def positive(text: str) -> int:
-    """A whole number, 1 or larger."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or larger")
+    """A whole number, 1 or larger, and at most `MOST`."""
+    return _whole(text, 1, MOST)
+
+
+def seed(text: str) -> int:
+    """A whole number, 0 or larger, and at most `LARGEST_SEED`."""
+    return _whole(text, 0, LARGEST_SEED)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or len(text) > 100 or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text[:100]!r} is no whole number from {least} to {most}")
     return int(text)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from drdc.arguments import natural, positive
+from drdc.arguments import natural, positive, seed
 from drdc.devices import claim_gpus
+from drdc.endings import exit_code
 from drdc.errors import UserError
 from drdc.layout import Layout
 from drdc.logs import log_to_stderr
@@ -52,20 +53,17 @@ MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional":
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C, or what a tool gives."""
+    """Run one command; returns the exit code: 0, what a tool gives, or one of `drdc.endings`."""
+    return exit_code(partial(_main, arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     log_to_stderr()
-    try:
-        if command in TOOLS:
-            return _tool(command).run(**options) or 0
-        run(command, **options)
-    except UserError as error:
-        print(f"drdc: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("drdc: interrupted; the same command goes on from the last saved state", file=sys.stderr)
-        return 130
+    if command in TOOLS:
+        return _tool(command).run(**options) or 0
+    run(command, **options)
     return 0
 
 
@@ -154,9 +152,9 @@ def _parser() -> argparse.ArgumentParser:
             "--config", default="config/config.yaml", help="YAML file (default: %(default)s), or inline JSON"
         )
         if name in SEEDED:
-            command.add_argument("--seed", type=natural, default=0, help="run number (default: %(default)s)")
+            command.add_argument("--seed", type=seed, default=0, help="run number (default: %(default)s)")
         if name in EXPORTS:
-            command.add_argument("--seed", type=natural, help="run number (default: the experiment's first)")
+            command.add_argument("--seed", type=seed, help="run number (default: the experiment's first)")
         if name in ("predict", "score"):
             command.add_argument("--variant", default=FULL, help="a cell of Table 5 or Figure 2")
         if name == "predict":

@@ -6,10 +6,11 @@ from the paper's sources) or `ours` (chosen by this project, because the paper d
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from drdc.arguments import LARGEST_SEED
 from drdc.names import category_fault
 
 Source = Literal["paper", "inferred", "ours"]
@@ -28,6 +29,13 @@ MVTEC_CATEGORIES = [
 DOWNLOADS = ("mvtec", "btad", "visa")
 
 
+#: Bounds of what decides memory and time, far above any sensible value; a model file is held to them too.
+MOST_PIXELS = 2048  # of a side
+MOST_IMAGES = 100_000  # of a batch, or drawn
+MOST_EPOCHS = 1_000_000
+MOST_TIMESTEPS = 100_000
+
+
 def setting(default: Any, source: Source, description: str, **constraints: Any) -> Any:
     """A pydantic field whose default is labelled with its source."""
     return Field(default, description=description, json_schema_extra={"source": source}, **constraints)
@@ -36,17 +44,21 @@ def setting(default: Any, source: Source, description: str, **constraints: Any) 
 class Section(BaseModel):
     """Settings are complete, known by name and never changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Synthetic(Section):
     """How many images of the made dataset are drawn, per category."""
 
-    train: int = setting(72, "ours", "Normal training images per category.", ge=2)
-    test_good: int = setting(16, "ours", "Normal test images per category.", ge=1)
-    test_bad: int = setting(24, "ours", "Anomalous test images per category, over its defect types.", ge=1)
-    size: int = setting(128, "ours", "Height and width of the drawn images in pixels.", ge=32)
-    seed: int = setting(0, "ours", "Seed of the drawing, independent of the training seeds.", ge=0)
+    train: int = setting(72, "ours", "Normal training images per category.", ge=2, le=MOST_IMAGES)
+    test_good: int = setting(16, "ours", "Normal test images per category.", ge=1, le=MOST_IMAGES)
+    test_bad: int = setting(
+        24, "ours", "Anomalous test images per category, over its defect types.", ge=1, le=MOST_IMAGES
+    )
+    size: int = setting(128, "ours", "Height and width of the drawn images in pixels.", ge=32, le=MOST_PIXELS)
+    seed: int = setting(
+        0, "ours", "Seed of the drawing, independent of the training seeds.", ge=0, le=LARGEST_SEED
+    )
 
 
 class Dataset(Section):
@@ -73,6 +85,7 @@ class Dataset(Section):
         "paper",
         "Images are resized to this height and width; a multiple of 16, so that maps exist at every scale.",
         ge=16,
+        le=MOST_PIXELS,
         multiple_of=max(STORED_SCALES),
     )
     holdout: float = setting(
@@ -105,10 +118,16 @@ class Backbone(Section):
         "`hub`: timm downloads them; `package`: from an installed Python package (tf_efficientnet_lite0); "
         "anything else: a local .safetensors or .pth file.",
     )
-    input_size: int = setting(224, "paper", "Images are resized to this height and width.", ge=32)
-    feature_size: int = setting(14, "paper", "Height and width to which all stages are resized.", ge=2)
-    stages: list[int] = setting(
-        [0, 1, 2, 3], "paper", "Stages 1-4 (strides 2, 4, 8, 16), as timm's `out_indices`.", min_length=1
+    input_size: int = setting(
+        224, "paper", "Images are resized to this height and width.", ge=32, le=MOST_PIXELS
+    )
+    feature_size: int = setting(14, "paper", "Height and width to which all stages are resized.", ge=2, le=64)
+    stages: list[Annotated[int, Field(ge=0, le=99)]] = setting(
+        [0, 1, 2, 3],
+        "paper",
+        "Stages 1-4 (strides 2, 4, 8, 16), as timm's `out_indices`.",
+        min_length=1,
+        max_length=100,
     )
 
 
@@ -126,7 +145,7 @@ def other_backbone(used: str, published: str) -> str:
 class Optimisation(Section):
     """What both trainings share: AdamW, batch, learning rate and its schedule."""
 
-    batch_size: int = setting(8, "inferred", "Images per step.", ge=1)
+    batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
     learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
     weight_decay: float = setting(1e-4, "inferred", "Of AdamW (the paper's digits are lost).", ge=0)
     clip_norm: float | None = setting(None, "ours", "Largest norm of the gradient; null for no limit.", gt=0)
@@ -135,7 +154,7 @@ class Optimisation(Section):
     )
     warmup: float = setting(0.0, "ours", "Part of the images over which the rate rises linearly.", ge=0, lt=1)
     balanced: bool = setting(False, "ours", "Draw all categories equally often, whatever their size.")
-    validations: int = setting(25, "ours", "How often the held-out loss is measured.", ge=1)
+    validations: int = setting(25, "ours", "How often the held-out loss is measured.", ge=1, le=100_000)
     save_images: int | None = setting(
         None, "ours", "Images between saved states to resume from; null for `save_minutes` alone.", ge=1
     )
@@ -145,18 +164,18 @@ class Optimisation(Section):
 class Base(Optimisation):
     """The base model: feature reconstruction by a transformer (Sec. 3.1; recipe of UniAD)."""
 
-    hidden: int = setting(256, "inferred", "Width of the tokens.", ge=8)
-    heads: int = setting(8, "inferred", "Attention heads.", ge=1)
-    feedforward: int = setting(1024, "inferred", "Width of the feed-forward layers.", ge=8)
-    encoder_layers: int = setting(4, "inferred", "Encoder layers.", ge=1)
-    decoder_layers: int = setting(4, "inferred", "Decoder layers, each with its own queries.", ge=1)
+    hidden: int = setting(256, "inferred", "Width of the tokens.", ge=8, le=8192)
+    heads: int = setting(8, "inferred", "Attention heads.", ge=1, le=1024)
+    feedforward: int = setting(1024, "inferred", "Width of the feed-forward layers.", ge=8, le=65_536)
+    encoder_layers: int = setting(4, "inferred", "Encoder layers.", ge=1, le=100)
+    decoder_layers: int = setting(4, "inferred", "Decoder layers, each with its own queries.", ge=1, le=100)
     dropout: float = setting(0.1, "inferred", "Dropout.", ge=0, lt=1)
     neighbour_window: int = setting(
         7, "inferred", "Side of the token window that a token may not attend to (odd; 0 turns it off).", ge=0
     )
     jitter_scale: float = setting(20.0, "inferred", "Feature jitter: strength of the noise.", ge=0)
     jitter_probability: float = setting(1.0, "inferred", "Feature jitter: part of the batches.", ge=0, le=1)
-    epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0)
+    epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
     clip_norm: float | None = setting(0.1, "inferred", "Largest norm of the gradient.", gt=0)
     schedule: Literal["constant", "step", "cosine"] = setting(
         "step", "inferred", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
@@ -166,31 +185,42 @@ class Base(Optimisation):
 class Diffusion(Optimisation):
     """The diffusion model: ADM's U-Net as conditional denoiser (Sec. 4.2-4.3, Eq. 10)."""
 
-    width: int = setting(128, "inferred", "Channels of the first level; a multiple of 32.", ge=32)
-    multipliers: list[int] = setting(
+    width: int = setting(128, "inferred", "Channels of the first level; a multiple of 32.", ge=32, le=1024)
+    multipliers: list[Annotated[int, Field(ge=1, le=32)]] = setting(
         [1, 1, 2, 2, 4, 4],
         "inferred",
         "Width of each level, as a multiple; every level halves the size.",
         min_length=1,
+        max_length=10,
     )
-    layers_per_block: int = setting(2, "inferred", "Residual blocks per level.", ge=1)
+    layers_per_block: int = setting(2, "inferred", "Residual blocks per level.", ge=1, le=32)
     attention_levels: list[int] = setting(
-        [3, 4, 5], "inferred", "Levels with self-attention, counted from 0 (full size)."
+        [3, 4, 5], "inferred", "Levels with self-attention, counted from 0 (full size).", max_length=10
     )
     model_conditioning: bool = setting(
         True, "paper", "Show the known pixels to the network (6 input channels); false: 3 channels (Table 5)."
     )
-    timesteps: int = setting(1000, "paper", "Length of the diffusion; index 0 is the image.", ge=1)
+    timesteps: int = setting(
+        1000, "paper", "Length of the diffusion; index 0 is the image.", ge=1, le=MOST_TIMESTEPS
+    )
     max_timestep: int = setting(
-        1000, "paper", "Largest index seen in training. Only indices up to sampling's are ever used.", ge=1
+        1000,
+        "paper",
+        "Largest index seen in training. Only indices up to sampling's are ever used.",
+        ge=1,
+        le=MOST_TIMESTEPS,
     )
     beta_start: float = setting(1e-4, "inferred", "Linear schedule: first beta.", gt=0, lt=1)
     beta_end: float = setting(0.02, "inferred", "Linear schedule: last beta.", gt=0, lt=1)
     grid_sizes: list[int] = setting(
-        [2, 4, 8, 16], "inferred", "Cell sides k in pixels drawn in training, one per sample.", min_length=1
+        [2, 4, 8, 16],
+        "inferred",
+        "Cell sides k in pixels drawn in training, one per sample.",
+        min_length=1,
+        max_length=32,
     )
     disjoint_sets: int = setting(
-        2, "paper", "Sets n of a partition in training; one of them is masked.", ge=2
+        2, "paper", "Sets n of a partition in training; one of them is masked.", ge=2, le=1024
     )
     hole_input: Literal["qsample", "noise"] = setting(
         "qsample", "ours", "What is diffused inside the hole in training; goes with `sampling.hole_init`."
@@ -198,8 +228,8 @@ class Diffusion(Optimisation):
     loss_region: Literal["image", "hole"] = setting(
         "image", "paper", "Eq. 10 over the whole image, or over the masked pixels only."
     )
-    images: int = setting(3_200_000, "ours", "Training images seen.", ge=1)
-    batch_size: int = setting(32, "ours", "Images per step.", ge=1)
+    images: int = setting(3_200_000, "ours", "Training images seen.", ge=1, le=10**11)
+    batch_size: int = setting(32, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
     ema_decay: float = setting(
         0.9999, "inferred", "Moving average of the weights, used for sampling.", ge=0, lt=1
     )
@@ -211,11 +241,19 @@ class Diffusion(Optimisation):
 class Sampling(Section):
     """The reverse chain (Sec. 4.2-4.3, Eq. 7, 8, 11-13)."""
 
-    steps: int = setting(10, "paper", "Number of timesteps |T|, equally spaced (Fig. 2a).", ge=1)
-    initial_index: int = setting(250, "paper", "First timestep; the best range is 200-250 (Fig. 2b).", ge=1)
-    disjoint_sets: int = setting(2, "paper", "Disjoint sets n of a partition (Fig. 2c).", ge=2)
+    steps: int = setting(
+        10, "paper", "Number of timesteps |T|, equally spaced (Fig. 2a).", ge=1, le=MOST_TIMESTEPS
+    )
+    initial_index: int = setting(
+        250, "paper", "First timestep; the best range is 200-250 (Fig. 2b).", ge=1, le=MOST_TIMESTEPS
+    )
+    disjoint_sets: int = setting(2, "paper", "Disjoint sets n of a partition (Fig. 2c).", ge=2, le=1024)
     grid_sizes: list[int] = setting(
-        [2, 4, 8, 16], "inferred", "Cell sides k in pixels; each must divide the image size.", min_length=1
+        [2, 4, 8, 16],
+        "inferred",
+        "Cell sides k in pixels; each must divide the image size.",
+        min_length=1,
+        max_length=32,
     )
     hole_init: Literal["qsample", "noise"] = setting(
         "qsample", "ours", "First sample: the image diffused everywhere, or the noise-filled image diffused."
@@ -225,16 +263,24 @@ class Sampling(Section):
         "fresh", "ours", "Noise of the known pixels (Eq. 11): new at each step, or one per image."
     )
     clip: bool = setting(True, "inferred", "Clip the predicted clean image to [-1, 1].")
-    batch_size: int = setting(4, "ours", "Images denoised together (times sets times grid sizes).", ge=1)
+    batch_size: int = setting(
+        4, "ours", "Images denoised together (times sets times grid sizes).", ge=1, le=MOST_IMAGES
+    )
 
 
 class Fusion(Section):
     """Spatio-temporal fusion and image score (Sec. 4.4, Eq. 14-17)."""
 
     scales: list[Literal[1, 2, 4, 8, 16]] = setting(
-        [1, 2, 4, 8], "inferred", "Reductions of the compared images: 1, 1/2, 1/4, 1/8.", min_length=1
+        [1, 2, 4, 8],
+        "inferred",
+        "Reductions of the compared images: 1, 1/2, 1/4, 1/8.",
+        min_length=1,
+        max_length=len(STORED_SCALES),
     )
-    filter_size: int = setting(21, "inferred", "Side of the mean filter in pixels (odd).", ge=1)
+    filter_size: int = setting(
+        21, "inferred", "Side of the mean filter in pixels (odd).", ge=1, le=MOST_PIXELS
+    )
     weight: float = setting(
         0.9, "paper", "Weight of the diffusion map; the base map has the rest.", ge=0, le=1
     )
@@ -242,7 +288,7 @@ class Fusion(Section):
         "mean", "ours", "Maps are divided by their mean (or standardised) over held-out normal images first."
     )
     pool_size: int = setting(
-        16, "inferred", "Side of the average pool before the maximum (image score).", ge=1
+        16, "inferred", "Side of the average pool before the maximum (image score).", ge=1, le=MOST_PIXELS
     )
     grid_sizes: list[int] | None = setting(
         None, "paper", "Grid sizes whose maps are averaged (Eq. 15); null for all of sampling.grid_sizes."
@@ -289,7 +335,7 @@ class Evaluation(Section):
     seeds: list[int] | None = setting(
         None, "ours", "Seeds of ablation and sweeps, a part of the experiment's; null for all of them."
     )
-    costs: list[int] = setting(
+    costs: list[Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)]] = setting(
         [], "ours", "Numbers of timesteps whose time per image is measured, beside the experiment's own."
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator, model_validator
 
+from drdc.arguments import LARGEST_SEED
 from drdc.config import (
     DOWNLOADS,
     Backbone,
@@ -60,8 +61,8 @@ class Experiment(Section):
     @field_validator("seeds")
     @classmethod
     def _seeds(cls, value: list[int]) -> list[int]:
-        if len(set(value)) < len(value) or min(value) < 0:
-            raise ValueError("must be different whole numbers, 0 or larger")
+        if len(set(value)) < len(value) or not 0 <= min(value) <= max(value) <= LARGEST_SEED:
+            raise ValueError(f"must be different whole numbers, 0 or larger and at most {LARGEST_SEED}")
         return value
 
     @field_validator("systems")

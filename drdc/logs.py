@@ -7,5 +7,8 @@ import sys
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """Print messages of `level` and above to stderr, with their time."""
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr)
+    """Print messages of `level` and above to stderr, with their time; those of libraries from warnings on."""
+    logging.basicConfig(
+        level=max(level, logging.WARNING), format="%(asctime)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("drdc").setLevel(level)

@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 
+from drdc.arguments import positive
 from drdc.data.datasets import dataset_root, scan
+from drdc.endings import say
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
 from drdc.layout import Layout
@@ -22,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "folder", nargs="?", help="dataset: <category>/train/good, <category>/test/<defect>, ..."
     )
     parser.add_argument("--config", help="check the dataset of this YAML file instead")
-    parser.add_argument("--threads", type=int, help="threads that read images (default: all cores)")
+    parser.add_argument("--threads", type=positive, help="threads that read images (default: all cores)")
 
 
 def run(folder: str | None, config: str | None, threads: int | None) -> int:
@@ -49,9 +51,9 @@ def run(folder: str | None, config: str | None, threads: int | None) -> int:
         problems += check(samples, root, threads or os.cpu_count() or 1, bar.update)
     errors = sum(problem.severity == "error" for problem in problems)
     if problems:
-        print(table(problems), end="\n\n")
+        say(f"{table(problems)}\n")
     found = f"{errors} errors, {len(problems) - errors} warnings" if problems else "no problem found"
-    print(f"{root}: {len(samples)} images in {len({s.category for s in samples})} categories; {found}")
+    say(f"{root}: {len(samples)} images in {len({s.category for s in samples})} categories; {found}")
     return 1 if errors else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from drdc.arguments import natural, positive
 from drdc.calibration import RATE
 from drdc.devices import claim_gpus
+from drdc.endings import say, tell
 from drdc.errors import UserError
 from drdc.files import atomic
 from drdc.names import printable
@@ -91,7 +91,7 @@ def run(
         for argument in empty:
             writer.unusable(Path(argument), f"{argument}: no image there; name a file, a folder or a pattern")
         _detect(detector, named, writer, batch, options)
-    print(writer.summary())
+    say(writer.summary())
     if writer.failed:
         return UNUSABLE
     return ANOMALY if writer.anomalous and fail_on_anomaly else 0
@@ -111,12 +111,12 @@ def _load(model: str, threads: int | None, gpu: int) -> Detector:
 def _announce(detector: Detector, *, false_alarm_rate: float, category: str | None, fast: bool) -> None:
     """Say what the decisions are worth; bad options are refused here, before anything is written."""
     reference = detector.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
-    print(
+    say(
         f"An image is anomalous above {reference.threshold:.4g}: a normal one gets there with a probability "
         f"of {100 * reference.rate:g} % at most. Calibrated on {reference.about}."
     )
     if fast:
-        print(f"Fast: {detector.about_fast}.")
+        say(f"Fast: {detector.about_fast}.")
 
 
 def _detect(
@@ -169,7 +169,7 @@ class _Writer:
     def unusable(self, image: Path, reason: str) -> None:
         self.failed += 1
         self._line({"image": str(image), "error": reason})
-        print(f"drdc: {printable(reason)}", file=sys.stderr)
+        tell(printable(reason))
 
     def write(self, own: Named, found: Detection) -> None:
         image, name = own
@@ -199,9 +199,7 @@ class _Writer:
         self.anomalous += found.anomalous
         self.seconds += found.seconds
         decision = "anomalous" if found.anomalous else "normal"
-        print(
-            f"{found.score:10.4g}  p {found.p_value:.3f}  {decision:<9}  {printable(str(image))}", flush=True
-        )
+        say(f"{found.score:10.4g}  p {found.p_value:.3f}  {decision:<9}  {printable(str(image))}")
 
     def summary(self) -> str:
         """One sentence."""

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from drdc.config import DOWNLOADS
+from drdc.endings import say
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -19,6 +20,6 @@ def run(*, name: str, to: str | None) -> None:
     from drdc.data.download import SOURCES, obtain
 
     source, folder = SOURCES[name], Path(to or f"data/{name}")
-    print(f"{source.title}: {source.licence}; {source.home}", flush=True)
+    say(f"{source.title}: {source.licence}; {source.home}")
     fetched = obtain(source, folder)
-    print(f"{folder}: {'ready' if fetched else 'exists already and was left as it is'}")
+    say(f"{folder}: {'ready' if fetched else 'exists already and was left as it is'}")

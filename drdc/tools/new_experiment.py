@@ -21,6 +21,7 @@ import yaml
 import drdc
 from drdc.data.datasets import scan
 from drdc.data.samples import Sample
+from drdc.endings import say
 from drdc.errors import UserError
 from drdc.experiment import Experiment, load_experiment
 from drdc.files import atomic
@@ -90,9 +91,9 @@ def run(folder: str, name: str | None, output: Path | None, minutes: float) -> N
     with atomic(output) as path:
         path.write_text(text, encoding="utf-8")
     file = shlex.quote(str(output))
-    print(f"{output} is written. Next:")
-    print(f"  drdc check --config {file}")
-    print(f"  snakemake --cores all --configfile {file}")
+    say(f"{output} is written. Next:")
+    say(f"  drdc check --config {file}")
+    say(f"  snakemake --cores all --configfile {file}")
 
 
 def look_at(root: Path) -> Folder:

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drdc.endings import say
 from drdc.errors import UserError
 from drdc.files import atomic
 
@@ -65,7 +66,7 @@ def run(*, model: str, output: Path) -> None:
         )
         assert program is not None
         program.save(path, external_data=False)
-    print(f"{output}: image uint8 (B, 3, {size}, {size}) -> heatmap float32 (B, {finder.image_size}, same)")
+    say(f"{output}: image uint8 (B, 3, {size}, {size}) -> heatmap float32 (B, {finder.image_size}, same)")
 
 
 def base_heatmap(finder: DrdcFinder) -> nn.Module:

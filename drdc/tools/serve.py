@@ -7,11 +7,11 @@ import ipaddress
 import os
 import signal
 import socket
-import sys
 import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from drdc.endings import say, tell
 from drdc.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,13 +54,12 @@ def run(*, model: str, port: int, host: str) -> None:
 
         app = application(Detector.load(model), host)
         if not _is_loopback(host):
-            print(
-                f"drdc: warning: everybody who reaches {host}:{port} can use this page, without a password "
-                "or encryption",
-                file=sys.stderr,
+            tell(
+                f"warning: everybody who reaches {host}:{port} can use this page, without a password "
+                "or encryption"
             )
         name = f"[{host}]" if ":" in host else host
-        print(f"http://{name}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
+        say(f"http://{name}:{listener.getsockname()[1]} (Ctrl-C ends it)")
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)  # pages stay connected
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then, too
         with suppress(KeyboardInterrupt):
