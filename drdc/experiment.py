@@ -245,10 +245,9 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
         loaded = json.loads(str(source)) if inline_text else yaml.safe_load(Path(source).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: cannot be read ({error}); name an existing YAML file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{name}: is not valid YAML ({' '.join(str(error).split())})") from None
-    except json.JSONDecodeError as error:  # YAML would take 1e-05 for a text
-        raise UserError(f"{name}: is not valid JSON ({error})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # values too: a number of 5,000 digits
+        kind = "JSON" if inline_text else "YAML"
+        raise UserError(f"{name}: is not valid {kind} ({' '.join(str(error).split())})") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{name}: must hold keys and values, like config/config.yaml")
     return name, loaded

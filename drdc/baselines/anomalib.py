@@ -63,7 +63,9 @@ class Anomalib(JointSystem):
             "package (tf_efficientnet_lite0); `scratch`: none, for trials; anything else: a local file, for "
             "EfficientAD that of its teacher.",
         )
-        input_size: int = setting(256, "inferred", "Images are resized to this height and width.", ge=16)
+        input_size: int = setting(
+            256, "inferred", "Images are resized to this height and width.", ge=16, le=2048
+        )
         score: Literal["model", "pool"] = setting(
             "model", "ours", "Image score: that of the model, or the maximum of the average-pooled heatmap."
         )

@@ -35,27 +35,40 @@ class Asymmetric(System):
         """AST (Rudolph et al., WACV 2023)."""
 
         couplings: int = setting(
-            4, "inferred", "Coupling blocks of the teacher; the last has 5×5 kernels.", ge=1
+            4, "inferred", "Coupling blocks of the teacher; the last has 5×5 kernels.", ge=1, le=100
         )
-        teacher_width: int = setting(64, "inferred", "Hidden channels of the teacher's subnetworks.", ge=1)
+        teacher_width: int = setting(
+            64, "inferred", "Hidden channels of the teacher's subnetworks.", ge=1, le=16_384
+        )
         clamp: float = setting(1.9, "inferred", "Largest logarithm of a coupling's scale factors.", gt=0)
         position_channels: int = setting(
-            32, "inferred", "Channels of the encoding of the place; a multiple of 4.", ge=4, multiple_of=4
+            32,
+            "inferred",
+            "Channels of the encoding of the place; a multiple of 4.",
+            ge=4,
+            le=16_384,
+            multiple_of=4,
         )
-        student_width: int = setting(1024, "inferred", "Hidden channels of the student.", ge=1)
-        student_blocks: int = setting(4, "inferred", "Residual blocks of the student.", ge=1)
+        student_width: int = setting(1024, "inferred", "Hidden channels of the student.", ge=1, le=16_384)
+        student_blocks: int = setting(4, "inferred", "Residual blocks of the student.", ge=1, le=100)
         score: Literal["mean", "max"] = setting(
             "mean", "inferred", "Image score: mean of the heatmap, or its maximum after the average pool."
         )
         blur: float = setting(
             0.0, "ours", "Deviation of the Gaussian filter on the heatmap in pixels; 0 for none.", ge=0
         )
-        pool_size: int = setting(1, "inferred", "Side of the average pool (`score: max`); 1 for none.", ge=1)
-        batch_size: int = setting(8, "inferred", "Images per step.", ge=1)
+        pool_size: int = setting(
+            1, "inferred", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=2048
+        )
+        batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=100_000)
         learning_rate: float = setting(2e-4, "inferred", "Of AdamW, for both networks.", gt=0)
         weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
         epochs: float = setting(
-            72, "inferred", "Passes over the training images, of the teacher and again of the student.", gt=0
+            72,
+            "inferred",
+            "Passes over the training images, of the teacher and again of the student.",
+            gt=0,
+            le=1_000_000,
         )
 
     paper_name = "AST"

@@ -26,7 +26,11 @@ class FrozenLayers(Backbone):
 
     name: str = setting("vgg11_bn.tv_in1k", "inferred", "timm model.")
     feature_size: int = setting(
-        56, "inferred", "Height and width to which the stages are resized; the trained layers halve it.", ge=4
+        56,
+        "inferred",
+        "Height and width to which the stages are resized; the trained layers halve it.",
+        ge=4,
+        le=2048,
     )
     stages: list[int] = setting(
         [2], "inferred", "Stages that are read (VGG: stride 4), as timm's `out_indices`.", min_length=1
@@ -52,9 +56,11 @@ class FCDD(System):
         """FCDD (Liznerski et al., ICLR 2021)."""
 
         backbone: FrozenLayers = setting(FrozenLayers(), "inferred", "The frozen first layers.")
-        width: int = setting(512, "inferred", "Channels of the two trained 3×3 convolutions.", ge=1)
+        width: int = setting(
+            512, "inferred", "Channels of the two trained 3×3 convolutions.", ge=1, le=16_384
+        )
         confetti: int = setting(
-            3, "ours", "Most pieces of confetti in an image; 1 to that many are drawn.", ge=1
+            3, "ours", "Most pieces of confetti in an image; 1 to that many are drawn.", ge=1, le=100
         )
         confetti_sides: tuple[float, float] = setting(
             (0.035, 0.24), "inferred", "Shortest and longest side of a piece, where the image's side is 1."
@@ -63,19 +69,25 @@ class FCDD(System):
             12.0, "inferred", "Deviation in pixels of the Gaussian that spreads a value of the map.", gt=0
         )
         receptive_field: int = setting(
-            62, "inferred", "Side in pixels of what a value of the map sees; there the Gaussian ends.", ge=1
+            62,
+            "inferred",
+            "Side in pixels of what a value of the map sees; there the Gaussian ends.",
+            ge=1,
+            le=16_384,
         )
         score: Literal["mean", "max"] = setting(
             "mean", "inferred", "Image score: mean of the heatmap, or its maximum after the average pool."
         )
-        pool_size: int = setting(1, "ours", "Side of the average pool (`score: max`); 1 for none.", ge=1)
-        batch_size: int = setting(16, "inferred", "Images per step.", ge=1)
+        pool_size: int = setting(
+            1, "ours", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=2048
+        )
+        batch_size: int = setting(16, "inferred", "Images per step.", ge=1, le=100_000)
         learning_rate: float = setting(1e-4, "ours", "Of AdamW.", gt=0)
         weight_decay: float = setting(1e-4, "inferred", "Of AdamW.", ge=0)
         schedule: Literal["constant", "step", "cosine"] = setting(
             "cosine", "ours", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
         )
-        epochs: float = setting(200, "inferred", "Passes over the training images.", gt=0)
+        epochs: float = setting(200, "inferred", "Passes over the training images.", gt=0, le=1_000_000)
 
         @field_validator("confetti_sides")
         @classmethod

@@ -47,16 +47,20 @@ class Distillation(JointSystem):
         convolutions: list[int] = setting(
             [2, 3, 3, 3], "inferred", "Convolutions of the cloner's blocks, one block for each stage."
         )
-        width: int = setting(16, "inferred", "Channels of the cloner but at the end of its blocks.", ge=1)
+        width: int = setting(
+            16, "inferred", "Channels of the cloner but at the end of its blocks.", ge=1, le=16_384
+        )
         direction: float = setting(0.5, "inferred", "Weight of the cosine loss; the other has 1.", ge=0)
         blur: float = setting(
             4.0, "inferred", "Deviation of the Gaussian filter on the gradient in pixels; 0 for none.", ge=0
         )
-        opening: int = setting(3, "ours", "Side of the opening's window in pixels (odd); 1 for none.", ge=1)
-        batch_size: int = setting(64, "inferred", "Images per step.", ge=1)
+        opening: int = setting(
+            3, "ours", "Side of the opening's window in pixels (odd); 1 for none.", ge=1, le=2048
+        )
+        batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=100_000)
         learning_rate: float = setting(1e-3, "inferred", "Of AdamW.", gt=0)
         weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
-        epochs: float = setting(600, "inferred", "Passes over the training images.", gt=0)
+        epochs: float = setting(600, "inferred", "Passes over the training images.", gt=0, le=1_000_000)
 
         @field_validator("opening")
         @classmethod

@@ -44,7 +44,12 @@ class PatchSVDD(System):
         """Patch SVDD (Yi and Yoon, ACCV 2020)."""
 
         patch: int = setting(
-            32, "inferred", "Side of small patches in pixels; large ones have twice it.", ge=4, multiple_of=4
+            32,
+            "inferred",
+            "Side of small patches in pixels; large ones have twice it.",
+            ge=4,
+            le=2048,
+            multiple_of=4,
         )
         widths: list[int] = setting(
             [32, 64, 128, 128, 64, 32, 32],
@@ -52,7 +57,7 @@ class PatchSVDD(System):
             "Channels of the small encoder's hidden layers, a quarter of `patch` less one in number.",
             validate_default=True,
         )
-        code: int = setting(64, "inferred", "Numbers D of a patch's code.", ge=1)
+        code: int = setting(64, "inferred", "Numbers D of a patch's code.", ge=1, le=16_384)
         small_stride: int = setting(
             4,
             "inferred",
@@ -74,15 +79,23 @@ class PatchSVDD(System):
             "Deviation of the shift of each colour (range: -1 to 1) before classifying.",
             ge=0,
         )
-        pairs: int = setting(8, "ours", "Pairs of patches of each image, size and task in a step.", ge=1)
-        memory: int = setting(
-            100_000, "ours", "Codes of each size that are kept, at least one of each training image.", ge=1
+        pairs: int = setting(
+            8, "ours", "Pairs of patches of each image, size and task in a step.", ge=1, le=16_384
         )
-        pool_size: int = setting(1, "inferred", "Side of the average pool (image score); 1 for none.", ge=1)
-        batch_size: int = setting(8, "inferred", "Images per step (the paper: 64 pairs).", ge=1)
+        memory: int = setting(
+            100_000,
+            "ours",
+            "Codes of each size that are kept, at least one of each training image.",
+            ge=1,
+            le=100_000_000,
+        )
+        pool_size: int = setting(
+            1, "inferred", "Side of the average pool (image score); 1 for none.", ge=1, le=2048
+        )
+        batch_size: int = setting(8, "inferred", "Images per step (the paper: 64 pairs).", ge=1, le=100_000)
         learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
         weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
-        epochs: float = setting(300, "inferred", "Passes over the training images.", gt=0)
+        epochs: float = setting(300, "inferred", "Passes over the training images.", gt=0, le=1_000_000)
 
         @field_validator("widths")
         @classmethod

@@ -22,7 +22,7 @@ from drdc.models.backbone import FeatureExtractor
 class Teacher(TrainedSettings):
     """Settings of the distillation of a pre-trained network onto the teachers."""
 
-    patches: int = setting(1, "ours", "Random patches of each image in a step.", ge=1)
+    patches: int = setting(1, "ours", "Random patches of each image in a step.", ge=1, le=16_384)
     zoom: float = setting(
         2.0, "ours", "Patches are enlarged or reduced by a random factor of up to this.", ge=1
     )
@@ -32,11 +32,15 @@ class Teacher(TrainedSettings):
     compactness: float = setting(
         1.0, "inferred", "Weight of the term that makes the channels of a descriptor uncorrelated.", ge=0
     )
-    batch_size: int = setting(64, "inferred", "Images per step.", ge=1)
+    batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=100_000)
     learning_rate: float = setting(2e-4, "inferred", "Of AdamW.", gt=0)
     weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
     epochs: float = setting(
-        880, "inferred", "Passes over the training images, for each teacher (50,000 steps on MVTec AD).", gt=0
+        880,
+        "inferred",
+        "Passes over the training images, for each teacher (50,000 steps on MVTec AD).",
+        gt=0,
+        le=1_000_000,
     )
 
 
@@ -65,11 +69,15 @@ class StudentTeacher(System):
         receptive_fields: list[Literal[17, 33, 65]] = setting(
             [17, 33, 65], "inferred", "Receptive fields in pixels.", min_length=1
         )
-        students: int = setting(3, "inferred", "Students of each teacher.", ge=2)
-        width: int = setting(128, "inferred", "Channels of the first layer.", ge=1)
-        descriptor: int = setting(128, "inferred", "Channels of a descriptor.", ge=2)
+        students: int = setting(3, "inferred", "Students of each teacher.", ge=2, le=100)
+        width: int = setting(128, "inferred", "Channels of the first layer.", ge=1, le=16_384)
+        descriptor: int = setting(128, "inferred", "Channels of a descriptor.", ge=2, le=16_384)
         crop: int | None = setting(
-            None, "ours", "Side of the random square on which students are trained; null: whole images.", ge=1
+            None,
+            "ours",
+            "Side of the random square on which students are trained; null: whole images.",
+            ge=1,
+            le=2048,
         )
         teacher: Teacher = setting(Teacher(), "inferred", "The distillation of the teachers.")
         backbone: Backbone = setting(
@@ -78,11 +86,15 @@ class StudentTeacher(System):
             "The network that is distilled, of `stages` averaged over the patch; patches are resized to "
             "`input_size`, `feature_size` is not used.",
         )
-        batch_size: int = setting(1, "inferred", "Images per step.", ge=1)
+        batch_size: int = setting(1, "inferred", "Images per step.", ge=1, le=100_000)
         learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
         weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
         epochs: float = setting(
-            100, "inferred", "Passes over the training images, for the students of each teacher.", gt=0
+            100,
+            "inferred",
+            "Passes over the training images, for the students of each teacher.",
+            gt=0,
+            le=1_000_000,
         )
 
         @field_validator("receptive_fields")

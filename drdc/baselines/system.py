@@ -23,16 +23,20 @@ History = list[dict[str, float]]
 class SystemSettings(Section):
     """Settings that every system has."""
 
-    batch_size: int = setting(8, "ours", "Images computed together.", ge=1)
+    batch_size: int = setting(8, "ours", "Images computed together.", ge=1, le=100_000)
     pool_size: int = setting(
-        16, "ours", "Side of the average pool in pixels before the maximum (image score); 1 for none.", ge=1
+        16,
+        "ours",
+        "Side of the average pool in pixels before the maximum (image score); 1 for none.",
+        ge=1,
+        le=2048,
     )
 
 
 class TrainedSettings(Optimisation, SystemSettings):
     """Settings of a system that is trained by gradients."""
 
-    epochs: float = setting(100, "ours", "Passes over the training images.", gt=0)
+    epochs: float = setting(100, "ours", "Passes over the training images.", gt=0, le=1_000_000)
 
 
 @dataclass(frozen=True)

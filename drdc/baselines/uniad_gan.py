@@ -20,7 +20,9 @@ class UniADGAN(Refined):
     class Settings(RefinedSettings):
         """UniAD with a GAN (a variant of the DRDC paper)."""
 
-        code: int = setting(256, "ours", "Numbers of the code between both halves of the generator.", ge=1)
+        code: int = setting(
+            256, "ours", "Numbers of the code between both halves of the generator.", ge=1, le=16_384
+        )
         adversarial_weight: float = setting(
             0.01, "ours", "Weight of the adversarial loss beside the squared error.", ge=0
         )

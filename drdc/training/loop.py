@@ -65,8 +65,10 @@ def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, list[dict[str,
         `images` seen, mean `train_loss` since the one before, `val_loss` and `lr`.
 
     Raises:
-        UserError: loss or gradient are not finite, or the state cannot be written.
+        UserError: no image is to be seen, loss or gradient are not finite, or the state cannot be written.
     """
+    if task.images < 1:
+        raise UserError(f"{job.section}.epochs: stands for less than one training image; raise it")
     return _Training(task, job, group).run()
 
 

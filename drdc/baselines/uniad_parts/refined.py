@@ -20,20 +20,20 @@ class RefinedSettings(TrainedSettings):
     """Those of the image network and of the fusion; `base` has those of the feature reconstruction."""
 
     base: BaseSettings = setting(BaseSettings(), "inferred", "The base model, as in section `base`.")
-    width: int = setting(32, "ours", "Channels of the first level of the image network.", ge=1)
-    levels: int = setting(5, "ours", "How often the image network halves the size.", ge=1)
+    width: int = setting(32, "ours", "Channels of the first level of the image network.", ge=1, le=16_384)
+    levels: int = setting(5, "ours", "How often the image network halves the size.", ge=1, le=12)
     scales: list[Literal[1, 2, 4, 8, 16]] = setting(
         [1, 2, 4, 8], "ours", "Reductions of the compared images (Eq. 14), as `fusion.scales`.", min_length=1
     )
     filter_size: int = setting(
-        21, "ours", "Side of the mean filter in pixels (odd), as `fusion.filter_size`.", ge=1
+        21, "ours", "Side of the mean filter in pixels (odd), as `fusion.filter_size`.", ge=1, le=16_384
     )
     weight: float = setting(
         0.9, "ours", "Weight of the image error (Eq. 17), as `fusion.weight`.", ge=0, le=1
     )
-    batch_size: int = setting(16, "ours", "Images per step.", ge=1)
+    batch_size: int = setting(16, "ours", "Images per step.", ge=1, le=100_000)
     learning_rate: float = setting(2e-4, "ours", "Of AdamW.", gt=0)
-    epochs: float = setting(200, "ours", "Passes over the training images.", gt=0)
+    epochs: float = setting(200, "ours", "Passes over the training images.", gt=0, le=1_000_000)
 
     @field_validator("filter_size")
     @classmethod
