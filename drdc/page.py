@@ -14,18 +14,17 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from drdc.calibration import RATE, smallest_rate
 from drdc.data.datasets import EXTENSIONS
 from drdc.detector import Detection, Detector, judgement
 from drdc.errors import UserError
 from drdc.finders import FAST
+from drdc.tools.serve import SECONDS_KEPT
 
-MEGABYTES = 20  # of an upload
 MEGAPIXELS = 50  # of an image: a small file may hold a picture that fills the memory
 SHOWN = 1024  # pixels of the longer side of what is kept and shown
-SECONDS_KEPT = 600  # how long an upload and a picture shown stay on the disk
 WAITING = 16  # images in the queue
 ALL = "all categories"
 STYLE = resources.files("drdc.reporting").joinpath("templates/serve.css")
@@ -48,9 +47,7 @@ class Seen:
 
 def page(detector: Detector) -> gr.Blocks:
     """The page for one model; it looks at one image at a time."""
-    with gr.Blocks(
-        analytics_enabled=False, title=f"drdc: {detector.experiment}", delete_cache=(60, SECONDS_KEPT)
-    ) as blocks:
+    with gr.Blocks(analytics_enabled=False, title=f"drdc: {detector.experiment}") as blocks:
         gr.HTML(_heading(detector), padding=False)
         seen = gr.State(None, time_to_live=SECONDS_KEPT)
         with gr.Row(equal_height=False):
@@ -148,9 +145,10 @@ def check_size(path: Path) -> None:
 
 def small(detection: Detection) -> Detection:
     """The same with image and heatmap of at most `SHOWN` pixels, so that a visit takes little memory."""
-    image = ImageOps.contain(detection.image, (SHOWN, SHOWN)) if max(detection.image.size) > SHOWN else None
-    if image is None:
+    longer = max(detection.image.size)
+    if longer <= SHOWN:
         return detection
+    image = detection.image.resize([max(1, round(side * SHOWN / longer)) for side in detection.image.size])
     heatmap = Image.fromarray(detection.heatmap).resize(image.size, Image.Resampling.BILINEAR)
     return replace(detection, image=image, heatmap=np.asarray(heatmap))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,9 +18,9 @@ from PIL import Image
 from drdc.arguments import natural, positive
 from drdc.calibration import RATE
 from drdc.devices import claim_gpus
-from drdc.endings import say, tell
-from drdc.errors import UserError
-from drdc.files import atomic
+from drdc.endings import UNUSABLE, say, tell
+from drdc.errors import UserError, enough_memory
+from drdc.files import atomic, not_written
 from drdc.names import printable
 from drdc.tools.inputs import find_images
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from drdc.detector import Detection, Detector
 
 RESULTS = "results.jsonl"
-ANOMALY, UNUSABLE = 1, 2  # exit codes
+ANOMALY = 1  # exit code, of nothing else
 Named = tuple[Path, Path]  # an image, and the name of its results
 
 
@@ -126,9 +129,10 @@ def _detect(
     size = batch or detector.batch_size
     pictures = _pictures(iter(named), writer)
     while group := list(islice(pictures, size)):
-        found = detector.detect_many([picture for _, picture in group], batch_size=size, **options)
-        for (own, _), detection in zip(group, found, strict=True):
-            writer.write(own, detection)
+        with enough_memory("--batch"):
+            found = detector.detect_many([picture for _, picture in group], batch_size=size, **options)
+            for (own, _), detection in zip(group, found, strict=True):
+                writer.write(own, detection)
 
 
 def _pictures(named: Iterator[Named], writer: _Writer) -> Iterator[tuple[Named, Picture]]:
@@ -152,11 +156,12 @@ class _Writer:
         self.done = self.anomalous = self.failed = 0
         self.seconds = 0.0
         self._lines: BinaryIO
+        self._whole = 0  # bytes of whole lines
 
     def __enter__(self) -> _Writer:
         try:
             self.output.mkdir(parents=True, exist_ok=True)
-            self._lines = (self.output / RESULTS).open("wb", buffering=0)  # a line is one write, so whole
+            self._lines = (self.output / RESULTS).open("wb", buffering=0)
         except OSError as error:
             raise UserError(
                 f"{self.output}: cannot be written ({error.strerror}); name another folder by --output"
@@ -210,10 +215,16 @@ class _Writer:
         )
 
     def _line(self, facts: dict[str, Any]) -> None:
+        """Write a line as a whole: in one piece, and where the disk is full not at all."""
+        line = json.dumps(facts, allow_nan=False).encode() + b"\n"
         try:
-            self._lines.write(json.dumps(facts).encode() + b"\n")
+            if self._lines.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._whole += len(line)
         except OSError as error:
-            raise UserError(f"{self.output / RESULTS}: cannot be written ({error.strerror})") from None
+            with suppress(OSError):
+                self._lines.truncate(self._whole)
+            raise not_written(self.output / RESULTS, error) from None
 
 
 def _save_heatmap(path: Path, heatmap: np.ndarray, kind: str) -> dict[str, Any]:

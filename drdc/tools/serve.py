@@ -9,22 +9,21 @@ import signal
 import socket
 import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drdc.endings import say, tell
 from drdc.errors import UserError
+from drdc.tools.uploads import upload_folder
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from drdc.detector import Detector
 
-#: The browser asks nobody but this server, whatever the page's library has in its pages.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
-    "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
-)
+
+MEGABYTES = 20  # of an upload
+SECONDS_KEPT = 600  # how long an upload and a picture shown stay on the disk
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +41,10 @@ def run(*, model: str, port: int, host: str) -> None:
     Raises:
         UserError: the extra `serve` is not installed, the model cannot be read, or the port is taken.
     """
-    with _listener(host, port) as listener, tempfile.TemporaryDirectory(prefix="drdc-serve-") as folder:
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+    _end_by_signals()
+    with _listener(host, port) as listener, upload_folder(SECONDS_KEPT) as folder:
+        tempfile.tempdir = str(folder)
+        os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
         try:
             import gradio  # noqa: F401
@@ -52,7 +53,7 @@ def run(*, model: str, port: int, host: str) -> None:
             raise UserError("the page needs Gradio; install it by `pip install -e '.[serve]'`") from None
         from drdc.detector import Detector
 
-        app = application(Detector.load(model), host)
+        app = application(Detector.load(model), host, folder)
         if not _is_loopback(host):
             tell(
                 f"warning: everybody who reaches {host}:{port} can use this page, without a password "
@@ -61,30 +62,36 @@ def run(*, model: str, port: int, host: str) -> None:
         name = f"[{host}]" if ":" in host else host
         say(f"http://{name}:{listener.getsockname()[1]} (Ctrl-C ends it)")
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)  # pages stay connected
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then, too
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def application(detector: Detector, host: str) -> FastAPI:
-    """The page as a web application that answers to the name `host` alone, if that is this computer."""
+def _end_by_signals() -> None:
+    """End as by Ctrl-C, with the uploads deleted, when the terminal is closed or the system says so.
+
+    Where SIGHUP is ignored, as under `nohup`, it stays so.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def application(detector: Detector, host: str, folder: Path) -> FastAPI:
+    """The page as a web application that answers to the name `host` alone, if that is this computer.
+
+    `folder` is where Gradio keeps uploads and pictures (`GRADIO_TEMP_DIR`).
+    """
     import gradio as gr
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from drdc.page import MEGABYTES, STYLE, page
+    from drdc.page import STYLE, page
+    from drdc.tools.guard import Guard
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     names = ["localhost", "127.0.0.1", "[::1]", host] if _is_loopback(host) else ["*"]
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)  # no other site's name for this computer
-
-    @app.middleware("http")
-    async def keep_to_itself(request: Any, call_next: Any) -> Any:
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
-
+    app.add_middleware(Guard, folder=folder, largest=MEGABYTES * 2**20)
     fonts = ["system-ui", "sans-serif"]
     return gr.mount_gradio_app(
         app,

@@ -1,6 +1,7 @@
 """`drdc serve` as somebody uses it: a real server, a real browser, good pictures and broken ones."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -309,7 +310,18 @@ def test_no_other_file_of_this_computer_is_given_out(address: str, model: Path) 
         assert answer.status == 403
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_caller_can_name_no_file_and_no_address(address: str) -> None:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"))
+    for path in ("/etc/passwd", "http://127.0.0.1:1/x"):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        body = json.dumps({"data": [file, None, 0.1, "wood", False], "fn_index": 0, "session_hash": "x"})
+        connection.request("POST", "/gradio_api/queue/join", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 403
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_when_it_is_ended_it_leaves_no_upload(
     model: Path, tmp_path: Path, browser: Any, good: Path, end: signal.Signals
 ) -> None:

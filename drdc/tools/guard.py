@@ -1,0 +1,172 @@
+"""What stands before the page of `drdc serve`: only what the page itself asks for reaches Gradio."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: The browser asks nobody but this server, whatever the page's library has in its pages.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+)
+#: What the page reads, beside its files.
+_READ = re.compile(
+    r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)|/(assets|static|svelte|pwa_icon)(/.*)?"
+    r"|/gradio_api/((app_id|info|queue/data|startup-events|theme\.css|upload_progress)/?|heartbeat/[^/]+)"
+)
+_FILES = "/gradio_api/file="
+_UPLOAD = "/gradio_api/upload"
+_SENT = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/")
+_LARGEST_MESSAGE = 2**16  # bytes of what the page sends beside an upload
+_OVERHEAD = 2**14  # bytes around a file in an upload
+_DRAINED = 20  # times the limit that is read and thrown away, so that the sender reads the refusal
+
+
+class Refused(Exception):
+    """A request that is answered by a status and a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Guard:
+    """ASGI middleware: bounds every request, and lets in none of another site.
+
+    Nothing is fetched for a caller, and no file is given out or read but those in the folder of the uploads.
+
+    Args:
+        app: what is guarded.
+        folder: where uploads and pictures lie.
+        largest: bytes of a file.
+    """
+
+    def __init__(self, app: ASGIApp, folder: Path, largest: int) -> None:
+        self.app, self.folder, self.largest = app, folder.resolve(), largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, _with_policy(send))
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            _refuse_foreign(Headers(scope=scope))
+            if scope["method"] in ("GET", "HEAD"):
+                self._refuse_other_addresses(scope["path"])
+            else:
+                receive = _again(await self._content(scope, receive), receive)
+        except Refused as error:
+            await PlainTextResponse(f"{error}\n", error.status)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _refuse_other_addresses(self, path: str) -> None:
+        if path.startswith(_FILES):
+            self._refuse_outside(path.removeprefix(_FILES))
+        elif not _READ.fullmatch(path):
+            raise Refused(404, "the page has nothing there")
+
+    async def _content(self, scope: Scope, receive: Receive) -> bytes:
+        """The body of a request that the page may send, whole."""
+        if scope["method"] != "POST" or scope["path"] not in _SENT:
+            raise Refused(404, "the page takes nothing there")
+        if scope["path"] == _UPLOAD:
+            return await _body(receive, self.largest + _OVERHEAD)
+        content = await _body(receive, _LARGEST_MESSAGE)
+        try:
+            paths = list(_paths(json.loads(content)))
+        except (ValueError, RecursionError):
+            raise Refused(400, "the request is no JSON") from None
+        for path in paths:
+            self._refuse_outside(path)
+        return content
+
+    def _refuse_outside(self, path: Any) -> None:
+        """Raise unless a path is one of the folder's own, as Gradio gave it out."""
+        try:
+            own = Path(path).resolve().is_relative_to(self.folder) and Path(path).is_absolute()
+        except (OSError, ValueError, TypeError, RuntimeError):
+            own = False
+        if not own:
+            raise Refused(403, "only files that were dropped on the page are read")
+
+
+def _refuse_foreign(headers: Headers) -> None:
+    """Raise for a request that a page of another site or program makes.
+
+    A link from there to this page is no such request, as it changes nothing and its answer cannot be read.
+    """
+    site = headers.get("sec-fetch-site", "none")
+    followed = headers.get("sec-fetch-mode") == "navigate" and "origin" not in headers
+    hosts = [_host(origin) for origin in headers.getlist("origin")]
+    if (site not in ("same-origin", "none") and not followed) or any(
+        host != headers.get("host", "").lower() for host in hosts
+    ):
+        raise Refused(403, "another site asks; only the page itself is answered")
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+async def _body(receive: Receive, limit: int) -> bytes:
+    """The whole body of a request, of at most `limit` bytes."""
+    body, size, more = bytearray(), 0, True
+    while more and size <= _DRAINED * limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "the request was broken off")
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        body = body + part if size <= limit else bytearray()
+    if size > limit:
+        raise Refused(413, f"the request is larger than {limit} bytes, the maximum allowed size")
+    return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was read already, and then goes on."""
+    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def received() -> Message:
+        return left.pop() if left else await receive()
+
+    return received
+
+
+def _with_policy(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["Content-Security-Policy"] = POLICY
+            headers["Referrer-Policy"] = "no-referrer"
+        await send(message)
+
+    return sent
+
+
+def _paths(value: Any) -> Iterator[Any]:
+    """What stands under `path` anywhere in the content of a request: Gradio would read or fetch it."""
+    if isinstance(value, dict) and "path" in value:
+        yield value["path"]
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _paths(inner)
