@@ -1,4 +1,4 @@
-"""What stands before the page: limits, other sites, files and addresses; over real HTTP, before a stand-in."""
+"""What stands before the page: limits, other sites, files and addresses; over real HTTP."""
 
 from __future__ import annotations
 
