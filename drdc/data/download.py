@@ -11,8 +11,9 @@ import os
 import shutil
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 from tqdm import tqdm
@@ -111,6 +112,7 @@ def _download(source: Source, archive: Path) -> None:
     part, faults = _part(archive), []
     for url in source.urls:
         log.info("downloading %s (%.2f GB) from %s", source.file, source.size / 1e9, url)
+        begun_before = part.exists()
         try:
             _fetch(url, part, source.size)
         except RequestException as error:
@@ -120,8 +122,9 @@ def _download(source: Source, archive: Path) -> None:
             raise not_written(part, error) from error
         if (found := sha256_of(part)) == source.sha256:
             return move(part, archive)
-        part.unlink()
         faults.append(f"{url}: sent another file, with SHA-256 {found}")
+        if not begun_before or part.stat().st_size >= source.size:
+            part.unlink()
     raise UserError(
         f"{source.title} cannot be downloaded ({'; '.join(faults)}); get {source.file} ({source.size} bytes, "
         f"SHA-256 {source.sha256}) by hand, see {source.home}, put it at {archive} and run the same command "
@@ -134,9 +137,10 @@ def _fetch(url: str, part: Path, size: int) -> None:
     from requests import ConnectionError, HTTPError, Timeout, codes
     from requests.exceptions import ChunkedEncodingError
 
-    have = part.stat().st_size if part.exists() else 0
+    part.touch()
+    have = part.stat().st_size
     if have > size:  # of another file
-        part.unlink()
+        os.truncate(part, 0)
         have = 0
     while have < size:
         before = have
@@ -154,20 +158,61 @@ def _fetch(url: str, part: Path, size: int) -> None:
         log.info("%d of %d bytes of %s are here", have, size, part.name)
 
 
+class _Whole(Exception):
+    """All bytes of the file are here, whatever else is sent."""
+
+
+class _Rest:
+    """What is written to takes what `part` lacks, up to the file's size.
+
+    A server that knows no ranges sends the file from its beginning, and a network that asks for a password
+    first sends its own page: what is here already is compared, and never written over.
+    """
+
+    def __init__(self, file: BinaryIO, have: int, size: int) -> None:
+        self.file, self.have, self.lacking = file, have, size - have
+        self.known = 0  # bytes that come a second time
+
+    def begin(self, response: Any, **_: Any) -> None:
+        """Look at the head of an answer."""
+        start = response.headers.get("Content-Range", f"bytes {self.have}-").partition("-")[0]
+        if response.status_code == 206 and start != f"bytes {self.have}":
+            raise self._another()
+        self.known = self.have if response.status_code == 200 else 0
+        self.file.seek(self.have - self.known)
+
+    def write(self, content: bytes) -> None:
+        again, new = content[: self.known], content[self.known :][: self.lacking]
+        if self.file.read(len(again)) != again:
+            raise self._another()
+        self.file.write(new)
+        self.known -= len(again)
+        self.lacking -= len(new)
+        if not self.lacking:
+            raise _Whole
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def _another(self) -> Exception:
+        from requests import RequestException
+
+        return RequestException(
+            f"sent another file than the one of which {self.have} bytes are in {self.file.name}, which stay; "
+            "remove it to begin anew"
+        )
+
+
 def _request(url: str, part: Path, have: int, size: int) -> None:
     """One HTTP request for all bytes of the file after the first `have`, added to `part`."""
     from pooch import HTTPDownloader  # type: ignore[import-untyped]
 
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     bar = tqdm(total=size - have, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
-    with part.open("ab") as file:
-
-        def begin(response: Any, **_: Any) -> None:
-            if response.status_code == 200:  # the server sends the file from its beginning
-                file.truncate(0)
-
-        options = {"headers": headers, "hooks": {"response": begin}, "timeout": 60}
-        HTTPDownloader(progressbar=bar, chunk_size=_PIECE, **options)(url, file, None)
+    with part.open("r+b") as file, suppress(_Whole):
+        rest = _Rest(file, have, size)
+        options = {"headers": headers, "hooks": {"response": rest.begin}, "timeout": 60}
+        HTTPDownloader(progressbar=bar, chunk_size=_PIECE, **options)(url, rest, None)
 
 
 def _unpack(source: Source, archive: Path, folder: Path) -> None:
