@@ -13,7 +13,8 @@ from torch import Tensor
 
 from drdc.calibration import Calibration
 from drdc.errors import UserError
-from drdc.files import below, load_weights, save_weights
+from drdc.files import below, load_metadata, load_weights, save_weights
+from drdc.header import check_header, refuse_endless, refuse_larger_than_memory
 from drdc.layout import EXPORTED, SYSTEMS
 
 #: Version of the file; a number that this code does not know is refused.
@@ -37,16 +38,24 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
         target, command = (path, "export-system") if path.parent.name == SYSTEMS else ("detector", "export")
         raise UserError(f"{path}: is missing; `snakemake {target}` or `drdc {command}` writes it")
     try:
-        tensors, about = load_weights(path, "detector")
-    except UserError:
+        refuse_endless(path)
+        about = load_metadata(path)
+        version = about["detector"]
+    except (OSError, UserError, KeyError, TypeError, ValueError, RecursionError):
         raise UserError(
             f"{path}: is damaged or no exported model; `drdc export` or `drdc export-system` writes one"
         ) from None
-    if about["detector"] != FORMAT:
+    if version != FORMAT:
         raise UserError(
-            f"{path}: was written in format {about['detector']!r}, and this drdc reads {FORMAT}; "
+            f"{path}: was written in format {str(version)[:100]!r}, and this drdc reads {FORMAT}; "
             "update drdc, or export the model again"
         )
+    check_header(path, about)
+    refuse_larger_than_memory(path)
+    try:
+        tensors, about = load_weights(path, "detector")
+    except (RuntimeError, OverflowError) as error:
+        raise UserError(f"{path}: is damaged ({str(error)[:200]}); export it again") from None
     if _digest(tensors) != about.get("tensors_sha256"):
         raise UserError(f"{path}: is damaged, its numbers are not those that were written; export it again")
     return path, tensors, about

@@ -29,7 +29,7 @@ from drdc.baselines.registry import system_class
 from drdc.bundle import load_bundle, read_calibration
 from drdc.calibration import RATE, Calibration, Reference, p_value
 from drdc.data.pictures import Picture, Source, read_picture
-from drdc.errors import UserError
+from drdc.errors import UserError, out_of_memory
 from drdc.finders import FAST, Finder, finders
 from drdc.variants import FULL
 
@@ -131,7 +131,9 @@ class Detector:
         _refuse_unknown_system(path, about)
         try:
             return cls(tensors, about)
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError, UserError) as error:
+        except Exception as error:  # whatever a file holds, and whatever a system makes of it
+            if out_of_memory(error):
+                raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(f"{path}: its parts do not fit together ({reason}); export it again") from None
 

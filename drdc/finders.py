@@ -5,7 +5,8 @@ Both give of an image what the workflow stores of it: the same pixels, features 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.baselines.fitted import Fitted
+from drdc.baselines.fitted import Fitted, built
 from drdc.config import Backbone, Base, Diffusion, Fusion, Sampling
 from drdc.data.images import to_square
 from drdc.data.pictures import Picture
@@ -60,17 +61,39 @@ def finders(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, F
     return {**DrdcFinder.modes_of(tensors, about)}
 
 
+def without_numbers(build: Callable[[], Any]) -> None:
+    """Build networks and load their weights without memory for either: raises where these do not fit.
+
+    So what a file says of its networks is checked before it decides how much memory is taken.
+    """
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is copied
+        build()
+
+
+def _networks(
+    tensors: dict[str, Tensor], about: Mapping[str, Any]
+) -> tuple[FeatureExtractor, Reconstructor, Denoiser]:
+    """The three networks of the whole method, with their weights."""
+    backbone = Backbone(**about["backbone"])
+    extractor = FeatureExtractor(backbone, below(tensors, "backbone"))
+    base = Reconstructor(Base(**about["base"]), extractor.channels, backbone.feature_size).eval()
+    base.load_state_dict(below(tensors, "base"))
+    denoiser = Denoiser(Diffusion(**about["diffusion"]))
+    denoiser.load_state_dict(below(tensors, "diffusion"))
+    return extractor, base, denoiser
+
+
 class PictureFeatures:
     """The experiment's frozen backbone, for pictures.
 
     Args:
         settings: of the backbone.
-        weights: the state of its `FeatureExtractor`.
+        extractor: built from them, on the device.
     """
 
-    def __init__(self, settings: Backbone, weights: dict[str, Tensor]) -> None:
-        self.settings = settings
-        self.extractor = FeatureExtractor(settings, weights).to(torch_device())
+    def __init__(self, settings: Backbone, extractor: FeatureExtractor) -> None:
+        self.settings, self.extractor = settings, extractor
 
     def __call__(self, pictures: list[Picture]) -> Tensor:
         """(B, C, h, w) float32, rounded as `drdc features` stores them."""
@@ -104,14 +127,10 @@ class DrdcFinder:
     @classmethod
     def modes_of(cls, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, DrdcFinder]:
         """Both modes, with networks in common."""
-        device = torch_device()
-        features = PictureFeatures(Backbone(**about["backbone"]), below(tensors, "backbone"))
-        size = features.settings.feature_size
-        base = Reconstructor(Base(**about["base"]), features.extractor.channels, size).to(device).eval()
-        base.load_state_dict(below(tensors, "base"))
-        settings = Diffusion(**about["diffusion"])
-        denoiser = Denoiser(settings)
-        denoiser.load_state_dict(below(tensors, "diffusion"))
+        without_numbers(lambda: _networks(tensors, about))
+        extractor, base, denoiser = _networks(tensors, about)
+        device, settings = torch_device(), Diffusion(**about["diffusion"])
+        features = PictureFeatures(Backbone(**about["backbone"]), extractor.to(device))
         alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
         chain = (denoiser.to(device), alpha_bar.to(device))
         found = {}
@@ -120,7 +139,7 @@ class DrdcFinder:
             inpainter = Inpainter(*chain, Sampling(**mode["sampling"]))
             scale = {kind: (mean, deviation) for kind, (mean, deviation) in mode["statistics"].items()}
             own = (Fusion(**about["fusion"]), scale, about["image_size"], about["seed"])
-            found[name] = cls(features, base, inpainter, *own)
+            found[name] = cls(features, base.to(device), inpainter, *own)
         return found
 
     @property
@@ -187,9 +206,14 @@ class ComparedFinder:
             UserError: there is no such system here, or its settings name something outside the file.
         """
         _refuse_addresses(about["settings"])
-        fitted, features = Fitted.of(below(tensors, "system"), about), None
+        weights, features = below(tensors, "system"), None
+        without_numbers(lambda: built(weights, about))
+        fitted = Fitted.of(weights, about)
         if fitted.system.uses_features:
-            features = PictureFeatures(Backbone(**about["backbone"]), below(tensors, "backbone"))
+            backbone = Backbone(**about["backbone"])
+            without_numbers(lambda: FeatureExtractor(backbone, below(tensors, "backbone")))
+            extractor = FeatureExtractor(backbone, below(tensors, "backbone"))
+            features = PictureFeatures(backbone, extractor.to(torch_device()))
         return cls(fitted, features, about["seed"])
 
     @property

@@ -44,10 +44,7 @@ class Fitted:
     @classmethod
     def of(cls, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> Fitted:
         """From what `read_fitted` gives; raises UserError where its system is not known here."""
-        kind = system_class(about["system"])
-        settings = kind.Settings.model_validate(about["settings"])
-        system = kind(settings, Shapes(**about["shapes"]), weights)
-        system.restore(weights)
+        system = built(weights, about)
         mean, deviation = map(float, about["scale"])
         return cls(about["name"], system.to(torch_device()).eval(), (mean, deviation))
 
@@ -67,6 +64,15 @@ class Fitted:
         raw, scores = self.system.heatmaps_and_scores(images, features)
         maps = normalise(raw, self.scale, "mean_std").clamp(-LARGEST, LARGEST)
         return maps.half().cpu().numpy(), scores.float().cpu().numpy()
+
+
+def built(weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> System:
+    """The network alone, with its weights; raises UserError where its system is not known here."""
+    kind = system_class(about["system"])
+    settings = kind.Settings.model_validate(about["settings"])
+    system = kind(settings, Shapes(**about["shapes"]), weights)
+    system.restore(weights)
+    return system
 
 
 def read_fitted(layout: Layout, seed: int, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
