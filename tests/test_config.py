@@ -117,6 +117,54 @@ def test_an_unknown_key_is_named_with_the_nearest(sections: dict[str, Any], key:
     assert nearest in message
 
 
+@pytest.mark.parametrize("value", [2**63, 2**64, 10**30])
+def test_a_seed_has_63_bits(value: int) -> None:
+    assert "at most 9223372036854775807" in fault(seeds=[value])
+    assert "dataset.synthetic.seed" in fault(dataset={"root": "d", "synthetic": {"seed": value}})
+    assert experiment(seeds=[2**63 - 1]).seeds == [2**63 - 1]
+
+
+NUMBERS = [
+    *(f"dataset.synthetic.{name}" for name in ("train", "test_good", "test_bad", "size")),
+    *("dataset.image_size", "dataset.holdout", "backbone.input_size", "backbone.feature_size"),
+    *(f"base.{name}" for name in ("hidden", "heads", "feedforward", "encoder_layers", "decoder_layers")),
+    *(f"base.{name}" for name in ("epochs", "batch_size", "validations", "dropout", "warmup")),
+    *(f"diffusion.{name}" for name in ("width", "layers_per_block", "timesteps", "max_timestep", "images")),
+    *(
+        f"diffusion.{name}"
+        for name in ("disjoint_sets", "batch_size", "validations", "beta_end", "ema_decay")
+    ),
+    *(f"sampling.{name}" for name in ("steps", "initial_index", "disjoint_sets", "batch_size")),
+    *(f"fusion.{name}" for name in ("filter_size", "pool_size", "weight")),
+]
+
+
+@pytest.mark.parametrize("value", [10**15, 1e30, float("inf"), float("nan"), float("-inf"), -1, "x", None])
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_number_that_no_computer_could_use_is_one_sentence(key: str, value: Any) -> None:
+    *path, name = key.split(".")
+    settings: dict[str, Any] = {name: value}
+    for section in reversed(path):
+        settings = {section: settings}
+    settings.setdefault("dataset", {}).setdefault("root", "d")
+    assert key in fault(**settings)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip_norm", "save_minutes"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_no_number_is_infinite_or_missing(name: str, value: float) -> None:
+    assert f"base.{name}" in fault(base={name: value})
+    assert f"systems.simplenet.{name}" in fault(systems={"simplenet": {name: value}})
+
+
+@pytest.mark.parametrize("text", ["seeds: [" + "9" * 5000 + "]", "a: 2026-13-45", "[" * 1200, "a: !!int x"])
+def test_yaml_that_holds_no_value_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"odd\.yaml: is not valid YAML") as caught:
+        load_experiment(tmp_path / "odd.yaml")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("sections", "key", "hint"),
     [

@@ -78,8 +78,8 @@ def run(folder: str, name: str | None, output: Path | None, minutes: float) -> N
     Raises:
         UserError: the folder is no dataset, a category's name cannot be used, or the file exists.
     """
-    if not minutes > 0:
-        raise UserError(f"--minutes: {minutes:g} is no time; give more than 0")
+    if not 0 < minutes < 1_000_000:
+        raise UserError(f"--minutes: {minutes:g} is no time; give more than 0, and less than two years")
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "own"
     output = output or Path("config", f"{name}.yaml")
     if output.exists():

@@ -7,6 +7,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -237,6 +238,12 @@ def test_the_moving_average_follows_its_recursion(decay: float) -> None:
     assert len(weights) == STEPS
     torch.testing.assert_close(average["0.weight"].double(), expected, atol=1e-6, rtol=1e-6)
     assert not torch.equal(average["0.weight"], todo.model[0].weight)  # type: ignore[index]
+
+
+def test_a_training_of_no_image_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"^base\.epochs: stands for less than one training image; raise it$"):
+        train(replace(task(), images=0), job(), Group())
+    assert not job().state.path.exists()
 
 
 def test_the_log_names_batch_and_learning_rate(caplog: pytest.LogCaptureFixture) -> None:
