@@ -90,9 +90,10 @@ def link(source: Path, path: Path) -> None:
 def configuration(folder: Path, categories: list[str]) -> Path:
     """A file with the settings of the experiment."""
     backbone = {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32}
+    dataset = {"name": "mvtec", "root": "data", "categories": categories, "image_size": SIZE}
     content = {
         "experiment": NAME,
-        "dataset": {"name": "mvtec", "root": "data", "categories": categories, "image_size": SIZE},
+        "dataset": dataset | {"accept": ["test-image-in-training"]},
         "backbone": backbone | {"feature_size": FEATURE_SIZE},
         "base": BASE,
         "diffusion": DIFFUSION | {"grid_sizes": [4]},

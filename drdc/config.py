@@ -6,12 +6,14 @@ from the paper's sources) or `ours` (chosen by this project, because the paper d
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
+from unicodedata import normalize
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drdc.arguments import LARGEST_SEED
 from drdc.names import category_fault
+from drdc.problems import Acceptable
 
 Source = Literal["paper", "inferred", "ours"]
 
@@ -95,12 +97,24 @@ class Dataset(Section):
         gt=0,
         lt=1,
     )
+    good: list[str] | None = setting(
+        None,
+        "ours",
+        "Names of folders of normal images beside `good` (BTAD: `ok`), in any case, as `[ok, pass]`. null: "
+        "the run stops at a folder of test images that sounds so; `[]`: such folders are kinds of defect.",
+    )
+    accept: list[Acceptable] = setting(
+        [],
+        "ours",
+        "Kinds of errors of `drdc check` that do not stop the run, for whoever knows better: "
+        f"{', '.join(f'`{kind}`' for kind in get_args(Acceptable))}.",
+    )
     synthetic: Synthetic = setting(Synthetic(), "ours", "Size of the made dataset.")
 
     @field_validator("categories")
     @classmethod
     def _distinct(cls, value: list[str]) -> list[str]:
-        if len(set(value)) < len(value):
+        if len({normalize("NFC", name) for name in value}) < len(value):
             raise ValueError("names a category twice; name each once")
         if faults := [(name, fault) for name in value if (fault := category_fault(name))]:
             name, fault = faults[0]

@@ -43,6 +43,11 @@ class Layout:
         return self.root / "masks.npy"
 
     @property
+    def problems(self) -> Path:
+        """What is wrong with the dataset and did not stop `drdc prepare`."""
+        return self.root / "problems.csv"
+
+    @property
     def features(self) -> Path:
         """(N, C, h, w) float16, rows as in the manifest."""
         return self.root / "features.npy"

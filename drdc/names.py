@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 #: Neither a category nor a table may take the name of what stands for all of them.
 RESERVED = ("mean", "all")
 #: Bytes; a category is a part of file names, of which a file system allows 255.
 LONGEST_CATEGORY = 100
+#: How folders of normal images are called, letters alone, in lower case.
+_GOOD = {"good", "goods", "ok", "okay", "oks", "normal", "normals"}
+_PERHAPS_GOOD = """
+    pass passed io accept accepted acceptable approved qualified conforming clean fine healthy intact correct
+    perfect flawless faultless undamaged unbroken unflawed nominal norm regular standard reference ref golden
+    valid negative negatives neg ordinary usual gd gut inordnung fehlerfrei bon bons bonne sain conforme bueno
+    buenos buena bien bom boa buono buoni goed goedgekeurd bra godkand godkänd dobry dobre норма хорошо годен
+    хороший годный 正常 良品 合格 良 合格品 정상 양품
+"""
+_NOT = {"no", "not", "non", "un", "ab", "n", "bad", "nicht", "kein", "keine", "pas", "nok", "ng", "defective"}
+_WITHOUT = r"(?:no|non|not|without|zero|sans|un|ohne|kein|keine)"
+_DEFECT = r"(?:defect|anomal|fault|error|flaw|damage|crack|scratch|blemish|fehler|defaut)[a-z]*?"
+_WITHOUT_DEFECT = re.compile(rf"{_WITHOUT}{_DEFECT}|{_DEFECT}(?:free|less|frei)")
+
+
+def sounds_good(name: str) -> bool:
+    """Whether a folder probably holds normal images, by its name: OK, normal_2, defect-free, 正常."""
+    plain = unicodedata.normalize("NFKC", re.sub("(?<=[a-z])(?=[A-Z])", " ", name)).casefold()
+    words = re.findall(r"[^\W\d_]+", plain)
+    joined = "".join(words)
+    return (
+        joined in _GOOD.union(_PERHAPS_GOOD.split())
+        or joined.startswith("good")
+        or bool(_GOOD & set(words) and not _NOT & set(words))
+        or bool(_WITHOUT_DEFECT.fullmatch(joined))
+        or bool(re.fullmatch(r"(class|label)?[\W_]*0+", plain))
+    )
 
 
 def category_fault(name: str) -> str | None:

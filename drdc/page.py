@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from drdc.calibration import RATE, smallest_rate
-from drdc.data.datasets import EXTENSIONS
+from drdc.data.listing import EXTENSIONS
 from drdc.detector import Detection, Detector, judgement
 from drdc.errors import UserError
 from drdc.finders import FAST

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Literal, get_args
 
+from drdc.errors import UserError
+from drdc.names import printable
+
 #: Errors that mislead the numbers, unless whoever lists them in `dataset.accept` knows better.
-Acceptable = Literal["mask-empty", "mask-missing", "test-image-in-training"]
-#: Errors with which nothing can be computed.
-Fatal = Literal["category-name", "file-name", "no-training-images", "one-training-image", "unreadable"]
+Acceptable = Literal["mask-among-images", "mask-empty", "mask-missing", "test-image-in-training"]
+#: Errors that leave open what is to be computed.
+Fatal = Literal[
+    "category-name",
+    "file-name",
+    "good-by-another-name",
+    "images-of-one-mask",
+    "masks-of-one-image",
+    "names-differ-in-form",
+    "no-training-images",
+    "one-training-image",
+    "unreadable",
+]
 #: What is only worth a look.
 Minor = Literal[
     "categories-differ-in-case",
@@ -25,6 +42,11 @@ Minor = Literal[
     "sizes-differ",
 ]
 Kind = Acceptable | Fatal | Minor
+
+#: Columns of a table of problems.
+HEAD = ("severity", "kind", "category", "file", "problem", "what to do")
+#: Of a kind, as many files are named in a summary and as many errors told in full; the others are counted.
+SHOWN, TOLD = 3, 10
 
 
 @dataclass(frozen=True)
@@ -48,3 +70,66 @@ class Problem:
     def severity(self) -> Literal["error", "warning"]:
         """Return "error" where the workflow stops or its numbers would mislead, "warning" for all else."""
         return "warning" if self.kind in get_args(Minor) else "error"
+
+    def sentence(self, root: Path | None = None) -> str:
+        """What is wrong with what, and what to do; a file with its path from `root`."""
+        path = str(root / self.file) if root else self.file
+        where = printable(path if self.file else f"category '{self.category}'")
+        return f"{where}: {printable(self.problem)}; {printable(self.mend)}"
+
+
+def ordered(problems: Sequence[Problem]) -> list[Problem]:
+    """Errors first, then by kind, category and file."""
+    return sorted(problems, key=lambda p: (p.severity, p.kind, p.category, p.file, p.problem))
+
+
+def summary(problems: Sequence[Problem], root: Path | None = None) -> list[str]:
+    """A line for each kind, errors first: how many there are, the first of them, and where others are."""
+    lines = []
+    for (severity, kind), group in groupby(ordered(problems), lambda p: (p.severity, p.kind)):
+        first, *others = group
+        files = [printable(p.file or p.category) for p in others[: SHOWN - 1]]
+        more = ["..."] if len(others) > len(files) else []
+        also = f" (also {', '.join([*files, *more])})" if others else ""
+        lines.append(f"{severity} {kind}, {1 + len(others)} x: {first.sentence(root)}{also}")
+    return lines
+
+
+def accepted(problems: Sequence[Problem], accept: Collection[Acceptable], root: Path) -> list[Problem]:
+    """The problems, if every error among them is of a kind in `accept`.
+
+    Raises:
+        UserError: some are not; a line for each kind.
+    """
+    errors = [p for p in problems if p.severity == "error" and p.kind not in accept]
+    if not errors:
+        return list(problems)
+    answers = sorted({p.kind for p in errors} & set(get_args(Acceptable)))
+    knowingly = f", or accept knowingly by dataset.accept: [{', '.join(answers)}]" if answers else ""
+    if len(errors) == 1:
+        raise UserError(f"{errors[0].sentence(root)}{knowingly}")
+    head = f"{root}: {len(errors)} errors; correct them (`drdc check --all` lists each){knowingly}"
+    raise UserError("\n".join([head, *_told(errors, root)]))
+
+
+def _told(errors: Sequence[Problem], root: Path) -> Iterator[str]:
+    """A line for each of the first `TOLD` errors of a kind."""
+    for kind, group in groupby(ordered(errors), lambda p: p.kind):
+        own = list(group)
+        yield from (f"{kind}: {problem.sentence(root)}" for problem in own[:TOLD])
+        if len(own) > TOLD:
+            yield f"{kind}: {len(own) - TOLD} more"
+
+
+def write_problems(problems: Sequence[Problem], path: Path) -> None:
+    """Write the table of problems as CSV."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEAD)
+        writer.writerows(row(problem) for problem in ordered(problems))
+
+
+def row(problem: Problem) -> tuple[str, ...]:
+    """The values of `HEAD`, each on one line."""
+    texts = (problem.severity, problem.kind, problem.category, problem.file, problem.problem, problem.mend)
+    return tuple(printable(text) for text in texts)

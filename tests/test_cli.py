@@ -202,11 +202,11 @@ def test_a_mask_of_another_size(refused: Refused) -> None:
 
 def test_all_faults_are_told_and_the_old_results_stay(refused: Refused) -> None:
     assert drdc_command("prepare") == 0
-    assert written() == {"manifest.csv", "images.npy", "masks.npy"}
+    assert written() == {"manifest.csv", "images.npy", "masks.npy", "problems.csv"}
     before = {name: (RESULTS / name).read_bytes() for name in written()}
     Path("data/cap/train/good/1.png").write_bytes(b"no image")
     Path("data/nut/train/good/2.png").write_bytes(b"")
-    message = refused("prepare", lines=2)
+    message = refused("prepare", lines=3)
     assert "data/cap/train/good/1.png" in message
     assert "data/nut/train/good/2.png" in message
     assert {name: (RESULTS / name).read_bytes() for name in written()} == before
@@ -244,7 +244,7 @@ def test_weights_that_are_not_there(refused: Refused, backbone: dict[str, str], 
     drdc_command("prepare")
     configure(backbone=backbone)
     assert hint in refused("features")
-    assert written() == {"manifest.csv", "images.npy", "masks.npy"}
+    assert written() == {"manifest.csv", "images.npy", "masks.npy", "problems.csv"}
 
 
 # --- the order of the commands ---------------------------------------------------------------------------
@@ -284,10 +284,8 @@ def test_no_image_is_left_to_hold_out(refused: Refused) -> None:
     for category in ("cap", "nut"):
         for i in range(1, 5):
             Path(f"data/{category}/train/good/{i}.png").unlink()
-    drdc_command("prepare")
-    message = refused("train", "diffusion")
-    assert "dataset.holdout" in message
-    assert "'val'" in message
+    message = refused("prepare", lines=3)
+    assert "category 'nut': has 1 training image; give at least two: one is held out" in message
 
 
 def _cut(path: Path) -> None:

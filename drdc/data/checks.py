@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from drdc.data.images import mask_values, read_rgb
 from drdc.data.samples import Sample
 from drdc.errors import UserError
+from drdc.files import sha256_of
 from drdc.names import category_fault, path_fault, printable
 from drdc.pieces import in_order
 from drdc.problems import Kind, Problem
@@ -27,13 +31,36 @@ SIDES_APART, PROPORTIONS_APART = 2.0, 1.25
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What one image file tells; `size` (width, height) is None where it cannot be read."""
+class Facts:
+    """What the files of one image tell; `size` (width, height) is None where the image cannot be read.
+
+    `digest` is of the pixels, `sha256` of the file.
+    """
 
     sample: Sample
-    size: tuple[int, int] | None
-    digest: str
-    problems: tuple[Problem, ...]
+    size: tuple[int, int] | None = None
+    digest: str = ""
+    sha256: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+def inspect(sample: Sample, root: Path) -> tuple[Facts, Image.Image | None, NDArray[np.bool_] | None]:
+    """What one image's files tell, its pixels as 8-bit RGB and its mask (H, W); None for what has none."""
+    try:
+        image = read_rgb(root / sample.path)
+        sha256 = sha256_of(root / sample.path)
+    except UserError as error:
+        return Facts(sample, problems=(_unreadable(sample, sample.path, root, error),)), None, None
+    digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+    mask, problems = _mask(sample, root, image.size) if sample.mask else (None, [])
+    return Facts(sample, image.size, digest, sha256, tuple(problems)), image, mask
+
+
+def conclude(facts: Sequence[Facts]) -> list[Problem]:
+    """Problems of names and numbers of images, of files, of sizes, and images that are there twice."""
+    samples = [fact.sample for fact in facts]
+    files = [problem for fact in facts for problem in fact.problems]
+    return [*_names(samples), *_numbers(samples), *files, *_sizes(facts), *_twice(facts)]
 
 
 def check(
@@ -46,17 +73,12 @@ def check(
         root: the folder that their paths are relative to.
         workers: threads that read and decode.
         progress: called after each image.
-
-    Returns:
-        Problems of names and numbers of images, of files, of sizes, and images that are there twice.
     """
-    problems = [*_names(samples), *_numbers(samples)]
     facts = []
-    for fact in in_order(lambda sample: _inspect(sample, root), samples, workers):
+    for fact in in_order(lambda sample: inspect(sample, root)[0], samples, workers):
         facts.append(fact)
-        problems += fact.problems
         progress()
-    return [*problems, *_sizes(facts), *_twice(facts)]
+    return conclude(facts)
 
 
 def _names(samples: Sequence[Sample]) -> Iterator[Problem]:
@@ -98,25 +120,20 @@ def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
             yield Problem("no-masks", category, "", "has no masks", "only image metrics are computed")
 
 
-def _inspect(sample: Sample, root: Path) -> _Facts:
+def _mask(
+    sample: Sample, root: Path, image_size: tuple[int, int]
+) -> tuple[NDArray[np.bool_] | None, list[Problem]]:
     try:
-        image = read_rgb(root / sample.path)
+        values = mask_values(root / sample.mask, image_size)
     except UserError as error:
-        return _Facts(sample, None, "", (_unreadable(sample, sample.path, root, error),))
-    digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-    problems = tuple(_mask(sample, root, image.size)) if sample.mask else ()
-    return _Facts(sample, image.size, digest, problems)
+        return None, [_unreadable(sample, sample.mask, root, error)]
+    return values > 0, list(_mask_problems(sample, np.unique(values)))
 
 
-def _mask(sample: Sample, root: Path, image_size: tuple[int, int]) -> Iterator[Problem]:
+def _mask_problems(sample: Sample, values: NDArray[Any]) -> Iterator[Problem]:
     def problem(kind: Kind, text: str, mend: str) -> Problem:
         return Problem(kind, sample.category, sample.mask, text, mend)
 
-    try:
-        values = np.unique(mask_values(root / sample.mask, image_size))
-    except UserError as error:
-        yield _unreadable(sample, sample.mask, root, error)
-        return
     if not values.any():
         yield problem("mask-empty", "the mask of an anomalous image is empty", "mark the defect")
     elif values.all():
@@ -135,7 +152,7 @@ def _unreadable(sample: Sample, path: str, root: Path, error: UserError) -> Prob
     return Problem("unreadable", sample.category, path, problem, mend)
 
 
-def _sizes(facts: Sequence[_Facts]) -> Iterator[Problem]:
+def _sizes(facts: Sequence[Facts]) -> Iterator[Problem]:
     sizes: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
     for fact in facts:
         if fact.size:
@@ -149,7 +166,7 @@ def _sizes(facts: Sequence[_Facts]) -> Iterator[Problem]:
             yield Problem("sizes-differ", category, "", problem, "crop them alike: all become one square")
 
 
-def _twice(facts: Sequence[_Facts]) -> Iterator[Problem]:
+def _twice(facts: Sequence[Facts]) -> Iterator[Problem]:
     """Images with the pixels of another one, whatever their files' format, names and categories."""
     groups: defaultdict[str, list[Sample]] = defaultdict(list)
     for fact in sorted(facts, key=lambda fact: fact.sample.split, reverse=True):  # training images first

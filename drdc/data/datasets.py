@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import shlex
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from drdc.config import DOWNLOADS
 from drdc.data.samples import NORMAL, Sample, choose
+from drdc.data.tree import LAYOUT, Tree
 from drdc.data.visa import read_visa
 from drdc.errors import UserError
-from drdc.problems import Problem
+from drdc.problems import Problem, accepted
 
-#: Names of image files, in lower case.
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-_MVTEC_LAYOUT = "<category>/train/good, <category>/test/<defect> and <category>/ground_truth/<defect>"
 _ELPV_PACKAGE = "elpv_dataset"
 _ELPV_TEST_SHARE = 0.2
 
@@ -37,10 +36,9 @@ def read_mvtec(root: Path, categories: Sequence[str] | None = None) -> list[Samp
     ``train/good`` itself is one category of the folder's name.
 
     Raises:
-        UserError: no category in this layout, an unknown category, no training images, missing masks (all
-            of them, each on a line of its own).
+        UserError: no category in this layout, an unknown category, or an error that `scan` tells.
     """
-    return _read_tree(root, categories, "mvtec")
+    return _without_errors("mvtec", root, categories)
 
 
 def read_btad(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -49,7 +47,7 @@ def read_btad(root: Path, categories: Sequence[str] | None = None) -> list[Sampl
     Normal images lie in folders called ``ok``, anomalous ones in ``ko``; masks have the image's own stem, as
     .bmp or .png. Raises as `read_mvtec`.
     """
-    return _read_tree(root, categories, "btad")
+    return _without_errors("btad", root, categories)
 
 
 def read_elpv(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -75,22 +73,32 @@ def read_elpv(root: Path, categories: Sequence[str] | None = None) -> list[Sampl
 
 
 def scan(
-    name: str, root: Path, categories: Sequence[str] | None = None
+    name: str, root: Path, categories: Sequence[str] | None = None, good: Collection[str] | None = None
 ) -> tuple[list[Sample], list[Problem]]:
-    """Images and problems of a dataset, as far as the names of its files tell.
+    """Images and problems of a dataset, as far as the names of its files tell; no file is opened.
 
-    Where its reader would stop at a missing file, the list goes on without it; readers of other layouts than
-    MVTec AD's still stop. Raises UserError where there is no category, or not the wanted one.
+    Args:
+        name: a key of `READERS`; layouts other than MVTec AD's have no problems of names.
+        root: its folder.
+        categories: the wanted ones; None for all.
+        good: names of folders of normal images beside the usual one; None to ask where a name sounds so.
+
+    Raises:
+        UserError: there is no category, or not the wanted one.
     """
     if name not in _NORMAL_FOLDERS:
         return READERS[name](root, categories), []
-    folders = _folders(root, _NORMAL_FOLDERS[name])
-    found = [
-        entry
-        for category in choose(categories, list(folders), root)
-        for entry in _category(root, folders[category], category, _NORMAL_FOLDERS[name])
-    ]
+    tree = Tree(root, frozenset({NORMAL, _NORMAL_FOLDERS[name], *(good or ())}), good is None)
+    found = list(tree.read(categories))
     return [x for x in found if isinstance(x, Sample)], [x for x in found if isinstance(x, Problem)]
+
+
+def categories_with_tests(
+    name: str, root: Path, categories: Sequence[str] | None = None, good: Collection[str] | None = None
+) -> list[str]:
+    """The categories that have test images; arguments and errors as of `scan`."""
+    samples, _ = scan(name, root, categories, good)
+    return list(dict.fromkeys(sample.category for sample in samples if sample.split == "test"))
 
 
 #: Datasets in MVTec AD's layout, and how their folders of normal images are called.
@@ -107,7 +115,7 @@ READERS: dict[str, Reader] = {
 _WHERE_TO_GET = {
     "synthetic": "generate the made dataset there first",
     "mvtec": "download MVTec AD from www.mvtec.com/company/research/datasets/mvtec-ad and unpack it there, "
-    f"so that it holds {_MVTEC_LAYOUT}",
+    f"so that it holds {LAYOUT}",
     "btad": "download BTAD from where github.com/pankajmishra000/VT-ADL says and unpack it there, so that it "
     "holds 01/train/ok, 01/test/ok, 01/test/ko and 01/ground_truth/ko",
     "visa": "download VisA from where github.com/amazon-science/spot-diff says and unpack it there, so that "
@@ -147,87 +155,13 @@ def smallest_hashes(keys: Collection[str], fraction: float) -> set[str]:
     if fraction <= 0 or len(keys) < 2:
         return set()
     count = min(max(1, round(fraction * len(keys))), len(keys) - 1)
-    return set(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:count])
+    return set(sorted(keys, key=lambda key: hashlib.sha256(os.fsencode(key)).hexdigest())[:count])
 
 
-def _read_tree(root: Path, categories: Sequence[str] | None, name: str) -> list[Sample]:
+def _without_errors(name: str, root: Path, categories: Sequence[str] | None) -> list[Sample]:
     samples, problems = scan(name, root, categories)
-    if errors := [f"{root / p.file}: {p.problem}; {p.mend}." for p in problems if p.severity == "error"]:
-        raise UserError("\n".join(errors))
+    accepted(problems, (), root)
     return samples
-
-
-def _folders(root: Path, normal: str) -> dict[str, Path]:
-    """Categories of a tree in MVTec's layout whose folders of normal images are called `normal`."""
-    if (root / "train" / normal).is_dir():
-        return {root.resolve().name: root}
-    found = [p for p in sorted(root.iterdir()) if (p / "train").is_dir() or (p / "test").is_dir()]
-    if not found:
-        raise UserError(f"{root}: no category in the layout {_MVTEC_LAYOUT} was found; correct the root.")
-    return {folder.name: folder for folder in found}
-
-
-def _category(root: Path, folder: Path, category: str, normal: str) -> Iterator[Sample | Problem]:
-    train, truth = folder / "train" / normal, folder / "ground_truth"
-    images = _image_files(train)
-    if not images:
-        problem = f"category '{category}' has no training images"
-        yield Problem("no-training-images", category, _relative(train, root), problem, "add some")
-    for image in images:
-        yield Sample(_relative(image, root), category, "train", 0, NORMAL)
-    yield from (_ignored(path, root, category) for path in _others(folder / "train", {normal}))
-    yield from (_ignored(path, root, category) for path in _others(train))
-    defects = sorted(p for p in folder.glob("test/*") if p.is_dir() and not p.name.startswith("."))
-    for defect in defects:
-        yield from _test(root, category, defect, None if defect.name == normal else truth)
-    for path in _others(truth, {defect.name for defect in defects}):
-        yield _ignored(path, root, category)
-
-
-def _test(root: Path, category: str, folder: Path, truth: Path | None) -> Iterator[Sample | Problem]:
-    """A folder of test images; `truth` holds the masks, None for normal images."""
-    defect = folder.name
-    images = _image_files(folder)
-    yield from (_ignored(path, root, category) for path in _others(folder))
-    if truth is None:
-        yield from (Sample(_relative(image, root), category, "test", 0, NORMAL) for image in images)
-        return
-    masks = {p.stem: p for p in _image_files(truth / defect)}
-    for image in images:
-        path = _relative(image, root)
-        mask = masks.get(f"{image.stem}_mask") or masks.get(image.stem)
-        yield Sample(path, category, "test", 1, defect, _relative(mask, root) if mask else "")
-        if mask is None and truth.is_dir():
-            problem = f"its ground-truth mask {truth / defect / f'{image.stem}_mask.png'} is missing"
-            yield Problem("mask-missing", category, path, problem, "add it or remove the image")
-    stems = {image.stem for image in images}
-    for stem in masks.keys() - stems - {f"{stem}_mask" for stem in stems}:
-        path = _relative(masks[stem], root)
-        yield Problem("mask-without-image", category, path, "this mask has no image", "add or remove it")
-
-
-def _ignored(path: Path, root: Path, category: str) -> Problem:
-    problem = "lies where no image is looked for, or is none by its name, and is ignored"
-    return Problem("left-out", category, _relative(path, root), problem, f"see the layout {_MVTEC_LAYOUT}")
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
-def _image_files(folder: Path) -> list[Path]:
-    """Image files directly in a folder, by name; hidden files and a missing folder count as none."""
-    return [p for p in _visible(folder) if p.suffix.lower() in EXTENSIONS and not p.is_dir()]
-
-
-def _others(folder: Path, known: Collection[str] = ()) -> list[Path]:
-    """What else lies in a folder, but files of the kinds that systems leave everywhere."""
-    entries = [p for p in _visible(folder) if p.name not in known and p.name != "Thumbs.db"]
-    return [p for p in entries if p.is_dir() or p.suffix.lower() not in EXTENSIONS]
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
 
 
 def _elpv_package_root() -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -13,17 +14,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drdc.data.checks import Facts, conclude, inspect
 from drdc.data.datasets import smallest_hashes
-from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
+from drdc.data.images import resize_mask, to_square
 from drdc.data.samples import Sample
 from drdc.errors import UserError
-from drdc.files import atomic, create_array, sha256_of
-from drdc.names import path_fault, printable
+from drdc.files import atomic, create_array
 from drdc.pieces import in_order, job_threads
+from drdc.problems import Acceptable, Problem, accepted, summary, write_problems
 
 COLUMNS = ("path", "category", "split", "label", "defect_type", "mask", "width", "height", "sha256")
 SPLITS = ("train", "val", "test")
 _INTEGERS = ("label", "width", "height")
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -37,9 +41,12 @@ def prepare(
     manifest_path: Path,
     images_path: Path,
     masks_path: Path,
+    problems_path: Path,
+    found: Sequence[Problem] = (),
+    accept: Collection[Acceptable] = (),
     progress: Progress = iter,
 ) -> pd.DataFrame:
-    """Decode every file once and write the manifest and both caches; all three appear together or not at all.
+    """Decode every file once and write manifest, both caches and the problems: all of them or none.
 
     Args:
         samples: the images of the dataset, in any order.
@@ -49,17 +56,21 @@ def prepare(
         manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
         images_path: array (N, image_size, image_size, 3) uint8 RGB, rows as in the manifest.
         masks_path: array (N, image_size, image_size) bool, all False where no mask is known.
+        problems_path: CSV with the columns of `drdc.problems.HEAD`: warnings and accepted errors.
+        found: the problems that the listing of the files told.
+        accept: kinds of errors that do not stop it.
         progress: wraps the iterable of row numbers, e.g. ``tqdm``.
 
     Returns:
         The manifest, as ``read_manifest`` would return it.
 
     Raises:
-        UserError: no samples, a bad hold-out or size, a path listed twice, or files that cannot be
-            decoded (all of them, each on a line of its own). Nothing is written then.
+        UserError: no samples, a bad hold-out or size, a path listed twice, or an error that is not accepted
+            (all of them, by kind). Nothing is written then.
     """
-    rows = _rows(samples, image_size, holdout)
+    rows, splits = zip(*_rows(samples, image_size, holdout), strict=True)
     with (
+        atomic(problems_path) as problems_tmp,
         atomic(manifest_path) as manifest_tmp,
         atomic(masks_path) as masks_tmp,
         atomic(images_path) as images_tmp,
@@ -67,11 +78,15 @@ def prepare(
         shape = (len(rows), image_size, image_size)
         images = create_array(images_tmp, np.uint8, (*shape, 3))
         masks = create_array(masks_tmp, np.bool_, shape)
-        _decode_all(rows, root, images, masks, progress)
+        facts = _decode_all(rows, root, images, masks, progress)
+        problems = accepted([*found, *conclude(facts)], accept, root)
+        write_problems(problems, problems_tmp)
         images.flush()
         masks.flush()
-        _write(rows, manifest_tmp)
+        _write(facts, splits, manifest_tmp)
         manifest = read_manifest(manifest_tmp)
+    for line in summary(problems):
+        log.warning("%s", line)
     return manifest
 
 
@@ -105,8 +120,8 @@ def _check(table: pd.DataFrame, path: Path) -> None:
             )
 
 
-def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[dict[str, object]]:
-    """Manifest rows, sorted, still without what only decoding tells."""
+def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[tuple[Sample, str]]:
+    """Samples and their splits, with \"val\" for those held out, sorted as the manifest is."""
     if not samples:
         raise UserError("dataset: it has no images; check the dataset's root and categories.")
     if not 0 <= holdout < 1:
@@ -119,14 +134,9 @@ def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[di
         twice = sorted(s.path for s in samples)
         path = next(a for a, b in pairwise(twice) if a == b)
         raise UserError(f"{path}: the dataset lists this image twice; list it once.")
-    paths = [path for sample in samples for path in (sample.path, sample.mask)]
-    if faults := [
-        f"{printable(p)}: this name {fault}; rename it." for p in paths if (fault := path_fault(p))
-    ]:
-        raise UserError("\n".join(faults))
     held = _held_out(samples, holdout)
-    rows = [asdict(s) | ({"split": "val"} if s.path in held else {}) for s in samples]
-    return sorted(rows, key=lambda row: (row["category"], row["split"], row["path"]))
+    rows = [(s, "val" if s.path in held else s.split) for s in samples]
+    return sorted(rows, key=lambda row: (row[0].category, row[1], row[0].path))
 
 
 def _held_out(samples: Iterable[Sample], holdout: float) -> set[str]:
@@ -139,43 +149,38 @@ def _held_out(samples: Iterable[Sample], holdout: float) -> set[str]:
 
 
 def _decode_all(
-    rows: list[dict[str, object]],
+    samples: Sequence[Sample],
     root: Path,
     images: NDArray[np.uint8],
     masks: NDArray[np.bool_],
     progress: Progress,
-) -> None:
-    """Fill both arrays and the rows' width, height and sha256, or raise with every bad file."""
-    faults: list[str] = []
-    decoded = in_order(lambda row: _decode(row, root, images.shape[1]), rows, job_threads())
-    for index, found in zip(progress(range(len(rows))), decoded, strict=True):
-        if isinstance(found, UserError):
-            faults.append(str(found))
-        else:
-            images[index], masks[index], facts = found
-            rows[index].update(facts)
-    if faults:
-        raise UserError("\n".join(faults))
+) -> list[Facts]:
+    """Fill both arrays, but for what cannot be read."""
+    facts = []
+    decoded = in_order(lambda sample: _decode(sample, root, images.shape[1]), samples, job_threads())
+    for index, (fact, image, mask) in zip(progress(range(len(samples))), decoded, strict=True):
+        facts.append(fact)
+        if image is not None:
+            images[index] = image
+        if mask is not None:
+            masks[index] = mask
+    return facts
 
 
 def _decode(
-    row: dict[str, object], root: Path, size: int
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], dict[str, object]] | UserError:
-    """Pixels, mask and facts of one image, or what is wrong with it."""
-    path = root / str(row["path"])
-    try:
-        image = read_rgb(path)
-        mask = np.zeros((size, size), dtype=np.bool_)
-        if row["mask"]:
-            mask = resize_mask(read_mask(root / str(row["mask"]), image.size), size)
-        facts = {"width": image.width, "height": image.height, "sha256": sha256_of(path)}
-    except UserError as error:
-        return error
-    return to_square(image, size), mask, facts
+    sample: Sample, root: Path, size: int
+) -> tuple[Facts, NDArray[np.uint8] | None, NDArray[np.bool_] | None]:
+    """What one image's files tell, and pixels and mask of the caches."""
+    facts, image, mask = inspect(sample, root)
+    small = None if mask is None else resize_mask(mask, size)
+    return facts, None if image is None else to_square(image, size), small
 
 
-def _write(rows: list[dict[str, object]], path: Path) -> None:
+def _write(facts: Sequence[Facts], splits: Sequence[str], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        for fact, split in zip(facts, splits, strict=True):
+            width, height = fact.size or (0, 0)
+            own = {"split": split, "width": width, "height": height, "sha256": fact.sha256}
+            writer.writerow(asdict(fact.sample) | own)

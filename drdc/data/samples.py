@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from drdc.data.listing import same_form
 from drdc.errors import UserError
 
 #: Defect type of normal images.
@@ -34,16 +35,19 @@ class Sample:
     mask: str = ""
 
 
-def choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> list[str]:
-    """The wanted categories, once each and in the order asked; all that were found if None is given.
+def choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> dict[str, str]:
+    """The wanted categories in the order asked (None: all), and the names by which they were found.
+
+    The two may differ in their Unicode form: what one system writes as one letter is two to another.
 
     Raises:
         UserError: one of them was not found in the dataset's folder `root`.
     """
     if wanted is None:
-        return list(found)
-    unknown = [name for name in wanted if name not in found]
+        return {name: name for name in found}
+    known = {same_form(name): name for name in found} | {name: name for name in found}
+    unknown = [name for name in wanted if name not in known and same_form(name) not in known]
     if unknown:
-        names = ", ".join(f"'{name}'" for name in unknown)
-        raise UserError(f"{root}: unknown category {names}; found here: {', '.join(found)}.")
-    return list(dict.fromkeys(wanted))
+        asked, there = (", ".join(f"'{name}'" for name in names) for names in (unknown, found))
+        raise UserError(f"{root}: unknown category {asked}; found here: {there}.")
+    return {name: known.get(name) or known[same_form(name)] for name in wanted}

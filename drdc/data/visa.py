@@ -24,9 +24,9 @@ def read_visa(root: Path, categories: Sequence[str] | None = None) -> list[Sampl
     rows = _visa_rows(root)
     found = sorted(name for name in {row["object"] for row in rows} if (root / name).is_dir())
     samples: list[Sample] = []
-    for category in choose(categories, found, root):
-        defects = _visa_defects(root / category / "image_anno.csv")
-        for row in (row for row in rows if row["object"] == category):
+    for category, own in choose(categories, found, root).items():
+        defects = _visa_defects(root / own / "image_anno.csv")
+        for row in (row for row in rows if row["object"] == own):
             split: Literal["train", "test"] = "train" if row["split"] == "train" else "test"
             if row["label"] == "normal":
                 samples.append(Sample(row["image"], category, split, 0, NORMAL))

@@ -14,17 +14,18 @@ log = logging.getLogger(__name__)
 
 
 def prepare(layout: Layout, *, dataset: Dataset) -> None:
-    """Write `manifest.csv`, `images.npy` and `masks.npy`; draw or fetch the dataset first where asked to.
+    """Write manifest, images, masks and `problems.csv`; draw or fetch the dataset first where asked to.
 
     Raises:
-        UserError: the folder, a category or images are missing, or files cannot be used (all are listed).
+        UserError: the folder, a category or images are missing, or `drdc check` finds an error that is not
+            listed in `dataset.accept`.
     """
     if dataset.name == "synthetic":
         _draw(layout.made_dataset, dataset)
     if dataset.download and dataset.root is not None:
         download.obtain(download.SOURCES[dataset.name], Path(dataset.root))
     root = root_of(layout, dataset)
-    samples = datasets.READERS[dataset.name](root, dataset.categories)
+    samples, found = datasets.scan(dataset.name, root, dataset.categories, dataset.good)
     table = manifest.prepare(
         samples,
         root,
@@ -33,6 +34,9 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         manifest_path=layout.manifest,
         images_path=layout.images,
         masks_path=layout.masks,
+        problems_path=layout.problems,
+        found=found,
+        accept=dataset.accept,
         progress=progress_bar,
     )
     counts = table.groupby(["category", "split"]).size().unstack(fill_value=0)

@@ -12,10 +12,7 @@ from drdc.endings import say
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
 from drdc.layout import Layout
-from drdc.names import printable
-from drdc.problems import Problem
-
-_HEAD = ("severity", "kind", "category", "file", "problem", "what to do")
+from drdc.problems import HEAD, Problem, ordered, row
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +56,7 @@ def run(folder: str | None, config: str | None, threads: int | None) -> int:
 
 def table(problems: list[Problem]) -> str:
     """Errors first, then by category and file, in columns that are as wide as their longest text."""
-    rows = [_HEAD, *sorted((p.severity, p.kind, p.category, p.file, p.problem, p.mend) for p in problems)]
-    texts = [[printable(text) or "-" for text in row] for row in rows]
+    texts = [HEAD, *([text or "-" for text in row(problem)] for problem in ordered(problems))]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in texts]
+    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in texts]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

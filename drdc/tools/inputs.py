@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from drdc.data.datasets import EXTENSIONS
+from drdc.data.listing import EXTENSIONS
 
 LONGEST = 180  # bytes of a name, so that endings fit into the 255 that file systems allow
 

@@ -177,13 +177,13 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         lambda r: (r / TRAIN / "raw.heic").write_bytes(b"x"),
         "warning",
         f"{TRAIN}/raw.heic",
-        "is ignored",
+        "is left out",
     ),
     "a folder too deep": (
         lambda r: save(r / TRAIN / "monday/1.png", noise(9)),
         "warning",
         f"{TRAIN}/monday",
-        "is ignored",
+        "is left out",
     ),
     "reserved category": (lambda r: (r / "nut").rename(r / "all"), "error", "", "stands for all categories"),
     "file name with a line break": (
@@ -234,6 +234,6 @@ def test_errors_of_files_are_what_the_reader_or_the_decoding_refuses(
     from drdc.errors import UserError
 
     FAULTS[name][0](tree)
-    out = {f"{kind}_path": tmp_path / "out" / kind for kind in ("manifest", "images", "masks")}
+    out = {f"{kind}_path": tmp_path / "out" / kind for kind in ("manifest", "images", "masks", "problems")}
     with pytest.raises(UserError):
         prepare(read_mvtec(tree), tree, image_size=16, holdout=0.1, **out)

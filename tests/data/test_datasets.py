@@ -243,7 +243,7 @@ def test_missing_mask_is_named(tree: Path) -> None:
 
 
 def test_unknown_category_lists_the_known(tree: Path) -> None:
-    with pytest.raises(UserError, match="unknown category 'bolt'; found here: cap, nut"):
+    with pytest.raises(UserError, match="unknown category 'bolt'; found here: 'cap', 'nut'"):
         read_mvtec(tree, ["nut", "bolt"])
 
 
@@ -258,7 +258,7 @@ def test_wrong_layout_is_explained(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no category in the layout <category>/train/good"):
         read_mvtec(tmp_path / "empty")
-    with pytest.raises(UserError, match="unknown category 'cap'; found here: nut"):
+    with pytest.raises(UserError, match="unknown category 'cap'; found here: 'nut'"):
         read_mvtec(tree / "nut", ["cap"])
 
 
@@ -283,7 +283,7 @@ def test_names_that_a_table_cannot_hold_are_refused(
     tree: Path, tmp_path: Path, name: str, fault: str
 ) -> None:
     save(tree / "nut/train/good/000.png", noise()).rename(tree / "nut/train/good" / name)
-    with pytest.raises(UserError, match=rf"nut/train/good/a\\\w+\.png: this name .*{fault}.*; rename it"):
+    with pytest.raises(UserError, match=rf"nut/train/good/a\\\w+\.png: its name .*{fault}.*; rename it"):
         run(read_mvtec(tree), tree, tmp_path)
     assert not list(tmp_path.glob("*.npy"))
 
@@ -383,6 +383,7 @@ def run(samples: list[Sample], root: Path, out: Path, **changes: object) -> pd.D
         "manifest_path": out / "manifest.csv",
         "images_path": out / "images.npy",
         "masks_path": out / "masks.npy",
+        "problems_path": out / "problems.csv",
     }
     return prepare(samples, root, **{"image_size": 10, "holdout": 0.2, **paths, **changes})
 
@@ -477,7 +478,8 @@ def test_all_bad_files_at_once_and_nothing_written(tree: Path, tmp_path: Path) -
     with pytest.raises(UserError) as caught:
         run(read_mvtec(tree), tree, out)
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3
+    assert lines[0].startswith(f"{tree}: 3 errors; correct them")
+    assert len(lines) == 4
     for name in ("nut/train/good/003.png", "cap/train/good/004.jpg", "bent/000_mask.png"):
         assert any(name in line for line in lines)
     assert list(out.iterdir()) == []

@@ -77,7 +77,7 @@ def test_defect_types_are_those_noted(tmp_path: Path) -> None:
 def test_the_manifest_points_into_the_original_layout(tmp_path: Path) -> None:
     root = visa(tmp_path / "visa")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    paths = {f"{name}_path": tmp_path / "out" / name for name in ("manifest", "images", "masks")}
+    paths = {f"{name}_path": tmp_path / "out" / name for name in ("manifest", "images", "masks", "problems")}
     table = prepare(read_visa(root), root, image_size=16, holdout=0.1, **paths)
     assert all((root / path).is_file() for path in table.path)
     masks = np.load(tmp_path / "out" / "masks")
@@ -113,7 +113,7 @@ def test_categories_that_are_not_there_are_not_listed(tmp_path: Path) -> None:
     root = visa(tmp_path, ("candle", "fryum"))
     (root / "fryum").rename(tmp_path / "elsewhere")
     assert {s.category for s in read_visa(root)} == {"candle"}
-    with pytest.raises(UserError, match="unknown category 'fryum'; found here: candle"):
+    with pytest.raises(UserError, match="unknown category 'fryum'; found here: 'candle'"):
         read_visa(root, ["fryum"])
 
 

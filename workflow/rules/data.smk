@@ -3,6 +3,7 @@ rule prepare:
         manifest="results/{experiment}/manifest.csv",
         images="results/{experiment}/images.npy",
         masks="results/{experiment}/masks.npy",
+        problems="results/{experiment}/problems.csv",
     log:
         "results/{experiment}/logs/prepare.log",
     benchmark:

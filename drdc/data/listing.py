@@ -1,0 +1,69 @@
+"""What lies in a folder of images: images, what systems leave everywhere, and what is left out."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+#: Names of image files, in lower case.
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+#: What Synology, QNAP, macOS, Windows, Linux and Python leave beside images, in lower case.
+_SYSTEM = {
+    *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
+    *("__macosx", "icon\r", "network trash folder", "temporary items"),
+    *("thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini"),
+    *("$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "__pycache__"),
+}
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder is hidden, or one of those that systems leave everywhere."""
+    return name.startswith(".") or name.casefold() in _SYSTEM
+
+
+def same_form(name: str) -> str:
+    """A name in the one Unicode form in which equal names have equal letters (NFC); macOS writes another."""
+    return unicodedata.normalize("NFC", name)
+
+
+def entries(folder: Path, but: Collection[str] = ()) -> list[Path]:
+    """What lies directly in a folder, by name, but for what is of the system; nothing if it is missing."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not is_system(path.name) and path.name not in but)
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders directly in a folder, also linked ones."""
+    return [path for path in entries(folder) if path.is_dir()]
+
+
+def called_image(path: Path) -> bool:
+    """Whether a file is an image by its name."""
+    return path.suffix.lower() in EXTENSIONS and not is_system(path.name)
+
+
+def images(folder: Path) -> list[Path]:
+    """The image files directly in a folder, by name."""
+    return [path for path in entries(folder) if called_image(path) and not path.is_dir()]
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """All files of a folder and of those in it, and links to folders, which are not followed."""
+    for parent, inner, files in os.walk(folder):
+        linked = [name for name in inner if Path(parent, name).is_symlink()]
+        yield from sorted(Path(parent, name) for name in (*files, *linked) if not is_system(name))
+        inner[:] = sorted(name for name in inner if not is_system(name) and name not in linked)
+
+
+def why_left_out(path: Path) -> str:
+    """Why a file or folder is not read, as a noun: of what kind it is."""
+    if path.is_symlink() and not path.exists():
+        return "link to nothing"
+    if path.is_dir():
+        return "linked folder" if path.is_symlink() else "folder"
+    if not path.is_file():
+        return "no plain file"
+    return f"{path.suffix.lower()} file" if path.suffix else "file without ending"

@@ -1,0 +1,195 @@
+"""The reader of datasets in the folder layout of MVTec AD (Bergmann et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from drdc.data.listing import below, called_image, entries, folders, images, same_form, why_left_out
+from drdc.data.samples import NORMAL, Sample, choose
+from drdc.errors import UserError
+from drdc.names import sounds_good
+from drdc.problems import Kind, Problem
+
+LAYOUT = "<category>/train/good, <category>/test/<defect> and <category>/ground_truth/<defect>"
+_PARTS = ("train", "test", "ground_truth")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A dataset in this layout.
+
+    Attributes:
+        root: its folder.
+        good: names of folders of normal images; upper and lower case and spaces around them do not matter.
+        asks: whether other folders that sound like these are a problem.
+    """
+
+    root: Path
+    good: frozenset[str]
+    asks: bool
+
+    def read(self, categories: Sequence[str] | None) -> Iterator[Sample | Problem]:
+        """The images of the wanted categories (None: all), and the problems of names and missing files.
+
+        Raises:
+            UserError: there is no category, or not the wanted one.
+        """
+        found = self._categories()
+        chosen = choose(categories, list(found), self.root)
+        yield from _forms(self.root, "", found.values())
+        for category, folder in chosen.items():
+            yield from self._category(category, found[folder])
+        if categories is None:
+            yield from self._left_out(self.root, "", found, called_image)
+
+    def _categories(self) -> dict[str, Path]:
+        if any(self._good(part) or sounds_good(part.name) for part in folders(self.root / "train")):
+            return {self.root.resolve().name: self.root}
+        found = [p for p in folders(self.root) if (p / "train").is_dir() or (p / "test").is_dir()]
+        if not found:
+            raise UserError(f"{self.root}: no category in the layout {LAYOUT} was found; correct the root.")
+        return {folder.name: folder for folder in found}
+
+    def _good(self, folder: Path) -> bool:
+        return _key(folder.name) in map(_key, self.good)
+
+    def _category(self, category: str, folder: Path) -> Iterator[Sample | Problem]:
+        yield from self._left_out(folder, category, _PARTS, called_image)
+        yield from self._train(category, folder / "train")
+        defects = folders(folder / "test")
+        yield from _forms(self.root, category, defects)
+        truth = folder / "ground_truth"
+        for defect in defects:
+            if self._good(defect):
+                yield from self._samples(category, defect, "test")
+            else:
+                yield from self._anomalous(category, defect, truth)
+        yield from self._left_out(folder / "test", category, [p.name for p in defects])
+        known = {same_form(defect.name) for defect in defects}
+        masks = [p.name for p in folders(truth) if same_form(p.name) in known or self._good(p)]
+        yield from self._left_out(truth, category, masks)
+
+    def _train(self, category: str, train: Path) -> Iterator[Sample | Problem]:
+        good = [folder for folder in folders(train) if self._good(folder)]
+        listed = [entry for folder in good for entry in self._samples(category, folder, "train")]
+        yield from listed
+        if not any(isinstance(entry, Sample) for entry in listed):
+            alike = [folder.name for folder in folders(train) if sounds_good(folder.name)]
+            mend = f"add some, or name their folder in dataset.good: {_flow(alike)}" if alike else "add some"
+            problem = f"category '{category}' has no training images"
+            yield self._problem("no-training-images", category, train / NORMAL, problem, mend)
+        yield from self._left_out(train, category, [folder.name for folder in good])
+
+    def _samples(self, category: str, folder: Path, split: str) -> Iterator[Sample | Problem]:
+        """Normal images."""
+        for image in images(folder):
+            path = self._relative(image)
+            yield Sample(path, category, "train" if split == "train" else "test", 0, NORMAL)
+        yield from self._image_folder(category, folder)
+
+    def _image_folder(self, category: str, folder: Path) -> Iterator[Problem]:
+        """What is wrong with a folder of images, whatever they show."""
+        stems = {same_form(image.stem) for image in images(folder)}
+        for image in images(folder):
+            stem = same_form(image.stem)
+            if stem.endswith("_mask") and stem.removesuffix("_mask") in stems:
+                problem = "lies among the images, but is called like the mask of one of them"
+                mend = "move it to ground_truth"
+                yield self._problem("mask-among-images", category, image, problem, mend)
+        yield from self._left_out(folder, category, [image.name for image in images(folder)])
+
+    def _anomalous(self, category: str, folder: Path, truth: Path) -> Iterator[Sample | Problem]:
+        """The images of one kind of defect, with their masks."""
+        yield from self._image_folder(category, folder)
+        truths = [p for p in folders(truth) if same_form(p.name) == same_form(folder.name)]
+        own, masks = _by_stem(images(folder)), _by_stem(mask for one in truths for mask in images(one))
+        for one in truths:
+            yield from self._left_out(one, category, [mask.name for mask in images(one)])
+        if self.asks and own and sounds_good(folder.name):
+            yield self._sounds_good(category, folder)
+        for stem, same in own.items():
+            mine = [*masks.pop(f"{stem}_mask", []), *masks.pop(stem, [])]
+            yield from self._pairs(category, same, mine, truth)
+            if not mine and truth.is_dir():
+                for image in same:
+                    mask = truth / folder.name / f"{image.stem}_mask.png"
+                    problem = f"its ground-truth mask {mask} is missing"
+                    mend = "add it or remove the image"
+                    yield self._problem("mask-missing", category, image, problem, mend)
+        for mask in (mask for same in masks.values() for mask in same):
+            mend = "add or remove it"
+            yield self._problem("mask-without-image", category, mask, "this mask has no image", mend)
+
+    def _pairs(
+        self, category: str, images: Sequence[Path], masks: Sequence[Path], truth: Path
+    ) -> Iterator[Sample | Problem]:
+        """Images of one stem with their masks: one and one, or there is a problem."""
+        mask = self._relative(masks[0]) if masks else ""
+        for image in images:
+            yield Sample(self._relative(image), category, "test", 1, image.parent.name, mask)
+        first, *others = images
+        if masks and others:
+            problem = f"shares the mask {mask} with {_names(others)}"
+            yield self._problem("images-of-one-mask", category, first, problem, "rename all but one")
+        if len(masks) > 1:
+            problem = f"has {len(masks)} masks, {_names(masks)}"
+            yield self._problem("masks-of-one-image", category, first, problem, "leave the right one")
+
+    def _sounds_good(self, category: str, folder: Path) -> Problem:
+        problem = "is called like a folder of normal images, but counts as a kind of defect"
+        mend = f"set dataset.good: {_flow([folder.name])} if its images are normal, dataset.good: [] if not"
+        return self._problem("good-by-another-name", category, folder, problem, mend)
+
+    def _left_out(
+        self, folder: Path, category: str, read: Iterable[str], counts: Callable[[Path], bool] = Path.exists
+    ) -> Iterator[Problem]:
+        """What lies in a folder and is not read, if it is or holds a file that counts."""
+        for path in entries(folder, but=set(read)):
+            files = sum(map(counts, below(path))) if path.is_dir() else int(counts(path))
+            if files:
+                holds = f" with {files} file{'s' * (files > 1)}" if path.is_dir() else ""
+                problem = f"is left out: {why_left_out(path)}{holds}"
+                yield self._problem("left-out", category, path, problem, f"see the layout {LAYOUT}")
+
+    def _problem(self, kind: Kind, category: str, path: Path, problem: str, mend: str) -> Problem:
+        return Problem(kind, category, self._relative(path), problem, mend)
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def _key(name: str) -> str:
+    return same_form(name).strip().casefold()
+
+
+def _by_stem(files: Iterable[Path]) -> dict[str, list[Path]]:
+    stems: defaultdict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        stems[same_form(file.stem)].append(file)
+    return dict(stems)
+
+
+def _names(files: Iterable[Path]) -> str:
+    return " and ".join(file.name for file in files)
+
+
+def _flow(names: Iterable[str]) -> str:
+    """A list as YAML writes it on one line."""
+    return yaml.safe_dump(list(names), default_flow_style=True, allow_unicode=True, width=2**31).strip()
+
+
+def _forms(root: Path, category: str, same: Iterable[Path]) -> Iterator[Problem]:
+    """Folders whose names differ in their Unicode form alone, so that none can tell them apart."""
+    forms: defaultdict[str, list[Path]] = defaultdict(list)
+    for folder in same:
+        forms[same_form(folder.name)].append(folder)
+    for first, *others in forms.values():
+        for folder in others:
+            path = folder.relative_to(root).as_posix()
+            problem = f"has the name of another folder, {first.name}, in another Unicode form"
+            yield Problem("names-differ-in-form", category, path, problem, "put both into one folder")
