@@ -83,15 +83,20 @@ def ordered(problems: Sequence[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda p: (p.severity, p.kind, p.category, p.file, p.problem))
 
 
-def summary(problems: Sequence[Problem], root: Path | None = None) -> list[str]:
+def grade(problem: Problem, accept: Collection[str]) -> str:
+    """The severity of a problem, "accepted" for an error of a kind in `accept`."""
+    return "accepted" if problem.severity == "error" and problem.kind in accept else problem.severity
+
+
+def summary(problems: Sequence[Problem], accept: Collection[str] = ()) -> list[str]:
     """A line for each kind, errors first: how many there are, the first of them, and where others are."""
     lines = []
-    for (severity, kind), group in groupby(ordered(problems), lambda p: (p.severity, p.kind)):
+    for kind, group in groupby(ordered(problems), lambda p: p.kind):
         first, *others = group
         files = [printable(p.file or p.category) for p in others[: SHOWN - 1]]
         more = ["..."] if len(others) > len(files) else []
         also = f" (also {', '.join([*files, *more])})" if others else ""
-        lines.append(f"{severity} {kind}, {1 + len(others)} x: {first.sentence(root)}{also}")
+        lines.append(f"{grade(first, accept)} {kind}, {1 + len(others)} x: {first.sentence()}{also}")
     return lines
 
 
@@ -121,15 +126,15 @@ def _told(errors: Sequence[Problem], root: Path) -> Iterator[str]:
             yield f"{kind}: {len(own) - TOLD} more"
 
 
-def write_problems(problems: Sequence[Problem], path: Path) -> None:
+def write_problems(problems: Sequence[Problem], accept: Collection[str], path: Path) -> None:
     """Write the table of problems as CSV."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEAD)
-        writer.writerows(row(problem) for problem in ordered(problems))
+        writer.writerows(row(problem, accept) for problem in ordered(problems))
 
 
-def row(problem: Problem) -> tuple[str, ...]:
+def row(problem: Problem, accept: Collection[str]) -> tuple[str, ...]:
     """The values of `HEAD`, each on one line."""
-    texts = (problem.severity, problem.kind, problem.category, problem.file, problem.problem, problem.mend)
-    return tuple(printable(text) for text in texts)
+    texts = (problem.kind, problem.category, problem.file, problem.problem, problem.mend)
+    return grade(problem, accept), *map(printable, texts)

@@ -181,7 +181,7 @@ def test_a_category_that_is_not_there(refused: Refused) -> None:
     configure(dataset={"categories": ["cap", "bolt"]})
     message = refused("prepare")
     assert "'bolt'" in message
-    assert "cap, nut" in message
+    assert "'cap', 'nut'" in message
 
 
 def test_half_an_image(refused: Refused) -> None:

@@ -51,11 +51,16 @@ def images(folder: Path) -> list[Path]:
 
 
 def below(folder: Path) -> Iterator[Path]:
-    """All files of a folder and of those in it, and links to folders, which are not followed."""
-    for parent, inner, files in os.walk(folder):
+    """All files of a folder and of those in it, and the folders that are not looked into.
+
+    These are links to folders, which may lead anywhere, and folders that may not be read.
+    """
+    closed: list[Path] = []
+    for parent, inner, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         linked = [name for name in inner if Path(parent, name).is_symlink()]
         yield from sorted(Path(parent, name) for name in (*files, *linked) if not is_system(name))
         inner[:] = sorted(name for name in inner if not is_system(name) and name not in linked)
+    yield from closed
 
 
 def why_left_out(path: Path) -> str:
@@ -65,5 +70,5 @@ def why_left_out(path: Path) -> str:
     if path.is_dir():
         return "linked folder" if path.is_symlink() else "folder"
     if not path.is_file():
-        return "no plain file"
+        return "special file"
     return f"{path.suffix.lower()} file" if path.suffix else "file without ending"

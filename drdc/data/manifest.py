@@ -80,12 +80,12 @@ def prepare(
         masks = create_array(masks_tmp, np.bool_, shape)
         facts = _decode_all(rows, root, images, masks, progress)
         problems = accepted([*found, *conclude(facts)], accept, root)
-        write_problems(problems, problems_tmp)
+        write_problems(problems, accept, problems_tmp)
         images.flush()
         masks.flush()
         _write(facts, splits, manifest_tmp)
         manifest = read_manifest(manifest_tmp)
-    for line in summary(problems):
+    for line in summary(problems, accept):
         log.warning("%s", line)
     return manifest
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -41,10 +42,11 @@ class Tree:
         """
         found = self._categories()
         chosen = choose(categories, list(found), self.root)
-        yield from _forms(self.root, "", found.values())
         for category, folder in chosen.items():
             yield from self._category(category, found[folder])
-        if categories is None:
+        wanted = set(map(same_form, chosen))
+        yield from _forms(self.root, "", [p for name, p in found.items() if same_form(name) in wanted])
+        if categories is None and self.root not in found.values():
             yield from self._left_out(self.root, "", found, called_image)
 
     def _categories(self) -> dict[str, Path]:
@@ -58,90 +60,90 @@ class Tree:
     def _good(self, folder: Path) -> bool:
         return _key(folder.name) in map(_key, self.good)
 
+    def _sounds_good(self, folder: Path) -> bool:
+        return self.asks and not self._good(folder) and sounds_good(folder.name)
+
     def _category(self, category: str, folder: Path) -> Iterator[Sample | Problem]:
-        yield from self._left_out(folder, category, _PARTS, called_image)
+        truth, defects = folder / "ground_truth", folders(folder / "test")
         yield from self._train(category, folder / "train")
-        defects = folders(folder / "test")
-        yield from _forms(self.root, category, defects)
-        truth = folder / "ground_truth"
         for defect in defects:
             if self._good(defect):
-                yield from self._samples(category, defect, "test")
+                yield from self._normal(category, defect, "test")
             else:
                 yield from self._anomalous(category, defect, truth)
-        yield from self._left_out(folder / "test", category, [p.name for p in defects])
+        yield from _forms(self.root, category, defects)
         known = {same_form(defect.name) for defect in defects}
         masks = [p.name for p in folders(truth) if same_form(p.name) in known or self._good(p)]
+        yield from self._left_out(folder / "test", category, [defect.name for defect in defects])
         yield from self._left_out(truth, category, masks)
+        yield from self._left_out(folder, category, _PARTS, called_image)
 
     def _train(self, category: str, train: Path) -> Iterator[Sample | Problem]:
         good = [folder for folder in folders(train) if self._good(folder)]
-        listed = [entry for folder in good for entry in self._samples(category, folder, "train")]
-        yield from listed
-        if not any(isinstance(entry, Sample) for entry in listed):
-            alike = [folder.name for folder in folders(train) if sounds_good(folder.name)]
-            mend = f"add some, or name their folder in dataset.good: {_flow(alike)}" if alike else "add some"
-            problem = f"category '{category}' has no training images"
-            yield self._problem("no-training-images", category, train / NORMAL, problem, mend)
+        alike = [folder for folder in folders(train) if self._sounds_good(folder)]
+        for folder in good:
+            yield from self._normal(category, folder, "train")
+        if not any(map(images, good)):
+            yield from (self._asked(category, folder) for folder in alike)
+            if not alike:
+                problem = f"category '{category}' has no training images"
+                yield self._problem("no-training-images", category, train / NORMAL, problem, "add some")
         yield from self._left_out(train, category, [folder.name for folder in good])
 
-    def _samples(self, category: str, folder: Path, split: str) -> Iterator[Sample | Problem]:
-        """Normal images."""
-        for image in images(folder):
-            path = self._relative(image)
-            yield Sample(path, category, "train" if split == "train" else "test", 0, NORMAL)
-        yield from self._image_folder(category, folder)
-
-    def _image_folder(self, category: str, folder: Path) -> Iterator[Problem]:
-        """What is wrong with a folder of images, whatever they show."""
-        stems = {same_form(image.stem) for image in images(folder)}
-        for image in images(folder):
-            stem = same_form(image.stem)
-            if stem.endswith("_mask") and stem.removesuffix("_mask") in stems:
-                problem = "lies among the images, but is called like the mask of one of them"
-                mend = "move it to ground_truth"
-                yield self._problem("mask-among-images", category, image, problem, mend)
-        yield from self._left_out(folder, category, [image.name for image in images(folder)])
+    def _normal(
+        self, category: str, folder: Path, split: Literal["train", "test"]
+    ) -> Iterator[Sample | Problem]:
+        own = images(folder)
+        yield from (Sample(self._relative(image), category, split, 0, NORMAL) for image in own)
+        yield from self._among(category, folder, own)
 
     def _anomalous(self, category: str, folder: Path, truth: Path) -> Iterator[Sample | Problem]:
         """The images of one kind of defect, with their masks."""
-        yield from self._image_folder(category, folder)
-        truths = [p for p in folders(truth) if same_form(p.name) == same_form(folder.name)]
-        own, masks = _by_stem(images(folder)), _by_stem(mask for one in truths for mask in images(one))
-        for one in truths:
+        own = images(folder)
+        yield from self._among(category, folder, own)
+        if own and self._sounds_good(folder):
+            yield self._asked(category, folder)
+        beside = [p for p in folders(truth) if same_form(p.name) == same_form(folder.name)]
+        masks = _by_stem(mask for one in beside for mask in images(one))
+        for one in beside:
             yield from self._left_out(one, category, [mask.name for mask in images(one)])
-        if self.asks and own and sounds_good(folder.name):
-            yield self._sounds_good(category, folder)
-        for stem, same in own.items():
+        for stem, same in _by_stem(own).items():
             mine = [*masks.pop(f"{stem}_mask", []), *masks.pop(stem, [])]
-            yield from self._pairs(category, same, mine, truth)
+            mask = self._relative(mine[0]) if mine else ""
+            for image in same:
+                yield Sample(self._relative(image), category, "test", 1, folder.name, mask)
+            yield from self._pairs(category, same, mine)
             if not mine and truth.is_dir():
-                for image in same:
-                    mask = truth / folder.name / f"{image.stem}_mask.png"
-                    problem = f"its ground-truth mask {mask} is missing"
-                    mend = "add it or remove the image"
-                    yield self._problem("mask-missing", category, image, problem, mend)
-        for mask in (mask for same in masks.values() for mask in same):
-            mend = "add or remove it"
-            yield self._problem("mask-without-image", category, mask, "this mask has no image", mend)
+                yield from (self._no_mask(category, image, truth / folder.name) for image in same)
+        for lost in (mask for same in masks.values() for mask in same):
+            problem = "this mask has no image"
+            yield self._problem("mask-without-image", category, lost, problem, "add or remove it")
 
-    def _pairs(
-        self, category: str, images: Sequence[Path], masks: Sequence[Path], truth: Path
-    ) -> Iterator[Sample | Problem]:
-        """Images of one stem with their masks: one and one, or there is a problem."""
-        mask = self._relative(masks[0]) if masks else ""
-        for image in images:
-            yield Sample(self._relative(image), category, "test", 1, image.parent.name, mask)
-        first, *others = images
-        if masks and others:
-            problem = f"shares the mask {mask} with {_names(others)}"
-            yield self._problem("images-of-one-mask", category, first, problem, "rename all but one")
+    def _among(self, category: str, folder: Path, own: Sequence[Path]) -> Iterator[Problem]:
+        """What is wrong with a folder of images, whatever they show."""
+        stems = _by_stem(own)
+        for stem in stems:
+            if stem.endswith("_mask") and stem.removesuffix("_mask") in stems:
+                problem = "is called like the mask of an image, but lies among the images"
+                mend = "move it to ground_truth"
+                yield self._problem("mask-among-images", category, stems[stem][0], problem, mend)
+        yield from self._left_out(folder, category, [image.name for image in own])
+
+    def _pairs(self, category: str, images: Sequence[Path], masks: Sequence[Path]) -> Iterator[Problem]:
+        """What is wrong with the images and masks of one stem: one of each belong together."""
+        if masks and len(images) > 1:
+            problem = f"has the name of another image of this mask, {_names(images[1:])}"
+            yield self._problem("images-of-one-mask", category, images[0], problem, "rename all but one")
         if len(masks) > 1:
             problem = f"has {len(masks)} masks, {_names(masks)}"
-            yield self._problem("masks-of-one-image", category, first, problem, "leave the right one")
+            yield self._problem("masks-of-one-image", category, images[0], problem, "leave the right one")
 
-    def _sounds_good(self, category: str, folder: Path) -> Problem:
-        problem = "is called like a folder of normal images, but counts as a kind of defect"
+    def _no_mask(self, category: str, image: Path, folder: Path) -> Problem:
+        problem = f"its ground-truth mask {folder / f'{image.stem}_mask.png'} is missing"
+        return self._problem("mask-missing", category, image, problem, "add it or remove the image")
+
+    def _asked(self, category: str, folder: Path) -> Problem:
+        problem = "is called like a folder of normal images, but is not read as one"
         mend = f"set dataset.good: {_flow([folder.name])} if its images are normal, dataset.good: [] if not"
         return self._problem("good-by-another-name", category, folder, problem, mend)
 

@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from drdc.errors import UserError
 from drdc.experiment import Experiment
 from drdc.files import atomic
 from drdc.layout import Layout
@@ -35,10 +36,21 @@ def about(layout: Layout, **settings: Any) -> None:
         seeds=seeds.to_dict(),
         calls={"shared": shared, "alone": alone},
         jobs=_jobs(layout).to_dict("records"),
+        problems=_problems(layout).to_dict("records"),
     )
     for path, content in ((layout.settings, text), (layout.about, page)):
         with atomic(path) as part:
             part.write_text(content, encoding="utf-8")
+
+
+def _problems(layout: Layout) -> pd.DataFrame:
+    """What is wrong with the dataset by kind, errors that were accepted first: number and first file."""
+    if not layout.problems.is_file():
+        raise UserError(f"{layout.problems}: is missing; prepare the dataset again")
+    table = pd.read_csv(layout.problems, dtype=str, keep_default_na=False)
+    table["first"] = table["file"].where(table["file"] != "", table["category"])
+    by_kind = table.groupby(["severity", "kind"])
+    return by_kind.agg(number=("kind", "size"), first=("first", "first")).reset_index()
 
 
 def _jobs(layout: Layout) -> pd.DataFrame:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from drdc.arguments import positive
+from drdc.config import Dataset
 from drdc.data.datasets import dataset_root, scan
 from drdc.endings import say
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
 from drdc.layout import Layout
-from drdc.problems import HEAD, Problem, ordered, row
+from drdc.problems import HEAD, Problem, grade, ordered, row, summary
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +25,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "folder", nargs="?", help="dataset: <category>/train/good, <category>/test/<defect>, ..."
     )
     parser.add_argument("--config", help="check the dataset of this YAML file instead")
+    parser.add_argument("--all", action="store_true", help="a line for each problem, not only for each kind")
     parser.add_argument("--threads", type=positive, help="threads that read images (default: all cores)")
 
 
-def run(folder: str | None, config: str | None, threads: int | None) -> int:
-    """Print a table of problems; 1 if there is an error among them, 0 otherwise.
+def run(folder: str | None, config: str | None, threads: int | None, **options: bool) -> int:
+    """Print the problems, by kind or `all` in a table; 1 if there is an error among them, 0 otherwise.
 
     Raises:
         UserError: neither or both of a folder and a configuration are given, or no dataset is found there.
@@ -33,30 +38,42 @@ def run(folder: str | None, config: str | None, threads: int | None) -> int:
     from tqdm import tqdm
 
     from drdc.data.checks import check
+
+    dataset, root = _dataset(folder, config)
+    categories = dataset.categories if config else None
+    samples, problems = scan(dataset.name, root, categories, dataset.good)
+    with tqdm(total=len(samples), disable=not sys.stderr.isatty()) as bar:
+        problems += check(samples, root, threads or os.cpu_count() or 1, bar.update)
+    if problems:
+        lines = [table(problems, dataset.accept)] if options["all"] else summary(problems, dataset.accept)
+        say("\n".join([*lines, ""]))
+    grades = Counter(grade(problem, dataset.accept) for problem in problems)
+    number = len({sample.category for sample in samples})
+    say(f"{root}: {len(samples)} images in {number} categories; {_found(grades)}")
+    return 1 if grades["error"] else 0
+
+
+def _dataset(folder: str | None, config: str | None) -> tuple[Dataset, Path]:
     from drdc.stages.prepare import root_of
 
     if (folder is None) == (config is None):
         raise UserError("drdc check: name either a folder or a configuration (--config FILE)")
-    if config is not None:
-        experiment = load_experiment(config)
-        name, categories = experiment.dataset.name, experiment.dataset.categories
-        root = root_of(Layout(experiment.experiment), experiment.dataset)
-    else:
-        name, categories, root = "mvtec", None, dataset_root("mvtec", folder)
-    samples, problems = scan(name, root, categories)
-    with tqdm(total=len(samples), disable=not sys.stderr.isatty()) as bar:
-        problems += check(samples, root, threads or os.cpu_count() or 1, bar.update)
-    errors = sum(problem.severity == "error" for problem in problems)
-    if problems:
-        say(f"{table(problems)}\n")
-    found = f"{errors} errors, {len(problems) - errors} warnings" if problems else "no problem found"
-    say(f"{root}: {len(samples)} images in {len({s.category for s in samples})} categories; {found}")
-    return 1 if errors else 0
+    if config is None:
+        return Dataset(root=folder), dataset_root("mvtec", folder)
+    experiment = load_experiment(config)
+    return experiment.dataset, root_of(Layout(experiment.experiment), experiment.dataset)
 
 
-def table(problems: list[Problem]) -> str:
-    """Errors first, then by category and file, in columns that are as wide as their longest text."""
-    texts = [HEAD, *([text or "-" for text in row(problem)] for problem in ordered(problems))]
+def _found(grades: Counter[str]) -> str:
+    if not grades:
+        return "no problem found"
+    accepted = f", {grades['accepted']} accepted errors" if grades["accepted"] else ""
+    return f"{grades['error']} errors, {grades['warning']} warnings{accepted}"
+
+
+def table(problems: Sequence[Problem], accept: Collection[str] = ()) -> str:
+    """Errors first, then by kind, category and file, in columns that are as wide as their longest text."""
+    texts = [HEAD, *([text or "-" for text in row(problem, accept)] for problem in ordered(problems))]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in texts]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -22,7 +22,7 @@ from drdc.endings import UNUSABLE, say, tell
 from drdc.errors import UserError, enough_memory
 from drdc.files import atomic, not_written
 from drdc.names import printable
-from drdc.tools.inputs import find_images
+from drdc.tools.inputs import about_left_out, find_images
 
 if TYPE_CHECKING:
     from drdc.data.pictures import Picture
@@ -83,7 +83,9 @@ def run(
     Raises:
         UserError: no argument means an image; the model or an option does not fit; nothing can be written.
     """
-    named, empty = find_images(images, output)
+    named, empty, left_out = find_images(images, output)
+    if left_out:
+        tell(printable(about_left_out(left_out)))
     if not named:
         raise UserError(
             f"{printable(', '.join(images))}: no image there; name image files, folders or patterns"

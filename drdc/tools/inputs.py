@@ -5,15 +5,23 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from drdc.data.listing import EXTENSIONS
+from drdc.data.listing import EXTENSIONS, below, called_image, is_system, why_left_out
+from drdc.errors import UserError
 
 LONGEST = 180  # bytes of a name, so that endings fit into the 255 that file systems allow
 
 
-def find_images(arguments: Iterable[str], output: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+Found = Iterator[tuple[Path, Path | None]]
+
+
+def find_images(
+    arguments: Iterable[str], output: Path
+) -> tuple[list[tuple[Path, Path]], list[str], Counter[str]]:
     """The images of files, folders (with all below them) and patterns, in the order of the arguments.
 
     A file that is named is taken whatever it is called; of a folder only files that are called like images,
@@ -21,21 +29,49 @@ def find_images(arguments: Iterable[str], output: Path) -> tuple[list[tuple[Path
 
     Returns:
         (image, name of its results below the output folder, without ending) of each, all names different also
-        where upper and lower case are the same; and the arguments that mean no image.
+        where upper and lower case are the same; the arguments that mean no image; and how many files and
+        folders were left out for what reason.
+
+    Raises:
+        UserError: an argument lies in `output` with all its images, which the results would overwrite.
     """
-    found: dict[Path, Path] = {}
-    empty = []
+    found: dict[Path, tuple[Path, Path]] = {}
+    left_out: dict[Path, str] = {}
+    empty, place_of_results = [], output.resolve()
     for argument in arguments:
-        files = [(file, name) for file, name in _meant(argument) if not _within(file, output)]
-        for file, name in files:
-            found.setdefault(file, name)
-        if not files:
+        entries: dict[Path, tuple[Path, Path | None]] = {}
+        for file, name in _meant(argument):
+            entries.setdefault(_place(file), (file, name))
+        images = {place: (file, name) for place, (file, name) in entries.items() if name}
+        apart = {place: own for place, own in images.items() if place_of_results not in place.parents}
+        if images and not apart:
+            raise UserError(
+                f"--output {output}: all images of {argument} lie in it; name a folder apart from the images"
+            )
+        for place in entries.keys() - apart.keys():
+            left_out[place] = "file in --output" if place in images else why_left_out(place)
+        found |= {place: own for place, own in apart.items() if place not in found}
+        if not apart:
             empty.append(argument)
-    return _unique(found), empty
+    return _unique(found.values()), empty, Counter(left_out.values())
 
 
-def _meant(argument: str) -> Iterator[tuple[Path, Path]]:
-    """(file, path that its results keep) of one argument."""
+def about_left_out(reasons: Counter[str]) -> str:
+    """One line on what was left out; "" for nothing."""
+    folders = sum(number for reason, number in reasons.items() if reason.endswith("folder"))
+    numbers = {"file": reasons.total() - folders, "folder": folders}
+    total = " and ".join(_counted(number, kind) for kind, number in numbers.items() if number)
+    kinds = ", ".join(_counted(number, reason) for reason, number in sorted(reasons.items()))
+    return f"{total} left out: {kinds}; images are called {', '.join(sorted(EXTENSIONS))}" if total else ""
+
+
+def _counted(number: int, noun: str) -> str:
+    many = re.sub(r"\b(file|folder|link)\b", r"\1s", noun, count=1)
+    return f"{number} {many if number > 1 else noun}"
+
+
+def _meant(argument: str) -> Found:
+    """(file, path that its results keep) of one argument; None where it is no image."""
     path = Path(argument)
     if path.is_dir():
         yield from _below(path)
@@ -43,36 +79,41 @@ def _meant(argument: str) -> Iterator[tuple[Path, Path]]:
         yield path, Path(path.name)
     else:
         for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute pattern
-            other = Path(match)
-            if other.is_dir():
-                yield from _below(other)
-            elif _is_image(other):
-                yield other, Path(other.parent.name, other.name)
+            yield from _matched(Path(match), Path(argument))
 
 
-def _below(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """All images of a folder and of those in it; links to folders are not followed."""
+def _matched(path: Path, pattern: Path) -> Found:
+    """What a match of a pattern means; a system's folder counts only where it is named."""
+    named = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
+    if any(map(is_system, path.parts[named:])):
+        return
+    if path.is_dir():
+        yield from _below(path)
+    else:
+        yield path, Path(path.parent.name, path.name) if _is_image(path) else None
+
+
+def _below(folder: Path) -> Found:
+    """All files of a folder and of those in it; links to folders are not followed."""
     top = folder.resolve().name
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(Path(parent, name) for name in files):
-            if _is_image(file):
-                yield file, Path(top, file.relative_to(folder))
+    for file in below(folder):
+        yield file, Path(top, file.relative_to(folder)) if _is_image(file) else None
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
+    return called_image(path) and path.is_file()
 
 
-def _within(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
+def _place(file: Path) -> Path:
+    """Where a file lies, by whatever links to folders it was reached."""
+    return file.parent.resolve() / file.name
 
 
-def _unique(found: dict[Path, Path]) -> list[tuple[Path, Path]]:
+def _unique(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     """Names without ending; a second one of the same name gets a number."""
     taken: set[str] = set()
     named = []
-    for image, path in found.items():
+    for image, path in found:
         plain = Path(*(_short(part) for part in path.with_suffix("").parts))
         name, number = plain, 1
         while str(name).casefold() in taken:

@@ -41,9 +41,13 @@ LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class Folder:
-    """What is in a dataset's folder: categories with their numbers of images, and sides in pixels."""
+    """What is in a dataset's folder: categories with their numbers of images, and sides in pixels.
+
+    `good` are names of folders of normal images beside `good`, None if there is no doubt.
+    """
 
     root: Path
+    good: list[str] | None
     train: dict[str, int]
     test: dict[str, int]
     masks: int
@@ -68,11 +72,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the experiment (default: of the folder)")
     parser.add_argument("--output", type=Path, help="file to write (default: config/<name>.yaml)")
     parser.add_argument(
+        "--good",
+        nargs="*",
+        metavar="NAME",
+        help="names of folders of normal images beside `good`, as ok; without a NAME: there is no other",
+    )
+    parser.add_argument(
         "--minutes", type=float, default=90, help="time for the two trainings (default: %(default)s)"
     )
 
 
-def run(folder: str, name: str | None, output: Path | None, minutes: float) -> None:
+def run(
+    folder: str, name: str | None, output: Path | None, minutes: float, good: list[str] | None = None
+) -> None:
     """Write the configuration and print the next two commands.
 
     Raises:
@@ -84,7 +96,7 @@ def run(folder: str, name: str | None, output: Path | None, minutes: float) -> N
     output = output or Path("config", f"{name}.yaml")
     if output.exists():
         raise UserError(f"{output}: exists already and is not overwritten; give another --name or --output")
-    seen = look_at(Path(folder))
+    seen = look_at(Path(folder), good)
     gpu = _on_gpu()
     text = write(name, seen, plan(seen, minutes, gpu, _measured), minutes, gpu)
     load_experiment(yaml.safe_load(text))
@@ -96,15 +108,21 @@ def run(folder: str, name: str | None, output: Path | None, minutes: float) -> N
     say(f"  snakemake --cores all --configfile {file}")
 
 
-def look_at(root: Path) -> Folder:
+def look_at(root: Path, good: list[str] | None = None) -> Folder:
     """Count a folder's images and look at the sizes of some; no pixel is read.
 
     Raises:
-        UserError: it is no dataset in MVTec AD's layout, or a category's name cannot be used.
+        UserError: it is no dataset in MVTec AD's layout, a category's name cannot be used, or folders of
+            other names than those in `good` may hold normal images.
     """
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder; name the one that holds the categories")
-    samples, _ = scan("mvtec", root)
+    samples, problems = scan("mvtec", root, None, good)
+    if alike := sorted({Path(p.file).name for p in problems if p.kind == "good-by-another-name"}):
+        raise UserError(
+            f"{root}: folders called {', '.join(alike)} may hold normal images; give --good "
+            f"{shlex.join(alike)} if they do, --good alone if not"
+        )
     categories = list(dict.fromkeys(sample.category for sample in samples))
     for category in categories:
         if fault := category_fault(category):
@@ -119,6 +137,7 @@ def look_at(root: Path) -> Folder:
         raise UserError(f"{root}: none of the images can be read; run `drdc check {shlex.quote(str(root))}`")
     return Folder(
         root,
+        good,
         {category: train[category] for category in categories},
         dict(Counter(sample.category for sample in samples if sample.split == "test")),
         sum(bool(sample.mask) for sample in samples),
@@ -222,7 +241,15 @@ def write(name: str, seen: Folder, planned: Plan, minutes: float, gpu: bool) -> 
 def _dataset(seen: Folder, image_size: int) -> dict[str, Any]:
     root, here = seen.root.resolve(), Path.cwd()
     shown = root.relative_to(here) if root.is_relative_to(here) else root
-    return {"name": "mvtec", "root": str(shown), "categories": list(seen.train), "image_size": image_size}
+    good = {} if seen.good is None else {"good": seen.good}
+    return (
+        {"name": "mvtec", "root": str(shown)}
+        | good
+        | {
+            "categories": list(seen.train),
+            "image_size": image_size,
+        }
+    )
 
 
 def _written(section: Any) -> dict[str, Any]:

@@ -485,6 +485,48 @@ def test_all_bad_files_at_once_and_nothing_written(tree: Path, tmp_path: Path) -
     assert list(out.iterdir()) == []
 
 
+def damage_that_can_be_accepted(tree: Path) -> None:
+    save(tree / "nut/ground_truth/bent/000_mask.png", np.zeros((12, 20), np.uint8))
+    (tree / "nut/ground_truth/bent/001_mask.png").unlink()
+    save(tree / "nut/test/good/001.png", noise(seed=3))
+
+
+ACCEPTABLE = ["mask-empty", "mask-missing", "test-image-in-training"]
+
+
+def test_errors_of_check_stop_prepare_unless_each_kind_is_accepted(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    damage_that_can_be_accepted(tree)
+    data = Dataset(root=str(tree), categories=["nut"], image_size=16)
+    for kind in ACCEPTABLE:
+        others = [other for other in ACCEPTABLE if other != kind]
+        with pytest.raises(UserError, match=rf"dataset\.accept: \[{kind}\]"):
+            prepare_stage(Layout("own"), dataset=data.model_copy(update={"accept": others}))
+        assert not Layout("own").manifest.exists()
+    prepare_stage(Layout("own"), dataset=data.model_copy(update={"accept": ACCEPTABLE}))
+    told = pd.read_csv(Layout("own").problems, keep_default_na=False)
+    assert told.kind[told.severity == "accepted"].tolist() == ACCEPTABLE
+    assert told.kind[told.severity == "warning"].tolist() == ["few-training-images"]
+    assert [line.partition(",")[0] for line in caplog.messages if ", 1 x: " in line] == [
+        *(f"accepted {kind}" for kind in ACCEPTABLE),
+        "warning few-training-images",
+    ]
+
+
+def test_many_errors_of_a_kind_are_counted(tree: Path, tmp_path: Path) -> None:
+    for i in range(10):
+        (tree / f"nut/train/good/{i:03d}.png").write_bytes(b"")
+        (tree / f"cap/train/good/{i:03d}.jpg").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        run(read_mvtec(tree), tree, tmp_path / "out")
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(f"{tree}: 20 errors; ")
+    assert lines[-1] == "unreadable: 10 more"
+    assert len(lines) == 12
+
+
 def test_a_failed_run_leaves_the_earlier_outputs(tree: Path, tmp_path: Path) -> None:
     run(read_mvtec(tree), tree, tmp_path / "out")
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}

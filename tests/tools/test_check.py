@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +25,38 @@ def folder(tmp_path: Path) -> Path:
 
 def test_warnings_alone_end_with_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(folder)]) == 0
-    out = capsys.readouterr().out
-    head, rule, row, empty, end = out.splitlines()
-    assert head.split() == ["severity", "kind", "category", "file", "problem", "what", "to", "do"]
-    assert row == "warning   no-masks  Größe 2   -     has no masks  only image metrics are computed"
-    assert set(rule) == {"-"}
+    line, empty, end = capsys.readouterr().out.splitlines()
+    assert line == "warning no-masks, 1 x: category 'Größe 2': has no masks; only image metrics are computed"
     assert empty == ""
     assert end == f"{folder}: 22 images in 1 categories; 0 errors, 1 warnings"
 
 
-def test_errors_stand_first_and_end_with_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "Größe 2/train/good/05.png").write_bytes(b"")
+def break_some(folder: Path) -> None:
+    for i in range(5):
+        (folder / f"Größe 2/train/good/{i:02d}.png").write_bytes(b"")
     (folder / "Größe 2/train/good/line\nbreak.png").write_bytes(b"x")
+
+
+def test_a_line_for_each_kind_with_errors_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    break_some(folder)
     assert main(["check", str(folder), "--threads", "2"]) == 1
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()[2:-2]] == ["error"] * 3 + ["warning"]
+    assert [" ".join(line.split()[:4]) for line in out.splitlines()[:-2]] == [
+        "error file-name, 1 x:",
+        "error unreadable, 6 x:",
+        "warning no-masks, 1 x:",
+    ]
     assert "line\\nbreak.png" in out
-    assert "3 errors, 1 warnings" in out
+    assert "(also Größe 2/train/good/01.png, Größe 2/train/good/02.png, ...)" in out
+    assert "7 errors, 1 warnings" in out
+
+
+def test_all_of_them_on_demand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    break_some(folder)
+    assert main(["check", str(folder), "--all"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["severity", "kind", "category", "file", "problem", "what", "to", "do"]
+    assert [line.split()[0] for line in lines[2:-2]] == ["error"] * 7 + ["warning"]
 
 
 def test_the_dataset_of_a_configuration(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +65,19 @@ def test_the_dataset_of_a_configuration(folder: Path, capsys: pytest.CaptureFixt
     config.write_text(yaml.safe_dump({"experiment": "own", "dataset": dataset}, allow_unicode=True))
     assert main(["check", "--config", str(config)]) == 0
     assert "has no masks" in capsys.readouterr().out
+
+
+def test_accepted_errors_are_told_and_end_with_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(folder / "Größe 2/train/good/03.png", folder / "Größe 2/test/good/leak.png")
+    assert main(["check", str(folder)]) == 1
+    config = folder.parent / "own.yaml"
+    dataset = {"root": str(folder), "categories": ["Größe 2"], "accept": ["test-image-in-training"]}
+    config.write_text(yaml.safe_dump({"experiment": "own", "dataset": dataset}, allow_unicode=True))
+    capsys.readouterr()
+    assert main(["check", "--config", str(config)]) == 0
+    out = capsys.readouterr().out
+    assert "accepted test-image-in-training, 1 x" in out
+    assert "0 errors, 1 warnings, 1 accepted errors" in out
 
 
 @pytest.mark.parametrize("arguments", [[], ["folder", "--config", "file.yaml"], ["nowhere"]])

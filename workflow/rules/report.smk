@@ -9,6 +9,7 @@ rule everything:
 rule about:
     input:
         scores="results/{experiment}/scores.csv",
+        problems="results/{experiment}/problems.csv",
         shown=shown(),
     output:
         about=report(
