@@ -16,6 +16,7 @@ from drdc.errors import UserError
 LONGEST = 180  # bytes of a name, so that endings fit into the 255 that file systems allow
 
 
+_OF_OUTPUT = "file in --output"
 Found = Iterator[tuple[Path, Path | None]]
 
 
@@ -33,26 +34,24 @@ def find_images(
         folders were left out for what reason.
 
     Raises:
-        UserError: an argument lies in `output` with all its images, which the results would overwrite.
+        UserError: all images lie in `output`, where results could overwrite them.
     """
     found: dict[Path, tuple[Path, Path]] = {}
     left_out: dict[Path, str] = {}
-    empty, place_of_results = [], output.resolve()
+    empty, results = [], output.resolve()
     for argument in arguments:
         entries: dict[Path, tuple[Path, Path | None]] = {}
         for file, name in _meant(argument):
             entries.setdefault(_place(file), (file, name))
         images = {place: (file, name) for place, (file, name) in entries.items() if name}
-        apart = {place: own for place, own in images.items() if place_of_results not in place.parents}
-        if images and not apart:
-            raise UserError(
-                f"--output {output}: all images of {argument} lie in it; name a folder apart from the images"
-            )
+        apart = {place: own for place, own in images.items() if results not in place.parents}
         for place in entries.keys() - apart.keys():
-            left_out[place] = "file in --output" if place in images else why_left_out(place)
+            left_out[place] = _OF_OUTPUT if place in images else why_left_out(place)
         found |= {place: own for place, own in apart.items() if place not in found}
         if not apart:
             empty.append(argument)
+    if not found and _OF_OUTPUT in left_out.values():
+        raise UserError(f"--output {output}: all images lie in it; name a folder apart from the images")
     return _unique(found.values()), empty, Counter(left_out.values())
 
 

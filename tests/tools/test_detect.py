@@ -17,7 +17,8 @@ from exporting import drdc
 from PIL import Image
 
 from drdc import Detector
-from drdc.tools.inputs import LONGEST, find_images
+from drdc.errors import UserError
+from drdc.tools.inputs import LONGEST, about_left_out, find_images
 
 FACTS = {
     *("image", "score", "p_value", "threshold", "anomalous", "pixel_threshold", "false_alarm_rate"),
@@ -64,7 +65,8 @@ def test_a_folder_gives_score_decision_heatmap_and_overlay_of_each_image(
     assert all(set(one) == FACTS for one in found)
     assert found[-1]["anomalous"]
     assert found[-1]["overlay"] == f"{photos.name}/late shift/blot.overlay.png"
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
+    assert "drdc: 1 file left out: 1 .txt file; images are called .bmp, " in warned
     assert "a probability of 5 % at most. Calibrated on 20 held-out normal images of all categories." in said
     assert "s an image; 0 unusable" in said
     assert len([line for line in said.splitlines() if "anomalous  " in line or "normal  " in line]) == 3
@@ -247,7 +249,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def named(arguments: list[str | Path], output: Path) -> dict[str, str]:
-    found, _ = find_images(map(str, arguments), output)
+    found, _, _ = find_images(map(str, arguments), output)
     return {str(image): str(name) for image, name in found}
 
 
@@ -286,3 +288,59 @@ def test_very_long_names_leave_room_for_the_ending(tmp_path: Path) -> None:
     names = set(named([tmp_path], tmp_path / "out").values())
     assert len(names) == 2
     assert all(len(Path(name).name.encode()) <= LONGEST for name in names)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with images, links, other files, and what systems leave."""
+    monkeypatch.chdir(tmp_path)
+    touch(
+        tmp_path, "in/a.png", "in/b.GIF", "in/c.heic", "in/d.heic", "in/plain", "in/deep/e.png", "store/f.png"
+    )
+    touch(tmp_path, "in/@eaDir/g.png", "in/deep/._e.png", "in/__MACOSX/h.png", "in/Thumbs.db", "in/.i.png")
+    (tmp_path / "in/linked").symlink_to(tmp_path / "store")
+    (tmp_path / "in/up").symlink_to("..")
+    (tmp_path / "in/link.png").symlink_to(tmp_path / "store/f.png")
+    (tmp_path / "in/gone.png").symlink_to("nowhere.png")
+    (tmp_path / "in/loop.png").symlink_to("loop.png")
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("argument", ["in", "in/*", "in/**/*"])
+def test_what_is_left_out_is_counted_by_reason(mixed: Path, argument: str) -> None:
+    found, empty, left_out = find_images([argument], Path("out"))
+    assert {"in/a.png", "in/deep/e.png", "in/link.png"} <= {str(image) for image, _ in found}
+    assert not any("@eaDir" in str(image) or "__MACOSX" in str(image) for image, _ in found)
+    assert len({image.resolve().parent / image.name for image, _ in found}) == len(found)
+    assert empty == []
+    files = {".gif file": 1, ".heic file": 2, "file without ending": 1, "link to nothing": 2}
+    assert files.items() <= left_out.items()
+    if argument == "in":
+        assert left_out == files | {"linked folder": 2}
+        assert about_left_out(left_out).startswith(
+            "6 files and 2 folders left out: 1 .gif file, 2 .heic files, 1 file without ending, "
+            "2 linked folders, 2 links to nothing; images are called .bmp, "
+        )
+
+
+def test_nothing_left_out_is_not_told(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/.DS_Store")
+    assert about_left_out(find_images([str(tmp_path / "in")], tmp_path / "out")[2]) == ""
+
+
+@pytest.mark.parametrize("output", ["in", "."])
+def test_an_output_that_holds_all_images_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    touch(tmp_path, "in/a.png")
+    monkeypatch.chdir(tmp_path)
+    for argument in ("in", "in/a.png", "in/*"):
+        with pytest.raises(UserError, match=f"--output {output}: all images lie in it"):
+            find_images([argument], Path(output))
+
+
+def test_what_lies_in_the_output_is_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/out/b.png")
+    found, _, left_out = find_images([str(tmp_path / "in")], tmp_path / "in/out")
+    assert [image.name for image, _ in found] == ["a.png"]
+    assert left_out == {"file in --output": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,3 +147,17 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none of the images can be read; run `drdc check"):
         look_at(tmp_path / "empty")
     assert main(["new-experiment", os.fspath(tmp_path / "one"), "--minutes", "0"]) == 2
+
+
+def test_folders_that_sound_good_are_asked_about_and_the_answer_is_written(folder: Path) -> None:
+    asked = folder / "no/test/OK"
+    asked.mkdir(parents=True)
+    shutil.copy(next((folder / "no/train/good").iterdir()), asked / "0.png")
+    with pytest.raises(UserError, match="folders called OK may hold normal images; give --good OK if they"):
+        look_at(folder)
+    for good in (["OK"], []):
+        seen = look_at(folder, good)
+        planned_here = plan(seen, 60, False, rates(0.01, {64: 0.01, 96: 0.01}))  # type: ignore[arg-type]
+        assert (
+            load_experiment(yaml.safe_load(write("own", seen, planned_here, 60, False))).dataset.good == good
+        )
