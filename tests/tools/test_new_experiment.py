@@ -157,7 +157,5 @@ def test_folders_that_sound_good_are_asked_about_and_the_answer_is_written(folde
         look_at(folder)
     for good in (["OK"], []):
         seen = look_at(folder, good)
-        planned_here = plan(seen, 60, False, rates(0.01, {64: 0.01, 96: 0.01}))  # type: ignore[arg-type]
-        assert (
-            load_experiment(yaml.safe_load(write("own", seen, planned_here, 60, False))).dataset.good == good
-        )
+        fast = plan(seen, 60, False, rates(0.01, {64: 0.01, 96: 0.01}))  # type: ignore[arg-type]
+        assert load_experiment(yaml.safe_load(write("own", seen, fast, 60, False))).dataset.good == good
