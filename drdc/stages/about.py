@@ -8,7 +8,6 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from drdc.errors import UserError
 from drdc.experiment import Experiment
 from drdc.files import atomic
 from drdc.layout import Layout
@@ -45,9 +44,7 @@ def about(layout: Layout, **settings: Any) -> None:
 
 def _problems(layout: Layout) -> pd.DataFrame:
     """What is wrong with the dataset by kind, errors that were accepted first: number and first file."""
-    if not layout.problems.is_file():
-        raise UserError(f"{layout.problems}: is missing; prepare the dataset again")
-    table = pd.read_csv(layout.problems, dtype=str, keep_default_na=False)
+    table = read_table(layout.problems)
     table["first"] = table["file"].where(table["file"] != "", table["category"])
     by_kind = table.groupby(["severity", "kind"])
     return by_kind.agg(number=("kind", "size"), first=("first", "first")).reset_index()

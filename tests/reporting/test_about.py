@@ -1,0 +1,50 @@
+"""`about.html`: what it tells of the problems of the images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from drdc.experiment import Experiment
+from drdc.layout import Layout
+from drdc.problems import Problem, write_problems
+from drdc.stages.about import ORIGIN, about
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.chdir(tmp_path)
+    layout = Layout("own")
+    layout.root.mkdir(parents=True)
+    scores = {"variant": "full", "seed": 0} | dict.fromkeys(ORIGIN, "1")
+    pd.DataFrame([scores]).to_csv(layout.scores, index=False)
+    return layout
+
+
+def page(layout: Layout, *problems: Problem) -> str:
+    write_problems(problems, ["mask-empty"], layout.problems)
+    experiment = Experiment(experiment="own", dataset={"root": "data"})
+    settings = {key: getattr(experiment, key) for key in Experiment.model_fields if key != "experiment"}
+    about(layout, **settings)
+    text = layout.about.read_text(encoding="utf-8")
+    return text[text.index("Problems of the images") : text.index("Versions and hardware")]
+
+
+def test_each_kind_of_problem_is_counted(layout: Layout) -> None:
+    told = page(
+        layout,
+        Problem("no-masks", "cap", "", "has no masks", "-"),
+        Problem("mask-empty", "nut", "nut/ground_truth/<b>/0.png", "is empty", "-"),
+        Problem("mask-empty", "nut", "nut/ground_truth/<b>/1.png", "is empty", "-"),
+    )
+    rows = [line for line in told.splitlines() if line.startswith("<tr><td>")]
+    assert rows == [
+        "<tr><td>mask-empty</td><td>accepted</td><td>2</td><td>nut/ground_truth/&lt;b&gt;/0.png</td></tr>",
+        "<tr><td>no-masks</td><td>warning</td><td>1</td><td>cap</td></tr>",
+    ]
+
+
+def test_no_problem_is_said_so(layout: Layout) -> None:
+    assert "<p>None.</p>" in page(layout)
