@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import yaml
 
@@ -148,7 +150,7 @@ class Tree:
         return self._problem("good-by-another-name", category, folder, problem, mend)
 
     def _left_out(
-        self, folder: Path, category: str, read: Iterable[str], counts: Callable[[Path], bool] = Path.exists
+        self, folder: Path, category: str, read: Iterable[str], counts: Callable[[Path], bool] = lexists
     ) -> Iterator[Problem]:
         """What lies in a folder and is not read, if it is or holds a file that counts."""
         for path in entries(folder, but=set(read)):
@@ -166,7 +168,7 @@ class Tree:
 
 
 def _key(name: str) -> str:
-    return same_form(name).strip().casefold()
+    return normalize("NFKC", name).strip().casefold()
 
 
 def _by_stem(files: Iterable[Path]) -> dict[str, list[Path]]:
