@@ -42,7 +42,7 @@ def kinds(problems: list[Problem]) -> list[str]:
     return sorted(problem.kind for problem in problems)
 
 
-def tested(samples: list[Sample]) -> Counter[tuple[int, str]]:
+def counted(samples: list[Sample]) -> Counter[tuple[int, str]]:
     return Counter((s.label, s.defect_type) for s in samples if s.split == "test")
 
 
@@ -78,7 +78,7 @@ def test_good_is_good_in_any_case_and_with_spaces(root: Path, name: str) -> None
     samples, problems = scan("mvtec", root)
     assert problems == []
     assert sum(s.split == "train" for s in samples) == 3
-    assert tested(samples) == {(0, "good"): 2, (1, "bent"): 2}
+    assert counted(samples) == {(0, "good"): 2, (1, "bent"): 2}
 
 
 @pytest.mark.parametrize("name", ["OK", "normal", " pass"])
@@ -92,10 +92,10 @@ def test_a_folder_that_sounds_good_is_asked_about_and_the_answer_is_kept(root: P
     assert name.strip() in asked.mend
     samples, problems = scan("mvtec", root, ["nut"], [name.strip().upper()])
     assert problems == []
-    assert tested(samples) == {(0, "good"): 3, (1, "bent"): 2}
+    assert counted(samples) == {(0, "good"): 3, (1, "bent"): 2}
     samples, problems = scan("mvtec", root, ["nut"], [])
     assert problems == []
-    assert tested(samples) == {(0, "good"): 2, (1, "bent"): 2, (1, name): 1}
+    assert counted(samples) == {(0, "good"): 2, (1, "bent"): 2, (1, name): 1}
 
 
 def test_training_images_by_another_name_are_asked_about(root: Path) -> None:
@@ -113,7 +113,7 @@ def test_btad_calls_them_ok(root: Path) -> None:
         (root / "nut" / part / "good").rename(root / "nut" / part / "ok")
     samples, problems = scan("btad", root)
     assert problems == []
-    assert tested(samples) == {(0, "good"): 2, (1, "bent"): 2}
+    assert counted(samples) == {(0, "good"): 2, (1, "bent"): 2}
 
 
 # --- what systems leave ----------------------------------------------------------------------------------
@@ -244,13 +244,13 @@ def test_a_licence_or_a_table_beside_the_images_is_no_problem(root: Path) -> Non
 
 
 def test_links_are_read_where_images_are_and_otherwise_told(root: Path) -> None:
-    before = tested(scan("mvtec", root)[0])
+    before = counted(scan("mvtec", root)[0])
     (root / "nut/test/bent").rename(root / "bent")
     (root / "nut/test/bent").symlink_to(root / "bent")
     (root / "nut/test/good/0.png").rename(root / "0.dat")
     (root / "nut/test/good/0.png").symlink_to(root / "0.dat")
     samples, problems = scan("mvtec", root, ["nut"])
-    assert (tested(samples), problems) == (before, [])
+    assert (counted(samples), problems) == (before, [])
     (root / "nut/test/bent/up").symlink_to(root / "nut")
     (root / "nut/test/loop").symlink_to("loop")
     assert [p.file for p in scan("mvtec", root, ["nut"])[1]] == ["nut/test/bent/up", "nut/test/loop"]
