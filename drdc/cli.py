@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
+    _be_somebody()
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     log_to_stderr()
@@ -65,6 +67,15 @@ def _main(arguments: Sequence[str] | None) -> int:
         return _tool(command).run(**options) or 0
     run(command, **options)
     return 0
+
+
+def _be_somebody() -> None:
+    """Libraries ask for the user's name and folder, which a number in a container may not have."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("USER", str(os.getuid()))
+        os.environ.setdefault("HOME", "/nonexistent")  # as the manual says, nothing can be kept there
 
 
 def run(

@@ -79,6 +79,8 @@ def check_header(path: Path, about: dict[str, Any]) -> None:
 
 def _check(name: str, about: dict[str, Any]) -> None:
     validated(_Header, about, name, ())
+    if FULL not in about["modes"]:
+        raise UserError(f"{name}: modes: {FULL!r} is missing")
     dataset = {key: about.get(key) for key in ("categories", "image_size")}
     if "system" in about:
         validated(Dataset, dataset, name, ())
@@ -86,7 +88,5 @@ def _check(name: str, about: dict[str, Any]) -> None:
         return
     shared = {key: about.get(key) for key in ("experiment", "backbone", "base", "diffusion", "fusion")}
     shared |= {"seeds": [about["seed"]], "dataset": dataset | {"name": "synthetic"}}
-    if FULL not in about["modes"]:
-        raise UserError(f"{name}: modes: {FULL!r} is missing")
     for mode in about["modes"].values():
         validated(Experiment, shared | {"sampling": mode.get("sampling")}, name, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import json
 import os
 import subprocess
@@ -334,6 +335,19 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "drdc: results: full\n"
     assert end_with(KeyboardInterrupt()) == 130
     assert "goes on" in capsys.readouterr().err
+
+
+def test_a_user_without_name_and_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As containers run: libraries would fail for want of `Path.home()` and `getpass.getuser()`."""
+
+    def unknown(_: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cli, "run", lambda *_, **__: (Path.home(), getpass.getuser()))
+    assert drdc_command("tables") == 0
 
 
 def test_the_program_itself(here: Path) -> None:

@@ -82,11 +82,11 @@ def _load(settings: Backbone) -> Any:
     except UserError:
         raise
     except Exception as error:  # timm and the hub raise many kinds
-        mend = (
-            "check the name and the connection, or set backbone.weights to a local file"
-            if settings.weights == "hub"
-            else "backbone.name must be a timm model that has the stages of backbone.stages"
-        )
+        mend = "backbone.name must be a timm model that has the stages of backbone.stages"
+        if settings.weights == "hub":
+            mend = "check the name and the connection, or set backbone.weights to a local file"
+        if isinstance(error, OSError) and error.filename:
+            mend = "set HOME or HF_HOME to a folder that can be written, or backbone.weights to a local file"
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"backbone {settings.name!r} cannot be loaded ({reason}); {mend}") from None
     _fill(whole, _weights_file(settings))

@@ -40,6 +40,7 @@ def serving(
     process = subprocess.Popen(
         [sys.executable, "-m", "drdc", "serve", "--port", "0", *options],
         env=os.environ | {"TMPDIR": str(temporary)},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which `nohup` ignores
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
