@@ -37,11 +37,12 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
     if not path.is_file():
         target, command = (path, "export-system") if path.parent.name == SYSTEMS else ("detector", "export")
         raise UserError(f"{path}: is missing; `snakemake {target}` or `drdc {command}` writes it")
+    refuse_larger_than_memory(path)
     try:
         refuse_endless(path)
         about = load_metadata(path)
         version = about["detector"]
-    except (OSError, UserError, KeyError, TypeError, ValueError, RecursionError):
+    except (OSError, UserError, KeyError, TypeError, ValueError, RuntimeError):
         raise UserError(
             f"{path}: is damaged or no exported model; `drdc export` or `drdc export-system` writes one"
         ) from None
@@ -51,7 +52,6 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
             "update drdc, or export the model again"
         )
     check_header(path, about)
-    refuse_larger_than_memory(path)
     try:
         tensors, about = load_weights(path, "detector")
     except (RuntimeError, OverflowError) as error:
