@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 #: Names of image files, in lower case.
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-#: What Synology, QNAP, macOS, Windows, Linux and Python leave beside images, in lower case.
+#: What Synology, QNAP, macOS, Windows, Linux, Python and viewers leave beside images, in lower case.
 _SYSTEM = {
-    *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
+    *("@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
     *("__macosx", "icon\r", "network trash folder", "temporary items"),
-    *("thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini"),
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "zbthumbnail.info"),
+    *("thumbs", "thumbnail", "thumbnails", "_thumbs", "_thumbnails"),
     *("$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "__pycache__"),
 }
+_FOUND_BY_CHKDSK = re.compile(r"found\.\d{3}")
 
 
 def is_system(name: str) -> bool:
     """Whether a file or folder is hidden, or one of those that systems leave everywhere."""
-    return name.startswith(".") or name.casefold() in _SYSTEM
+    plain = name.casefold().strip(" ").partition(":")[0]
+    return name.startswith(".") or plain in _SYSTEM or bool(_FOUND_BY_CHKDSK.fullmatch(plain))
 
 
 def same_form(name: str) -> str:

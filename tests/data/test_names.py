@@ -19,6 +19,7 @@ from drdc.problems import Problem
 SYSTEM = [
     *("@eaDir", ".DS_Store", "__MACOSX", ".thumbnails", "$RECYCLE.BIN", "System Volume Information"),
     *(".ipynb_checkpoints", "#recycle", "lost+found", "@Recycle", ".Trash-1000", "Thumbs.db", "desktop.ini"),
+    *("thumbnails", "@__thumb", "FOUND.000", "Thumbs.db:encryptable"),
 ]
 
 
