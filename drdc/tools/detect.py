@@ -22,7 +22,7 @@ from drdc.endings import UNUSABLE, say, tell
 from drdc.errors import UserError, enough_memory
 from drdc.files import atomic, not_written
 from drdc.names import printable
-from drdc.tools.inputs import about_left_out, find_images
+from drdc.tools.inputs import about_left_out, find_images, total_left_out
 
 if TYPE_CHECKING:
     from drdc.data.pictures import Picture
@@ -96,7 +96,7 @@ def run(
         for argument in empty:
             writer.unusable(Path(argument), f"{argument}: no image there; name a file, a folder or a pattern")
         _detect(detector, named, writer, batch, options)
-    say(writer.summary())
+    say(writer.summary(total_left_out(left_out)))
     if writer.failed:
         return UNUSABLE
     return ANOMALY if writer.anomalous and fail_on_anomaly else 0
@@ -208,11 +208,12 @@ class _Writer:
         decision = "anomalous" if found.anomalous else "normal"
         say(f"{found.score:10.4g}  p {found.p_value:.3f}  {decision:<9}  {printable(str(image))}")
 
-    def summary(self) -> str:
+    def summary(self, left_out: str) -> str:
         """One sentence."""
         speed = f", {self.seconds / self.done:.3g} s an image" if self.done else ""
         return (
             f"{self.done} images, {self.anomalous} anomalous{speed}; {self.failed} unusable; "
+            f"{left_out and f'{left_out}; '}"
             f"results in {printable(str(self.output))}"
         )
 

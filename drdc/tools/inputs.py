@@ -55,13 +55,18 @@ def find_images(
     return _unique(found.values()), empty, Counter(left_out.values())
 
 
-def about_left_out(reasons: Counter[str]) -> str:
-    """One line on what was left out; "" for nothing."""
+def total_left_out(reasons: Counter[str]) -> str:
+    """How many files and folders were left out; "" for none."""
     folders = sum(number for reason, number in reasons.items() if reason.endswith("folder"))
     numbers = {"file": reasons.total() - folders, "folder": folders}
     total = " and ".join(_counted(number, kind) for kind, number in numbers.items() if number)
+    return total and f"{total} left out"
+
+
+def about_left_out(reasons: Counter[str]) -> str:
+    """One line on what was left out, and why; there is something."""
     kinds = ", ".join(_counted(number, reason) for reason, number in sorted(reasons.items()))
-    return f"{total} left out: {kinds}; images are called {', '.join(sorted(EXTENSIONS))}" if total else ""
+    return f"{total_left_out(reasons)}: {kinds}; images are called {', '.join(sorted(EXTENSIONS))}"
 
 
 def _counted(number: int, noun: str) -> str:

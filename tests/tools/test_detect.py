@@ -18,7 +18,7 @@ from PIL import Image
 
 from drdc import Detector
 from drdc.errors import UserError
-from drdc.tools.inputs import LONGEST, about_left_out, find_images
+from drdc.tools.inputs import LONGEST, about_left_out, find_images, total_left_out
 
 FACTS = {
     *("image", "score", "p_value", "threshold", "anomalous", "pixel_threshold", "false_alarm_rate"),
@@ -68,7 +68,7 @@ def test_a_folder_gives_score_decision_heatmap_and_overlay_of_each_image(
     said, warned = capsys.readouterr()
     assert "drdc: 1 file left out: 1 .txt file; images are called .bmp, " in warned
     assert "a probability of 5 % at most. Calibrated on 20 held-out normal images of all categories." in said
-    assert "s an image; 0 unusable" in said
+    assert "s an image; 0 unusable; 1 file left out; results in " in said
     assert len([line for line in said.splitlines() if "anomalous  " in line or "normal  " in line]) == 3
     reference = Detector.load(exported)
     for one in found:
@@ -325,7 +325,7 @@ def test_what_is_left_out_is_counted_by_reason(mixed: Path, argument: str) -> No
 
 def test_nothing_left_out_is_not_told(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.png", "in/.DS_Store")
-    assert about_left_out(find_images([str(tmp_path / "in")], tmp_path / "out")[2]) == ""
+    assert total_left_out(find_images([str(tmp_path / "in")], tmp_path / "out")[2]) == ""
 
 
 @pytest.mark.parametrize("output", ["in", "."])
