@@ -57,6 +57,12 @@ rule all:
         rules.detector.input,
 
 
+# Not at planning: a dry run writes nothing.
+onstart:
+    for one in all_handed(EXPERIMENT):
+        one.write()
+
+
 # What failed stands as "failed" in the tables; all that can be made without it is made. The exit code stays 1.
 onerror:
     subprocess.run(["drdc", "salvage", "--config", settings("salvage")])

@@ -91,7 +91,7 @@ def run(
 
     Args:
         command: a key of `STAGES`.
-        config: YAML file or inline JSON, see `drdc.settings.stage_settings`.
+        config: YAML file, or what the workflow hands over, see `drdc.settings.stage_settings`.
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
         variant: a name of `drdc.variants.variants`.
@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
         command.add_argument(
-            "--config", default="config/config.yaml", help="YAML file (default: %(default)s), or inline JSON"
+            "--config", default="config/config.yaml", help="YAML file of an experiment (default: %(default)s)"
         )
         if name in SEEDED:
             command.add_argument("--seed", type=seed, default=0, help="run number (default: %(default)s)")

@@ -236,17 +236,17 @@ def _inconsistencies(e: Experiment) -> list[tuple[str, str]]:
 
 
 def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(what messages call it, its content) of a YAML file, an inline JSON object or a mapping."""
+    """(what messages call it, its content) of a YAML or JSON file or a mapping."""
     if isinstance(source, dict):
         return "configuration", source
-    inline_text = str(source).lstrip().startswith("{")
-    name = "--config" if inline_text else str(source)
+    name = str(source)
+    read = json.loads if name.endswith(".json") else yaml.safe_load  # YAML would take 1e-05 for a text
     try:
-        loaded = json.loads(str(source)) if inline_text else yaml.safe_load(Path(source).read_text("utf-8"))
+        loaded = read(Path(source).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: cannot be read ({error}); name an existing YAML file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # values too: a number of 5,000 digits
-        kind = "JSON" if inline_text else "YAML"
+        kind = "JSON" if read is json.loads else "YAML"
         raise UserError(f"{name}: is not valid {kind} ({' '.join(str(error).split())})") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{name}: must hold keys and values, like config/config.yaml")

@@ -135,6 +135,10 @@ class Layout:
         """Time and memory of each job, as the workflow measured them."""
         return self.root / "benchmarks"
 
+    def handed(self, stage: str, digest: str) -> Path:
+        """The settings that the workflow hands to a stage, see `drdc.settings.Handed`."""
+        return self.root / "settings" / f"{stage}-{digest}.json"
+
     def log(self, name: str) -> Path:
         """Log of a job; the workflow's rules write them."""
         return self.root / "logs" / f"{name}.log"

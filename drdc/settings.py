@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from drdc.baselines.registry import Configured
 from drdc.errors import UserError
 from drdc.experiment import Experiment, load_experiment, read_mapping, validated
+from drdc.files import atomic
+from drdc.layout import Layout
 from drdc.variants import FULL, Stored, stored, variants
 
 ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
@@ -41,13 +45,14 @@ def stage_settings(
 ) -> tuple[str, dict[str, Any]]:
     """Name of the experiment and the settings that `stage` uses (see `USES`), of a variant or a system.
 
-    `source` is a YAML file, validated as a whole, or an inline JSON object with just those settings, which
-    is how the workflow hands over exactly what a rule depends on.
+    `source` is a YAML file, validated as a whole, or a `Handed` file with just those settings, which is how
+    the workflow hands over exactly what a rule depends on.
     """
-    if not str(source).lstrip().startswith("{"):
-        experiment = load_experiment(source)
-        return experiment.experiment, _used(experiment, stage, variant, system)
     name, mapping = read_mapping(source)
+    if "stage" not in mapping:
+        experiment = load_experiment(source)
+        return experiment.experiment, used_by(experiment, stage, variant, system)
+    _check_handed(Path(source), mapping["stage"], stage)
     keys = ("experiment", *USES[stage])
     if missing := [key for key in keys if key not in mapping]:
         raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
@@ -57,13 +62,50 @@ def stage_settings(
     return used.pop("experiment"), used
 
 
-def inline(experiment: Experiment, stage: str, variant: str = FULL, system: str = "") -> str:
-    """The settings that `stage` uses as one line of JSON, as `stage_settings` reads it."""
-    used = {"experiment": experiment.experiment} | _used(experiment, stage, variant, system)
-    return json.dumps(used, separators=(",", ":"), default=_plain)
+@dataclass(frozen=True)
+class Handed:
+    """The settings that a stage uses, in a file that is named by their SHA-256: other settings, another name.
+
+    Attributes:
+        path: where `stage_settings` expects them, below the experiment's folder.
+        text: one line of JSON.
+    """
+
+    path: Path
+    text: str
+
+    def write(self) -> None:
+        """Write the file, unless it is there already."""
+        if not self.path.is_file() or self.path.read_text(encoding="utf-8") != self.text:
+            with atomic(self.path) as part:
+                part.write_text(self.text, encoding="utf-8")
 
 
-def _used(experiment: Experiment, stage: str, name: str, system: str) -> dict[str, Any]:
+def handed(experiment: Experiment, stage: str, variant: str = FULL, system: str = "") -> Handed:
+    """The settings of `experiment` that `stage` uses, as the workflow hands them over."""
+    used = {"stage": stage, "experiment": experiment.experiment} | used_by(experiment, stage, variant, system)
+    text = json.dumps(used, separators=(",", ":"), default=_plain)
+    return Handed(Layout(experiment.experiment).handed(stage, _digest(text)), text)
+
+
+def all_handed(experiment: Experiment) -> Iterator[Handed]:
+    """`handed` for every stage, variant and system of `experiment`."""
+    names = list(variants(experiment.sampling, experiment.fusion, experiment.evaluation))
+    for stage, keys in USES.items():
+        for variant in names if "stored" in keys else [FULL]:
+            for system in experiment.systems if "system" in keys else [""]:
+                yield handed(experiment, stage, variant, system)
+
+
+def _check_handed(path: Path, holds: str, wanted: str) -> None:
+    if _digest(path.read_text(encoding="utf-8")) != path.stem.rpartition("-")[2]:
+        raise UserError(f"{path}: is damaged or was changed; remove it and start the workflow again")
+    if holds != wanted:
+        raise UserError(f"{path}: holds the settings of {holds}; name those of {wanted}, or a YAML file")
+
+
+def used_by(experiment: Experiment, stage: str, name: str = FULL, system: str = "") -> dict[str, Any]:
+    """The settings of `experiment` that `stage` uses, of a variant or a system; UserError if unknown."""
     every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
     if name not in every:
         raise UserError(f"variant {name!r} is not part of {experiment.experiment}; known: {', '.join(every)}")
@@ -94,5 +136,8 @@ def _plain(section: Any) -> Any:
 
 def config_hash(settings: dict[str, Any]) -> str:
     """First 12 hexadecimal digits of the SHA-256 of the settings: the same settings, the same hash."""
-    text = json.dumps(settings, sort_keys=True, default=_plain)
+    return _digest(json.dumps(settings, sort_keys=True, default=_plain))
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]

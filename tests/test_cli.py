@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import getpass
-import json
 import os
 import subprocess
 import sys
@@ -150,12 +149,6 @@ def test_an_unknown_key_stops_every_command(refused: Refused, command: list[str]
     message = refused(*command)
     assert "'fusion.wieght'" in message
     assert "'weight'" in message
-
-
-def test_settings_can_be_given_inline(capsys: pytest.CaptureFixture[str]) -> None:
-    text = json.dumps({"experiment": "tiny", "dataset": TINY["dataset"] | {"holdoud": 0.1}})
-    assert cli.main(["prepare", "--config", text]) == 2
-    assert "'dataset.holdoud'; did you mean 'holdout'?" in capsys.readouterr().err
 
 
 # --- the dataset -----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from drdc.config import Dataset, Section
 from drdc.errors import UserError
 from drdc.experiment import Experiment, load_experiment
 from drdc.layout import Layout
-from drdc.settings import USES, config_hash, inline, stage_settings
+from drdc.settings import USES, all_handed, config_hash, handed, stage_settings
 from drdc.stages.prepare import prepare
 
 ROOT = Path(__file__).parents[1]
@@ -274,16 +274,23 @@ def test_a_missing_file(tmp_path: Path) -> None:
 SYSTEM = {"systems": {"net": {"system": "simplenet"}}}
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize("stage", USES)
-def test_a_stage_sees_the_same_from_a_file_and_inline(stage: str, tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
+def test_a_stage_sees_the_same_from_a_file_and_as_handed_over(stage: str, here: Path) -> None:
     demo = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    file.write_text(yaml.safe_dump(demo | SYSTEM))
-    name, sections = stage_settings(stage, file, system="net")
-    again, inlined = stage_settings(stage, inline(load_experiment(file), stage, system="net"))
-    assert (name, sections) == (again, inlined)
+    Path("config.yaml").write_text(yaml.safe_dump(demo | SYSTEM))
+    name, sections = stage_settings(stage, "config.yaml", system="net")
+    given = handed(load_experiment("config.yaml"), stage, system="net")
+    given.write()
+    again, read = stage_settings(stage, given.path)
+    assert (name, sections) == (again, read)
     assert tuple(sections) == USES[stage]
-    assert {key: type(value) for key, value in sections.items()} == {k: type(v) for k, v in inlined.items()}
+    assert {key: type(value) for key, value in sections.items()} == {k: type(v) for k, v in read.items()}
 
 
 CHANGES = {
@@ -301,7 +308,7 @@ CHANGES = {
 @pytest.mark.parametrize("section", CHANGES)
 def test_a_change_reaches_the_stages_that_use_it_and_no_other(section: str) -> None:
     before, after = experiment(**SYSTEM), experiment(**SYSTEM | {section: CHANGES[section]})
-    changed = {s for s in USES if inline(before, s, system="net") != inline(after, s, system="net")}
+    changed = {s for s in USES if handed(before, s, system="net") != handed(after, s, system="net")}
     seen = {section, "system"} if section == "systems" else {section}
     assert changed == {stage for stage, sections in USES.items() if seen & set(sections)}
 
@@ -312,22 +319,43 @@ def test_fusion_retrains_and_predicts_nothing() -> None:
     assert not stages & {"prepare", "features", "train_base", "train_diffusion", "predict", "costs"}
 
 
-def test_an_inline_text_is_one_line_and_complete() -> None:
-    text = inline(experiment(), "train_diffusion")
-    assert "\n" not in text
-    loaded = json.loads(text)
-    assert set(loaded) == {"experiment", "diffusion"}
+def test_what_is_handed_over_is_complete() -> None:
+    loaded = json.loads(handed(experiment(), "train_diffusion").text)
+    assert set(loaded) == {"stage", "experiment", "diffusion"}
     assert set(loaded["diffusion"]) == set(Experiment.model_fields["diffusion"].annotation.model_fields)  # type: ignore[union-attr]
 
 
-def test_faults_of_an_inline_text() -> None:
-    text = json.loads(inline(experiment(), "predict"))
-    with pytest.raises(UserError, match="'sampling'"):
-        stage_settings("predict", json.dumps({"experiment": "x"}))
-    with pytest.raises(UserError, match=r"'sampling\.stepz'.*'steps'"):
-        stage_settings("predict", json.dumps(text | {"sampling": {"stepz": 3}}))
-    with pytest.raises(UserError, match="not valid JSON"):
-        stage_settings("predict", json.dumps(text)[:-5])
+def test_the_name_of_what_is_handed_over_follows_its_content() -> None:
+    paths = [one.path for one in all_handed(experiment(**SYSTEM))]
+    paths += [one.path for one in all_handed(experiment(**SYSTEM, fusion={"weight": 0.8}))]
+    assert len(set(paths)) < len(paths), "what did not change has the same file"
+    assert handed(experiment(), "score").path != handed(experiment(fusion={"weight": 0.8}), "score").path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace('"steps":5', '"steps":4'), "is damaged or was changed"),
+        (lambda text: text[:-5], "is not valid JSON"),
+    ],
+)
+def test_changed_settings_that_were_handed_over_are_refused(
+    change: Callable[[str], str], said: str, here: Path
+) -> None:
+    given = handed(experiment(sampling={"steps": 5}), "predict")
+    given.write()
+    given.path.write_text(change(given.text))
+    with pytest.raises(UserError, match=f"{given.path.name}: {said}"):
+        stage_settings("predict", given.path)
+    given.write()
+    assert stage_settings("predict", given.path)[1]["sampling"].steps == 5
+
+
+def test_settings_of_another_stage_are_refused(here: Path) -> None:
+    given = handed(experiment(), "predict")
+    given.write()
+    with pytest.raises(UserError, match="holds the settings of predict; name those of score"):
+        stage_settings("score", given.path)
 
 
 def test_settings_cannot_be_changed_after_loading() -> None:

@@ -11,7 +11,7 @@ from drdc.errors import UserError
 from drdc.experiment import Experiment
 from drdc.layout import FIGURES, TABLES, Layout
 from drdc.results import failed_before, system_failed_before
-from drdc.settings import inline, stage_settings
+from drdc.settings import used_by
 from drdc.stages.collect import collect
 from drdc.stages.costs import costs
 from drdc.stages.figures import figures
@@ -37,17 +37,17 @@ def salvage(layout: Layout, **settings: Any) -> None:
         if failed_before(layout, variant, seed, experiment.dataset.categories):
             layout.seed_scores(seed, variant.name).unlink(missing_ok=True)
         if variant.name == FULL and not layout.seed_scores(seed).is_file():
-            _attempt(score, layout, seed, partial=True, **_own(experiment, "score"))
+            _attempt(score, layout, seed, partial=True, **used_by(experiment, "score"))
     for name, seed in product(experiment.systems, experiment.seeds):
         _salvage_system(layout, experiment, name, seed)
     if experiment.systems and not layout.costs.is_file():  # the fitted ones are measured without the others
-        _attempt(costs, layout, **_own(experiment, "costs"))
-    _attempt(collect, layout, **_own(experiment, "collect"))
+        _attempt(costs, layout, **used_by(experiment, "costs"))
+    _attempt(collect, layout, **used_by(experiment, "collect"))
     for name in TABLES:
-        _attempt(tables, layout, name, **_own(experiment, "tables"))
+        _attempt(tables, layout, name, **used_by(experiment, "tables"))
     for name in FIGURES:
-        _attempt(figures, layout, name, **_own(experiment, "figures"))
-    _attempt(gallery, layout, **_own(experiment, "gallery"))
+        _attempt(figures, layout, name, **used_by(experiment, "figures"))
+    _attempt(gallery, layout, **used_by(experiment, "gallery"))
 
 
 def _salvage_system(layout: Layout, experiment: Experiment, name: str, seed: int) -> None:
@@ -55,12 +55,7 @@ def _salvage_system(layout: Layout, experiment: Experiment, name: str, seed: int
     if system_failed_before(layout, name, seed):
         scores.unlink(missing_ok=True)
     elif not scores.is_file():
-        _attempt(score_system, layout, seed, **_own(experiment, "score_system", name))
-
-
-def _own(experiment: Experiment, stage: str, system: str = "") -> dict[str, Any]:
-    _, own = stage_settings(stage, inline(experiment, stage, system=system))
-    return own
+        _attempt(score_system, layout, seed, **used_by(experiment, "score_system", system=name))
 
 
 def _attempt(stage: Callable[..., None], *arguments: Any, **settings: Any) -> None:

@@ -2,7 +2,7 @@ from functools import cache
 
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
-from drdc.settings import inline
+from drdc.settings import all_handed, handed
 from drdc.layout import EVIDENCE, FIGURES, TABLES, Layout
 from drdc.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
 
@@ -36,8 +36,8 @@ wildcard_constraints:
 
 @cache
 def settings(stage, variant=FULL, system=""):
-    """The settings that a stage uses, and no others: when one of them changes, the rule runs again."""
-    return inline(EXPERIMENT, stage, variant, system)
+    """The file of the settings that a stage uses, and no others: with one of them changes its name."""
+    return str(handed(EXPERIMENT, stage, variant, system).path)
 
 
 def all_cores(wildcards, share=1):
