@@ -53,7 +53,7 @@ rule all:
     default_target: True
     input:
         rules.everything.input,
-        rules.report.input,
+        rules.report.input if TESTED else [],
         rules.detector.input,
 
 

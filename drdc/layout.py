@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drdc.variants import FULL
+from drdc.variants import ABLATION, FULL, swept
 
 #: The detector's file in the folder of an experiment.
 EXPORTED = "model.safetensors"
@@ -31,6 +32,11 @@ class Layout:
     @property
     def manifest(self) -> Path:
         return self.root / "manifest.csv"
+
+    @property
+    def dataset(self) -> Path:
+        """What is known of the dataset's files, see `drdc.data.fingerprint`: no rule's output, like `state`."""
+        return self.root / "dataset.json"
 
     @property
     def images(self) -> Path:
@@ -169,6 +175,27 @@ FIGURES = {
     "pareto": "costs",
     "losses": "losses",
 }
+
+
+def lacking(kind: str, variants: Iterable[str], systems: Collection[str]) -> str:
+    """What an experiment lacks for tables and figures of a kind, and the mend; "" where it lacks nothing.
+
+    Args:
+        kind: a value of `TABLES` or `FIGURES`.
+        variants, systems: names of those that the experiment runs.
+    """
+    needs = {
+        "ablation": (
+            set(ABLATION) <= set(variants),
+            "the variants of the ablation; set evaluation.ablation to true",
+        ),
+        "sweeps": (bool(swept(variants)), "values to compare; name some in evaluation.sweeps"),
+        "heatmaps": (bool(systems), "compared systems; name some in systems"),
+    }
+    there, need = needs.get(kind, (True, ""))
+    return "" if there else f"needs {need}"
+
+
 #: What the scoring of the whole method leaves beside its metrics, `<kind>.csv`.
 EVIDENCE = ("image_scores", "curves", "defects")
 FORMATS = ("csv", "md", "tex", "html")

@@ -15,6 +15,7 @@ from drdc.results import read_table
 from drdc.variants import unet_calls, variants
 
 ORIGIN = ("code_version", "config_hash", "versions", "device")
+SCORED = ("variant", "seed", *ORIGIN)
 
 
 def about(layout: Layout, **settings: Any) -> None:
@@ -23,7 +24,8 @@ def about(layout: Layout, **settings: Any) -> None:
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
     shared, alone = unet_calls(every)
-    scores = read_table(layout.scores)
+    # Without test images nothing is scored.
+    scores = read_table(layout.scores) if layout.scores.is_file() else pd.DataFrame(columns=SCORED)
     seeds = scores.groupby("variant")["seed"].nunique()
     loader = PackageLoader("drdc.reporting")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)

@@ -13,7 +13,7 @@ from drdc.data.manifest import read_manifest
 from drdc.errors import UserError
 from drdc.evaluation import COMPARED
 from drdc.files import atomic
-from drdc.layout import FIGURES, Layout
+from drdc.layout import FIGURES, Layout, lacking
 from drdc.reporting import distributions, sensitivity
 from drdc.reporting.figures import losses
 from drdc.reporting.gallery import Shown, choose, gallery, median_of, no_gallery
@@ -44,11 +44,10 @@ def figures(
     if name is not None and name not in FIGURES:
         raise UserError(f"there is no figure {name!r}; known: {', '.join(FIGURES)}")
     panels = sweeps(sampling, fusion, evaluation)
-    if name == "fig2" and not panels:
-        raise UserError("fig2 needs values to compare; name some in evaluation.sweeps")
-    if name == "heatmaps" and not systems:
-        raise UserError("heatmaps needs compared systems; name some in systems")
     every = variants(sampling, fusion, evaluation)
+    lacks = {one: lacking(kind, every, systems) for one, kind in FIGURES.items()}
+    if name is not None and lacks[name]:
+        raise UserError(f"{name} {lacks[name]}")
     models = ["base", "diffusion", *(["unconditional"] if evaluation.ablation else [])]
     draw: dict[str, Callable[[], None]] = {
         "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, swept(every)), panels),
@@ -59,9 +58,8 @@ def figures(
         ),
         "losses": lambda: losses(_logs(layout, models, seeds), layout.figures / "losses.png"),
     } | {kind: _evidence(layout, seeds, kind) for kind in ("histograms", "separation", "curves")}
-    skipped = {one for one, some in (("fig2", panels), ("heatmaps", systems)) if not some}
     for one in FIGURES if name is None else [name]:
-        if one not in skipped:
+        if not lacks[one]:
             draw[one]()
 
 

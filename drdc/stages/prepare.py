@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from drdc.config import Dataset
-from drdc.data import datasets, download, manifest, synthetic
+from drdc.data import datasets, download, fingerprint, manifest, synthetic
 from drdc.layout import Layout
 from drdc.pieces import progress_bar
 
@@ -20,11 +20,13 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         UserError: the folder, a category or images are missing, or `drdc check` finds an error that is not
             listed in `dataset.accept`.
     """
+    planned = fingerprint.trigger(layout.dataset, fingerprint.listing(dataset))
     if dataset.name == "synthetic":
         _draw(layout.made_dataset, dataset)
     if dataset.download and dataset.root is not None:
         download.obtain(download.SOURCES[dataset.name], Path(dataset.root))
     root = root_of(layout, dataset)
+    read = fingerprint.listing(dataset)
     samples, found = datasets.scan(dataset.name, root, dataset.categories, dataset.good)
     table = manifest.prepare(
         samples,
@@ -39,6 +41,7 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         accept=dataset.accept,
         progress=progress_bar,
     )
+    fingerprint.note(layout.dataset, planned, read)
     counts = table.groupby(["category", "split"]).size().unstack(fill_value=0)
     log.info("%d images in %s\n%s", len(table), root, counts.to_string())
 

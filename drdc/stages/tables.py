@@ -14,7 +14,7 @@ import pandas as pd
 from drdc.baselines.registry import system_class
 from drdc.config import Backbone, Evaluation, Fusion, Sampling, other_backbone
 from drdc.errors import UserError
-from drdc.layout import TABLES, Layout
+from drdc.layout import TABLES, Layout, lacking
 from drdc.reporting import ablation, costs, evidence, separation
 from drdc.reporting import tables as of_scores
 from drdc.reporting.beside import Compared
@@ -59,12 +59,12 @@ def tables(
     """
     if name is not None and name not in TABLES:
         raise UserError(f"there is no table {name!r}; known: {', '.join(TABLES)}")
-    if name == "table5" and not evaluation.ablation:
-        raise UserError("table5 needs the variants of the ablation; set evaluation.ablation to true")
     every = variants(sampling, fusion, evaluation)
-    skipped = {"table5"} if not evaluation.ablation else set()
+    lacks = {one: lacking(kind, every, systems) for one, kind in TABLES.items()}
+    if name is not None and lacks[name]:
+        raise UserError(f"{name} {lacks[name]}")
     for one in TABLES if name is None else [name]:
-        if one not in skipped:
+        if not lacks[one]:
             of_systems = product(systems, seeds) if TABLES[one] == "scores" else ()
             source = _source(layout, TABLES[one], every, seeds, evaluation, of_systems)
             table = _maker(one, systems, backbone.name)(source)

@@ -1,13 +1,16 @@
 from functools import cache
 
+from drdc.config import Evaluation
+from drdc.data.fingerprint import listing, trigger
 from drdc.errors import UserError
 from drdc.experiment import load_experiment
 from drdc.settings import all_handed, handed
-from drdc.layout import EVIDENCE, FIGURES, TABLES, Layout
+from drdc.layout import EVIDENCE, FIGURES, TABLES, Layout, lacking
 from drdc.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
 
 try:
     EXPERIMENT = load_experiment(config)
+    LISTING = listing(EXPERIMENT.dataset)
 except UserError as error:
     raise WorkflowError(str(error))
 # Complete, and with numbers where --config gave text.
@@ -17,8 +20,11 @@ LAYOUT = Layout(EXPERIMENT.experiment)
 RESULTS = str(LAYOUT.root)
 CATEGORIES = EXPERIMENT.dataset.categories
 SEEDS = EXPERIMENT.seeds
-VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EXPERIMENT.evaluation)
-RUNS = runs(VARIANTS, SEEDS, EXPERIMENT.evaluation)
+# A dataset that is not there yet is taken for one with test images. Without any, there is nothing to evaluate.
+TESTED = LISTING is None or LISTING.tested
+EVALUATION = EXPERIMENT.evaluation if TESTED else Evaluation()
+VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EVALUATION)
+RUNS = runs(VARIANTS, SEEDS, EVALUATION)
 TRAININGS = sorted(
     {(model, seed) for variant, seed in RUNS for model in ("base", variant.model)}
 )
@@ -84,28 +90,17 @@ def scored(names=None):
     """The scores of the whole method with all seeds, and of the variants `names`, or of all."""
     return [
         LAYOUT.seed_scores(seed, v.name)
-        for v, seed in runs(VARIANTS, SEEDS, EXPERIMENT.evaluation, names)
+        for v, seed in runs(VARIANTS, SEEDS, EVALUATION, names)
     ]
-
-
-def tested():
-    """Whether there are test images; a dataset that is not there yet is taken for one that has them."""
-    dataset = EXPERIMENT.dataset
-    root = Path(dataset.root or "")
-    if dataset.name != "mvtec" or not root.is_dir():
-        return True
-    return any(
-        next((root / category / "test").glob("*/*"), None) for category in CATEGORIES
-    )
 
 
 def scored_for_detector():
     """The scores that the detector's file notes: of the first seed, where there are test images."""
-    if not tested():
+    if not TESTED:
         return []
     return [
         LAYOUT.seed_scores(seed, v.name)
-        for v, seed in runs(VARIANTS, SEEDS, EXPERIMENT.evaluation, ["steps=1"])
+        for v, seed in runs(VARIANTS, SEEDS, EVALUATION, ["steps=1"])
         if seed == SEEDS[0]
     ]
 
@@ -117,6 +112,20 @@ def scored_systems():
         for name in EXPERIMENT.systems
         for seed in SEEDS
     ]
+
+
+def missing(kind):
+    """What this experiment lacks for tables and figures of a kind, and the mend; "" where it lacks nothing."""
+    if kind != "losses" and not TESTED:
+        return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
+    return lacking(kind, VARIANTS, EXPERIMENT.systems)
+
+
+def needed(kinds, name):
+    """What the table or the figure `name` is made of; what the experiment lacks stops the planning."""
+    if fault := missing(kinds[name]):
+        raise WorkflowError(f"{name} {fault}")
+    return ingredients(kinds[name])
 
 
 def ingredients(kind):
@@ -148,10 +157,5 @@ def shown():
 
 
 def wanted(names):
-    """The tables or figures that this experiment has: all but those whose cells it does not run."""
-    present = {
-        "ablation": EXPERIMENT.evaluation.ablation,
-        "sweeps": swept(VARIANTS),
-        "heatmaps": EXPERIMENT.systems,
-    }
-    return [name for name, kind in names.items() if present.get(kind, True)]
+    """The tables or figures that this experiment has."""
+    return [name for name, kind in names.items() if not missing(kind)]

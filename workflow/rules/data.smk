@@ -13,6 +13,8 @@ rule prepare:
         mem_mb=memory(2000),
     params:
         config=settings("prepare"),
+        # Not for the command: it makes the rule run again when files of the dataset have changed.
+        dataset=trigger(LAYOUT.dataset, LISTING),
     message:
         "Listing and decoding the dataset of {wildcards.experiment}"
     shell:

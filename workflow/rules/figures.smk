@@ -1,6 +1,6 @@
 rule figures:
     input:
-        lambda w: ingredients(FIGURES[w.figure]),
+        lambda w: needed(FIGURES, w.figure),
     output:
         report(
             "results/{experiment}/figures/{figure}.png",
@@ -27,7 +27,7 @@ rule figures:
 
 rule fig3_and_categories:
     input:
-        ingredients("predictions"),
+        lambda w: needed(FIGURES, "fig3"),
     output:
         report(
             "results/{experiment}/figures/fig3.png",

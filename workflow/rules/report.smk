@@ -8,7 +8,7 @@ rule everything:
 # Last of all, because it tells how long each job took.
 rule about:
     input:
-        scores="results/{experiment}/scores.csv",
+        scores="results/{experiment}/scores.csv" if TESTED else [],
         problems="results/{experiment}/problems.csv",
         shown=shown(),
     output:
@@ -56,7 +56,7 @@ rule html_report:
 rule report:
     input:
         f"{RESULTS}/report.html",
-        f"{RESULTS}/gallery.html",
+        f"{RESULTS}/gallery.html" if TESTED else [],
 
 
 for name in {**TABLES, **FIGURES}:

@@ -82,7 +82,7 @@ rule export_system:
         predictions=f"results/{{experiment}}/seed{SEEDS[0]}/systems/{{system}}.npy",
         scores=(
             f"results/{{experiment}}/seed{SEEDS[0]}/systems/{{system}}.csv"
-            if tested()
+            if TESTED
             else []
         ),
     output:

@@ -1,0 +1,96 @@
+"""What a dataset's folder holds now, told without opening an image: so that the workflow notices a change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drdc.config import Dataset
+from drdc.data.datasets import dataset_root, scan
+from drdc.data.samples import Sample
+from drdc.errors import UserError
+from drdc.files import atomic
+from drdc.problems import Problem
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A dataset as its reader lists it.
+
+    Attributes:
+        fingerprint: 12 hexadecimal digits; others once an image or a mask is added, removed, renamed or
+            replaced (path, size and time of the last change), counts as something else (split, label, type
+            of defect), or a file that is none is left out.
+        tested: whether there are test images.
+    """
+
+    fingerprint: str
+    tested: bool
+
+
+def listing(dataset: Dataset) -> Listing | None:
+    """The wanted categories as they lie there now; None for a made dataset or one that is not there (yet).
+
+    Raises:
+        UserError: the reader finds no dataset in the folder, a category is missing, or the folder cannot be
+            read.
+    """
+    try:
+        root = _root(dataset)
+        if root is None:
+            return None
+        samples, problems = scan(dataset.name, root, dataset.categories, dataset.good)
+        lines = "\n".join(json.dumps(fact) for fact in _facts(root, samples, problems))
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); let it be read") from error
+    fingerprint = hashlib.sha256(lines.encode()).hexdigest()[:12]
+    return Listing(fingerprint, any(sample.split == "test" for sample in samples))
+
+
+def trigger(record: Path, now: Listing | None) -> str:
+    """What differs from the last time if and only if the dataset has changed since it was read.
+
+    A dataset that was fetched after its first planning is no change: `record` holds what stood for it then,
+    and the fingerprint of what was read. Where there is no dataset now, nothing is known to have changed.
+    """
+    try:
+        planned, read = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        planned, read = "", None
+    return planned if now is None or now.fingerprint == read else now.fingerprint
+
+
+def note(record: Path, planned: str, read: Listing | None) -> None:
+    """Write for `trigger` what stood for a dataset when it was planned, and what was read."""
+    if read is not None:
+        with atomic(record) as part:
+            part.write_text(json.dumps([planned, read.fingerprint]), encoding="utf-8")
+
+
+def _root(dataset: Dataset) -> Path | None:
+    """The folder of a dataset that the user brings; None without one, or where it is empty: not mounted."""
+    if dataset.name == "synthetic":
+        return None
+    if dataset.root is None:
+        return dataset_root(dataset.name)
+    root = Path(dataset.root)
+    return root if root.is_dir() and any(root.iterdir()) else None
+
+
+def _facts(root: Path, samples: Sequence[Sample], problems: Sequence[Problem]) -> Iterator[Any]:
+    for sample in samples:
+        yield [*vars(sample).values(), _stamp(root, sample.path), sample.mask and _stamp(root, sample.mask)]
+    yield from ([problem.kind, problem.file] for problem in problems)
+
+
+def _stamp(root: Path, path: str) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change in nanoseconds, of a link's target; None without a file."""
+    try:
+        status = (root / path).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
