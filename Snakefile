@@ -38,6 +38,7 @@ include: "workflow/rules/report.smk"
 
 
 check_gpus()
+check_targets()
 
 
 # Seconds of one core, from small files: on a cluster these are not worth a place in its queue.

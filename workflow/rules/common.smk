@@ -1,3 +1,4 @@
+import sys
 from functools import cache
 
 from drdc.config import Evaluation
@@ -77,6 +78,22 @@ def check_gpus():
             )
 
 
+def check_targets():
+    """Refuse a table or a figure that this experiment lacks something for, before anything is computed.
+
+    Asked for by name or as a file; an input function that raises would give a traceback, and Snakemake knows
+    its targets only when all rules are read.
+    """
+    named = sys.argv[1:] + [
+        path.stem
+        for path in map(Path, sys.argv[1:])
+        if path.parent in (LAYOUT.tables, LAYOUT.figures)
+    ]
+    for name, kind in (TABLES | FIGURES).items():
+        if name in named and (fault := missing(kind)):
+            raise WorkflowError(f"{name} {fault}")
+
+
 def predicted(variant, seed):
     """The predictions that a variant is scored from."""
     name = VARIANTS[variant].predictions
@@ -119,13 +136,6 @@ def missing(kind):
     if kind != "losses" and not TESTED:
         return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
     return lacking(kind, VARIANTS, EXPERIMENT.systems)
-
-
-def needed(kinds, name):
-    """What the table or the figure `name` is made of; what the experiment lacks stops the planning."""
-    if fault := missing(kinds[name]):
-        raise WorkflowError(f"{name} {fault}")
-    return ingredients(kinds[name])
 
 
 def ingredients(kind):

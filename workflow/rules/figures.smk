@@ -1,6 +1,6 @@
 rule figures:
     input:
-        lambda w: needed(FIGURES, w.figure),
+        lambda w: ingredients(FIGURES[w.figure]),
     output:
         report(
             "results/{experiment}/figures/{figure}.png",
@@ -27,7 +27,7 @@ rule figures:
 
 rule fig3_and_categories:
     input:
-        lambda w: needed(FIGURES, "fig3"),
+        ingredients("predictions"),
     output:
         report(
             "results/{experiment}/figures/fig3.png",

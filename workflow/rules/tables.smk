@@ -1,6 +1,6 @@
 rule tables:
     input:
-        lambda w: needed(TABLES, w.table),
+        lambda w: ingredients(TABLES[w.table]),
     output:
         multiext("results/{experiment}/tables/{table}", ".csv", ".md", ".tex"),
         report(
