@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def dataset(self) -> Path:
-        """What is known of the dataset's files, see `drdc.data.fingerprint`: no rule's output, like `state`."""
+        """What is known of the dataset, see `drdc.data.fingerprint`: no rule's output, like `state`."""
         return self.root / "dataset.json"
 
     @property
