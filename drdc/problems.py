@@ -41,6 +41,7 @@ Minor = Literal[
     "mask-labels",
     "mask-soft",
     "mask-turned",
+    "mask-vanishes",
     "mask-without-image",
     "no-masks",
     "no-test-images",

@@ -1,16 +1,14 @@
-"""What the values of a ground-truth file mean, and what is left of its regions at another size."""
+"""What the values of a ground-truth file mean: which pixels are marked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-
-from drdc.metrics import EIGHT_NEIGHBOURS
 
 #: A lossy file whose largest value is no larger marks nothing: compression alone leaves such values (ours;
 #: half a step of JPEG's DC coefficient at quality 10 is 5).
@@ -38,24 +36,6 @@ class Mask:
     turned: int = 1
 
 
-class Regions(NamedTuple):
-    """The regions of a mask, and what becomes of them in a smaller one.
-
-    Attributes:
-        regions: 8-connected regions of the mask, as AUPRO counts them.
-        vanished: those without any pixel in the smaller mask.
-        split: those in several pieces there.
-        merged: those that touch another one there.
-        left: regions of the smaller mask.
-    """
-
-    regions: int
-    vanished: int
-    split: int
-    merged: int
-    left: int
-
-
 def binarise(image: Image.Image) -> Mask:
     """Which pixels of a mask file are marked.
 
@@ -65,7 +45,7 @@ def binarise(image: Image.Image) -> Mask:
 
     - **two values** are background and defect: what is above 0 is marked (MVTec AD, BTAD);
     - **labels** are above 0 too (VisA numbers the defects, MVTec LOCO AD has one value for each kind): more
-      values, at least half of which form regions of their own, not the borders of others;
+      values, none above `NOISE` or at least half of them in regions of their own, not the borders of others;
     - **soft** edges, of a mask that was resized, anti-aliased or saved with loss, are cut at half of the
       largest value, which keeps the edge in its place (ours). A file with loss marks nothing if its largest
       value is at most `NOISE`.
@@ -90,18 +70,6 @@ def binarise(image: Image.Image) -> Mask:
     else:
         marked = values >= largest / 2
     return Mask(marked, coding, len(distinct), float(largest))
-
-
-def regions_after(mask: NDArray[np.bool_], size: int) -> Regions:
-    """What resizing an (H, W) bool mask to (size, size) by nearest neighbour makes of its regions."""
-    before, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
-    small = nearest(before.astype(np.int32), size)
-    after, left = ndimage.label(small > 0, structure=EIGHT_NEIGHBOURS)
-    pairs = np.unique(np.stack([small[small > 0], after[small > 0]]), axis=1)
-    pieces = np.bincount(pairs[0], minlength=count + 1)[1:]
-    joined = np.bincount(pairs[1], minlength=left + 1) > 1
-    merged = len(np.unique(pairs[0][joined[pairs[1]]]))
-    return Regions(count, int((pieces == 0).sum()), int((pieces > 1).sum()), merged, left)
 
 
 def nearest(values: NDArray[Any], size: int) -> NDArray[Any]:
@@ -139,7 +107,7 @@ def _coding(
         return "soft"
     if len(distinct) <= 2:
         return "two values"
-    return "labels" if _own_regions(values, distinct) >= 0.5 else "soft"
+    return "labels" if distinct[-1] <= NOISE or _own_regions(values, distinct) >= 0.5 else "soft"
 
 
 def _own_regions(values: NDArray[Any], distinct: NDArray[Any]) -> float:

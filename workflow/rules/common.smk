@@ -149,6 +149,8 @@ def ingredients(kind):
         return scored(swept(VARIANTS))
     if kind == "costs":
         return [LAYOUT.costs, *scored(swept(VARIANTS, "steps")), *scored_systems()]
+    if kind == "regions":
+        return [LAYOUT.regions]
     if kind == "losses":
         return [LAYOUT.losses(seed, model) for model, seed in TRAININGS]
     if kind == "predictions":
