@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare(layout: Layout, *, dataset: Dataset) -> None:
-    """Write manifest, images, masks, `problems.csv`, `regions.csv`; draw or fetch the dataset first if asked to.
+    """Write manifest, images, masks, `problems.csv`, `regions.csv`; draw or fetch the dataset if asked to.
 
     Raises:
         UserError: the folder, a category or images are missing, or `drdc check` finds an error that is not

@@ -283,7 +283,8 @@ def test_errors_of_files_are_what_the_reader_or_the_decoding_refuses(
     from drdc.errors import UserError
 
     FAULTS[name][0](tree)
-    out = {f"{kind}_path": tmp_path / "out" / kind for kind in ("manifest", "images", "masks", "problems")}
+    kinds = ("manifest", "images", "masks", "problems", "regions")
+    out = {f"{kind}_path": tmp_path / "out" / kind for kind in kinds}
     with pytest.raises(UserError):
         prepare(read_mvtec(tree), tree, image_size=16, holdout=0.1, **out)
 
