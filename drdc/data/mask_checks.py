@@ -46,11 +46,12 @@ def mask_problems(sample: Sample, mask: Mask, turned: int) -> Iterator[Problem]:
     elif area == 1 or (area > NEARLY_ALL and border < BORDER):
         yield problem("mask-full", f"the mask marks {_percent(area)} of its image", "mark the defect alone")
     elif mask.coding == "soft":
-        text = f"the mask has soft edges or was stored with loss ({mask.values} values): it is cut at half of"
-        yield problem("mask-soft", f"{text} the largest, {mask.largest:g}", "write 0 and 255 as PNG")
+        text = f"the mask has {mask.values} values instead of two (soft edges, or stored with loss)"
+        mend = f"write 0 and 255 as PNG: it is cut at half of the largest, {mask.largest:g}"
+        yield problem("mask-soft", text, mend)
     if mask.coding == "labels":
-        text = f"the mask has {mask.values} values, read as labels: all above 0 count as defect"
-        yield problem("mask-labels", text, "nothing, if that is right; otherwise write 0 and 255")
+        text = f"the mask has {mask.values} values instead of two, read as labels"
+        yield problem("mask-labels", text, "write 0 and 255 unless all above 0 are defects")
     if mask.turned != turned:
         text = f"the mask's EXIF orientation is {mask.turned}, its image's {turned}"
         yield problem("mask-turned", text, "make sure that both come out upright, or store both upright")

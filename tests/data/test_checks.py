@@ -138,7 +138,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         f"{TRUTH}/bent/001_mask.png",
         "the mask of an anomalous image is empty",
     ),
-    "grey mask": (grey_mask, "warning", f"{TRUTH}/bent/000_mask.png", "the mask has soft edges or"),
+    "grey mask": (grey_mask, "warning", f"{TRUTH}/bent/000_mask.png", "3 values instead of two (soft edges"),
     "full mask": (
         lambda r: save(r / TRUTH / "bent/000_mask.png", np.full((12, 20), 7, np.uint8)),
         "error",
@@ -155,7 +155,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         numbered,
         "warning",
         f"{TRUTH}/bent/000_mask.png",
-        "the mask has 4 values, read as labels",
+        "the mask has 4 values instead of two, read as labels",
     ),
     "a faint mask with loss": (
         faint,
