@@ -1,11 +1,14 @@
 """How long Snakemake plans a large experiment: the paper's with more seeds.
 
-`python benchmarks/plan.py [seeds]` makes the experiment in a temporary folder, and prints the number of jobs
-and the seconds that `snakemake --dry-run` takes (median of three).
+    python benchmarks/plan.py --seeds 32
+
+The experiment is made in a temporary folder; printed are the number of jobs and the seconds that
+`snakemake --dry-run` takes (median of three).
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import statistics
 import subprocess
@@ -29,14 +32,26 @@ def plan(folder: Path, seeds: int) -> int:
     """Plan the experiment in an empty folder; returns the number of jobs."""
     settings = folder / "large.yaml"
     settings.write_text(yaml.safe_dump(experiment(seeds)), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+    ]
     command += ["--configfile", settings, "--cores", "2", "--dry-run", "--quiet", "rules"]
     output = subprocess.run(command, check=True, cwd=folder, capture_output=True, text=True)
     return int(re.findall(r"^total\s+(\d+)$", output.stdout + output.stderr, re.M)[-1])
 
 
 def main() -> None:
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 32
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=32, help="number of seeds (default 32)")
+    seeds = parser.parse_args().seeds
     times = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:

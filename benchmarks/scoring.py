@@ -1,30 +1,33 @@
 """How long a changed fusion takes at the paper's size: scoring stored maps, without any U-Net call.
 
-`python benchmarks/scoring.py [categories] [variant]` makes random maps of 224 x 224 pixels, 115 test and 24
-held-out images a category (the average of MVTec AD), and scores one variant from them, all seven metrics; the
-variant `full` with its controls and evidence. OMP_NUM_THREADS is the number of threads.
+    python benchmarks/scoring.py --categories 15 --variant weight=0.8
+
+Random maps of 224 x 224 pixels, 115 test and 24 held-out images a category (the average of MVTec AD), are
+scored as one variant, all seven metrics; the variant `full` with its controls and evidence. OMP_NUM_THREADS
+is the number of threads.
 """
 
 from __future__ import annotations
 
-import os
-import sys
+import argparse
 import tempfile
 import time
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from drdc.config import Fusion
-from drdc.data.images import job_threads
 from drdc.data.manifest import COLUMNS
 from drdc.layout import Layout
+from drdc.pieces import job_threads
 from drdc.predictions import record_type
 from drdc.stages.score import score
 from drdc.variants import FULL, Stored
 
 SIZE, TEST, HELD_OUT, GRID_SIZES = 224, 115, 24, [2, 4, 8, 16]
+DEFECT = slice(90, 130)
 
 
 def make(layout: Layout, categories: list[str]) -> None:
@@ -51,7 +54,7 @@ def make(layout: Layout, categories: list[str]) -> None:
     layout.root.mkdir(parents=True)
     table.to_csv(layout.manifest, index=False)
     masks = np.zeros((len(table), SIZE, SIZE), dtype=bool)
-    masks[table.label == 1, 90:130, 90:130] = True
+    masks[table.label == 1, DEFECT, DEFECT] = True
     np.save(layout.masks, masks)
     for category in categories:
         own = np.flatnonzero(table.category == category)
@@ -66,18 +69,21 @@ def make(layout: Layout, categories: list[str]) -> None:
 
 
 def main() -> None:
-    categories = [f"category{i}" for i in range(int(sys.argv[1]) if len(sys.argv) > 1 else 15)]
-    variant = sys.argv[2] if len(sys.argv) > 2 else "weight=0.8"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--categories", type=int, default=15, help="number of categories (default 15)")
+    parser.add_argument("--variant", default="weight=0.8", help="its name (default %(default)s)")
+    options = parser.parse_args()
+    categories, variant = [f"category{i}" for i in range(options.categories)], options.variant
     stored = Stored(name=FULL, model="diffusion", detailed=True)
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
         layout = Layout("benchmark")
         make(layout, categories)
         started, busy = time.perf_counter(), time.process_time()
         score(layout, 0, fusion=Fusion(weight=0.8), variant=variant, stored=stored)
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
         size = sum(path.stat().st_size for path in Path().rglob("*.npy")) / 1e9
-        os.chdir("/")
     images = len(categories) * TEST
     print(
         f"{variant}, {job_threads()} threads: {seconds:.1f} s ({busy:.1f} s of CPU time) for "

@@ -11,13 +11,15 @@ from drdc.reporting.measured import METHODS, reason_notes, typed
 TEXTS = ("method", "variant", "device", "threads", "batch_size")
 COLUMNS = {
     "seconds_per_image": (Column("seconds per image", decimals=3, unit="s"), 1.0),
+    "cpu_seconds_per_image": (Column("CPU seconds per image", decimals=3, unit="s"), 1.0),
     "unet_calls": (Column("U-Net calls", decimals=0, unit="calls"), 1.0),
     "parameters": (Column("parameters (M)", decimals=1, unit="M"), 1e-6),
     "flops": (Column("GFLOP per image", decimals=1, unit="GFLOP"), 1e-9),
     "peak_memory": (Column("peak memory (MB)", decimals=0, unit="MB"), 1e-6),
 }
 NOTES = (
-    "seconds per image: median; U-Net calls: for one image; parameters: in millions; GFLOP: 10^9 "
+    "seconds per image: on the clock; CPU seconds: of all cores together; both the shortest of five rounds "
+    "in which all methods take turns; U-Net calls: for one image; parameters: in millions; GFLOP: 10^9 "
     "floating-point operations for one image, a multiplication with its addition counted as two; MB: 10^6 "
     "bytes.",
 )
@@ -26,9 +28,9 @@ NOTES = (
 def costs(costs: pd.DataFrame) -> Table:
     """Costs of a test image per system, in the order of the rows.
 
-    `costs`: rows of costs.csv: method, variant, unet_calls, seconds_per_image, parameters, flops (2 x
-    multiply-accumulate), peak_memory (bytes), device, threads, batch_size. An empty number is shown as "n/d".
-    Raises `UserError` for no rows, missing columns, or a system that comes twice.
+    `costs`: rows of costs.csv: method, variant, unet_calls, seconds_per_image, cpu_seconds_per_image,
+    parameters, flops (2 x multiply-accumulate), peak_memory (bytes), device, threads, batch_size. An empty
+    number is shown as "n/d". Raises `UserError` for no rows, missing columns, or a system that comes twice.
     """
     frame = typed(costs, TEXTS, tuple(COLUMNS), "costs.csv")
     if frame.empty:

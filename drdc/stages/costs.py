@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,8 +33,11 @@ from drdc.variants import FULL
 
 log = logging.getLogger(__name__)
 
-REPEATS = 3
+ROUNDS = 5
+BATCH = 4  # images at a time on a CPU, which gains nothing from more
 STATUS = Path("/proc/self/status")
+
+Run = Callable[[slice], None]
 
 
 def costs(
@@ -47,54 +52,78 @@ def costs(
     """Write `costs.csv`: base model (with its backbone), DRDC with several numbers of timesteps, and the
     compared systems (with the backbone where they use its features; one that is not fitted is left out).
 
-    All are measured one after the other on the same images and device, with `sampling.batch_size` images at a
-    time, from decoded pixels to heatmaps. Columns: method, variant, unet_calls, seconds_per_image (median of
-    three), parameters, flops (of one image, 2 × multiply-add), peak_memory (bytes: of the device, or on a
-    CPU of the whole process), device, threads, batch_size.
+    All are measured on the same images and device, from decoded pixels to heatmaps; a GPU gets
+    `sampling.batch_size` images at a time, a CPU at most `BATCH`. Columns: method, variant, unet_calls,
+    seconds_per_image and cpu_seconds_per_image (`timed`), parameters, flops and peak_memory (`described`),
+    device, threads, batch_size.
     """
     table = read_manifest(layout.manifest)
-    rows = np.flatnonzero(table.split != "train")[: sampling.batch_size]
+    size = sampling.batch_size if torch.cuda.is_available() else min(BATCH, sampling.batch_size)
+    rows = np.flatnonzero(table.split != "train")[:size]
     images = load_array(layout.images, len(table), "prepare")[rows]
     extractor, base = FeatureExtractor(backbone).to(torch_device()), load_base(layout, seeds[0])
     scaled = np.stack([to_square(Image.fromarray(image), backbone.input_size) for image in images])
     pixels = torch.from_numpy(scaled).permute(0, 3, 1, 2).to(torch_device())
+    own_images = to_unit_range(images).to(torch_device())
+    keys = table.sha256[rows].tolist()
 
     def base_maps(batch: slice) -> None:
         features = extractor(pixels[batch]).half().float()
         feature_error(features, base(features))
 
-    about: dict[str, Any] = {"device": device_name(), "threads": torch.get_num_threads()}
-    base_costs = measured(base_maps, [extractor, base], len(rows))
-    found: list[dict[str, Any]] = [{"method": "base", "variant": FULL, "unet_calls": 0} | base_costs]
+    def drdc_maps(batch: slice, inpainter: Inpainter) -> None:
+        base_maps(batch)
+        inpainter.reconstruct(own_images[batch], keys[batch], seeds[0])
+
+    def system_maps(batch: slice, fitted: Fitted) -> None:
+        used = fitted.system.uses_features
+        fitted.maps_and_scores(own_images[batch], extractor(pixels[batch]) if used else None)
+
+    found = _Measurements(len(rows))
+    found.add({"method": "base", "variant": FULL, "unet_calls": 0}, base_maps, [extractor, base])
+    known = Inpainter.load(layout, seeds[0], sampling)
     for steps in sorted({*timed_steps, sampling.steps}):
         own = sampling.model_copy(update={"steps": steps})
-        inpainter = Inpainter.load(layout, seeds[0], own)
-
-        def drdc_maps(batch: slice, inpainter: Inpainter = inpainter) -> None:
-            base_maps(batch)
-            inpainter.reconstruct(to_unit_range(images[batch]), table.sha256[rows[batch]].tolist(), seeds[0])
-
+        inpainter = Inpainter(known.denoiser, known.alpha_bar, own)
         variant = FULL if steps == sampling.steps else f"steps={steps}"
-        own_costs = measured(drdc_maps, [extractor, base, inpainter.denoiser], len(rows))
-        found.append({"method": "drdc", "variant": variant, "unet_calls": inpainter.calls} | own_costs)
-    own_images = to_unit_range(images).to(torch_device())
+        head = {"method": "drdc", "variant": variant, "unet_calls": inpainter.calls}
+        found.add(head, partial(drdc_maps, inpainter=inpainter), [extractor, base, inpainter.denoiser])
     for name in filter(lambda name: layout.model(seeds[0], f"systems/{name}").is_file(), systems):
         fitted = Fitted.load(layout, seeds[0], name)
-
-        def system_maps(batch: slice, fitted: Fitted = fitted) -> None:
-            used = fitted.system.uses_features
-            fitted.maps_and_scores(own_images[batch], extractor(pixels[batch]) if used else None)
-
         networks = [fitted.system, *([extractor] if fitted.system.uses_features else [])]
-        found.append({"method": name, "variant": FULL, **measured(system_maps, networks, len(rows))})
-    frame = pd.DataFrame(found).assign(**about, batch_size=len(rows))
+        found.add({"method": name, "variant": FULL}, partial(system_maps, fitted=fitted), networks)
+    about = {"device": device_name(), "threads": torch.get_num_threads(), "batch_size": len(rows)}
+    frame = pd.DataFrame(found.rows()).assign(**about)
     log.info("\n%s", frame.to_string(index=False))
     with atomic(layout.costs) as path:
         frame.to_csv(path, index=False)
 
 
-def measured(run: Callable[[slice], None], networks: list[nn.Module], images: int) -> dict[str, float]:
-    """Seconds, parameters, operations and memory, as in `costs.csv`.
+class _Measurements:
+    """Rows of `costs.csv`: size and work of each method as it is added, the times of all in the end."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self._rows: list[dict[str, Any]] = []
+        self._runs: list[Run] = []
+        self._loaded: dict[nn.Module, int] = {}  # bytes of all networks so far
+
+    def add(self, head: dict[str, Any], run: Run, networks: list[nn.Module]) -> None:
+        """See `described`; what other methods have loaded is no part of this one's memory."""
+        self._loaded |= {network: _bytes(network) for network in networks}
+        others = sum(size for network, size in self._loaded.items() if network not in networks)
+        facts = described(run, networks, self.images)
+        self._rows.append(head | facts | {"peak_memory": facts["peak_memory"] - others})
+        self._runs.append(run)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [row | times for row, times in zip(self._rows, timed(self._runs, self.images), strict=True)]
+
+
+def described(run: Run, networks: list[nn.Module], images: int) -> dict[str, float]:
+    """What a method needs: `parameters`, `flops` of one image (2 × multiply-add) and `peak_memory` in bytes.
+
+    The memory is that of the device, or on a CPU that of the whole process.
 
     Args:
         run: predicts a slice of the images.
@@ -107,23 +136,41 @@ def measured(run: Callable[[slice], None], networks: list[nn.Module], images: in
         with FlopCounterMode(display=False) as counter:
             run(slice(0, 1))
         _reset_peak()
-        times = []
-        for _ in range(REPEATS):
-            started = _now()
-            run(slice(0, images))
-            times.append(_now() - started)
+        run(slice(0, images))
     return {
-        "seconds_per_image": statistics.median(times) / images,
         "parameters": sum(p.numel() for network in networks for p in network.parameters()),
         "flops": counter.get_total_flops(),
         "peak_memory": _peak(),
     }
 
 
-def _now() -> float:
+def timed(runs: Sequence[Run], images: int) -> list[dict[str, float]]:
+    """Shortest seconds an image of each method: on the clock, and of all CPU cores together.
+
+    Each of `ROUNDS` rounds runs all methods one after the other, so that whatever else the machine does meets
+    all of them alike, and the shortest time is that which it disturbed least.
+    """
+    times = np.empty((ROUNDS, len(runs), 2))
+    with torch.inference_mode():
+        for place in np.ndindex(times.shape[:2]):
+            started = _now()
+            runs[place[1]](slice(0, images))
+            times[place] = _now() - started
+    return [
+        {"seconds_per_image": float(wall), "cpu_seconds_per_image": float(cpu)}
+        for wall, cpu in times.min(0) / images
+    ]
+
+
+def _now() -> NDArray[np.float64]:
+    """Seconds on the clock and of CPU time, when the device has done all that it was told."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def _bytes(network: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in chain(network.parameters(), network.buffers()))
 
 
 def _reset_peak() -> None:

@@ -19,7 +19,7 @@ from drdc.baselines.system import History, Shapes, System, SystemSettings, Train
 from drdc.baselines.trainer import SystemJob, Trainer
 from drdc.errors import UserError
 from drdc.layout import Layout
-from drdc.stages.costs import measured
+from drdc.stages.costs import described
 from drdc.training.state import fingerprint_of
 
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
@@ -252,4 +252,4 @@ def test_a_saved_and_loaded_system_gives_the_scores_of_one_never_saved(layout: L
     def predict(rows: slice) -> None:
         loaded.maps_and_scores(batch[0][rows], batch[1][rows])
 
-    assert measured(predict, [loaded.system], 4)["flops"] > 0, "the counter of operations works with it"
+    assert described(predict, [loaded.system], 4)["flops"] > 0, "the counter of operations works with it"

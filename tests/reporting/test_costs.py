@@ -14,6 +14,7 @@ ROWS = pd.DataFrame(
         "variant": ["full", "full", "steps=1", "full"],
         "unet_calls": [0, 80, 16, ""],
         "seconds_per_image": [0.03125, 4.2, 0.9, 0.05],
+        "cpu_seconds_per_image": [0.06, 8.1, 1.7, 0.1],
         "parameters": [7_700_000, 60_000_000, 60_000_000, 7_700_000],
         "flops": [5.1e9, 9.6e11, 1.9e11, ""],
         "peak_memory": [400_000_000, 1_200_000_000, np.nan, 4e8],
@@ -29,11 +30,12 @@ def test_units_are_readable_and_named() -> None:
     assert [label for label, _ in table.rows] == ["base", "DRDC", "DRDC, steps=1", "UniAD"]
     found = cells(table)
     assert found["DRDC", "seconds per image"].mean == 4.2
+    assert found["DRDC", "CPU seconds per image"].mean == 8.1
     assert found["DRDC", "U-Net calls"].mean == 80
     assert found["DRDC", "parameters (M)"].mean == pytest.approx(60.0)
     assert found["DRDC", "GFLOP per image"].mean == pytest.approx(960.0)
     assert found["base", "peak memory (MB)"].mean == pytest.approx(400.0)
-    assert [column.unit for column in table.columns] == ["s", "calls", "M", "GFLOP", "MB"]
+    assert [column.unit for column in table.columns] == ["s", "s", "calls", "M", "GFLOP", "MB"]
 
 
 def test_what_was_not_measured_is_said() -> None:

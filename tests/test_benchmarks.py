@@ -1,0 +1,71 @@
+"""Every script of `benchmarks/` starts, and measures something at a tiny size."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from contextlib import chdir
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where its dataclasses look for their types
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(monkeypatch: pytest.MonkeyPatch, module: ModuleType, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    module.main()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_each_starts_and_says_how_it_is_called(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, loaded(name), "--help")
+    assert ended.value.code == 0
+    assert f"python benchmarks/{name}.py" in capsys.readouterr().out
+
+
+def test_metrics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, loaded("metrics"), "--maps", "2", "--size", "16", "--repeats", "1")
+    assert "scikit_learn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variant", ["full", "weight=0.5"])
+def test_scoring(variant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    module = loaded("scoring")
+    for name, value in {"SIZE": 32, "TEST": 4, "HELD_OUT": 2, "DEFECT": slice(8, 16)}.items():
+        monkeypatch.setattr(module, name, value)
+    run(monkeypatch, module, "--categories", "2", "--variant", variant)
+    assert "2 categories, 8 test images" in capsys.readouterr().out
+
+
+def test_made_defects(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with chdir(exported.parents[1]):
+        options = (
+            "--initial-index",
+            "20",
+            "--grid-sizes",
+            "4",
+            "--model",
+            str(exported / "model.safetensors"),
+        )
+        run(monkeypatch, loaded("made_defects"), "config.yaml", *options)
+    chain, model = capsys.readouterr().out.splitlines()
+    assert chain.startswith("initial index 20, grid sizes [4]: ")
+    assert model.startswith(f"{exported}/model.safetensors: ")
