@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +47,9 @@ def threshold(held_out: Floats, rate: float) -> float:
     count = len(held_out)
     above = _ranks_above(count, rate)
     if not above:
-        needed = max(0, floor(1 / rate) - 2)
-        while smallest_rate(needed) > rate:
-            needed += 1
         raise UserError(
-            f"a false-alarm rate of {rate:g} needs at least {needed} held-out normal images, and there are "
-            f"{count}; take a rate of at least {ceiled(smallest_rate(count))} or hold out more images"
+            f"a false-alarm rate of {rate:g} needs at least {needed(rate)} held-out normal images, and there "
+            f"are {count}; take a rate of at least {ceiled(smallest_rate(count))} or hold out more images"
         )
     return float(np.sort(held_out)[count - above])
 
@@ -67,6 +65,31 @@ def _ranks_above(count: int, rate: float) -> int:
 def smallest_rate(count: int) -> float:
     """The smallest rate of false alarms for which `count` held-out images give a threshold: 1 / (n + 1)."""
     return 1 / (count + 1)
+
+
+def needed(rate: float) -> int:
+    """The smallest number of held-out images that gives a threshold for a rate of false alarms."""
+    count = max(0, floor(1 / rate) - 2)
+    while smallest_rate(count) > rate:
+        count += 1
+    return count
+
+
+def comparable(categories: NDArray[Any], rate: float, category: str | None) -> NDArray[np.bool_]:
+    """Which of n held-out images, (n,), a new one is compared with: its category's, or all if too few.
+
+    Args:
+        categories: of each held-out image, (n,).
+        rate: of false alarms.
+        category: of the new image; None where it is not told.
+    """
+    own = np.asarray(categories == category)
+    return own if smallest_rate(int(own.sum())) <= rate else np.ones(len(categories), dtype=bool)
+
+
+def offered_rate(count: int) -> float:
+    """The rate of false alarms where none is asked for: `RATE`, or the smallest that so few images allow."""
+    return max(RATE, smallest_rate(count))
 
 
 def p_value(held_out: Floats, score: float) -> float:
@@ -98,23 +121,22 @@ class Calibration:
         Raises:
             UserError: an unknown category, or too few images for the rate even in all categories together.
         """
-        chosen = np.ones(len(self.scores), dtype=bool)
+        chosen = comparable(self.categories, rate, category)
         about = "all categories"
         if category is not None:
-            chosen, about = self._of(category), f"category {category}"
-            if smallest_rate(int(chosen.sum())) > rate:
-                about = f"all categories ({category} alone has {chosen.sum()}, too few for {rate:g})"
-                chosen[:] = True
+            own = self._number_of(category)
+            few = f"all categories ({category} alone has {own}, too few for {rate:g})"
+            about = few if smallest_rate(own) > rate else f"category {category}"
         scores, peaks = self.scores[chosen], self.peaks[chosen]
         about = f"{len(scores)} held-out normal images of {about}"
         return Reference(rate, about, scores, threshold(scores, rate), threshold(peaks, rate))
 
-    def _of(self, category: str) -> NDArray[np.bool_]:
-        chosen: NDArray[np.bool_] = self.categories == category
-        if not chosen.any():
+    def _number_of(self, category: str) -> int:
+        number = int(np.count_nonzero(self.categories == category))
+        if not number:
             known = ", ".join(sorted(set(self.categories.tolist())))
             raise UserError(f"category {category!r} is not known to this model; known: {known}")
-        return chosen
+        return number
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,42 @@ from drdc.metrics import NO_MASKS, CategoryEvaluator, Metric, RankingCurve
 #: The methods whose curves, defect types and image scores are kept, not their metrics alone.
 COMPARED = ("base", "drdc")
 
+METRICS = tuple(CategoryEvaluator(has_masks=False).results())
+IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "base", "diffusion", "drdc")
+CURVE_COLUMNS = ("method", "category", "level", "recall", "precision", "fpr")
+
 Row = dict[str, Any]
 Floats = NDArray[np.floating]
+
+
+def has_masks(about: pd.DataFrame) -> bool:
+    """Whether masks tell which pixels of these test images, rows of the manifest, are anomalous."""
+    anomalous = about[about.label == 1]
+    return anomalous.empty or bool((anomalous["mask"] != "").any())
+
+
+def undefined_rows(category: str, methods: Iterable[str], note: str) -> list[Row]:
+    """Every metric of some methods without a value, for one reason."""
+    return [
+        {"category": category, "method": method, **_result(name, Metric(np.nan, note))}
+        for method in methods
+        for name in METRICS
+    ]
+
+
+def means(scores: pd.DataFrame) -> str:
+    """Means over categories for a log: a row a method, a column a metric, and of how many categories.
+
+    Args:
+        scores: rows with method, metric and value.
+    """
+    values = scores.groupby(["method", "metric"], sort=False)["value"].agg(["mean", "count", "size"])
+    texts = [
+        "n/d" if not count else f"{mean:.4f}" if count == size else f"{mean:.4f} ({count:.0f} of {size:.0f})"
+        for mean, count, size in values.to_numpy(float)
+    ]
+    table = pd.Series(texts, values.index).unstack()
+    return str(table.loc[scores["method"].unique(), list(METRICS)].to_string())
 
 
 class CategoryEvaluation:
@@ -23,13 +57,14 @@ class CategoryEvaluation:
 
     Args:
         category: its name.
-        has_masks: whether the dataset has ground-truth masks for it.
+        methods: names of those that are measured.
+        has_masks: whether the dataset has ground-truth masks for it, see `has_masks`.
         thorough: also by defect type, for the methods of `COMPARED`.
     """
 
-    def __init__(self, category: str, has_masks: bool, thorough: bool) -> None:
+    def __init__(self, category: str, methods: Iterable[str], has_masks: bool, thorough: bool) -> None:
         self.category, self.has_masks, self.thorough = category, has_masks, thorough
-        self._methods: dict[str, CategoryEvaluator] = {}
+        self._methods = {method: CategoryEvaluator(has_masks) for method in methods}
         self._defect_pixels: dict[tuple[str, str], RankingCurve] = {}
         self.image_rows: list[Row] = []
 
@@ -40,7 +75,7 @@ class CategoryEvaluation:
         maps: Mapping[str, Floats],
         scores: Mapping[str, Floats],
     ) -> None:
-        """Add a batch of B test images.
+        """Add a batch of B test images. Pixels of anomalous images without a mask are left out: not known.
 
         Args:
             about: their rows of the manifest.
@@ -48,14 +83,14 @@ class CategoryEvaluation:
             maps: for each method (B, H, W) finite anomaly scores of the pixels.
             scores: for each method (B,) finite anomaly scores of the images.
         """
-        for method in maps:
-            evaluator = self._methods.setdefault(method, CategoryEvaluator(self.has_masks))
-            evaluator.update(maps[method], masks, scores[method], about.label.to_numpy())
+        known = ((about.label == 0) | (about["mask"] != "")).to_numpy()
+        for method, evaluator in self._methods.items():
+            evaluator.update(maps[method], masks, scores[method], about.label.to_numpy(), known)
         if not self.thorough:
             return
         self.image_rows += image_rows(about, scores)
-        for defect in set(about.defect_type[about.label == 1]) if self.has_masks else ():
-            chosen = (about.defect_type == defect).to_numpy()
+        for defect in set(about.defect_type[(about.label == 1) & known]) if self.has_masks else ():
+            chosen = (about.defect_type == defect).to_numpy() & known
             for method in COMPARED:
                 curve = self._defect_pixels.setdefault((method, defect), RankingCurve(unit="pixels"))
                 curve.update(maps[method][chosen], masks[chosen])
@@ -86,18 +121,19 @@ class CategoryEvaluation:
         """method, category, defect_type, images, metric, value, note.
 
         `image_auroc` ranks the images of one type among the category's good ones; `pixel_auroc` ranks the
-        pixels of the images of this type.
+        pixels of the images of this type. A category without anomalous images has one type, "", and reasons.
         """
-        images = pd.DataFrame(self.image_rows)
+        images = pd.DataFrame(self.image_rows, columns=list(IMAGE_COLUMNS))
         rows: list[Row] = []
-        for defect in sorted(set(images.defect_type[images.label == 1])):
+        for defect in sorted(set(images.defect_type[images.label == 1])) or [""]:
             own = (images.defect_type == defect) & (images.label == 1)
             ranked = images[own | (images.label == 0)]
             for method in COMPARED:
                 ranking = RankingCurve(unit="images")
                 ranking.update(ranked[method], ranked.label)
                 pixels = self._defect_pixels.get((method, defect))
-                located = Metric(np.nan, NO_MASKS) if pixels is None else pixels.auroc()
+                why = NO_MASKS if defect else "not defined: no anomalous images"
+                located = Metric(np.nan, why) if pixels is None else pixels.auroc()
                 head = {
                     "method": method,
                     "category": self.category,
@@ -114,7 +150,7 @@ def image_rows(about: pd.DataFrame, scores: Mapping[str, Floats]) -> list[Row]:
     facts = about[["path", "category", "split", "defect_type", "label"]]
     kept = {method: scores[method] for method in ("base", "diffusion", "drdc")}
     frame = facts.assign(row=about.index, **kept)
-    rows: list[Row] = frame[["row", *facts, *kept]].to_dict("records")  # type: ignore[assignment]
+    rows: list[Row] = frame[list(IMAGE_COLUMNS)].to_dict("records")  # type: ignore[assignment]
     return rows
 
 

@@ -18,7 +18,8 @@ from scipy import ndimage
 from drdc.ranking import Ranks, Table, anomalous_table, exact_ranks, joined, normal_table, within
 
 WAITING = 4
-NO_MASKS = "not defined: the dataset has no masks"
+NO_MASKS = "not defined: no masks"
+EVERY = slice(None)
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
@@ -213,7 +214,14 @@ class CategoryEvaluator:
         self.images = RankingCurve(unit="images")
         self.pixels = RankingCurve(unit="pixels")
 
-    def update(self, maps: ArrayLike, masks: ArrayLike, image_scores: ArrayLike, labels: ArrayLike) -> None:
+    def update(
+        self,
+        maps: ArrayLike,
+        masks: ArrayLike,
+        image_scores: ArrayLike,
+        labels: ArrayLike,
+        known: NDArray[np.bool_] | slice = EVERY,
+    ) -> None:
         """Add a batch of B images.
 
         Args:
@@ -221,6 +229,7 @@ class CategoryEvaluator:
             masks: (B, H, W) bool, true on defects.
             image_scores: (B,) finite anomaly scores of the images, any range.
             labels: (B,) bool or 0/1, 1 for anomalous.
+            known: (B,) bool, whose masks are known; the pixels of the others do not count.
 
         Raises:
             ValueError: shapes do not agree, or some scores are NaN or infinite.
@@ -233,7 +242,7 @@ class CategoryEvaluator:
             weight = np.zeros(defects.shape, dtype=np.float32)
             for index in np.flatnonzero(defects.any(axis=(1, 2))):
                 weight[index], _ = pixel_regions(defects[index])
-            self.pixels.update(maps, defects, weight)
+            self.pixels.update(np.asarray(maps)[known], defects[known], weight[known])
         self.images.update(image_scores, labels)
 
     def results(self) -> dict[str, Metric]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from drdc.calibration import Calibration, p_value, smallest_rate, threshold
+from drdc.calibration import RATE, Calibration, needed, offered_rate, p_value, smallest_rate, threshold
 from drdc.errors import UserError
 
 SCORES = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=40)
@@ -114,6 +114,14 @@ def test_too_few_images_are_refused_with_the_number_that_is_enough(count: int, r
 def test_a_rate_that_is_no_rate_is_refused(rate: float) -> None:
     with pytest.raises(UserError, match="between 0 and 1"):
         threshold(np.zeros(100), rate)
+
+
+def test_the_rate_where_none_is_asked_for_is_always_possible() -> None:
+    for count in range(1, 401):
+        rate = offered_rate(count)
+        assert rate == (RATE if count >= needed(RATE) else smallest_rate(count))
+        assert threshold(np.arange(count, dtype=float), rate) in np.arange(count)
+    assert needed(RATE) == 19
 
 
 def calibration() -> Calibration:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ from safetensors.torch import load_file, save
 import drdc.detector
 from drdc import Detector
 from drdc.bundle import load_bundle, save_bundle
+from drdc.calibration import offered_rate, threshold
 from drdc.data.pictures import read_picture
 from drdc.errors import UserError
+from drdc.heatmaps import TestImages
+from drdc.layout import Layout
+from drdc.reporting.separation import limit
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,17 @@ def test_an_image_has_the_score_that_the_workflow_gave_it(
     paths, table = images(exported, split)
     found = detector.detect_many(paths)
     np.testing.assert_allclose([one.score for one in found], table.drdc, rtol=1e-4)
+
+
+def test_gallery_histograms_and_tables_have_the_same_thresholds(detector: Detector, exported: Path) -> None:
+    with chdir(exported.parents[1]):
+        held_out = TestImages(Layout(exported.name), 0, detector.modes["full"].finder.fusion).held_out
+    assert threshold(held_out["drdc"].to_numpy(), offered_rate(len(held_out))) == pytest.approx(
+        detector.reference().threshold, rel=1e-12
+    )
+    for category in (None, *detector.categories):
+        found, _ = limit(held_out, "drdc", category)
+        assert found == pytest.approx(detector.reference(category=category).threshold, rel=1e-12)
 
 
 def test_what_is_found_does_not_depend_on_batch_or_order(detector: Detector, exported: Path) -> None:

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import auc, roc_auc_score
 
-from drdc.evaluation import COMPARED, CategoryEvaluation
+from drdc.evaluation import COMPARED, CategoryEvaluation, has_masks, means, undefined_rows
 from drdc.metrics import RankingCurve
 
 SIZE = 8
+METHODS = ("base", "diffusion", "drdc")
 
 
 def batch(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -24,20 +25,19 @@ def batch(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray
             "split": "test",
             "defect_type": defects,
             "label": [int(d != "good") for d in defects],
+            "mask": ["" if d == "good" else "mask.png" for d in defects],
         },
         index=pd.Index(range(10, 16)),
     )
     masks = np.zeros((6, SIZE, SIZE), dtype=bool)
     masks[2:, 2:5, 2:5] = True
-    maps = {
-        m: (rng.random(masks.shape) + 0.7 * masks).astype(np.float32) for m in ("base", "diffusion", "drdc")
-    }
+    maps = {m: (rng.random(masks.shape) + 0.7 * masks).astype(np.float32) for m in METHODS}
     return about, masks, maps, {m: maps[m].max((1, 2)) for m in maps}
 
 
 @pytest.fixture
 def evaluation() -> CategoryEvaluation:
-    found = CategoryEvaluation("nut", has_masks=True, thorough=True)
+    found = CategoryEvaluation("nut", METHODS, has_masks=True, thorough=True)
     about, masks, maps, scores = batch()
     for part in (slice(0, 3), slice(3, 6)):
         parts = [{m: values[part] for m, values in what.items()} for what in (maps, scores)]
@@ -88,7 +88,7 @@ def test_curves_begin_at_nothing_and_end_at_everything(evaluation: CategoryEvalu
 
 
 def test_without_masks_pixels_say_why() -> None:
-    found = CategoryEvaluation("nut", has_masks=False, thorough=True)
+    found = CategoryEvaluation("nut", METHODS, has_masks=False, thorough=True)
     about, masks, maps, scores = batch()
     found.update(about, np.zeros_like(masks), maps, scores)
     pixel = [r for r in found.metric_rows() + found.defect_rows() if r["metric"].startswith("pixel")]
@@ -97,11 +97,73 @@ def test_without_masks_pixels_say_why() -> None:
 
 
 def test_a_variant_leaves_its_metrics_alone() -> None:
-    found = CategoryEvaluation("nut", has_masks=True, thorough=False)
+    found = CategoryEvaluation("nut", ["drdc"], has_masks=True, thorough=False)
     about, masks, maps, scores = batch()
     found.update(about, masks, {"drdc": maps["drdc"]}, {"drdc": scores["drdc"]})
     assert found.image_rows == []
     assert {r["method"] for r in found.metric_rows()} == {"drdc"}
+
+
+def test_pixels_of_anomalous_images_without_a_mask_do_not_count() -> None:
+    """They would count as normal ones."""
+    about, masks, maps, scores = batch()
+    about.loc[12, "mask"], masks[2] = "", False
+    found = CategoryEvaluation("nut", METHODS, has_masks=True, thorough=True)
+    found.update(about, masks, maps, scores)
+    values = {(r["method"], r["metric"]): r["value"] for r in found.metric_rows()}
+    types = {(r["method"], r["defect_type"], r["metric"]): r["value"] for r in found.defect_rows()}
+    known = about.index != 12
+    for method in COMPARED:
+        expected = roc_auc_score(masks[known].ravel(), maps[method][known].ravel())
+        assert values[method, "pixel_auroc"] == pytest.approx(expected)
+        assert values[method, "image_auroc"] == pytest.approx(roc_auc_score(about.label, scores[method]))
+        expected = roc_auc_score(masks[3].ravel(), maps[method][3].ravel())
+        assert types[method, "bent", "pixel_auroc"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (slice(0, 2), "not defined: no anomalous images"),
+        (slice(2, 6), "not defined: no normal images"),
+        (slice(0, 0), "not defined: no anomalous and no normal images"),
+    ],
+)
+def test_images_of_one_kind_have_reasons_instead_of_values(rows: slice, reason: str) -> None:
+    found = CategoryEvaluation("nut", METHODS, has_masks=True, thorough=True)
+    about, masks, maps, scores = batch()
+    parts = [{m: values[rows] for m, values in what.items()} for what in (maps, scores)]
+    found.update(about.iloc[rows], masks[rows], *parts)
+    images = [r for r in found.metric_rows() + found.defect_rows() if r["metric"].startswith("image")]
+    assert {r["method"] for r in images} == set(METHODS)
+    assert all(np.isnan(r["value"]) and r["note"] == reason for r in images)
+    assert not any(r["level"] == "image" for r in found.curve_rows())
+
+
+@pytest.mark.parametrize(
+    ("labels", "masks", "known"),
+    [
+        ([0, 1], ["", "m"], True),
+        ([0, 1], ["", ""], False),
+        ([0, 0], ["", ""], True),
+        ([1, 1], ["", "m"], True),
+    ],
+)
+def test_masks_are_missing_only_where_something_is_anomalous(
+    labels: list[int], masks: list[str], known: bool
+) -> None:
+    assert has_masks(pd.DataFrame({"label": labels, "mask": masks})) == known
+
+
+def test_means_in_the_log_say_over_how_many_categories_they_are() -> None:
+    rows = [r | {"value": 0.5, "note": ""} for r in undefined_rows("nut", ["base", "drdc"], "")]
+    rows += undefined_rows("cap", ["base"], "not defined: no masks")
+    rows += [r | {"value": 1.0} for r in undefined_rows("cap", ["drdc"], "")]
+    rows += undefined_rows("nut", ["oracle_mask@1"], "not defined: no masks")
+    base, drdc, oracle = means(pd.DataFrame(rows)).splitlines()[-3:]
+    assert base.split()[:5] == ["base", "0.5000", "(1", "of", "2)"]
+    assert drdc.split()[:2] == ["drdc", "0.7500"]
+    assert oracle.split()[:2] == ["oracle_mask@1", "n/d"]
 
 
 def test_thinned_points_keep_the_area() -> None:

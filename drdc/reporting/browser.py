@@ -36,7 +36,13 @@ Limits = dict[tuple[str, str], tuple[float, float]]
 
 
 def write_gallery(
-    images: Iterable[Shown], path: Path, *, title: str, thresholds: dict[str, float], limits: Limits
+    images: Iterable[Shown],
+    path: Path,
+    *,
+    title: str,
+    thresholds: dict[str, float],
+    calibration: str,
+    limits: Limits,
 ) -> None:
     """Write the page; images are taken and written one at a time.
 
@@ -48,6 +54,7 @@ def write_gallery(
         title: heading of the page.
         thresholds: for each of `COMPARED`, and for each compared system that the page shows beside them,
             where the threshold's slider starts.
+        calibration: what these are calibrated on, and for which rate of false alarms, in words.
         limits: for (category, kind of heatmap) the low and the high end of the colour scale.
 
     Raises:
@@ -70,6 +77,7 @@ def write_gallery(
         style_hash=_hash(style),
         script_hash=_hash(script),
         systems=systems,
+        calibration=calibration,
         settings=_settings(thresholds, limits, systems),
         images=_encoded(images, limits, systems),
     )

@@ -1,7 +1,7 @@
 """Pictures of how far normal and anomalous test images lie apart: histograms, curves, effect sizes."""
 
 from collections.abc import Iterator
-from math import ceil, nan
+from math import ceil, isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from drdc.errors import UserError
 from drdc.evaluation import COMPARED
-from drdc.reporting.figures import COLOUR_OF, COLOURS, DASH_OF, DPI, MARKER_OF, plain, save_png
+from drdc.reporting.figures import COLOUR_OF, COLOURS, DASH_OF, DPI, MARKER_OF, no_figure, plain, save_png
 from drdc.reporting.measured import METHODS, in_paper_order, typed
-from drdc.reporting.separation import ALARMS, ALL, BINS, cohens_d, overlap, threshold
+from drdc.reporting.separation import ALL, PERCENT, cohens_d, limit, overlap
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +27,7 @@ LOOKS: dict[str, dict[str, Any]] = {  # filled and hatched, so that they differ 
     "normal": {"facecolor": COLOURS[5], "edgecolor": COLOURS[0], "lw": 1.0},
     "anomalous": {"facecolor": "none", "edgecolor": COLOURS[1], "hatch": "////", "lw": 1.2},
 }
+BINS = 20  # of a histogram
 ONE_BLOCK = 8  # categories from which the histograms stand in two blocks
 WIDTH, TALLEST, ROW = 8.0, 15.9, 1.55  # inches: figures, histograms, one row of them
 SHIFT = 0.14  # of a row, up and down, in the figure of separation
@@ -38,8 +39,8 @@ def histograms(image_scores: pd.DataFrame, path: Path, category: str | None = No
     """Histograms of the image scores of normal and anomalous test images: base on the left, DRDC beside it.
 
     One row per category and one for all together, or only the row of `category`; of the lowest seed. The
-    overlap coefficient (in the corner; n/d without one of the two) and the threshold (dashed, from the row's
-    held-out normal images) are those of the table of separation, which counts in bins of its own.
+    overlap (in the corner; n/d without one of the two) and the threshold (dashed; left out where the held-out
+    normal images are too few) are those of the table of separation.
 
     `image_scores`: image_scores.csv. `path`: the PNG, 1200 pixels wide and at most 2400 high. Raises
     `UserError` for a missing column, no test image, scores that are not finite, or an unknown `category`.
@@ -52,12 +53,17 @@ def curves(curves: pd.DataFrame, path: Path) -> None:
 
     Thin: one category, mean over seeds; thick: mean over these. ROC curves are averaged over recall at equal
     false-positive rate (linear in between), the others over precision at equal recall (in steps, as in
-    average precision). A level without curves is left out.
+    average precision). A level without curves is left out; where there is none at all, the picture says so.
 
-    `curves`: curves.csv. `path`: the PNG, 1200 pixels wide. Raises `UserError` for a missing column or no
-    curve.
+    `curves`: curves.csv. `path`: the PNG, 1200 pixels wide. Raises `UserError` for a missing column.
     """
-    save_png(draw_curves(curves), path, DPI)
+    texts, numbers = ("seed", "method", "category", "level"), ("recall", "precision", "fpr")
+    frame = typed(curves, texts, numbers, "curves.csv")
+    frame = frame[frame["method"].isin(COMPARED)]
+    if frame.empty:
+        no_figure("No curve is defined: each needs normal and anomalous test images of one category.", path)
+    else:
+        save_png(draw_curves(frame), path, DPI)
 
 
 def separation(image_scores: pd.DataFrame, path: Path) -> None:
@@ -91,7 +97,7 @@ def draw_histograms(image_scores: pd.DataFrame, category: str | None = None) -> 
     frame = _checked(image_scores)
     seed = min(frame["seed"].unique(), key=int)
     frame = frame[frame["seed"] == seed]
-    rows = list(_by_category(frame))
+    rows, held_out = list(_by_category(frame)), frame[frame["split"] == "val"]
     if category is not None:
         rows = [row for row in rows if row[0] == category]
     if not rows:
@@ -104,7 +110,8 @@ def draw_histograms(image_scores: pd.DataFrame, category: str | None = None) -> 
     for index, (name, part) in enumerate(rows):
         for column, method in enumerate(COMPARED, 2 * (index // depth)):
             axes = figure.add_subplot(grid[index % depth, column])
-            _histogram(axes, part, method)
+            threshold, _ = limit(held_out, method, None if name == ALL else name)
+            _histogram(axes, part, method, threshold)
             axes.set_title(f"{METHODS[method]}: {name}", loc="left", fontsize=8.5, pad=3, parse_math=False)
             if not column:
                 axes.set_ylabel("images (%)", fontsize=8.5)
@@ -140,18 +147,17 @@ def _by_category(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield ALL, frame
 
 
-def _histogram(axes: Axes, part: pd.DataFrame, method: str) -> None:
-    """One panel of the histograms."""
+def _histogram(axes: Axes, part: pd.DataFrame, method: str, threshold: float) -> None:
+    """One panel of the histograms; `threshold`: NaN for none."""
     normal, anomalous = _classes(part[part["split"] == "test"], method)
-    held_out = part.loc[part["split"] == "val", method].to_numpy(float)
     plain(axes)
     edges = np.histogram_bin_edges(np.concatenate([normal, anomalous]), BINS)
     for values, look in zip((normal, anomalous), LOOKS.values(), strict=True):
         if len(values):
             parts = np.full(len(values), 100.0 / len(values))
             axes.hist(values, edges.tolist(), weights=parts, histtype="stepfilled", **look)
-    if len(held_out):
-        axes.axvline(threshold(held_out), color="black", lw=1.2, ls="--", label="threshold")
+    if isfinite(threshold):
+        axes.axvline(threshold, color="black", lw=1.2, ls="--", label="threshold")
     words = f"{100 * overlap(normal, anomalous):.0f} %" if len(normal) and len(anomalous) else "n/d"
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
     axes.text(
@@ -165,22 +171,17 @@ def _histogram_legend() -> list[Patch | Line2D]:
     entries: list[Patch | Line2D] = [
         Patch(**look, label=f"{name} test images") for name, look in LOOKS.items()
     ]
-    words = f"threshold that {ALARMS} % of held-out normal images exceed"
+    words = f"threshold for a false-alarm rate of {PERCENT}"
     return [*entries, Line2D([], [], color="black", lw=1.2, ls="--", label=words)]
 
 
 def draw_curves(curves: pd.DataFrame) -> Figure:
-    """The figure that `curves` writes."""
-    texts, numbers = ("seed", "method", "category", "level"), ("recall", "precision", "fpr")
-    frame = typed(curves, texts, numbers, "curves.csv")
-    frame = frame[frame["method"].isin(COMPARED)]
-    levels = [level for level in LEVELS if (frame["level"] == level).any()]
-    if not levels:
-        raise UserError("curves.csv holds no curve of base or DRDC; run the score step again.")
+    """The figure that `curves` writes, of the rows of base and DRDC."""
+    levels = [level for level in LEVELS if (curves["level"] == level).any()]
     figure = Figure(figsize=(WIDTH, 3.5 * len(levels) + 0.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(len(levels), 2, squeeze=False)
     for level, (roc, precision) in zip(levels, panels, strict=True):
-        part = frame[frame["level"] == level]
+        part = curves[curves["level"] == level]
         for method in COMPARED:
             own = part[part["method"] == method]
             _draw_curves(roc, own, method, "fpr")

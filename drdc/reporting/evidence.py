@@ -52,7 +52,7 @@ def defects(defects: pd.DataFrame) -> Table:
     `defects`: rows of defects.csv: seed, method (base | drdc), category, defect_type, images, metric
     (image_auroc: this type against the category's good test images, pixel_auroc: pixels of this type's images
     only), value (fraction), note. Rows are sorted by category, then from the largest gain to the largest
-    loss.
+    loss. A category without anomalous test images has one row, with defect type "".
     Raises `UserError` for no rows, missing columns, or values that repeat or leave [0, 1].
     """
     frame = typed(defects, DEFECT_TEXTS, ("images", "value"), "defects.csv")
@@ -64,7 +64,8 @@ def defects(defects: pd.DataFrame) -> Table:
     for category in in_paper_order(frame["category"].unique()):
         part = frame[frame["category"] == category]
         lines = [
-            (f"{category}: {name}", _defect(of_it, seeds)) for name, of_it in part.groupby("defect_type")
+            (f"{category}: {name}" if name else category, _defect(of_it, seeds))
+            for name, of_it in part.groupby("defect_type")
         ]
         rows += sorted(lines, key=lambda line: -np.nan_to_num(line[1][CHANGE].mean, nan=-np.inf))
     notes = (*_defect_notes(rows, len(seeds)), *_undefined(rows))

@@ -38,6 +38,13 @@ def save_png(figure: Figure, path: Path, dpi: int) -> None:
         figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
 
 
+def no_figure(words: str, path: Path) -> None:
+    """A picture that says why there is no other: a figure of the workflow always exists."""
+    figure = Figure(figsize=(8.0, 0.5), dpi=DPI)
+    figure.text(0.01, 0.5, words, va="center", size=9.0, parse_math=False, wrap=True)
+    save_png(figure, path, DPI)
+
+
 def plain(axes: Axes) -> None:
     """The look of all axes: small ticks, a faint grid, no frame at the top and on the right."""
     axes.tick_params(labelsize=8, which="both")

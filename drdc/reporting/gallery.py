@@ -114,13 +114,6 @@ def gallery(items: Sequence[Sequence[Shown]], path: Path) -> None:
     save_png(figure, path, DPI)
 
 
-def no_gallery(words: str, path: Path) -> None:
-    """A picture that says why there is no other: the workflow expects one for each category."""
-    figure = Figure(figsize=(WIDTH / DPI, HEAD / DPI), dpi=DPI)
-    text_at(figure, 8, HEAD / 2, words)
-    save_png(figure, path, DPI)
-
-
 def _fit(groups: list[Group]) -> tuple[list[list[Group]], int]:
     """The rows that fit, in one or two blocks of categories, and the side of their panels in pixels."""
     for depth in range(max(map(len, groups)), 0, -1):

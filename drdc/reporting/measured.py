@@ -108,7 +108,16 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
         failed = next((reasons[m, c] for c in categories if reasons[m, c].startswith(FAILED)), "")
         why = "" if m in somewhere and shared else failed or "no category is defined"
         cells[m][MEAN] = over_seeds(grid[shared].mean(axis=1), why)
-    return Measured(cells, categories, (*lost, *reason_notes(reasons, LEFT_OUT)), grids)
+    notes = (*lost, *reason_notes(reasons, LEFT_OUT), *mean_notes(shared, categories))
+    return Measured(cells, categories, notes, grids)
+
+
+def mean_notes(shared: Sequence[str], categories: Sequence[str]) -> tuple[str, ...]:
+    """Over which of the categories means are taken, where that is not all of them."""
+    if not shared or len(shared) == len(categories):
+        return ()
+    absent = ", ".join(category for category in categories if category not in shared)
+    return (f"means over {len(shared)} of {len(categories)} categories, without {absent}.",)
 
 
 def without_failed_seeds(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:

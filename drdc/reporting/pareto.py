@@ -20,13 +20,14 @@ from drdc.reporting.figures import (
     COLOURS,
     DPI,
     MARKER_OF,
+    no_figure,
     percent_height,
     percent_limits,
     plain,
     save_png,
 )
 from drdc.reporting.measured import METHODS, METRICS, typed
-from drdc.reporting.systems import system_means
+from drdc.reporting.systems import over_categories, system_means
 
 TEXTS = ("method", "variant", "device", "threads", "batch_size")
 SECONDS = "seconds_per_image"
@@ -44,14 +45,20 @@ def pareto(costs: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
     A marker per system (method, variant) with a cost and a score; on the front, filled. Scores are means over
     categories, then over the seeds that all these systems share (`systems.system_means`).
 
-    `costs`: costs.csv; `scores`: tidy scores of one experiment; `path`: the PNG, 1200 pixels wide. Raises
-    `UserError` for a missing column, a system that comes twice, or no system with a cost and a score.
+    `costs`: costs.csv; `scores`: tidy scores of one experiment; `path`: the PNG, 1200 pixels wide. Where no
+    system has a cost and a score, it says why. Raises `UserError` for a missing column, or a system that
+    comes twice.
     """
-    save_png(draw(points(costs, scores), conditions(costs)), path, DPI)
+    found = points(costs, scores)
+    if found["percent"].isna().all():
+        no_figure(f"No method has both a cost and a score: {found['note'].iloc[0]}.", path)
+    else:
+        save_png(draw(found, conditions(costs)), path, DPI)
 
 
 def points(costs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """What is drawn: method, variant, seconds, metric, percent (NaN where not defined), seeds, front.
+    """What is drawn: method, variant, seconds, metric, percent (NaN where not defined), seeds, categories,
+    note, front.
 
     `front`: whether no other system is both at least as fast and at least as good, and better in one of the
     two. Errors: as `pareto`.
@@ -69,14 +76,12 @@ def points(costs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
         seconds[method, variant] for method, variant in means[["method", "variant"]].to_numpy()
     ]
     means["percent"] = 100.0 * means["mean"]
-    if means["percent"].isna().all():
-        raise UserError("No system has both a cost and a score; score the systems of costs.csv first.")
     of_metric = dict(list(means.groupby("metric")))
     means["front"] = [
         _on_front(seconds, percent, of_metric[metric])
         for seconds, percent, metric in zip(means["seconds"], means["percent"], means["metric"], strict=True)
     ]
-    return means[["method", "variant", "seconds", "metric", "percent", "seeds", "front"]]
+    return means.drop(columns=["mean", "std"])
 
 
 def conditions(costs: pd.DataFrame) -> str:
@@ -85,7 +90,7 @@ def conditions(costs: pd.DataFrame) -> str:
         f"{device}, threads: {threads}, batch size: {size}"
         for device, threads, size in costs[["device", "threads", "batch_size"]].to_numpy()
     )
-    return f"Time: median for one test image on {'; '.join(where)}."
+    return f"Time: shortest of five for one test image on {'; '.join(where)}."
 
 
 def draw(points: pd.DataFrame, underneath: str) -> Figure:
@@ -118,7 +123,9 @@ def _on_front(seconds: float, percent: float, others: pd.DataFrame) -> bool:
 
 def _about(points: pd.DataFrame, seeds: int) -> str:
     """How many seeds the scores are of, and which systems are not drawn."""
-    text = f"Scores: {f'mean over {seeds} seeds' if seeds > 1 else 'one seed'}; filled: on the Pareto front."
+    spread = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
+    over = over_categories(points)
+    text = f"Scores: mean {over}, {spread}; filled: on the Pareto front."
     scored = points["percent"].notna().groupby([points["method"], points["variant"]], sort=False).any()
     without = [_name(str(method), str(variant), True) for method, variant in scored.index[~scored]]
     return f"{text} Without a score: {', '.join(without)}." if without else text

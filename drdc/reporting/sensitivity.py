@@ -12,12 +12,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from drdc.errors import UserError
-from drdc.reporting.figures import COLOURS, DPI, percent_height, percent_limits, plain, save_png
+from drdc.reporting.figures import COLOURS, DPI, no_figure, percent_height, percent_limits, plain, save_png
 from drdc.reporting.measured import METRICS
-from drdc.reporting.systems import UNDEFINED, system_means
+from drdc.reporting.systems import UNDEFINED, over_categories, system_means
 from drdc.variants import FULL, Sweep
 
-DATA = ("setting", "value", "variant", "metric", "mean", "std", "seeds", "note")
+DATA = ("setting", "value", "variant", "metric", "mean", "std", "seeds", "categories", "note")
 LEFT, RIGHT = "image_auroc", "pixel_auroc"
 LOOK = {LEFT: (COLOURS[0], "o", "-"), RIGHT: (COLOURS[1], "s", "--")}
 LABELS = {
@@ -45,17 +45,26 @@ def fig2(
     Lines are means over categories, then over seeds; bands are one standard deviation (ddof = 1) over seeds.
     Both axes of a panel are equally many percentage points high, at least 2. A value without scores is
     marked "failed". `scores`, `seeds`, errors: `sensitivity_data`; `path`: the PNG, at most 1200 pixels wide.
-    Returns the numbers that it shows.
+    Where neither metric is defined, it says why. Returns the numbers that it shows.
     """
     data = sensitivity_data(scores, sweeps, seeds)
-    save_png(draw(data, sweeps), path, DPI)
+    if _defined(data):
+        save_png(draw(data, sweeps), path, DPI)
+    else:
+        no_figure(f"Neither image nor pixel AUROC is defined ({data['note'].iloc[0]}).", path)
     return data
+
+
+def _defined(data: pd.DataFrame) -> list[str]:
+    """The metrics that are defined for some category."""
+    hopeless = data["note"].str.startswith(UNDEFINED).groupby(data["metric"]).all()
+    return [metric for metric in LOOK if not hopeless[metric]]
 
 
 def sensitivity_data(
     scores: pd.DataFrame, sweeps: Sequence[Sweep], seeds: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """The numbers of Figure 2: setting, value, variant, metric, mean, std, seeds (their count), note.
+    """The numbers of Figure 2: setting, value, variant, metric, mean, std, seeds, categories (counts), note.
 
     `scores`: tidy scores of one experiment, fractions in [0, 1]; so are mean and std. `seeds`: those to
     compare on, by default those that all variants share. Where a score failed or is missing, mean and std are
@@ -72,16 +81,8 @@ def sensitivity_data(
 
 
 def draw(data: pd.DataFrame, sweeps: Sequence[Sweep]) -> Figure:
-    """Figure 2 of the numbers that `sensitivity_data` returns.
-
-    Raises `UserError` when neither metric is defined.
-    """
-    hopeless = data["note"].str.startswith(UNDEFINED).groupby(data["metric"]).all()
-    metrics = [metric for metric in LOOK if not hopeless[metric]]
-    if not metrics:
-        raise UserError(
-            f"Neither image nor pixel AUROC is defined ({data['note'].iloc[0]}); score more images."
-        )
+    """Figure 2 of the numbers that `sensitivity_data` returns, with those metrics that are defined."""
+    metrics = _defined(data)
     across = min(len(sweeps), COLUMNS)
     down = -(-len(sweeps) // across)
     size = (max(across * PANEL[0], NARROWEST), down * PANEL[1] + 0.6)
@@ -207,6 +208,7 @@ def _handles(data: pd.DataFrame, metrics: Sequence[str]) -> list[Line2D | Patch]
             colour, marker, dash = LOOK[metric]
             label = f"{METRICS[metric]} ({side} axis)"
             handles.append(Line2D([], [], color=colour, marker=marker, ms=4.0, lw=1.4, ls=dash, label=label))
+    handles.append(Line2D([], [], ls="", label=f"mean {over_categories(data)}"))
     if seeds > 1:
         label = f"± standard deviation over {seeds} seeds"
         handles.append(Patch(color="0.5", alpha=0.3, lw=0, label=label))

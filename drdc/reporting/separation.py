@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drdc.calibration import RATE, comparable, needed, threshold
 from drdc.errors import UserError
 from drdc.evaluation import COMPARED
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.measured import METHODS, in_paper_order, over_seeds, reason_notes, typed
 
 Floats = NDArray[np.float64]
-BINS = 20
-ALARMS = 5  # percent of the held-out normal images that exceed the threshold
+PERCENT = f"{100 * RATE:g} %"
 ALL = "all together"
 COLUMNS = (
     Column("overlap"),
@@ -22,12 +22,13 @@ COLUMNS = (
     Column("false alarm rate"),
 )
 NOTES = (
-    f"overlap: shared part of good and anomalous test images over {BINS} bins that hold equally many of "
-    "them; 0 % is apart, 100 % is the same; with few images it comes out too small.",
+    "overlap: false alarm rate plus miss rate at the threshold where their sum is smallest (1 − the "
+    "Kolmogorov-Smirnov distance of good and anomalous test images); 0 % is apart, 100 % is the same; with "
+    "few images it comes out too small.",
     "Cohen's d: difference of the two means over the pooled standard deviation.",
-    f"threshold: exceeded by {ALARMS} % of the held-out normal images (rounded down to whole images), which "
-    "are no test images; detection rate: anomalous test images above it; false alarm rate: good test images "
-    "above it.",
+    f"threshold: that of `drdc detect`, which a normal image exceeds with a chance of at most {PERCENT}; "
+    "from held-out normal images, which are no test images; detection rate: anomalous test images above it; "
+    "false alarm rate: good test images above it.",
     f"{ALL}: scores of all categories pooled, with one threshold.",
 )
 
@@ -38,36 +39,35 @@ def separation(image_scores: pd.DataFrame) -> Table:
     Per category and over all categories pooled, each mean ± standard deviation over seeds. `image_scores`:
     rows of image_scores.csv with the columns seed, category, split (test | val = held-out normal images),
     label (0 | 1), base and drdc (scores, higher = more anomalous). Definitions: `overlap`, `cohens_d`,
-    `threshold`. Raises `UserError` for no rows, missing columns or scores that are not finite.
+    `limit`. Raises `UserError` for no rows, missing columns or scores that are not finite.
     """
     frame = typed(image_scores, ("seed", "category", "split"), ("label", *COMPARED), "image_scores.csv")
     if frame.empty or not np.isfinite(frame[list(COMPARED)]).all(axis=None):
         raise UserError("image_scores.csv must hold finite scores for at least one image; score it again.")
-    parts = {c: frame[frame["category"] == c] for c in in_paper_order(frame["category"].unique())}
+    categories = in_paper_order(frame["category"].unique())
     rows = tuple(
-        (f"{name}: {METHODS[method]}", _cells(part, method))
-        for name, part in (parts | {ALL: frame}).items()
+        (f"{name}: {METHODS[method]}", _cells(frame, category, method))
+        for name, category in [*zip(categories, categories, strict=True), (ALL, None)]
         for method in COMPARED
     )
     seeds = frame["seed"].nunique()
     spread = f"mean ± standard deviation over {seeds} seeds." if seeds > 1 else "one seed, hence no spread."
     reasons = {(c.label, label): cells[i].note for label, cells in rows for i, c in enumerate(COLUMNS)}
-    notes = (spread, *NOTES, *reason_notes(reasons))
+    notes = (spread, *NOTES, *_pooled(frame), *reason_notes(reasons))
     caption = "Separation of the image scores of good and anomalous images (%)"
     return Table(caption, "category", COLUMNS, rows, notes, best="none", group=2, footer=len(COMPARED))
 
 
-def overlap(normal: Floats, anomalous: Floats, bins: int = BINS) -> float:
-    """Overlap coefficient of two samples, Σ_k min(p_k, q_k), in [0, 1].
+def overlap(normal: Floats, anomalous: Floats) -> float:
+    """1 − sup |F_normal − F_anomalous| in [0, 1], the distance of Kolmogorov and Smirnov of two samples.
 
-    p_k and q_k are the shares of (N,) `normal` and (M,) `anomalous` in bin k of `bins` bins that hold equally
-    many of all values: a few extreme scores change nothing, and neither does a monotone function of them.
+    The smallest sum of false alarm rate and miss rate of any threshold (the other way round, if that is
+    smaller): 0 where a threshold separates (N,) `normal` and (M,) `anomalous`, 1 where they are the same.
+    Exact with ties, and no monotone function of the scores changes it.
     """
-    edges = np.unique(np.quantile(np.concatenate([normal, anomalous]), np.linspace(0, 1, bins + 1)))
-    if len(edges) == 1:  # all values are the same
-        return 1.0
-    shares = [np.histogram(values, edges)[0] / len(values) for values in (normal, anomalous)]
-    return float(np.minimum(*shares).sum())
+    values = np.concatenate([normal, anomalous])
+    shares = [np.searchsorted(np.sort(one), values, "right") / len(one) for one in (normal, anomalous)]
+    return float(1 - np.abs(shares[0] - shares[1]).max())
 
 
 def cohens_d(normal: Floats, anomalous: Floats) -> float:
@@ -83,37 +83,52 @@ def cohens_d(normal: Floats, anomalous: Floats) -> float:
     return float((anomalous.mean() - normal.mean()) / np.sqrt(pooled)) if pooled > 0 else float("nan")
 
 
-def threshold(held_out: Floats) -> float:
-    """The lowest of (K,) `held_out` scores that at most `ALARMS` % of them exceed.
+def limit(held_out: pd.DataFrame, method: str, category: str | None) -> tuple[float, str]:
+    """The threshold that `drdc detect` has at `RATE` for images of a category, or why there is none.
 
-    That is the (⌊K · ALARMS / 100⌋ + 1)-th highest score; with fewer than 20 images the highest.
+    `held_out`: rows of image_scores.csv of the held-out normal images of all categories, of one seed.
+    `category`: None for one threshold of all.
     """
-    return float(np.sort(held_out)[::-1][len(held_out) * ALARMS // 100])
+    chosen = held_out.loc[comparable(held_out["category"].to_numpy(), RATE, category), method].to_numpy()
+    if len(chosen) < needed(RATE):
+        return np.nan, f"a threshold needs {needed(RATE)} held-out normal images, and there are {len(chosen)}"
+    return threshold(chosen, RATE), ""
 
 
-def _cells(rows: pd.DataFrame, method: str) -> tuple[Cell, ...]:
-    each_seed = [_one_seed(part, method) for _, part in rows.groupby("seed")]
+def _pooled(frame: pd.DataFrame) -> list[str]:
+    """A note on the categories whose own held-out images are too few for a threshold, if all together do."""
+    held_out = frame[frame["split"] == "val"]
+    own = held_out.groupby("category")["seed"].value_counts().groupby("category").min()
+    own = own.reindex(frame["category"].unique(), fill_value=0)
+    few = own[own < needed(RATE)]
+    if few.empty or held_out["seed"].value_counts().min() < needed(RATE):
+        return []
+    names = ", ".join(f"{name} ({few[name]})" for name in in_paper_order(few.index))
+    why = f"whose own held-out normal images are fewer than {needed(RATE)}"
+    return [f"threshold of all categories together for those {why}: {names}."]
+
+
+def _cells(frame: pd.DataFrame, category: str | None, method: str) -> tuple[Cell, ...]:
+    each_seed = [_one_seed(part, category, method) for _, part in frame.groupby("seed")]
     return tuple(_merged(cells) for cells in zip(*each_seed, strict=True))
 
 
-def _one_seed(rows: pd.DataFrame, method: str) -> tuple[Cell, ...]:
-    """The four measures of one seed's images, in the order of `COLUMNS`."""
-    test, scores = rows["split"] == "test", rows[method].to_numpy()
-    normal = scores[test & (rows["label"] == 0)]
-    anomalous = scores[test & (rows["label"] == 1)]
-    held_out = scores[rows["split"] == "val"]
+def _one_seed(rows: pd.DataFrame, category: str | None, method: str) -> tuple[Cell, ...]:
+    """The four measures of one seed's images of a category, or of all, in the order of `COLUMNS`."""
+    threshold, no_threshold = limit(rows[rows["split"] == "val"], method, category)
+    test = rows[rows["split"] == "test"]
+    test = test if category is None else test[test["category"] == category]
+    normal, anomalous = (test.loc[test["label"] == label, method].to_numpy() for label in (0, 1))
     no_normal = "" if len(normal) else "no good test image"
     no_anomalous = "" if len(anomalous) else "no anomalous test image"
-    no_threshold = "" if len(held_out) else "no held-out normal image"
     if no_normal or no_anomalous:
         apart = [Cell(note=no_normal or no_anomalous)] * 2
     else:
         d = cohens_d(normal, anomalous)
         why = "fewer than two images of a kind, or all scores the same" if np.isnan(d) else ""
         apart = [Cell(100 * overlap(normal, anomalous)), Cell(d, note=why)]
-    limit = np.nan if no_threshold else threshold(held_out)
-    detected = _rate(anomalous, limit, no_threshold or no_anomalous)
-    return *apart, detected, _rate(normal, limit, no_threshold or no_normal)
+    detected = _rate(anomalous, threshold, no_threshold or no_anomalous)
+    return *apart, detected, _rate(normal, threshold, no_threshold or no_normal)
 
 
 def _rate(scores: Floats, limit: float, why: str) -> Cell:

@@ -10,9 +10,10 @@ import pandas as pd
 
 from drdc.errors import UserError
 from drdc.reporting.formats import FAILED
-from drdc.reporting.measured import TEXTS, check_fractions, reason, typed
+from drdc.reporting.measured import METRICS, TEXTS, check_fractions, reason, typed
 
 UNDEFINED = "not defined"  # how the note begins where a metric is defined for no category
+NUMBERS = ("mean", "std", "seeds")
 KEYS = ("experiment", "method", "variant", "seed", "category", "metric")
 
 
@@ -35,24 +36,37 @@ def system_means(
 
     Returns:
         One row per metric and system: method, variant, metric, mean, std (fractions; ddof = 1, NaN for one
-        seed), seeds (their count), note.
+        seed), seeds (their count), categories (how many count, as "4" or "3 of 4"), note.
 
     Raises:
         UserError: a column is missing, a value is there twice or no fraction, the scores hold none of the
             systems, or these share no seed.
     """
     frame = _rows_of(scores, systems)
+    total = frame["category"].nunique()
     chosen = _shared_seeds(frame) if seeds is None else sorted(set(seeds))
     rows = []
     for metric in metrics:
         part = frame[(frame["metric"] == metric) & frame["seed"].isin(chosen)]
         counts = part["value"].notna() | part["note"].str.startswith(FAILED)
         categories = sorted(part.loc[counts, "category"].unique())
+        over = f"{len(categories)}" if len(categories) == total else f"{len(categories)} of {total}"
         for method, variant in systems:
             own = part[(part["method"] == method) & (part["variant"] == variant)]
-            numbers = _mean(own, categories, chosen) if categories else (nan, nan, 0, _undefined(part))
-            rows.append((method, variant, metric, *numbers))
-    return pd.DataFrame(rows, columns=["method", "variant", "metric", "mean", "std", "seeds", "note"])
+            *numbers, why = _mean(own, categories, chosen) if categories else (nan, nan, 0, _undefined(part))
+            rows.append((method, variant, metric, *numbers, over, why))
+    return pd.DataFrame(rows, columns=["method", "variant", "metric", *NUMBERS, "categories", "note"])
+
+
+def over_categories(means: pd.DataFrame) -> str:
+    """Over how many categories the means of each metric are, in words: rows with metric and categories."""
+    counts = means.drop_duplicates("metric").set_index("metric")["categories"]
+    if counts.nunique() > 1:
+        return (
+            ", ".join(f"{METRICS[str(metric)]} over {count}" for metric, count in counts.items())
+            + " categories"
+        )
+    return f"over {counts.iloc[0]} categor{'y' if counts.iloc[0] == '1' else 'ies'}"
 
 
 def _rows_of(scores: pd.DataFrame, systems: Sequence[tuple[str, str]]) -> pd.DataFrame:

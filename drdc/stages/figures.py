@@ -15,8 +15,8 @@ from drdc.evaluation import COMPARED
 from drdc.files import atomic
 from drdc.layout import FIGURES, Layout, lacking
 from drdc.reporting import distributions, sensitivity
-from drdc.reporting.figures import losses
-from drdc.reporting.gallery import Shown, choose, gallery, median_of, no_gallery
+from drdc.reporting.figures import losses, no_figure
+from drdc.reporting.gallery import Shown, choose, gallery, median_of
 from drdc.reporting.heatmaps import heatmaps
 from drdc.reporting.pareto import pareto
 from drdc.results import Run, SystemRun, numeric, read_evidence, read_runs, read_table
@@ -98,7 +98,7 @@ def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
         gallery([items], layout.figures / f"fig3-{category}.png")
     table = read_manifest(layout.manifest)
     for category in set(table.category) - set(table.category[table.split == "test"]):
-        no_gallery(f"{category} has no test images to show.", layout.figures / f"fig3-{category}.png")
+        no_figure(f"{category} has no test images to show.", layout.figures / f"fig3-{category}.png")
 
 
 def _heatmaps(layout: Layout, seed: int, fusion: Fusion, systems: dict[str, Any]) -> None:

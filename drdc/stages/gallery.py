@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from drdc.calibration import ceiled, offered_rate, threshold
 from drdc.config import Fusion
 from drdc.evaluation import COMPARED
 from drdc.heatmaps import TestImages
 from drdc.layout import Layout
 from drdc.reporting.browser import write_gallery
-from drdc.reporting.separation import threshold
 
 
 def gallery(layout: Layout, *, seeds: list[int], fusion: Fusion, systems: dict[str, Any]) -> None:
-    """Write `gallery.html` of the first seed; the threshold starts where 5 % of held-out images exceed it.
+    """Write `gallery.html` of the first seed; the threshold starts where that of `drdc detect` lies.
 
+    Where the held-out images are too few for its false-alarm rate, it starts at the smallest that they allow.
     A compared system without heatmaps is left out.
     """
     images = TestImages(layout, seeds[0], fusion, systems)
     methods = (*COMPARED, *images.systems)
+    count = len(images.held_out)
+    rate = offered_rate(count)
     write_gallery(
         images.shown(list(images.scores.index)),
         layout.gallery,
         title=f"{layout.experiment}, seed {seeds[0]}",
-        thresholds={method: threshold(images.held_out[method].to_numpy()) for method in methods},
+        thresholds={method: threshold(images.held_out[method].to_numpy(), rate) for method in methods},
+        calibration=f"{count} held-out normal images of all categories for a false-alarm rate of at most "
+        f"{100 * float(ceiled(rate)):g} %",
         limits=images.limits(),
     )

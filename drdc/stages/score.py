@@ -22,10 +22,19 @@ from drdc.config import Diffusion, Fusion
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name, torch_device
 from drdc.errors import UserError
-from drdc.evaluation import CategoryEvaluation, Row, image_rows
+from drdc.evaluation import (
+    CURVE_COLUMNS,
+    CategoryEvaluation,
+    Row,
+    has_masks,
+    image_rows,
+    means,
+    undefined_rows,
+)
 from drdc.files import atomic, load_array
 from drdc.fusion import image_score
-from drdc.layout import Layout
+from drdc.layout import EVIDENCE, Layout
+from drdc.metrics import NO_MASKS
 from drdc.models.denoiser import use_bf16
 from drdc.pieces import in_order, job_threads
 from drdc.predictions import batches, fuse, read_parts, statistics
@@ -35,6 +44,7 @@ from drdc.variants import FULL, Stored
 
 log = logging.getLogger(__name__)
 
+METHODS = ("base", "diffusion", "drdc", "random_map", *ORACLES.values())
 LIBRARIES = ("torch", "timm", "diffusers", "numpy", "scipy", "snakemake")
 
 
@@ -61,7 +71,7 @@ def score(
         others: the settings that led to the predictions; they only enter the configuration's hash.
 
     Raises:
-        UserError: there are no test images. A category without them among others is left out.
+        UserError: there are no test images. The metrics of a category without them have no values.
     """
     table = read_manifest(layout.manifest)
     parts = read_parts(layout, seed, stored.name, table, partial)
@@ -72,18 +82,15 @@ def score(
             f"{layout.manifest}: there are no test images to score; add some, or take the target `detector`, "
             "which trains and exports a model without them"
         )
-    for category in sorted(predicted - tested):
-        log.info("category %s has no test images and is not scored", category)
-    found: dict[str, list[Row]] = {"scores": [], "image_scores": [], "curves": [], "defects": []}
+    found: dict[str, list[Row]] = {"scores": [], **{kind: [] for kind in EVIDENCE}}
     with _one_thread_each():
         run = _Run(layout, table, seed, fusion, parts, variant == FULL)
-        for rows in in_order(run.evaluate, sorted(predicted & tested), job_threads()):
+        for rows in in_order(run.evaluate, sorted(predicted), job_threads()):
             for kind in rows:
                 found[kind] += rows[kind]
-    for category in sorted(tested - predicted):
+    for category in sorted(set(table.category) - predicted):
         note = failure_note(layout.log(f"predict.seed{seed}.{stored.name}.{category}"))
-        pattern = [row for row in found["scores"] if row["category"] == min(predicted & tested)]
-        found["scores"] += [row | {"category": category, "value": np.nan, "note": note} for row in pattern]
+        found["scores"] += undefined_rows(category, METHODS if variant == FULL else ["drdc"], note)
     _write(layout, seed, variant, found, provenance({"fusion": fusion, **others}))
 
 
@@ -106,17 +113,20 @@ class _Run:
 
     def evaluate(self, category: str) -> dict[str, list[Row]]:
         """The rows of one category: of all methods with the evidence, or DRDC's metrics alone."""
-        has_masks = bool((self.table["mask"][self._chosen(category, "test")] != "").any())
-        evaluation = CategoryEvaluation(category, has_masks, self.full)
+        masked = has_masks(self.table[self._chosen(category, "test")])
+        without = [] if masked else list(ORACLES.values())
+        methods = [m for m in METHODS if m not in without] if self.full else ["drdc"]
+        evaluation = CategoryEvaluation(category, methods, masked, self.full)
         for about, maps in self._fused(category, "test"):
             truth = self.masks[about.index]
-            maps = maps | _controls(about, truth, self.seed) if self.full else {"drdc": maps["drdc"]}
+            maps = maps | _controls(about, truth, self.seed) if self.full else maps
+            maps = {method: maps[method] for method in methods}
             evaluation.update(about, truth, {m: h.numpy() for m, h in maps.items()}, self._scores(maps))
         if not self.full:
             return {"scores": evaluation.metric_rows()}
         held_out = [image_rows(about, self._scores(maps)) for about, maps in self._fused(category, "val")]
         return {
-            "scores": evaluation.metric_rows(),
+            "scores": evaluation.metric_rows() + undefined_rows(category, without, NO_MASKS),
             "image_scores": evaluation.image_rows + list(chain.from_iterable(held_out)),
             "curves": evaluation.curve_rows(),
             "defects": evaluation.defect_rows(),
@@ -162,10 +172,9 @@ def _write(
     frame = pd.DataFrame(found.pop("scores"))
     head = {"experiment": layout.experiment, "method": frame.pop("method"), "variant": variant, "seed": seed}
     frame = pd.concat([pd.DataFrame(head, index=frame.index), frame], axis=1).assign(**origin)
-    means = frame.pivot_table(index="method", columns="metric", values="value", sort=False)
-    log.info("means over categories, seed %d\n%s", seed, means.round(4).to_string())
+    log.info("means over categories, seed %d\n%s", seed, means(frame))
     for kind, rows in found.items() if variant == FULL else ():
-        evidence = pd.DataFrame(rows)
+        evidence = pd.DataFrame(rows, columns=list(CURVE_COLUMNS) if kind == "curves" else None)
         evidence.insert(0, "seed", seed)
         with atomic(layout.seed_evidence(seed, kind)) as path:
             evidence.to_csv(path, index=False)

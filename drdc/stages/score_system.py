@@ -10,7 +10,7 @@ import pandas as pd
 from drdc.baselines.registry import Configured
 from drdc.config import Backbone, Dataset
 from drdc.data.manifest import read_manifest
-from drdc.evaluation import CategoryEvaluation, Row
+from drdc.evaluation import CategoryEvaluation, Row, has_masks, means
 from drdc.files import atomic, load_array, open_array
 from drdc.layout import Layout
 from drdc.predictions import batches
@@ -30,8 +30,8 @@ def score_system(
     rows: list[Row] = []
     for category in sorted(set(table.category)):
         chosen = ((table.category == category) & (table.split == "test")).to_numpy()
-        has_masks = bool((table["mask"][chosen] != "").any())
-        evaluation = CategoryEvaluation(category, has_masks, thorough=False)
+        masked = has_masks(table[chosen])
+        evaluation = CategoryEvaluation(category, [system.name], masked, thorough=False)
         for batch in batches([records], chosen):
             maps, scores = batch["heatmap"].astype(np.float32), batch["score"].astype(np.float32)
             about = table.iloc[batch["row"]]
@@ -40,7 +40,6 @@ def score_system(
     head = {"experiment": layout.experiment, "method": system.name, "variant": FULL, "seed": seed}
     frame = pd.DataFrame([head | row for row in rows])
     frame = frame.assign(**provenance({"dataset": dataset, "backbone": backbone, "system": system}))
-    means = frame.groupby("metric", sort=False)["value"].mean()
-    log.info("means over categories, %s, seed %d\n%s", system.name, seed, means.round(4).to_string())
+    log.info("means over categories, %s, seed %d\n%s", system.name, seed, means(frame))
     with atomic(layout.system(seed, system.name, ".csv")) as path:
         frame.to_csv(path, index=False)

@@ -67,6 +67,7 @@ def limits_of(images: list[Shown]) -> Limits:
 
 def write(images: list[Shown], path: Path, **changes: Any) -> Path:
     values = {"title": "Title", "thresholds": THRESHOLDS, "limits": limits_of(images), **changes}
+    values = {"calibration": "40 held-out normal images"} | values
     write_gallery(iter(images), path, **values)
     return path
 
@@ -121,9 +122,8 @@ def test_images_are_taken_one_at_a_time(tmp_path: Path) -> None:
             yield image
             del image
 
-    write_gallery(
-        stream(), tmp_path / "g.html", title="t", thresholds=THRESHOLDS, limits=limits_of([shown(0)])
-    )
+    about = {"thresholds": THRESHOLDS, "calibration": "", "limits": limits_of([shown(0)])}
+    write_gallery(stream(), tmp_path / "g.html", title="t", **about)
     assert len(alive) == 6
 
 

@@ -21,7 +21,7 @@ from drdc.reporting.distributions import (
     histograms,
     separation,
 )
-from drdc.reporting.separation import ALL, cohens_d, overlap, threshold
+from drdc.reporting.separation import ALL, cohens_d, limit, overlap
 
 NAMES = (
     "gear",
@@ -110,7 +110,8 @@ def test_histograms_show_each_class_in_percent_of_its_images() -> None:
             expected = np.histogram(of(frame, method, label), edges)[0] * 100 / len(of(frame, method, label))
             assert heights.max() == pytest.approx(expected.max())
         (line,) = (line for line in axes.lines if line.get_label() == "threshold")
-        assert set(line.get_xdata()) == {threshold(of(frame, method, 0, "val"))}
+        expected, _ = limit(frame[frame["split"] == "val"], method, "gear")
+        assert set(line.get_xdata()) == {expected}
         shared = overlap(of(frame, method, 0), of(frame, method, 1))
         assert [text.get_text() for text in axes.texts] == [f"overlap {100 * shared:.0f} %"]
 
@@ -191,11 +192,11 @@ def test_thick_line_is_the_mean_of_the_categories_means_over_seeds() -> None:
     assert "DRDC, mean of 2 categories, 2 seeds" in labels
 
 
-def test_levels_without_curves_are_left_out_and_nothing_is_refused(tmp_path: Path) -> None:
+def test_levels_without_curves_are_left_out_and_no_curve_at_all_is_said(tmp_path: Path) -> None:
     assert len(draw_curves(rankings()).axes) == 4
     assert len(draw_curves(rankings(levels=("image",))).axes) == 2
-    with pytest.raises(UserError, match=r"curves\.csv holds no curve"):
-        curves(rankings().iloc[:0], tmp_path / "c.png")
+    curves(rankings().iloc[:0], tmp_path / "none.png")
+    assert Image.open(tmp_path / "none.png").size == (1200, 75)
     with pytest.raises(UserError, match="column fpr is missing"):
         curves(rankings().drop(columns="fpr"), tmp_path / "c.png")
 

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from PIL import Image
 
 from drdc.errors import UserError
 from drdc.reporting.pareto import conditions, draw, pareto, points
@@ -90,7 +91,10 @@ def test_systems_are_compared_on_shared_seeds() -> None:
 
 
 def test_device_stands_underneath() -> None:
-    assert conditions(costs()) == "Time: median for one test image on AMD EPYC, threads: 2, batch size: 4."
+    assert (
+        conditions(costs())
+        == "Time: shortest of five for one test image on AMD EPYC, threads: 2, batch size: 4."
+    )
     two = pd.concat([costs(), costs().assign(device="H200")])
     assert conditions(two).count("threads: 2") == 2
 
@@ -132,6 +136,26 @@ def test_same_numbers_same_bytes_and_other_numbers_other_bytes(tmp_path: Path) -
     assert a == b != c
 
 
+def test_without_any_score_the_picture_says_why(tmp_path: Path) -> None:
+    for note in ("failed; see x", "not defined: no anomalous images"):
+        none = scores().assign(value=nan, note=note)
+        assert set(points(costs(), none)["note"]) == {note}
+        pareto(costs(), none, tmp_path / "p.png")
+        assert Image.open(tmp_path / "p.png").size == (1200, 75)
+
+
+def test_the_text_says_over_how_many_categories_the_means_are() -> None:
+    frame = scores()
+    bare = frame[frame["category"] == frame["category"].iloc[0]].assign(category="bare")
+    pixel = bare["metric"] == "pixel_ap"
+    bare = bare.assign(value=bare["value"].mask(pixel), note=np.where(pixel, "not defined: no masks", ""))
+    total = frame["category"].nunique()
+    text = " ".join(draw(points(costs(), frame), "").get_supxlabel().split())
+    assert f"mean over {total} categor" in text
+    text = " ".join(draw(points(costs(), pd.concat([frame, bare])), "").get_supxlabel().split())
+    assert f"mean Image AUROC over {total + 1}, Pixel AP over {total} of {total + 1} categories" in text
+
+
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     for bad_costs, bad_scores, sentence in (
         (costs().drop(columns="device"), scores(), "column device is missing"),
@@ -139,7 +163,6 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
         (pd.concat([costs(), costs()]), scores(), "the system base full comes twice"),
         (costs().assign(seconds_per_image=nan), scores(), "no time of any system"),
         (costs(), scores().assign(variant="other"), "hold none of base full"),
-        (costs(), scores().assign(value=nan, note="failed; see x"), "both a cost and a score"),
     ):
         with pytest.raises(UserError, match=sentence):
             pareto(bad_costs, bad_scores, tmp_path / "p.png")

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from drdc.errors import UserError
 from drdc.reporting.sensitivity import Sweep, draw, fig2, sensitivity_data
@@ -144,7 +145,7 @@ def test_all_failed_and_a_single_value_still_draw(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_without_masks_there_is_no_pixel_axis() -> None:
+def test_without_masks_there_is_no_pixel_axis(tmp_path: Path) -> None:
     frame = scores()
     pixel = frame["metric"] == "pixel_auroc"
     none = frame.assign(value=frame["value"].mask(pixel), note=np.where(pixel, "not defined: no masks", ""))
@@ -152,8 +153,24 @@ def test_without_masks_there_is_no_pixel_axis() -> None:
     assert row(data, "5", "pixel_auroc")["note"] == "not defined: no masks"
     (only,) = draw(data, [STEPS]).axes
     assert not len(line(only, "failed"))
-    with pytest.raises(UserError, match="Neither image nor pixel AUROC is defined"):
-        figure(frame.assign(value=nan, note="not defined: no masks"), STEPS)
+    undefined = fig2(frame.assign(value=nan, note="not defined: no masks"), [STEPS], tmp_path / "f.png")
+    assert undefined["mean"].isna().all()
+    assert Image.open(tmp_path / "f.png").size == (1200, 75)
+
+
+def test_the_figure_and_its_numbers_say_over_how_many_categories_the_means_are() -> None:
+    frame = scores()
+    other = frame[frame["category"] == frame["category"].iloc[0]].assign(category="bare")
+    pixel = other["metric"] == "pixel_auroc"
+    other = other.assign(value=other["value"].mask(pixel), note=np.where(pixel, "not defined: no masks", ""))
+    both = pd.concat([frame, other])
+    data = sensitivity_data(both, [STEPS])
+    total = both["category"].nunique()
+    assert row(data, "5", "image_auroc")["categories"] == f"{total}"
+    assert row(data, "5", "pixel_auroc")["categories"] == f"{total - 1} of {total}"
+    words = [text.get_text() for text in draw(data, [STEPS]).legends[0].get_texts()]
+    over = f"mean Image AUROC over {total}, Pixel AUROC over {total - 1} of {total} categories"
+    assert over in words
 
 
 def test_axes_do_not_exaggerate_and_both_have_the_same_height() -> None:

@@ -5,15 +5,25 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_scores import cells
 
+from drdc.calibration import Calibration
 from drdc.errors import UserError
-from drdc.reporting.separation import cohens_d, overlap, separation, threshold
+from drdc.reporting.separation import cohens_d, limit, overlap, separation
 
 COLUMNS = ("seed", "row", "path", "category", "split", "defect_type", "label", "base", "diffusion", "drdc")
 
 
+NO_THRESHOLD = "a threshold needs 19 held-out normal images, and there are 0"
+NO_GOOD, NO_ANOMALOUS = "no good test image", "no anomalous test image"
 Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def scores_of() -> st.SearchStrategy[np.ndarray]:
+    """A few scores, many of them equal."""
+    return st.lists(st.integers(-4, 4), min_size=1, max_size=12).map(lambda scores: np.array(scores, float))
 
 
 def images(category: str, held_out: list, good: list, anomalous: list, seed: int = 0) -> pd.DataFrame:
@@ -33,6 +43,25 @@ def test_overlap_of_the_same_of_distant_and_of_half_shared_samples() -> None:
     assert overlap(same, same) == 1.0
     assert overlap(np.array([0.0, 10.0]), np.array([10.0, 10.0, 10.0])) == pytest.approx(0.5)
     assert overlap(np.array([3.0]), np.array([3.0, 3.0])) == 1.0
+    assert overlap(np.array([1.0, 2.0, 2.0, 3.0]), np.array([2.0, 3.0])) == pytest.approx(0.75)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 3))
+def test_overlap_is_nothing_exactly_where_a_threshold_separates(good: int, anomalous: int, ties: int) -> None:
+    normal = np.arange(good) // (1 + ties) - 100.0
+    higher = np.arange(anomalous) // (1 + ties) * 1.0
+    assert overlap(normal, higher) == 0.0
+    touching = np.append(higher, normal.max())  # one image at the highest normal score
+    assert overlap(normal, touching) > 0.0
+
+
+@given(scores_of(), scores_of())
+def test_overlap_is_the_least_sum_of_false_alarms_and_misses(
+    normal: np.ndarray, anomalous: np.ndarray
+) -> None:
+    limits = [-np.inf, *normal, *anomalous]
+    sums = [np.mean(normal > t) + np.mean(anomalous <= t) for t in limits]
+    assert overlap(normal, anomalous) == pytest.approx(min(*sums, *(2 - s for s in sums)))
 
 
 def test_overlap_is_symmetric_and_free_of_scale() -> None:
@@ -51,19 +80,42 @@ def test_cohens_d_by_hand() -> None:
     assert np.isnan(cohens_d(np.ones(3), np.ones(3)))
 
 
-@pytest.mark.parametrize(("count", "exceeding"), [(1, 0), (19, 0), (20, 1), (39, 1), (40, 2), (100, 5)])
-def test_threshold_is_exceeded_by_five_percent_at_most(count: int, exceeding: int) -> None:
-    held_out = np.random.default_rng(1).permutation(count).astype(float)
-    limit = threshold(held_out)
-    assert (held_out > limit).sum() == exceeding
-    assert limit in held_out
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1, 0.3, 0.5])
+def test_the_threshold_is_that_of_detect(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all sizes of two categories: of the own images if enough, else of all, else none."""
+    monkeypatch.setattr("drdc.reporting.separation.RATE", rate)
+    rng = np.random.default_rng(0)
+    for count in range(1, 401):
+        names = np.array(["gear"] * count + ["nut"] * rng.integers(0, 40))
+        scores = rng.normal(size=len(names)).round(1)
+        detect = Calibration(scores, scores, names)
+        rows = pd.DataFrame({"category": names, "drdc": scores})
+        for category in ("gear", None):
+            found, why = limit(rows, "drdc", category)
+            if why:
+                with pytest.raises(UserError, match="held-out normal images"):
+                    detect.reference(rate, category)
+            else:
+                assert found == detect.reference(rate, category).threshold
+
+
+def test_the_threshold_of_a_category_with_few_held_out_images_is_that_of_all_and_said() -> None:
+    few = images("nut", [50.0] * 3, good=[0.0, 51.0], anomalous=[52.0, 53.0])
+    many = images("gear", list(range(20)), good=[0.0], anomalous=[1.0])
+    table = separation(pd.concat([few, many]))
+    assert cells(table)["nut: base", "detection rate"].mean == 100.0
+    assert cells(table)["nut: base", "false alarm rate"].mean == 50.0
+    assert any("fewer than 19: nut (3)." in note for note in table.notes)
+    alone = separation(few)
+    note = cells(alone)["nut: base", "detection rate"].note
+    assert note == "a threshold needs 19 held-out normal images, and there are 3"
 
 
 def test_rates_come_from_the_held_out_images_not_from_the_test() -> None:
     rows = images("gear", list(range(20)), good=[0, 5, 18.5, 30], anomalous=[18, 19, 20, 40, 50])
-    found = cells(separation(rows))  # of 20 held-out scores one exceeds 18
-    assert found["gear: base", "detection rate"].mean == pytest.approx(80.0)
-    assert found["gear: base", "false alarm rate"].mean == pytest.approx(50.0)
+    found = cells(separation(rows))  # of 20 held-out scores none exceeds 19
+    assert found["gear: base", "detection rate"].mean == pytest.approx(60.0)
+    assert found["gear: base", "false alarm rate"].mean == pytest.approx(25.0)
     for measure in ("overlap", "Cohen's d", "detection rate", "false alarm rate"):
         assert found["gear: DRDC", measure].mean == pytest.approx(found["gear: base", measure].mean)
 
@@ -90,13 +142,11 @@ def test_mean_and_deviation_over_seeds() -> None:
 @pytest.mark.parametrize(
     ("sets", "reasons"),
     [
-        (([], [0.0, 1.0], [1.0, 2.0]), ("", "", "no held-out normal image", "no held-out normal image")),
-        (([1.0], [], [1.0, 2.0]), ("no good test image", "no good test image", "", "no good test image")),
-        (
-            ([1.0], [0.0, 1.0], []),
-            ("no anomalous test image", "no anomalous test image", "no anomalous test image", ""),
-        ),
-        (([1.0], [0.0], [1.0]), ("", "fewer than two images of a kind, or all scores the same", "", "")),
+        (([], [0.0, 1.0], [1.0, 2.0]), ("", "", NO_THRESHOLD, NO_THRESHOLD)),
+        (([1.0] * 19, [], [1.0, 2.0]), (NO_GOOD, NO_GOOD, "", NO_GOOD)),
+        (([1.0] * 19, [0.0, 1.0], []), (NO_ANOMALOUS, NO_ANOMALOUS, NO_ANOMALOUS, "")),
+        (([1.0] * 19, [0.0], [1.0]), ("", "fewer than two images of a kind, or all scores the same", "", "")),
+        (([1.0] * 19, [], []), (NO_GOOD, NO_GOOD, NO_ANOMALOUS, NO_GOOD)),
     ],
 )
 def test_what_is_not_defined_is_explained(sets: tuple, reasons: tuple) -> None:
@@ -106,10 +156,11 @@ def test_what_is_not_defined_is_explained(sets: tuple, reasons: tuple) -> None:
         assert any(reason in note for note in table.notes)
 
 
-def test_notes_state_bins_and_threshold() -> None:
+def test_notes_define_overlap_and_threshold() -> None:
     notes = " ".join(separation(images("gear", [1.0] * 20, [0.0, 1.0], [2.0, 3.0])).notes)
-    assert "20 bins that hold equally many" in notes
-    assert "exceeded by 5 % of the held-out normal images" in notes
+    assert "Kolmogorov-Smirnov" in notes
+    assert "a normal image exceeds with a chance of at most 5 %" in notes
+    assert "all categories together for those" not in notes
 
 
 @pytest.mark.parametrize(
