@@ -76,10 +76,18 @@ def calibration_tensors(modes: Mapping[str, Calibration], categories: list[str])
 
 
 def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[str]) -> Calibration:
-    """The calibration of one mode among those tensors."""
-    own = below(tensors, f"calibration.{mode}")
-    category = np.array(categories)[tensors["calibration.category"].numpy()]
-    return Calibration(own["scores"].numpy(), own["peaks"].numpy(), category)
+    """The calibration of one mode among those tensors.
+
+    Raises:
+        UserError: they are not those of held-out images of these categories.
+    """
+    own, places = below(tensors, f"calibration.{mode}"), tensors["calibration.category"]
+    kinds = {(values.dtype, values.shape) for values in own.values()}
+    if kinds != {(torch.float64, places.shape)} or places.dtype != torch.int64 or places.ndim != 1:
+        raise UserError("the numbers of its calibration are of another kind or length than an export writes")
+    if not len(places) or places.min() < 0 or places.max() >= len(categories):
+        raise UserError("its calibration has no images, or some of a category that it does not name")
+    return Calibration(own["scores"].numpy(), own["peaks"].numpy(), np.array(categories)[places.numpy()])
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

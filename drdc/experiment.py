@@ -253,6 +253,52 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
     return name, loaded
 
 
+def as_in_a_file(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`config` with the part that `--config` gave as a YAML file with the same words would give it.
+
+    Snakemake hands over what stands within brackets or braces as text: `null`, `true` and every number. A
+    text stays one where nothing else fits, like the category 01.
+    """
+    read = _merged(config, _from_text(given))
+    try:
+        Experiment.model_validate(read)
+    except ValidationError as error:
+        for item in error.errors():
+            _restore(read, given, item["loc"])
+    return read
+
+
+def _merged(config: Any, changes: Any) -> Any:
+    if not isinstance(config, dict) or not isinstance(changes, dict):
+        return changes
+    return config | {key: _merged(config.get(key), value) for key, value in changes.items()}
+
+
+def _from_text(value: Any) -> Any:
+    """All texts within a value as the number, truth value or nothing that they are in YAML, if they are."""
+    if isinstance(value, dict):
+        return {key: _from_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_from_text(item) for item in value]
+    try:
+        read = yaml.safe_load(value) if isinstance(value, str) else value
+    except (yaml.YAMLError, ValueError):
+        return value
+    return read if read is None or isinstance(read, bool | int | float) else value
+
+
+def _restore(read: Any, given: Any, place: tuple[int | str, ...]) -> None:
+    """Put the text that was given at a place back there, if it was one."""
+    *above, last = place or ("",)
+    try:
+        for key in above:
+            read, given = read[key], given[key]
+        if isinstance(given[last], str):
+            read[last] = given[last]
+    except (KeyError, IndexError, TypeError):  # a fault of the file, or of several keys together
+        return
+
+
 def validated(model: Any, mapping: Any, name: str, prefix: tuple[str, ...]) -> Any:
     """A value of a pydantic type; UserError with one sentence for each fault of `mapping`."""
     try:

@@ -54,6 +54,11 @@ class Layout:
         return self.root / "problems.csv"
 
     @property
+    def regions(self) -> Path:
+        """What resizing made of the regions of each mask."""
+        return self.root / "regions.csv"
+
+    @property
     def features(self) -> Path:
         """(N, C, h, w) float16, rows as in the manifest."""
         return self.root / "features.npy"
@@ -160,6 +165,7 @@ TABLES = {
     "table5": "ablation",
     "metrics": "scores",
     "defects": "defects",
+    "regions": "regions",
     "separation": "image_scores",
     "significance": "scores",
     "inference": "costs",

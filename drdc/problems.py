@@ -13,7 +13,14 @@ from drdc.errors import UserError
 from drdc.names import printable
 
 #: Errors that mislead the numbers, unless whoever lists them in `dataset.accept` knows better.
-Acceptable = Literal["mask-among-images", "mask-empty", "mask-missing", "test-image-in-training"]
+Acceptable = Literal[
+    "mask-among-images",
+    "mask-empty",
+    "mask-full",
+    "mask-inverted",
+    "mask-missing",
+    "test-image-in-training",
+]
 #: Errors that leave open what is to be computed.
 Fatal = Literal[
     "category-name",
@@ -31,8 +38,10 @@ Minor = Literal[
     "categories-differ-in-case",
     "few-training-images",
     "left-out",
-    "mask-full",
-    "mask-many-values",
+    "mask-labels",
+    "mask-soft",
+    "mask-turned",
+    "mask-vanishes",
     "mask-without-image",
     "no-masks",
     "no-test-images",

@@ -196,7 +196,7 @@ def test_a_mask_of_another_size(refused: Refused) -> None:
 
 def test_all_faults_are_told_and_the_old_results_stay(refused: Refused) -> None:
     assert drdc_command("prepare") == 0
-    assert written() == {"manifest.csv", "images.npy", "masks.npy", "problems.csv"}
+    assert written() == {"manifest.csv", "images.npy", "masks.npy", "problems.csv", "regions.csv"}
     before = {name: (RESULTS / name).read_bytes() for name in written()}
     Path("data/cap/train/good/1.png").write_bytes(b"no image")
     Path("data/nut/train/good/2.png").write_bytes(b"")
@@ -238,7 +238,7 @@ def test_weights_that_are_not_there(refused: Refused, backbone: dict[str, str], 
     drdc_command("prepare")
     configure(backbone=backbone)
     assert hint in refused("features")
-    assert written() == {"manifest.csv", "images.npy", "masks.npy", "problems.csv"}
+    assert written() == {"manifest.csv", "images.npy", "masks.npy", "problems.csv", "regions.csv"}
 
 
 # --- the order of the commands ---------------------------------------------------------------------------

@@ -10,11 +10,13 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
+from snakemake.cli import parse_config  # type: ignore[import-untyped]
+from snakemake.utils import update_config  # type: ignore[import-untyped]
 
 from drdc import manual
 from drdc.config import Dataset, Section
 from drdc.errors import UserError
-from drdc.experiment import Experiment, load_experiment
+from drdc.experiment import Experiment, as_in_a_file, load_experiment
 from drdc.layout import Layout
 from drdc.settings import USES, all_handed, config_hash, handed, stage_settings
 from drdc.stages.prepare import prepare
@@ -260,6 +262,75 @@ def test_a_file_that_holds_no_configuration(tmp_path: Path, text: str | bytes, h
     with pytest.raises(UserError, match=hint) as caught:
         load_experiment(file)
     assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- the command line ------------------------------------------------------------------------------------
+
+
+def by_command_line(*words: str) -> Experiment:
+    """The experiment of `snakemake --config WORD...`."""
+    config: dict[str, Any] = {"dataset": {"root": "data"}, "base": {"epochs": 7}}
+    given = parse_config(words)
+    update_config(config, given)
+    return load_experiment(as_in_a_file(config, given))
+
+
+NET = "systems={{net: {{system: anomalib, model: {}, arguments: {{{}}}}}}}".format
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        ("base={clip_norm: null}", "base.clip_norm", None),
+        ("base={clip_norm: ~, epochs: 2}", "base.epochs", 2.0),
+        ("base={balanced: true}", "base.balanced", True),
+        ("base={balanced: false}", "base.balanced", False),
+        ("base={learning_rate: 1e-3}", "base.learning_rate", 1e-3),
+        ("fusion={weight: 0.8}", "fusion.weight", 0.8),
+        ("fusion={scales: [1, 4]}", "fusion.scales", [1, 4]),
+        ("fusion={grid_sizes: null}", "fusion.grid_sizes", None),
+        ("evaluation={seeds: null}", "evaluation.seeds", None),
+        ("evaluation={sweeps: {grid_sizes: [[2], [2, 4]]}}", "evaluation.sweeps.grid_sizes", [[2], [2, 4]]),
+        ("evaluation={sweeps: {normalisation: [none]}}", "evaluation.sweeps.normalisation", ["none"]),
+        ("seeds=[0, 3]", "seeds", [0, 3]),
+        (
+            "dataset={categories: ['01', 2, on, null, 1e3]}",
+            "dataset.categories",
+            ["01", "2", "on", "null", "1e3"],
+        ),
+        ("dataset={root: 2024}", "dataset.root", "2024"),
+        ("dataset={name: elpv, root: null, categories: [mono]}", "dataset.root", None),
+        (NET("patchcore", "num_neighbors: 3"), "systems.net.arguments.num_neighbors", 3),
+        (NET("patchcore", "layers: [1, 2]"), "systems.net.arguments.layers", [1, 2]),
+        (NET("padim", "n_features: null"), "systems.net.arguments.n_features", None),
+    ],
+)
+def test_the_command_line_means_what_a_file_means(words: str, key: str, value: object) -> None:
+    found: Any = by_command_line(words).model_dump()
+    for name in key.split("."):
+        found = found[name]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_the_rest_of_a_section_stays() -> None:
+    assert by_command_line("base={clip_norm: null}").base.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("base={epochs: null}", r"base\.epochs: .*\(given: 'null'\)"),
+        ("base={epochs: many}", r"base\.epochs: .*\(given: 'many'\)"),
+        ("base=null", r"base: "),
+        ("dataset={categories: [a, a]}", r"dataset\.categories: names a category twice"),
+        ("seeds=[0, -1]", r"seeds: "),
+    ],
+)
+def test_a_wrong_value_on_the_command_line_is_one_sentence(words: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        by_command_line(words)
     assert "\n" not in str(caught.value)
 
 

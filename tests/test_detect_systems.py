@@ -18,9 +18,10 @@ from running import planned, snakemake
 
 from drdc import Detector
 from drdc.bundle import load_bundle, save_bundle
+from drdc.detector import Detection
 from drdc.errors import UserError
 from drdc.files import sha256_of
-from drdc.page import Visit, page
+from drdc.page import Visit, page, small
 
 SMALL = {"width": 16, "epochs": 20, "batch_size": 4, "validations": 2, "patch": 1, "blur": 1}
 #: One that uses the experiment's features, and one that looks at the pixels alone.
@@ -254,3 +255,15 @@ def test_a_system_has_no_base_model_for_other_runtimes(
     assert drdc(tmp_path, *command) == 2
     assert "a compared system has no base model; name the file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 1025), (2000, 1000), (10, 10)])
+def test_the_page_shows_a_line_scan(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size)
+    facts = {"score": 0.0, "p_value": 1.0, "threshold": 1.0, "anomalous": False, "pixel_threshold": 0.5}
+    facts |= {"seconds": 0.1, "false_alarm_rate": 0.05, "calibrated_on": "", "lowest": 0.0, "usual": 0.0}
+    shown = small(Detection(heatmap=np.ones(size[::-1], np.float32), image=image, **facts))
+    assert shown.heatmap.shape == shown.image.size[::-1]
+    assert max(shown.image.size) == min(1024, max(size))
+    assert min(shown.image.size) >= 1
+    assert shown.overlay().size == shown.image.size

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from drdc import Detector
-from drdc.bundle import save_bundle
+from drdc.bundle import read_calibration, save_bundle
 from drdc.config import Backbone, Base, Diffusion, Fusion, Sampling
 from drdc.errors import UserError
 from drdc.header import check_header
@@ -219,3 +219,34 @@ def test_networks_that_are_not_in_the_file_take_no_memory(
     except (TypeError, ValueError, UserError):
         pytest.skip("this project cannot write such a file")
     refused(path)
+
+
+CALIBRATION = {
+    "calibration.full.scores": torch.ones(3, dtype=torch.float64),
+    "calibration.full.peaks": torch.ones(3, dtype=torch.float64),
+    "calibration.category": torch.tensor([0, 1, 0]),
+}
+
+
+def test_a_calibration_is_read() -> None:
+    assert read_calibration(CALIBRATION, "full", ["cap", "nut"]).categories.tolist() == ["cap", "nut", "cap"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"calibration.category": torch.tensor([0, 1, 2])},
+        {"calibration.category": torch.tensor([0, -1, 0])},
+        {"calibration.category": torch.tensor([0, 1])},
+        {"calibration.category": torch.tensor([0.0, 1.0, 0.0])},
+        {"calibration.category": torch.tensor(0)},
+        {"calibration.full.scores": torch.ones(2, dtype=torch.float64)},
+        {"calibration.full.peaks": torch.ones(3, 1, dtype=torch.float64)},
+        {"calibration.full.peaks": torch.ones(3, dtype=torch.complex64)},
+        {"calibration.full.more": torch.ones(3)},
+        {key: value[:0] for key, value in CALIBRATION.items()},
+    ],
+)
+def test_a_calibration_of_another_kind_is_refused(changes: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(UserError, match="its calibration"):
+        read_calibration(CALIBRATION | changes, "full", ["cap", "nut"])

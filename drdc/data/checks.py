@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.data.images import mask_values, read_rgb
+from drdc.data.images import decode_mask, orientation, read_rgb
+from drdc.data.mask_checks import Coverage, coverage, inverted, mask_problems
 from drdc.data.samples import Sample
 from drdc.errors import UserError
 from drdc.files import sha256_of
@@ -34,7 +34,7 @@ SIDES_APART, PROPORTIONS_APART = 2.0, 1.25
 class Facts:
     """What the files of one image tell; `size` (width, height) is None where the image cannot be read.
 
-    `digest` is of the pixels, `sha256` of the file.
+    `digest` is of the pixels, `sha256` of the file; `covered` is None without a mask.
     """
 
     sample: Sample
@@ -42,6 +42,7 @@ class Facts:
     digest: str = ""
     sha256: str = ""
     problems: tuple[Problem, ...] = ()
+    covered: Coverage | None = None
 
 
 def inspect(sample: Sample, root: Path) -> tuple[Facts, Image.Image | None, NDArray[np.bool_] | None]:
@@ -52,15 +53,17 @@ def inspect(sample: Sample, root: Path) -> tuple[Facts, Image.Image | None, NDAr
     except UserError as error:
         return Facts(sample, problems=(_unreadable(sample, sample.path, root, error),)), None, None
     digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-    mask, problems = _mask(sample, root, image.size) if sample.mask else (None, [])
-    return Facts(sample, image.size, digest, sha256, tuple(problems)), image, mask
+    mask, problems = _mask(sample, root, image) if sample.mask else (None, [])
+    covered = None if mask is None else coverage(mask)
+    return Facts(sample, image.size, digest, sha256, tuple(problems), covered), image, mask
 
 
 def conclude(facts: Sequence[Facts]) -> list[Problem]:
     """Problems of names and numbers of images, of files, of sizes, and images that are there twice."""
     samples = [fact.sample for fact in facts]
     files = [problem for fact in facts for problem in fact.problems]
-    return [*_names(samples), *_numbers(samples), *files, *_sizes(facts), *_twice(facts)]
+    masks = [(fact.sample, fact.covered) for fact in facts if fact.covered]
+    return [*_names(samples), *_numbers(samples), *files, *inverted(masks), *_sizes(facts), *_twice(facts)]
 
 
 def check(
@@ -120,30 +123,13 @@ def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
             yield Problem("no-masks", category, "", "has no masks", "only image metrics are computed")
 
 
-def _mask(
-    sample: Sample, root: Path, image_size: tuple[int, int]
-) -> tuple[NDArray[np.bool_] | None, list[Problem]]:
+def _mask(sample: Sample, root: Path, image: Image.Image) -> tuple[NDArray[np.bool_] | None, list[Problem]]:
+    turned = orientation(image)
     try:
-        values = mask_values(root / sample.mask, image_size)
+        mask = decode_mask(root / sample.mask, image.size, turned)
     except UserError as error:
         return None, [_unreadable(sample, sample.mask, root, error)]
-    return values > 0, list(_mask_problems(sample, np.unique(values)))
-
-
-def _mask_problems(sample: Sample, values: NDArray[Any]) -> Iterator[Problem]:
-    def problem(kind: Kind, text: str, mend: str) -> Problem:
-        return Problem(kind, sample.category, sample.mask, text, mend)
-
-    if not values.any():
-        yield problem("mask-empty", "the mask of an anomalous image is empty", "mark the defect")
-    elif values.all():
-        yield problem("mask-full", "the mask marks every pixel", "mark the defect alone")
-    if len(values) > 2:
-        yield problem(
-            "mask-many-values",
-            f"the mask has {len(values)} values instead of two",
-            "write 0 and 255 without loss (png): every value above 0 counts as defect",
-        )
+    return mask.marked, list(mask_problems(sample, mask, turned))
 
 
 def _unreadable(sample: Sample, path: str, root: Path, error: UserError) -> Problem:

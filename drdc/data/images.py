@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from drdc.data.masks import Mask, binarise, nearest
 from drdc.errors import UserError
 
 #: What is read, whatever the file is called: no format of vectors or scripts, which would start a program.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+#: Where a decoded image keeps the EXIF orientation of its file; from 5 on, width and height change places.
+_TURNED, _SIDEWAYS = "orientation", 5
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -35,40 +38,49 @@ def to_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
-def read_mask(path: Path, image_size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Read a ground-truth mask as (H, W) bool; every value above 0 marks an anomalous pixel.
-
-    Arguments and errors as of `mask_values`.
-    """
-    marked: NDArray[np.bool_] = mask_values(path, image_size) > 0
-    return marked
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8, that an image of `read_rgb` had in its file; 1 is upright."""
+    return int(image.info.get(_TURNED, 1))
 
 
-def mask_values(path: Path, image_size: tuple[int, int]) -> NDArray[Any]:
-    """The values of a ground-truth mask, (H, W): of its brightest channel, in the file's own range.
+def read_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> NDArray[np.bool_]:
+    """Read a ground-truth mask as (H, W) bool, true on defects. Arguments and errors as of `decode_mask`."""
+    return decode_mask(path, image_size, turned).marked
+
+
+def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mask:
+    """Read a ground-truth mask, upright; `drdc.data.masks.binarise` says which values are marked.
 
     Args:
         path: the mask file, of any mode that Pillow can read.
-        image_size: (width, height) in pixels of the image that the mask belongs to.
+        image_size: (width, height) in pixels of the upright image that the mask belongs to.
+        turned: that image's `orientation`.
 
     Raises:
-        UserError: the file is unreadable, or its size is not the image's.
+        UserError: the file is unreadable, its pixels are of no known kind, or its size is not the image's.
     """
     mask = _decode(path)
-    if mask.size != tuple(image_size):
-        found, wanted = ("{} x {}".format(*size) for size in (mask.size, image_size))
-        raise UserError(
-            f"{path}: the mask is {found} pixels but its image is {wanted}; give it the same size."
-        )
-    colour = mask if mask.mode.startswith(("I", "F")) else mask.convert("RGB")
-    values: NDArray[Any] = np.asarray(colour).reshape(mask.height, mask.width, -1).max(axis=2)
-    return values
+    if mask.size != image_size:
+        raise UserError(f"{path}: {_misfit(mask.size, image_size, turned)}.")
+    try:
+        return replace(binarise(mask), turned=orientation(mask))
+    except ValueError as error:
+        raise UserError(f"{path}: the mask cannot be read ({error}); write 0 and 255 as PNG.") from error
 
 
 def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     """Resize an (H, W) bool mask to (size, size) bool by nearest neighbour (UniAD's protocol)."""
-    image = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(image.resize((size, size), Image.Resampling.NEAREST)) > 0
+    return nearest(mask.astype(np.uint8), size) > 0
+
+
+def _misfit(size: tuple[int, int], image_size: tuple[int, int], turned: int) -> str:
+    found, wanted = ("{} x {}".format(*pair) for pair in (size, image_size))
+    if turned >= _SIDEWAYS and size == image_size[::-1]:
+        return (
+            f"the mask is {found} pixels and fits its image ({wanted}) only as stored, before the rotation "
+            f"that the image's EXIF note asks for (orientation {turned}); store both upright"
+        )
+    return f"the mask is {found} pixels but its image is {wanted}; give it the same size"
 
 
 def _decode(path: Path) -> Image.Image:
@@ -77,10 +89,18 @@ def _decode(path: Path) -> Image.Image:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             image.load()
-            return ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)
+            upright.format = image.format
+            upright.info[_TURNED] = _orientation(image)
+            return upright
     except Exception as error:  # Pillow's decoders raise many kinds
         reason = str(error) or type(error).__name__
         raise UserError(f"{path}: not a readable image ({reason}); replace or remove the file.") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in range(1, 9) else 1
 
 
 def _to_8_bit(image: Image.Image, path: Path) -> Image.Image:

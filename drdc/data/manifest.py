@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from drdc.data.checks import Facts, conclude, inspect
 from drdc.data.datasets import smallest_hashes
 from drdc.data.images import resize_mask, to_square
+from drdc.data.regions import Regions, regions_after, vanished, write_regions
 from drdc.data.samples import Sample
 from drdc.errors import UserError
 from drdc.files import atomic, create_array
@@ -42,11 +43,12 @@ def prepare(
     images_path: Path,
     masks_path: Path,
     problems_path: Path,
+    regions_path: Path,
     found: Sequence[Problem] = (),
     accept: Collection[Acceptable] = (),
     progress: Progress = iter,
 ) -> pd.DataFrame:
-    """Decode every file once and write manifest, both caches and the problems: all of them or none.
+    """Decode every file once and write manifest, both caches, problems and regions: all of them or none.
 
     Args:
         samples: the images of the dataset, in any order.
@@ -57,6 +59,7 @@ def prepare(
         images_path: array (N, image_size, image_size, 3) uint8 RGB, rows as in the manifest.
         masks_path: array (N, image_size, image_size) bool, all False where no mask is known.
         problems_path: CSV with the columns of `drdc.problems.HEAD`: warnings and accepted errors.
+        regions_path: CSV, what resizing makes of the regions of each mask, see `drdc.data.regions.Regions`.
         found: the problems that the listing of the files told.
         accept: kinds of errors that do not stop it.
         progress: wraps the iterable of row numbers, e.g. ``tqdm``.
@@ -71,6 +74,7 @@ def prepare(
     rows, splits = zip(*_rows(samples, image_size, holdout), strict=True)
     with (
         atomic(problems_path) as problems_tmp,
+        atomic(regions_path) as regions_tmp,
         atomic(manifest_path) as manifest_tmp,
         atomic(masks_path) as masks_tmp,
         atomic(images_path) as images_tmp,
@@ -78,9 +82,11 @@ def prepare(
         shape = (len(rows), image_size, image_size)
         images = create_array(images_tmp, np.uint8, (*shape, 3))
         masks = create_array(masks_tmp, np.bool_, shape)
-        facts = _decode_all(rows, root, images, masks, progress)
-        problems = accepted([*found, *conclude(facts)], accept, root)
+        facts, regions = _decode_all(rows, root, images, masks, progress)
+        resized = list(zip(rows, regions, strict=True))
+        problems = accepted([*found, *conclude(facts), *vanished(resized, image_size)], accept, root)
         write_problems(problems, accept, problems_tmp)
+        write_regions(resized, regions_tmp)
         images.flush()
         masks.flush()
         _write(facts, splits, manifest_tmp)
@@ -154,26 +160,28 @@ def _decode_all(
     images: NDArray[np.uint8],
     masks: NDArray[np.bool_],
     progress: Progress,
-) -> list[Facts]:
+) -> tuple[list[Facts], list[Regions | None]]:
     """Fill both arrays, but for what cannot be read."""
-    facts = []
+    facts, regions = [], []
     decoded = in_order(lambda sample: _decode(sample, root, images.shape[1]), samples, job_threads())
-    for index, (fact, image, mask) in zip(progress(range(len(samples))), decoded, strict=True):
+    for index, (fact, image, mask, region) in zip(progress(range(len(samples))), decoded, strict=True):
         facts.append(fact)
+        regions.append(region)
         if image is not None:
             images[index] = image
         if mask is not None:
             masks[index] = mask
-    return facts
+    return facts, regions
 
 
 def _decode(
     sample: Sample, root: Path, size: int
-) -> tuple[Facts, NDArray[np.uint8] | None, NDArray[np.bool_] | None]:
-    """What one image's files tell, and pixels and mask of the caches."""
+) -> tuple[Facts, NDArray[np.uint8] | None, NDArray[np.bool_] | None, Regions | None]:
+    """What one image's files tell, pixels and mask of the caches, and the regions of the mask."""
     facts, image, mask = inspect(sample, root)
     small = None if mask is None else resize_mask(mask, size)
-    return facts, None if image is None else to_square(image, size), small
+    regions = None if mask is None else regions_after(mask, size)
+    return facts, None if image is None else to_square(image, size), small, regions
 
 
 def _write(facts: Sequence[Facts], splits: Sequence[str], path: Path) -> None:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from drdc.config import Dataset
 from drdc.data import datasets, download, fingerprint, manifest, synthetic
+from drdc.data.regions import Regions
 from drdc.layout import Layout
 from drdc.pieces import progress_bar
+from drdc.results import numeric, read_table
 
 log = logging.getLogger(__name__)
 
 
 def prepare(layout: Layout, *, dataset: Dataset) -> None:
-    """Write manifest, images, masks and `problems.csv`; draw or fetch the dataset first where asked to.
+    """Write manifest, images, masks, `problems.csv`, `regions.csv`; draw or fetch the dataset if asked to.
 
     Raises:
         UserError: the folder, a category or images are missing, or `drdc check` finds an error that is not
@@ -37,6 +39,7 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         images_path=layout.images,
         masks_path=layout.masks,
         problems_path=layout.problems,
+        regions_path=layout.regions,
         found=found,
         accept=dataset.accept,
         progress=progress_bar,
@@ -44,12 +47,20 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
     fingerprint.note(layout.dataset, planned, read)
     counts = table.groupby(["category", "split"]).size().unstack(fill_value=0)
     log.info("%d images in %s\n%s", len(table), root, counts.to_string())
+    _log_regions(layout, dataset.image_size)
 
 
 def root_of(layout: Layout, dataset: Dataset) -> Path:
     """Folder that the manifest's paths are relative to."""
     root = dataset.root if dataset.name != "synthetic" else str(layout.made_dataset)
     return datasets.dataset_root(dataset.name, root)
+
+
+def _log_regions(layout: Layout, size: int) -> None:
+    regions = numeric(read_table(layout.regions)).dropna()
+    if len(regions):
+        sums = regions.groupby("category")[list(Regions._fields)].sum().astype(int)
+        log.info("regions of the ground truth, and what %d x %d leaves of them\n%s", size, size, sums)
 
 
 def _draw(root: Path, dataset: Dataset) -> None:

@@ -19,6 +19,7 @@ from drdc.reporting import ablation, costs, evidence, separation
 from drdc.reporting import tables as of_scores
 from drdc.reporting.beside import Compared
 from drdc.reporting.formats import Table, write
+from drdc.reporting.regions import regions
 from drdc.results import SystemRun, numeric, read_evidence, read_runs, read_table
 from drdc.variants import ABLATION, Variant, runs, variants
 
@@ -28,6 +29,7 @@ MAKERS: dict[str, Callable[[pd.DataFrame], Table]] = {
     "table1": of_scores.table1,
     "table5": ablation.table5,
     "defects": evidence.defects,
+    "regions": regions,
     "separation": separation.separation,
     "significance": evidence.significance,
     "inference": costs.costs,
@@ -101,6 +103,8 @@ def _source(
 ) -> pd.DataFrame:
     if kind == "costs":
         return numeric(read_table(layout.costs))
+    if kind == "regions":
+        return numeric(read_table(layout.regions))
     if kind in ("scores", "ablation"):
         chosen = runs(every, seeds, evaluation, ABLATION if kind == "ablation" else ())
         return read_runs(layout, chosen, systems)

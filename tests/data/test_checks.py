@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from drdc.data.checks import check
 from drdc.data.datasets import read_mvtec, scan
@@ -62,6 +62,25 @@ def grey_mask(root: Path) -> None:
     mask = marked()
     mask[3:9, 5] = 100
     save(root / "nut/ground_truth/bent/000_mask.png", mask)
+
+
+def numbered(root: Path) -> None:
+    mask = marked(1)
+    mask[3:9, 8:11], mask[3:9, 11:15] = 2, 5
+    save(root / "nut/ground_truth/bent/000_mask.png", mask)
+
+
+def faint(root: Path) -> None:
+    (root / "nut/ground_truth/bent/000_mask.png").unlink()
+    save(root / "nut/ground_truth/bent/000.jpg", marked(1))
+
+
+def turn(path: Path, orientation: int) -> None:
+    with Image.open(path) as image:
+        image.load()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image.save(path, exif=exif)
 
 
 def leak(root: Path) -> None:
@@ -119,12 +138,42 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         f"{TRUTH}/bent/001_mask.png",
         "the mask of an anomalous image is empty",
     ),
-    "grey mask": (grey_mask, "warning", f"{TRUTH}/bent/000_mask.png", "the mask has 3 values instead of two"),
+    "grey mask": (grey_mask, "warning", f"{TRUTH}/bent/000_mask.png", "3 values instead of two (soft edges"),
     "full mask": (
         lambda r: save(r / TRUTH / "bent/000_mask.png", np.full((12, 20), 7, np.uint8)),
+        "error",
+        f"{TRUTH}/bent/000_mask.png",
+        "the mask marks 100 % of its image",
+    ),
+    "inverted mask": (
+        lambda r: save(r / TRUTH / "bent/000_mask.png", 255 - marked()),
+        "error",
+        f"{TRUTH}/bent/000_mask.png",
+        "the mask marks 75 % of its image and nearly all of its border",
+    ),
+    "labels": (
+        numbered,
         "warning",
         f"{TRUTH}/bent/000_mask.png",
-        "marks every pixel",
+        "the mask has 4 values instead of two, read as labels",
+    ),
+    "a faint mask with loss": (
+        faint,
+        "error",
+        f"{TRUTH}/bent/000.jpg",
+        "is empty: no value is above 8 in a file stored with loss",
+    ),
+    "a turned image": (
+        lambda r: turn(r / TEST / "bent/000.png", 3),
+        "warning",
+        f"{TRUTH}/bent/000_mask.png",
+        "the mask's EXIF orientation is 1, its image's 3",
+    ),
+    "a turned mask": (
+        lambda r: turn(r / TRUTH / "bent/000_mask.png", 2),
+        "warning",
+        f"{TRUTH}/bent/000_mask.png",
+        "the mask's EXIF orientation is 2, its image's 1",
     ),
     "damaged mask": (
         lambda r: (r / TRUTH / "bent/000_mask.png").write_bytes(b"no"),
@@ -234,6 +283,25 @@ def test_errors_of_files_are_what_the_reader_or_the_decoding_refuses(
     from drdc.errors import UserError
 
     FAULTS[name][0](tree)
-    out = {f"{kind}_path": tmp_path / "out" / kind for kind in ("manifest", "images", "masks", "problems")}
+    kinds = ("manifest", "images", "masks", "problems", "regions")
+    out = {f"{kind}_path": tmp_path / "out" / kind for kind in kinds}
     with pytest.raises(UserError):
         prepare(read_mvtec(tree), tree, image_size=16, holdout=0.1, **out)
+
+
+def test_a_category_of_inverted_masks_is_told_also_where_the_defects_are_large(tree: Path) -> None:
+    large = np.zeros((12, 20), np.uint8)
+    large[1:-1, 1:-1] = 255
+    for i in range(2):
+        save(tree / f"nut/ground_truth/bent/{i:03d}_mask.png", large)
+    assert problems(tree) == [], "a large defect"
+    for i in range(2):
+        save(tree / f"nut/ground_truth/bent/{i:03d}_mask.png", 255 - large)
+    assert [problem.kind for problem in problems(tree)] == ["mask-inverted"] * 2
+
+
+def test_a_mask_that_fits_its_image_only_as_stored_gets_that_hint(tree: Path) -> None:
+    turn(tree / "nut/test/bent/000.png", 6)
+    found = {problem.kind: problem.problem for problem in problems(tree)}
+    assert found.keys() == {"unreadable", "sizes-differ"}
+    assert "20 x 12 pixels and fits its image (12 x 20) only as stored" in found["unreadable"]

@@ -384,6 +384,7 @@ def run(samples: list[Sample], root: Path, out: Path, **changes: object) -> pd.D
         "images_path": out / "images.npy",
         "masks_path": out / "masks.npy",
         "problems_path": out / "problems.csv",
+        "regions_path": out / "regions.csv",
     }
     return prepare(samples, root, **{"image_size": 10, "holdout": 0.2, **paths, **changes})
 

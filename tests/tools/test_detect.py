@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from exporting import drdc
+from limits import size_limit
 from PIL import Image
 
 from drdc import Detector
 from drdc.errors import UserError
+from drdc.tools.detect import _Writer
 from drdc.tools.inputs import LONGEST, about_left_out, find_images, total_left_out
 
 FACTS = {
@@ -240,6 +242,21 @@ def test_a_full_disk_stops_the_run_with_one_sentence(exported: Path, photos: Pat
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(out.rglob("*overlay.png"))
+
+
+@pytest.mark.parametrize("room", range(100, 400, 37))
+def test_a_disk_that_fills_within_a_line_keeps_whole_lines(tmp_path: Path, room: int) -> None:
+    with (
+        size_limit(room),
+        _Writer(tmp_path, "png") as writer,
+        pytest.raises(UserError, match="cannot be written"),
+    ):
+        for number in range(100):
+            writer.unusable(Path(f"{number}.png"), "no image")
+    content = (tmp_path / "results.jsonl").read_bytes()
+    assert room - 60 < len(content) <= room
+    assert content.endswith(b"\n")
+    assert [json.loads(line)["error"] for line in content.splitlines()] == ["no image"] * content.count(b"\n")
 
 
 def touch(folder: Path, *names: str) -> None:

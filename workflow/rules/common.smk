@@ -4,13 +4,14 @@ from functools import cache
 from drdc.config import Evaluation
 from drdc.data.fingerprint import listing, trigger
 from drdc.errors import UserError
-from drdc.experiment import load_experiment
+from drdc.experiment import as_in_a_file, load_experiment
 from drdc.settings import all_handed, handed
 from drdc.layout import EVIDENCE, FIGURES, TABLES, Layout, lacking
 from drdc.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
 
 try:
-    EXPERIMENT = load_experiment(config)
+    given = dict(workflow.config_settings.config)  # by --config
+    EXPERIMENT = load_experiment(as_in_a_file(config, given))
     LISTING = listing(EXPERIMENT.dataset)
 except UserError as error:
     raise WorkflowError(str(error))
@@ -148,6 +149,8 @@ def ingredients(kind):
         return scored(swept(VARIANTS))
     if kind == "costs":
         return [LAYOUT.costs, *scored(swept(VARIANTS, "steps")), *scored_systems()]
+    if kind == "regions":
+        return [LAYOUT.regions]
     if kind == "losses":
         return [LAYOUT.losses(seed, model) for model, seed in TRAININGS]
     if kind == "predictions":

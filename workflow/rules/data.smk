@@ -4,6 +4,7 @@ rule prepare:
         images="results/{experiment}/images.npy",
         masks="results/{experiment}/masks.npy",
         problems="results/{experiment}/problems.csv",
+        regions="results/{experiment}/regions.csv",
     log:
         "results/{experiment}/logs/prepare.log",
     benchmark:
