@@ -14,7 +14,7 @@ from drdc.errors import UserError
 
 #: What is read, whatever the file is called: no format of vectors or scripts, which would start a program.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-#: Where a decoded image keeps the EXIF orientation of its file; from 5 on, width and height change places.
+#: Where a decoded mask keeps the EXIF orientation of its file; from 5 on, width and height change places.
 _TURNED, _SIDEWAYS = "orientation", 5
 
 
@@ -38,9 +38,10 @@ def to_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
-def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8, that an image of `read_rgb` had in its file; 1 is upright."""
-    return int(image.info.get(_TURNED, 1))
+def orientation(path: Path) -> int:
+    """The EXIF orientation, 1 to 8, that a readable image file notes; 1 is upright."""
+    with Image.open(path, formats=_FORMATS) as image:
+        return _orientation(image)
 
 
 def read_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> NDArray[np.bool_]:
@@ -54,7 +55,7 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
     Args:
         path: the mask file, of any mode that Pillow can read.
         image_size: (width, height) in pixels of the upright image that the mask belongs to.
-        turned: that image's `orientation`.
+        turned: the `orientation` of that image's file.
 
     Raises:
         UserError: the file is unreadable, its pixels are of no known kind, or its size is not the image's.
@@ -63,7 +64,7 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
     if mask.size != image_size:
         raise UserError(f"{path}: {_misfit(mask.size, image_size, turned)}.")
     try:
-        return replace(binarise(mask), turned=orientation(mask))
+        return replace(binarise(mask), turned=mask.info[_TURNED])
     except ValueError as error:
         raise UserError(f"{path}: the mask cannot be read ({error}); write 0 and 255 as PNG.") from error
 
