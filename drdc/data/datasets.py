@@ -93,14 +93,6 @@ def scan(
     return [x for x in found if isinstance(x, Sample)], [x for x in found if isinstance(x, Problem)]
 
 
-def categories_with_tests(
-    name: str, root: Path, categories: Sequence[str] | None = None, good: Collection[str] | None = None
-) -> list[str]:
-    """The categories that have test images; arguments and errors as of `scan`."""
-    samples, _ = scan(name, root, categories, good)
-    return list(dict.fromkeys(sample.category for sample in samples if sample.split == "test"))
-
-
 #: Datasets in MVTec AD's layout, and how their folders of normal images are called.
 _NORMAL_FOLDERS = {"synthetic": NORMAL, "mvtec": NORMAL, "btad": "ok"}
 

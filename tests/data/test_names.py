@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from drdc.config import Dataset
-from drdc.data.datasets import categories_with_tests, scan
+from drdc.data.datasets import scan
+from drdc.data.fingerprint import listing
 from drdc.data.samples import Sample
 from drdc.errors import UserError
 from drdc.names import sounds_good
@@ -131,12 +132,13 @@ def test_what_systems_leave_is_no_category_no_defect_no_image_and_no_problem(roo
     assert before[1] == []
 
 
-def test_only_images_make_a_category_one_with_tests(root: Path) -> None:
-    assert categories_with_tests("mvtec", root, ["nut"]) == ["nut"]
+def test_only_images_are_test_images(root: Path) -> None:
+    """The plan of the workflow asks the same listing whether there are any."""
+    assert listing(Dataset(root=str(root), categories=["nut"])).tested
     for image in (root / "nut/test").rglob("*.png"):
         image.unlink()
     touch(root, "nut/test/good/.DS_Store", "nut/test/bent/@eaDir/0.png", "nut/test/bent/notes.txt")
-    assert categories_with_tests("mvtec", root, ["nut"]) == []
+    assert not listing(Dataset(root=str(root), categories=["nut"])).tested
 
 
 # --- one mask for one image ------------------------------------------------------------------------------
