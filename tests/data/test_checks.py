@@ -120,6 +120,24 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         f"{TRAIN}/x.jpg",
         "not a readable",
     ),
+    "link to nothing": (
+        lambda r: (r / TRAIN / "gone.png").symlink_to("nowhere.png"),
+        "error",
+        f"{TRAIN}/gone.png",
+        "no such file",
+    ),
+    "link to itself": (
+        lambda r: (r / TRAIN / "loop.tif").symlink_to("loop.tif"),
+        "error",
+        f"{TRAIN}/loop.tif",
+        "no such file",
+    ),
+    "folder called like an image": (
+        lambda r: save(r / TRAIN / "folder.png/0.png", noise(9)),
+        "warning",
+        f"{TRAIN}/folder.png",
+        "is left out: folder with 1 file",
+    ),
     "float pixels": (
         lambda r: save(r / TRAIN / "deep.tif", np.float32([[0.5, 2]])),
         "error",
