@@ -53,7 +53,7 @@ def inspect(sample: Sample, root: Path) -> tuple[Facts, Image.Image | None, NDAr
     except UserError as error:
         return Facts(sample, problems=(_unreadable(sample, sample.path, root, error),)), None, None
     digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-    mask, problems = _mask(sample, root, image) if sample.mask else (None, [])
+    mask, problems = _mask(sample, root, image.size) if sample.mask else (None, [])
     covered = None if mask is None else coverage(mask)
     return Facts(sample, image.size, digest, sha256, tuple(problems), covered), image, mask
 
@@ -123,10 +123,12 @@ def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
             yield Problem("no-masks", category, "", "has no masks", "only image metrics are computed")
 
 
-def _mask(sample: Sample, root: Path, image: Image.Image) -> tuple[NDArray[np.bool_] | None, list[Problem]]:
-    turned = orientation(image)
+def _mask(
+    sample: Sample, root: Path, image_size: tuple[int, int]
+) -> tuple[NDArray[np.bool_] | None, list[Problem]]:
+    turned = orientation(root / sample.path)
     try:
-        mask = decode_mask(root / sample.mask, image.size, turned)
+        mask = decode_mask(root / sample.mask, image_size, turned)
     except UserError as error:
         return None, [_unreadable(sample, sample.mask, root, error)]
     return mask.marked, list(mask_problems(sample, mask, turned))
