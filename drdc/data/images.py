@@ -16,6 +16,8 @@ from drdc.errors import UserError
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 #: Where a decoded mask keeps the EXIF orientation of its file; from 5 on, width and height change places.
 _TURNED, _SIDEWAYS = "orientation", 5
+#: Where it keeps how many images its file holds.
+_FRAMES = "frames"
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -58,9 +60,11 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
         turned: the `orientation` of that image's file.
 
     Raises:
-        UserError: the file is unreadable, its pixels are of no known kind, or its size is not the image's.
+        UserError: the file is unreadable or holds several images, or its size is not the image's.
     """
     mask = _decode(path)
+    if mask.info[_FRAMES] > 1:
+        raise UserError(f"{path}: the mask holds {mask.info[_FRAMES]} images; save its own as one PNG.")
     if mask.size != image_size:
         raise UserError(f"{path}: {_misfit(mask.size, image_size, turned)}.")
     try:
@@ -93,6 +97,7 @@ def _decode(path: Path) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             upright.format = image.format
             upright.info[_TURNED] = _orientation(image)
+            upright.info[_FRAMES] = getattr(image, "n_frames", 1)
             return upright
     except Exception as error:  # Pillow's decoders raise many kinds
         reason = str(error) or type(error).__name__

@@ -245,6 +245,15 @@ def test_a_mask_that_fits_only_the_stored_image_is_refused_with_that_hint(tmp_pa
         decode_mask(path, (20, 31), turned=3)
 
 
+@pytest.mark.parametrize("kind", ["tif", "png", "webp"])
+def test_a_mask_of_several_pages_is_refused(tmp_path: Path, kind: str) -> None:
+    pages = [grey(blob(20, 31, 9, x, 5)) for x in (10, 20)]
+    path = tmp_path / f"mask.{kind}"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match="holds 2 images"):
+        read_mask(path, (31, 20))
+
+
 # --- regions -------------------------------------------------------------------------------------------
 
 
