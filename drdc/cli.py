@@ -1,4 +1,7 @@
-"""The commands: one for each rule of the workflow, usable without it, and the tools beside it."""
+"""The commands: one for each rule of the workflow, usable without it, and the tools beside it.
+
+What takes time to import is imported inside `main`, where Ctrl-C is met.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,14 @@ import pwd
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drdc.arguments import natural, positive, seed
-from drdc.devices import claim_gpus
 from drdc.endings import exit_code
 from drdc.errors import UserError
-from drdc.layout import Layout
-from drdc.logs import log_to_stderr
-from drdc.settings import stage_settings
-from drdc.variants import FULL, predicted_parts
+
+if TYPE_CHECKING:
+    from drdc.layout import Layout
 
 STAGES = {
     "prepare": "list and decode the dataset: manifest.csv",
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
+    from drdc.logs import log_to_stderr
+
     _be_somebody()
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
@@ -84,7 +87,7 @@ def run(
     config: str,
     threads: int | None = None,
     gpu: int = 0,
-    variant: str = FULL,
+    variant: str | None = None,
     **wildcards: Any,
 ) -> None:
     """Run a stage with the settings it uses.
@@ -94,12 +97,17 @@ def run(
         config: YAML file, or what the workflow hands over, see `drdc.settings.stage_settings`.
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
-        variant: a name of `drdc.variants.variants`.
+        variant: a name of `drdc.variants.variants`; None stands for the whole method.
         wildcards: `seed`, `model`, `category`, `system`, `name` where the stage has them; None stands for
             all. A training has `processes` too, None for one on each GPU.
     """
+    from drdc.devices import claim_gpus
+    from drdc.layout import Layout
+    from drdc.settings import stage_settings
+    from drdc.variants import FULL
+
     stage = MODELS[wildcards["model"]] if command == "train" else command.replace("-", "_")
-    experiment, settings = stage_settings(stage, config, variant, wildcards.pop("system", ""))
+    experiment, settings = stage_settings(stage, config, variant or FULL, wildcards.pop("system", ""))
     if stage == "train_base":
         del wildcards["model"]
     layout = Layout(experiment)
@@ -116,6 +124,7 @@ def _parts(layout: Layout, wildcards: dict[str, Any], settings: dict[str, Any]) 
     if "category" not in wildcards or wildcards["category"] is not None:
         return [wildcards]
     from drdc.data.manifest import read_manifest
+    from drdc.variants import predicted_parts
 
     categories = sorted(set(read_manifest(layout.manifest).category))
     return [wildcards | {"category": part} for part in predicted_parts(settings["stored"].name, categories)]
@@ -167,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in EXPORTS:
             command.add_argument("--seed", type=seed, help="run number (default: the experiment's first)")
         if name in ("predict", "score"):
-            command.add_argument("--variant", default=FULL, help="a cell of Table 5 or Figure 2")
+            command.add_argument("--variant", help="a cell of Table 5 or Figure 2")
         if name == "predict":
             command.add_argument("--category", help="one category (default: all)")
         command.add_argument("--threads", type=positive, help="CPU threads (default: all)")

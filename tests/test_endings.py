@@ -130,7 +130,8 @@ def test_ctrl_c_while_the_program_is_imported(tmp_path: Path, module: str) -> No
     command = [sys.executable, "-m", "drdc", "check", "nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 130
-    assert done.stderr == "drdc: interrupted; nothing was begun\n"
+    assert done.stderr.startswith("drdc: interrupted; ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["detect", "größe"]])
