@@ -47,7 +47,10 @@ def make(layout: Layout, categories: list[str]) -> None:
                     "mask": "mask.png" if bad else "",
                     "width": SIZE,
                     "height": SIZE,
-                    "sha256": f"{category}{i}",
+                    "stored": 8,
+                    "bits": 8,
+                    "sha256": f"{len(rows):064x}",
+                    "pixels_sha256": f"{len(rows):064x}",
                 }
             )
     table = pd.DataFrame(rows)[list(COLUMNS)]

@@ -90,6 +90,14 @@ class Dataset(Section):
         le=MOST_PIXELS,
         multiple_of=max(STORED_SCALES),
     )
+    bits: int | None = setting(
+        None,
+        "ours",
+        "Bits in use in image files of more than 8 bits a value; null for what the files' tags say, else the "
+        "smallest of 8, 10, 12, 14 and 16 that holds all such training images of a category.",
+        ge=8,
+        le=16,
+    )
     holdout: float = setting(
         0.1,
         "ours",

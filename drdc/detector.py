@@ -28,6 +28,7 @@ from torch import Tensor
 from drdc.baselines.registry import system_class
 from drdc.bundle import load_bundle, read_calibration
 from drdc.calibration import RATE, Calibration, Reference, p_value
+from drdc.data.depth import Ranges
 from drdc.data.pictures import Picture, Source, read_picture
 from drdc.errors import UserError, out_of_memory
 from drdc.finders import FAST, Finder, finders
@@ -53,6 +54,7 @@ class Detection:
         lowest: smallest score of those held-out images.
         usual: heat of a normal pixel.
         image: the image itself, RGB.
+        notes: what must be known of how the image was read, in words; empty where there is nothing.
     """
 
     score: float
@@ -67,6 +69,7 @@ class Detection:
     lowest: float = field(repr=False)
     usual: float = field(repr=False)
     image: Image.Image = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def overlay(self) -> Image.Image:
         """The image with its heat in colours and a line around all pixels above the pixel threshold, RGB."""
@@ -99,6 +102,7 @@ class Detector:
         categories: what it was trained on.
         image_size: height and width in pixels at which images are compared.
         modes: `full`, and of the whole method `fast`.
+        ranges: of grey values in the training images of more than 8 bits.
         provenance: code, settings, data and device that the model comes from.
     """
 
@@ -106,6 +110,7 @@ class Detector:
         """From the content of an exported file; `Detector.load` reads one."""
         self.experiment, self.method = about["experiment"], about.get("name", "drdc")
         self.categories, self.image_size = list(about["categories"]), about["image_size"]
+        self.ranges = Ranges.read(about.get("ranges"))
         self.provenance: dict[str, str] = about["provenance"]
         self.modes = {
             name: Mode(
@@ -144,9 +149,10 @@ class Detector:
         category: str | None = None,
         false_alarm_rate: float = RATE,
         fast: bool = False,
+        bits: int | None = None,
     ) -> Detection:
         """`detect_many` for one image."""
-        options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}
+        options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast, "bits": bits}
         return next(self.detect_many([image], category=category, **options))
 
     def detect_many(
@@ -157,6 +163,7 @@ class Detector:
         false_alarm_rate: float = RATE,
         fast: bool = False,
         batch_size: int | None = None,
+        bits: int | None = None,
     ) -> Iterator[Detection]:
         """Look at images, one `Detection` for each, in their order.
 
@@ -169,6 +176,7 @@ class Detector:
             fast: one timestep instead of all, where there is such a mode; `about_fast` says what is lost.
             batch_size: images in one batch; default: `batch_size` of the experiment's `sampling`, or of the
                 compared system's settings.
+            bits: see `read`.
 
         Raises:
             UserError: an unknown category, a rate that the held-out images are too few for, `fast` where
@@ -176,7 +184,22 @@ class Detector:
         """
         mode = self._mode(fast)
         reference = self.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
-        return self._batches(iter(images), mode, reference, batch_size or self.batch_size)
+        pictures = (self.read(image, category=category, bits=bits) for image in images)
+        return self._batches(pictures, mode, reference, batch_size or self.batch_size)
+
+    def read(self, image: Source, *, category: str | None = None, bits: int | None = None) -> Picture:
+        """Read an image as the training images were read.
+
+        Args:
+            image: see `read_picture`.
+            category: of the image. It gives the range of grey values of a file of more than 8 bits; without
+                it the range is the one that all categories with such training images have.
+            bits: in use in a file of more than 8 bits, whatever the training images tell.
+
+        Raises:
+            UserError: the image cannot be read, or the categories' ranges differ and neither is given.
+        """
+        return read_picture(image, self.ranges, category=category, bits=bits)
 
     def reference(
         self, *, category: str | None = None, false_alarm_rate: float = RATE, fast: bool = False
@@ -211,9 +234,9 @@ class Detector:
         return self.modes[FAST if fast else FULL]
 
     def _batches(
-        self, images: Iterator[Source], mode: Mode, reference: Reference, batch_size: int
+        self, pictures: Iterator[Picture], mode: Mode, reference: Reference, batch_size: int
     ) -> Iterator[Detection]:
-        while batch := [read_picture(image) for image in islice(images, batch_size)]:
+        while batch := list(islice(pictures, batch_size)):
             yield from self._detect(batch, mode, reference)
 
     @torch.inference_mode()
@@ -232,6 +255,7 @@ class Detector:
                 **judgement(score, reference),
                 usual=mode.finder.usual,
                 image=picture.image,
+                notes=picture.notes,
             )
             for score, heatmap, picture in zip(scores.tolist(), heatmaps, pictures, strict=True)
         ]

@@ -38,6 +38,14 @@ class _Shapes(_Finite):
     feature_size: int = Field(ge=1, le=MOST_PIXELS)
 
 
+_Bits = Annotated[int, Field(ge=8, le=16)]
+
+
+class _Ranges(_Finite):
+    setting: _Bits | None
+    categories: dict[str, _Bits]
+
+
 class _Header(_Finite):
     """What every detector has; and a compared system its name, shapes and scale."""
 
@@ -49,6 +57,7 @@ class _Header(_Finite):
     name: _Name | None = None
     shapes: _Shapes | None = None
     scale: _Pair | None = None
+    ranges: _Ranges | None = None
 
 
 def refuse_endless(path: Path) -> None:

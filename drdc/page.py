@@ -213,6 +213,7 @@ def _verdict(detection: Detection) -> str:
     cells = "".join(
         f'<div><dt>{name}</dt><dd data-fact="{name}">{text}</dd></div>' for name, text in facts.items()
     )
+    notes = "".join(f"<p>Note: {html.escape(note)}.</p>" for note in detection.notes)
     rate = f"{100 * detection.false_alarm_rate:.0f} %"
     meaning = (
         f"A normal image scores above the threshold with a probability of at most {rate}, calibrated on "
@@ -222,7 +223,7 @@ def _verdict(detection: Detection) -> str:
     return (
         f'<div class="verdict {kind}" role="status"><strong>{kind}</strong>'
         f'<div class="bar" aria-hidden="true"><span style="width:{part:.1f}%"></span></div>'
-        f"<dl>{cells}</dl><p>{html.escape(meaning)}</p></div>"
+        f"<dl>{cells}</dl>{notes}<p>{html.escape(meaning)}</p></div>"
     )
 
 

@@ -35,7 +35,9 @@ Fatal = Literal[
 ]
 #: What is only worth a look.
 Minor = Literal[
+    "beyond-range",
     "categories-differ-in-case",
+    "depths-differ",
     "few-training-images",
     "left-out",
     "mask-labels",
@@ -47,6 +49,7 @@ Minor = Literal[
     "no-test-images",
     "only-anomalous-test-images",
     "only-normal-test-images",
+    "range-guessed",
     "same-pixels",
     "sizes-differ",
 ]

@@ -148,18 +148,15 @@ def test_fast_has_fewer_calls_a_calibration_of_its_own_and_says_what_it_loses(
 
 
 def test_files_pictures_and_arrays_are_the_same_image(detector: Detector, exported: Path) -> None:
-    """Their noise differs, because its key is the file's or the pixels' digest; the pixels are the same."""
+    """Their noise follows from the pixels."""
     path = images(exported)[0][0]
     pillow = Image.open(path)
     array = np.asarray(pillow.convert("RGB"))
     pictures = [read_picture(source) for source in (path, str(path), pillow, array)]
     assert all(np.array_equal(np.asarray(one.image), array) for one in pictures)
-    assert pictures[0].key == pictures[1].key
-    assert pictures[2].key == pictures[3].key
-    found = list(detector.detect_many([path, str(path), pillow, array]))
-    assert found[0].score == pytest.approx(found[1].score, rel=1e-6)
-    assert found[2].score == pytest.approx(found[3].score, rel=1e-6)
-    assert found[0].score == pytest.approx(found[2].score, rel=0.3)
+    assert len({one.key for one in pictures}) == 1
+    scores = [detector.detect(source).score for source in (path, str(path), pillow, array)]
+    assert len(set(scores)) == 1
 
 
 @pytest.mark.parametrize(
@@ -186,6 +183,7 @@ def test_any_8_bit_array_is_an_image_and_its_heatmap_has_its_size(
         (np.zeros((8, 8, 2), np.uint8), r"shape \(8, 8, 2\)"),
         (np.zeros((0, 8, 3), np.uint8), "at least one"),
         (Image.new("F", (4, 4)), "8-bit"),
+        (Image.new("I", (4, 4)), "8-bit"),
         ("no/such/image.png", "no such file"),
         (__file__, "not a readable image"),
     ],

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.data.images import decode_mask, orientation, read_rgb
+from drdc.data.decoding import may_be_deep
+from drdc.data.depth import Ranges
+from drdc.data.images import decode_file, decode_mask, pixel_digest, read_content
 from drdc.data.mask_checks import Coverage, coverage, inverted, mask_problems
 from drdc.data.samples import Sample
 from drdc.errors import UserError
-from drdc.files import sha256_of
 from drdc.names import category_fault, path_fault, printable
 from drdc.pieces import in_order
 from drdc.problems import Kind, Problem
@@ -34,28 +35,55 @@ SIDES_APART, PROPORTIONS_APART = 2.0, 1.25
 class Facts:
     """What the files of one image tell; `size` (width, height) is None where the image cannot be read.
 
-    `digest` is of the pixels, `sha256` of the file; `covered` is None without a mask.
+    `digest` is of the pixels, `sha256` of the file; of the `stored` bits of its values `bits` are in use;
+    `covered` is None without a mask.
     """
 
     sample: Sample
     size: tuple[int, int] | None = None
     digest: str = ""
     sha256: str = ""
+    stored: int = 0
+    bits: int = 0
     problems: tuple[Problem, ...] = ()
     covered: Coverage | None = None
 
 
-def inspect(sample: Sample, root: Path) -> tuple[Facts, Image.Image | None, NDArray[np.bool_] | None]:
+def training_ranges(samples: Sequence[Sample], root: Path, bits: int | None, workers: int) -> Ranges:
+    """The ranges of training images of more than 8 bits; what cannot be read is left to `inspect`."""
+
+    def own(sample: Sample) -> int | None:
+        path = root / sample.path
+        try:
+            return decode_file(path, read_content(path)).bits if may_be_deep(path) else None
+        except UserError:
+            return None
+
+    training = [sample for sample in samples if sample.split == "train"]
+    found = zip(training, in_order(own, training, workers), strict=True)
+    return Ranges.measured(((sample.category, own) for sample, own in found if own), bits)
+
+
+def inspect(
+    sample: Sample, root: Path, ranges: Ranges
+) -> tuple[Facts, Image.Image | None, NDArray[np.bool_] | None]:
     """What one image's files tell, its pixels as 8-bit RGB and its mask (H, W); None for what has none."""
     try:
-        image = read_rgb(root / sample.path)
-        sha256 = sha256_of(root / sample.path)
+        content = read_content(root / sample.path)
+        decoded = decode_file(root / sample.path, content)
     except UserError as error:
         return Facts(sample, problems=(_unreadable(sample, sample.path, root, error),)), None, None
-    digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-    mask, problems = _mask(sample, root, image.size) if sample.mask else (None, [])
-    covered = None if mask is None else coverage(mask)
-    return Facts(sample, image.size, digest, sha256, tuple(problems), covered), image, mask
+    bits = ranges.bits(decoded, sample.category)
+    image, sha256 = decoded.rgb(bits), hashlib.sha256(content).hexdigest()
+    mask, problems = _mask(sample, root, image.size, decoded.turned) if sample.mask else (None, [])
+    for kind, note in ranges.notes(decoded, sample.category).items():
+        mend = "set dataset.bits if that is wrong"
+        problems.append(Problem(kind, sample.category, sample.path, note, mend))
+    facts = Facts(
+        *(sample, image.size, pixel_digest(image), sha256, decoded.stored, bits, tuple(problems)),
+        None if mask is None else coverage(mask),
+    )
+    return facts, image, mask
 
 
 def conclude(facts: Sequence[Facts]) -> list[Problem]:
@@ -63,22 +91,28 @@ def conclude(facts: Sequence[Facts]) -> list[Problem]:
     samples = [fact.sample for fact in facts]
     files = [problem for fact in facts for problem in fact.problems]
     masks = [(fact.sample, fact.covered) for fact in facts if fact.covered]
-    return [*_names(samples), *_numbers(samples), *files, *inverted(masks), *_sizes(facts), *_twice(facts)]
+    seen = [*files, *inverted(masks), *_sizes(facts), *_depths(facts), *_twice(facts)]
+    return [*_names(samples), *_numbers(samples), *seen]
 
 
 def check(
-    samples: Sequence[Sample], root: Path, workers: int = 1, progress: Callable[[], object] = lambda: None
+    samples: Sequence[Sample],
+    root: Path,
+    workers: int = 1,
+    progress: Callable[[], object] = lambda: None,
+    bits: int | None = None,
 ) -> list[Problem]:
-    """All problems of the images and masks of a dataset; every file is read once.
+    """All problems of the images and masks of a dataset.
 
     Args:
         samples: the images, as a reader or `drdc.data.datasets.scan` lists them.
         root: the folder that their paths are relative to.
         workers: threads that read and decode.
         progress: called after each image.
+        bits: what `dataset.bits` says.
     """
-    facts = []
-    for fact in in_order(lambda sample: inspect(sample, root)[0], samples, workers):
+    facts, ranges = [], training_ranges(samples, root, bits, workers)
+    for fact in in_order(lambda sample: inspect(sample, root, ranges)[0], samples, workers):
         facts.append(fact)
         progress()
     return conclude(facts)
@@ -124,11 +158,10 @@ def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
 
 
 def _mask(
-    sample: Sample, root: Path, image_size: tuple[int, int]
+    sample: Sample, root: Path, size: tuple[int, int], turned: int
 ) -> tuple[NDArray[np.bool_] | None, list[Problem]]:
-    turned = orientation(root / sample.path)
     try:
-        mask = decode_mask(root / sample.mask, image_size, turned)
+        mask = decode_mask(root / sample.mask, size, turned)
     except UserError as error:
         return None, [_unreadable(sample, sample.mask, root, error)]
     return mask.marked, list(mask_problems(sample, mask, turned))
@@ -152,6 +185,15 @@ def _sizes(facts: Sequence[Facts]) -> Iterator[Problem]:
             small, large = ("{} x {}".format(*pick(own, key=np.prod)) for pick in (min, max))
             problem = f"images differ much in size or proportions, {small} to {large} pixels"
             yield Problem("sizes-differ", category, "", problem, "crop them alike: all become one square")
+
+
+def _depths(facts: Sequence[Facts]) -> Iterator[Problem]:
+    for category in sorted({fact.sample.category for fact in facts}):
+        own = [fact.stored for fact in facts if fact.sample.category == category and fact.size]
+        if deep := sum(stored > 8 for stored in own) % len(own or [0]):
+            problem = f"{deep} of its {len(own)} images have more than 8 bits a value, the others 8"
+            mend = "make sure that they are equally bright, or save them alike"
+            yield Problem("depths-differ", category, "", problem, mend)
 
 
 def _twice(facts: Sequence[Facts]) -> Iterator[Problem]:

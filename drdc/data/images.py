@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
+from drdc.data.decoding import FORMATS, decode, orientation
+from drdc.data.depth import Decoded
 from drdc.data.masks import Mask, binarise, nearest
 from drdc.errors import UserError
 
-#: What is read, whatever the file is called: no format of vectors or scripts, which would start a program.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 #: Where a decoded mask keeps the EXIF orientation of its file; from 5 on, width and height change places.
 _TURNED, _SIDEWAYS = "orientation", 5
 #: Where it keeps how many images its file holds.
 _FRAMES = "frames"
 
 
-def read_rgb(path: Path) -> Image.Image:
+def read_rgb(path: Path, bits: int | None = None) -> Image.Image:
     """Read one image file as 8-bit RGB, upright.
 
-    Grey images are repeated over the three channels, palettes resolved, alpha dropped, 16-bit values
-    0..65535 scaled to 0..255, and the rotation that a camera noted in EXIF is applied.
+    Grey images are repeated over the three channels, palettes resolved, alpha dropped, values of more than
+    8 bits scaled to 0..255, and the rotation that a camera noted in EXIF is applied.
+
+    Args:
+        path: the file.
+        bits: in a deep file, white is 2^bits - 1; None for the range that the file alone suggests.
 
     Raises:
-        UserError: the file is missing, truncated, no image, or its pixels have no known value range.
+        UserError: the file is missing, damaged, no image, of several images, or of no known value range.
     """
-    image = _decode(path)
-    if image.mode.startswith(("I", "F")):
-        image = _to_8_bit(image, path)
-    return image.convert("RGB")
+    return decode_file(path, read_content(path)).rgb(bits)
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a file. Raises UserError where they cannot be read."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; restore it or prepare the dataset again.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); replace or remove the file.") from None
+
+
+def decode_file(path: Path, content: bytes) -> Decoded:
+    """Decode the content of an image file. Raises UserError with the file's name, see `read_rgb`."""
+    try:
+        return decode(content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}.") from None
+
+
+def pixel_digest(image: Image.Image) -> str:
+    """SHA-256 of an image's size and pixels, in hexadecimal: the same for the same picture in any file."""
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
 
 def to_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Resize an RGB image to (size, size, 3) uint8: bilinear, no crop, as UniAD does (its data protocol)."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
-
-
-def orientation(path: Path) -> int:
-    """The EXIF orientation, 1 to 8, that a readable image file notes; 1 is upright."""
-    with Image.open(path, formats=_FORMATS) as image:
-        return _orientation(image)
 
 
 def read_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> NDArray[np.bool_]:
@@ -57,7 +76,7 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
     Args:
         path: the mask file, of any mode that Pillow can read.
         image_size: (width, height) in pixels of the upright image that the mask belongs to.
-        turned: the `orientation` of that image's file.
+        turned: the EXIF orientation of that image's file.
 
     Raises:
         UserError: the file is unreadable or holds several images, or its size is not the image's.
@@ -92,26 +111,13 @@ def _decode(path: Path) -> Image.Image:
     if not path.is_file():
         raise UserError(f"{path}: no such file; restore it or prepare the dataset again.")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
             upright.format = image.format
-            upright.info[_TURNED] = _orientation(image)
+            upright.info[_TURNED] = orientation(image)
             upright.info[_FRAMES] = getattr(image, "n_frames", 1)
             return upright
     except Exception as error:  # Pillow's decoders raise many kinds
         reason = str(error) or type(error).__name__
         raise UserError(f"{path}: not a readable image ({reason}); replace or remove the file.") from error
-
-
-def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return value if value in range(1, 9) else 1
-
-
-def _to_8_bit(image: Image.Image, path: Path) -> Image.Image:
-    """Scale 16-bit grey values to 8 bits; wider integers and floats have no range we could know."""
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise UserError(f"{path}: pixels of mode {image.mode} outside 8 or 16 bits; convert it to 8-bit RGB.")
-    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

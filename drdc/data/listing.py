@@ -9,7 +9,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 #: Names of image files, in lower case.
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+EXTENSIONS = {
+    *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".jp2"),
+}
 #: What Synology, QNAP, macOS, Windows, Linux, Python and viewers leave beside images, in lower case.
 _SYSTEM = {
     *("@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
-from drdc.data.checks import Facts, conclude, inspect
+from drdc.data.checks import Facts, conclude, inspect, training_ranges
 from drdc.data.datasets import smallest_hashes
-from drdc.data.images import resize_mask, to_square
+from drdc.data.depth import Ranges
+from drdc.data.images import decode_file, read_content, resize_mask, to_square
 from drdc.data.regions import Regions, regions_after, vanished, write_regions
 from drdc.data.samples import Sample
 from drdc.errors import UserError
@@ -24,9 +28,12 @@ from drdc.files import atomic, create_array
 from drdc.pieces import in_order, job_threads
 from drdc.problems import Acceptable, Problem, accepted, summary, write_problems
 
-COLUMNS = ("path", "category", "split", "label", "defect_type", "mask", "width", "height", "sha256")
+COLUMNS = (
+    *("path", "category", "split", "label", "defect_type", "mask", "width", "height"),
+    *("stored", "bits", "sha256", "pixels_sha256"),
+)
 SPLITS = ("train", "val", "test")
-_INTEGERS = ("label", "width", "height")
+_INTEGERS = ("label", "width", "height", "stored", "bits")
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +46,7 @@ def prepare(
     *,
     image_size: int,
     holdout: float,
+    bits: int | None = None,
     manifest_path: Path,
     images_path: Path,
     masks_path: Path,
@@ -55,6 +63,7 @@ def prepare(
         root: the folder that the samples' paths are relative to.
         image_size: side of the square cache images, in pixels.
         holdout: fraction in [0, 1) of each category's training images that become split "val".
+        bits: in use in files of more than 8; None: as many as the training images of a category need.
         manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
         images_path: array (N, image_size, image_size, 3) uint8 RGB, rows as in the manifest.
         masks_path: array (N, image_size, image_size) bool, all False where no mask is known.
@@ -82,7 +91,8 @@ def prepare(
         shape = (len(rows), image_size, image_size)
         images = create_array(images_tmp, np.uint8, (*shape, 3))
         masks = create_array(masks_tmp, np.bool_, shape)
-        facts, regions = _decode_all(rows, root, images, masks, progress)
+        ranges = training_ranges(rows, root, bits, job_threads())
+        facts, regions = _decode_all(rows, root, images, masks, ranges, progress)
         resized = list(zip(rows, regions, strict=True))
         problems = accepted([*found, *conclude(facts), *vanished(resized, image_size)], accept, root)
         write_problems(problems, accept, problems_tmp)
@@ -97,7 +107,10 @@ def prepare(
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
-    """Read a manifest: integer label, width and height; all else text, where nothing is "" and never NaN.
+    """Read a manifest: its numbers as integers; all else text, where nothing is "" and never NaN.
+
+    Of a file with `stored` bits a value, `bits` are in use. `sha256` is of the file, `pixels_sha256` of the
+    image as 8-bit RGB (`drdc.data.images.pixel_digest`), from which the noise of an image follows.
 
     Raises:
         UserError: the file or a column is missing, or a value is not of its column's kind.
@@ -115,8 +128,32 @@ def read_manifest(path: Path) -> pd.DataFrame:
     return table[list(COLUMNS)].astype(dict.fromkeys(_INTEGERS, "int64"))
 
 
+def read_original(root: Path, row: Any) -> Image.Image:
+    """Read the image file of a manifest's row again, with the range that is noted there; RGB, upright.
+
+    Args:
+        root: the folder that the manifest's paths are relative to.
+        row: one of the manifest's `itertuples`.
+
+    Raises:
+        UserError: the file is missing, or not the one that was prepared.
+    """
+    path = root / row.path
+    content = read_content(path)
+    if hashlib.sha256(content).hexdigest() != row.sha256:
+        raise UserError(f"{path}: has changed since it was prepared; prepare the dataset again.")
+    return decode_file(path, content).rgb(row.bits)
+
+
+def noted_ranges(table: pd.DataFrame, bits: int | None) -> Ranges:
+    """The ranges of grey values that a manifest notes; `bits` is what the setting says."""
+    deep = table[(table.stored > 8) & (table.split != "test")]
+    return Ranges.measured(zip(deep.category, deep.bits.tolist(), strict=True), bits)
+
+
 def _check(table: pd.DataFrame, path: Path) -> None:
     allowed = dict.fromkeys(_INTEGERS, r"\d+") | {"label": "[01]", "split": "|".join(SPLITS)}
+    allowed |= dict.fromkeys(("sha256", "pixels_sha256"), "[0-9a-f]{64}")
     for name, pattern in allowed.items():
         bad = table[name][~table[name].str.fullmatch(pattern)]
         if len(bad):
@@ -159,11 +196,12 @@ def _decode_all(
     root: Path,
     images: NDArray[np.uint8],
     masks: NDArray[np.bool_],
+    ranges: Ranges,
     progress: Progress,
 ) -> tuple[list[Facts], list[Regions | None]]:
     """Fill both arrays, but for what cannot be read."""
     facts, regions = [], []
-    decoded = in_order(lambda sample: _decode(sample, root, images.shape[1]), samples, job_threads())
+    decoded = in_order(lambda sample: _decode(sample, root, images.shape[1], ranges), samples, job_threads())
     for index, (fact, image, mask, region) in zip(progress(range(len(samples))), decoded, strict=True):
         facts.append(fact)
         regions.append(region)
@@ -175,10 +213,10 @@ def _decode_all(
 
 
 def _decode(
-    sample: Sample, root: Path, size: int
+    sample: Sample, root: Path, size: int, ranges: Ranges
 ) -> tuple[Facts, NDArray[np.uint8] | None, NDArray[np.bool_] | None, Regions | None]:
     """What one image's files tell, pixels and mask of the caches, and the regions of the mask."""
-    facts, image, mask = inspect(sample, root)
+    facts, image, mask = inspect(sample, root, ranges)
     small = None if mask is None else resize_mask(mask, size)
     regions = None if mask is None else regions_after(mask, size)
     return facts, None if image is None else to_square(image, size), small, regions
@@ -190,5 +228,6 @@ def _write(facts: Sequence[Facts], splits: Sequence[str], path: Path) -> None:
         writer.writeheader()
         for fact, split in zip(facts, splits, strict=True):
             width, height = fact.size or (0, 0)
-            own = {"split": split, "width": width, "height": height, "sha256": fact.sha256}
-            writer.writerow(asdict(fact.sample) | own)
+            own = {"split": split, "width": width, "height": height, "stored": fact.stored, "bits": fact.bits}
+            digests = {"sha256": fact.sha256, "pixels_sha256": fact.digest}
+            writer.writerow(asdict(fact.sample) | own | digests)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from drdc.data.images import read_rgb
+from drdc.data.depth import Decoded, Deep, Ranges, Shallow
+from drdc.data.images import decode_file, pixel_digest, read_content
 from drdc.errors import UserError
-from drdc.files import sha256_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,43 +21,74 @@ class Picture:
 
     Attributes:
         image: RGB, upright.
-        key: SHA-256 of the file, or of the pixels where there is no file.
+        key: digest of its pixels.
+        notes: what must be known of its range of grey values, in words.
     """
 
     image: Image.Image
     key: str
+    notes: tuple[str, ...] = ()
 
 
-Source = str | Path | Image.Image | NDArray[np.uint8] | Picture
+Source = str | Path | Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | Picture
 
 
-def read_picture(source: Source) -> Picture:
-    """Read an image from a file, a Pillow image, or an array of uint8: (H, W), (H, W, 3) or (H, W, 4).
+def read_picture(
+    source: Source, ranges: Ranges | None = None, *, category: str | None = None, bits: int | None = None
+) -> Picture:
+    """Read an image from a file, a Pillow image, or an array of uint8 or uint16, (H, W) or (H, W, 3 or 4).
 
     Files may be of any kind that `drdc.data.images.read_rgb` reads; alpha is dropped.
 
+    Args:
+        source: the image; a `Picture` stays as it is.
+        ranges: of the model's training images of more than 8 bits.
+        category: of the image, where it is known.
+        bits: in use in an image of more than 8 bits, whatever else tells them.
+
     Raises:
-        UserError: the file is no readable image, or the pixels are of another kind or number.
+        UserError: the file is no readable image, the pixels are of another kind or number, or the range of
+            their values depends on the category and nobody names it.
     """
     if isinstance(source, Picture):
         return source
+    decoded = _decoded(source)
+    known = Ranges(bits) if bits else ranges or Ranges()
+    try:
+        notes = known.notes(decoded, category)
+    except UserError as error:
+        name = f"{source}: " if isinstance(source, str | Path) else ""
+        raise UserError(f"{name}{error}") from None
+    image = decoded.rgb(known.bits(decoded, category))
+    return Picture(image, pixel_digest(image), tuple(notes.values()))
+
+
+def _decoded(source: Any) -> Decoded:
     if isinstance(source, str | Path):
-        image = read_rgb(Path(source))
-        return Picture(image, sha256_of(Path(source)))
-    image = source if isinstance(source, Image.Image) else _from_array(source)
-    if image.mode.startswith(("I", "F")) or not min(image.size):
+        return decode_file(Path(source), read_content(Path(source)))
+    if isinstance(source, Image.Image):
+        return _from_pillow(source)
+    return _from_array(np.asarray(source))
+
+
+def _from_pillow(image: Image.Image) -> Decoded:
+    if not min(image.size) or (image.mode.startswith(("I", "F")) and not image.mode.startswith("I;16")):
         raise UserError(
-            f"the image of mode {image.mode} and size {image.size}: give 8-bit pixels, at least one"
+            f"the image of mode {image.mode} and size {image.size}: give 8-bit or 16-bit pixels, at least one"
         )
-    image = ImageOps.exif_transpose(image).convert("RGB")
-    return Picture(image, hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest())
+    upright = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return Deep(np.asarray(upright).astype(np.uint16))
+    return Shallow(upright.convert("RGB"))
 
 
-def _from_array(pixels: Any) -> Image.Image:
-    values = np.asarray(pixels)
-    if values.dtype != np.uint8 or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))):
+def _from_array(values: NDArray[Any]) -> Decoded:
+    shaped = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))
+    if values.dtype not in (np.uint8, np.uint16) or not shaped or not values.size:
         raise UserError(
             f"the array of shape {values.shape} and kind {values.dtype} is no image; "
-            "give uint8 (H, W), (H, W, 3) or (H, W, 4)"
+            "give uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4), of at least one pixel"
         )
-    return Image.fromarray(values)
+    if values.dtype == np.uint16:
+        return Deep(values if values.ndim == 2 else values[..., :3])
+    return Shallow(Image.fromarray(values).convert("RGB"))

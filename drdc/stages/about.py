@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.experiment import Experiment
 from drdc.files import atomic
 from drdc.layout import Layout
@@ -36,6 +37,7 @@ def about(layout: Layout, **settings: Any) -> None:
         variants=len(every),
         seeds=seeds.to_dict(),
         calls={"shared": shared, "alone": alone},
+        ranges=noted_ranges(read_manifest(layout.manifest), experiment.dataset.bits).categories,
         jobs=_jobs(layout).to_dict("records"),
         problems=_problems(layout).to_dict("records"),
     )

@@ -65,7 +65,7 @@ def costs(
     scaled = np.stack([to_square(Image.fromarray(image), backbone.input_size) for image in images])
     pixels = torch.from_numpy(scaled).permute(0, 3, 1, 2).to(torch_device())
     own_images = to_unit_range(images).to(torch_device())
-    keys = table.sha256[rows].tolist()
+    keys = table.pixels_sha256[rows].tolist()
 
     def base_maps(batch: slice) -> None:
         features = extractor(pixels[batch]).half().float()

@@ -17,7 +17,7 @@ from torch import Tensor
 from drdc.bundle import calibration_tensors, save_bundle
 from drdc.calibration import Calibration
 from drdc.config import Backbone, Dataset, Fusion, Sampling
-from drdc.data.manifest import read_manifest
+from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.detector import AUROCS
 from drdc.diffusion import to_unit_range
 from drdc.errors import UserError
@@ -92,9 +92,11 @@ def write(
         about: its header, but for what each detector has.
         settings: that led to it, whose hash is noted.
     """
-    categories = sorted(set(read_manifest(layout.manifest).category))
+    table = read_manifest(layout.manifest)
+    categories, ranges = sorted(set(table.category)), noted_ranges(table, settings["dataset"].bits)
     origin = provenance(settings) | {"manifest_sha256": sha256_of(layout.manifest)}
     shared = {"experiment": layout.experiment, "categories": categories, "provenance": origin}
+    shared["ranges"] = ranges.header()
     save_bundle(path, tensors | calibration_tensors(calibrations, categories), about | shared)
     log.info("%s: calibrated on %d held-out normal images", path, len(calibrations[FULL].scores))
 
@@ -154,7 +156,7 @@ def _predicted(
     inpainter = Inpainter.load(layout, seed, sampling)
     for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
         rows = records["row"][batch]
-        keys = table.sha256[rows].tolist()
+        keys = table.pixels_sha256[rows].tolist()
         errors = inpainter.reconstruct(to_unit_range(images[rows]), keys, seed)
         store_errors(records, batch, errors, sampling.grid_sizes)
     return records

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from drdc.config import Backbone, Dataset
-from drdc.data.images import read_rgb, to_square
-from drdc.data.manifest import read_manifest
+from drdc.data.images import to_square
+from drdc.data.manifest import read_manifest, read_original
 from drdc.devices import torch_device
 from drdc.files import atomic, create_array
 from drdc.layout import Layout
@@ -25,6 +25,9 @@ def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
     """Write `features.npy`, float16 (N, C, h, w) in the order of the manifest.
 
     Nothing is lost by it: the backbone is frozen and no image is augmented (Sec. 4.5).
+
+    Raises:
+        UserError: an image file is not the one that was prepared.
     """
     table = read_manifest(layout.manifest)
     root = root_of(layout, dataset)
@@ -34,7 +37,9 @@ def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
     with atomic(layout.features) as path, torch.inference_mode():
         stored = create_array(path, np.float16, shape)
         decoded = in_order(
-            lambda path: to_square(read_rgb(root / path), backbone.input_size), table.path, job_threads()
+            lambda row: to_square(read_original(root, row), backbone.input_size),
+            table.itertuples(),
+            job_threads(),
         )
         for batch in progress_bar(list(chunks(np.arange(len(table)), 8))):
             images = list(islice(decoded, len(batch)))

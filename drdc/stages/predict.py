@@ -71,7 +71,7 @@ class _Inputs:
 
     Attributes:
         rows: their row numbers in the manifest, (N,).
-        keys: the SHA-256 of their files, from which their noise follows.
+        keys: the digests of their pixels, from which their noise follows.
         images, features: of the whole manifest, memory-mapped.
     """
 
@@ -90,7 +90,7 @@ class _Inputs:
             raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
         images = load_array(layout.images, len(table), "prepare")
         features = load_array(layout.features, len(table), "features")
-        return cls(rows, table.sha256[rows].tolist(), images, features)
+        return cls(rows, table.pixels_sha256[rows].tolist(), images, features)
 
     def identity(self) -> dict[str, Any]:
         """What tells these inputs from any others."""

@@ -44,7 +44,7 @@ def predict_system(layout: Layout, seed: int, *, system: Configured) -> None:
     )
 
     def fill(batch: NDArray[np.int64]) -> None:
-        torch.manual_seed(step_seed(seed, int(batch[0])))
+        torch.manual_seed(step_seed(seed, int(table.pixels_sha256[rows[batch[0]]], 16)))
         maps, scores = fitted.maps_and_scores(*inputs.batch(rows[batch]))
         if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
             names = ", ".join(inputs.images.paths[rows[batch]])

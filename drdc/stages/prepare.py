@@ -35,6 +35,7 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         root,
         image_size=dataset.image_size,
         holdout=dataset.holdout,
+        bits=dataset.bits,
         manifest_path=layout.manifest,
         images_path=layout.images,
         masks_path=layout.masks,
@@ -48,6 +49,8 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
     counts = table.groupby(["category", "split"]).size().unstack(fill_value=0)
     log.info("%d images in %s\n%s", len(table), root, counts.to_string())
     _log_regions(layout, dataset.image_size)
+    for category, bits in manifest.noted_ranges(table, dataset.bits).categories.items():
+        log.info("%s: files of more than 8 bits are read with a range of %d bits", category, bits)
 
 
 def root_of(layout: Layout, dataset: Dataset) -> Path:

@@ -160,7 +160,7 @@ def _one_thread_each() -> Iterator[None]:
 
 def _controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[str, Tensor]:
     """Heatmaps (B, H, W) of the control methods."""
-    noise = [random_map(key, seed, masks.shape[-1]) for key in about.sha256]
+    noise = [random_map(key, seed, masks.shape[-1]) for key in about.pixels_sha256]
     oracles = {method: oracle_mask(torch.from_numpy(masks), s) for s, method in ORACLES.items()}
     return {"random_map": torch.from_numpy(np.stack(noise))} | oracles
 

@@ -43,7 +43,7 @@ def run(folder: str | None, config: str | None, threads: int | None, **options: 
     categories = dataset.categories if config else None
     samples, problems = scan(dataset.name, root, categories, dataset.good)
     with tqdm(total=len(samples), disable=not sys.stderr.isatty()) as bar:
-        problems += check(samples, root, threads or os.cpu_count() or 1, bar.update)
+        problems += check(samples, root, threads or os.cpu_count() or 1, bar.update, dataset.bits)
     if problems:
         lines = [table(problems, dataset.accept)] if options["all"] else summary(problems, dataset.accept)
         say("\n".join([*lines, ""]))

@@ -6,8 +6,9 @@ import argparse
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -48,6 +49,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
     )
     parser.add_argument("--category", help="compare with the held-out images of this category alone")
+    parser.add_argument(
+        "--bits", type=_bits, help="in use in files of more than 8 bits (default: as in the training images)"
+    )
     parser.add_argument("--fast", action="store_true", help="one timestep; says what it loses (DRDC alone)")
     parser.add_argument(
         "--heatmap", choices=("png", "npy"), default="png", help="16-bit PNG, or float32 array"
@@ -68,6 +72,7 @@ def run(
     heatmap: str,
     fail_on_anomaly: bool,
     batch: int | None,
+    bits: int | None,
     **options: Any,
 ) -> int:
     """Write score, decision, heatmap and overlay of each image, and a JSON line in `results.jsonl`.
@@ -75,6 +80,7 @@ def run(
     An image that cannot be read has a line that says why, and all others are done.
 
     Args:
+        bits: of `drdc.detector.Detector.read`.
         options: `false_alarm_rate`, `category` and `fast` of `drdc.detector.Detector.detect_many`.
 
     Returns:
@@ -95,7 +101,7 @@ def run(
     with _Writer(output, heatmap) as writer:
         for argument in empty:
             writer.unusable(Path(argument), f"{argument}: no image there; name a file, a folder or a pattern")
-        _detect(detector, named, writer, batch, options)
+        _detect(detector, named, writer, batch, bits, options)
     say(writer.summary(total_left_out(left_out)))
     if writer.failed:
         return UNUSABLE
@@ -125,11 +131,17 @@ def _announce(detector: Detector, *, false_alarm_rate: float, category: str | No
 
 
 def _detect(
-    detector: Detector, named: list[Named], writer: _Writer, batch: int | None, options: dict[str, Any]
+    detector: Detector,
+    named: list[Named],
+    writer: _Writer,
+    batch: int | None,
+    bits: int | None,
+    options: dict[str, Any],
 ) -> None:
     """Read, look at and write all images, a batch at a time."""
     size = batch or detector.batch_size
-    pictures = _pictures(iter(named), writer)
+    read = partial(detector.read, category=options["category"], bits=bits)
+    pictures = _pictures(iter(named), read, writer)
     while group := list(islice(pictures, size)):
         with enough_memory("--batch"):
             found = detector.detect_many([picture for _, picture in group], batch_size=size, **options)
@@ -137,13 +149,13 @@ def _detect(
                 writer.write(own, detection)
 
 
-def _pictures(named: Iterator[Named], writer: _Writer) -> Iterator[tuple[Named, Picture]]:
+def _pictures(
+    named: Iterator[Named], read: Callable[[Path], Picture], writer: _Writer
+) -> Iterator[tuple[Named, Picture]]:
     """The images that can be read; the writer is told of the others."""
-    from drdc.data.pictures import read_picture
-
     for own in named:
         try:
-            picture = read_picture(own[0])
+            picture = read(own[0])
         except UserError as error:
             writer.unusable(own[0], str(error))
             continue
@@ -200,11 +212,14 @@ class _Writer:
             "seconds": found.seconds,
             "overlay": str(overlay),
             "heatmap": str(heatmap),
+            "notes": list(found.notes),
         }
         self._line(facts | scale)
         self.done += 1
         self.anomalous += found.anomalous
         self.seconds += found.seconds
+        for note in found.notes:
+            tell(f"warning: {printable(str(image))}: {note}; see --bits")
         decision = "anomalous" if found.anomalous else "normal"
         say(f"{found.score:10.4g}  p {found.p_value:.3f}  {decision:<9}  {printable(str(image))}")
 
@@ -228,6 +243,12 @@ class _Writer:
             with suppress(OSError):
                 self._lines.truncate(self._whole)
             raise not_written(self.output / RESULTS, error) from None
+
+
+def _bits(text: str) -> int:
+    if not text.isdecimal() or not 8 <= int(text) <= 16:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bits from 8 to 16")
+    return int(text)
 
 
 def _save_heatmap(path: Path, heatmap: np.ndarray, kind: str) -> dict[str, Any]:

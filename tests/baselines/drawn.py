@@ -118,7 +118,7 @@ def drawn_experiment() -> Layout:
             images[i][masks[i]] = (250, 20, 20)
         split = kind if kind in ("train", "val") else "test"
         facts = [f"{i:02}.png", "thing", split, int(kind == "defect"), kind, "mask" * (kind == "defect")]
-        rows.append([*facts, SIZE, SIZE, f"{i:064x}"])
+        rows.append([*facts, SIZE, SIZE, 8, 8, *[f"{i:064x}"] * 2])
     layout.root.mkdir(parents=True)
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(layout.manifest, index=False)
     np.save(layout.images, images)

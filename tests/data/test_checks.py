@@ -142,7 +142,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         lambda r: save(r / TRAIN / "deep.tif", np.float32([[0.5, 2]])),
         "error",
         f"{TRAIN}/deep.tif",
-        "mode F",
+        "kind float32",
     ),
     "mask of another size": (
         lambda r: save(r / TRUTH / "bent/000_mask.png", marked()[:, :9]),

@@ -27,6 +27,7 @@ from drdc.stages.features import features
 from drdc.stages.prepare import prepare as prepare_stage
 
 ORIENTATION = 0x0112
+SHA = "0" * 64
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None) -> Path:
@@ -84,7 +85,7 @@ def test_16_bit_is_scaled_to_8(tmp_path: Path, suffix: str) -> None:
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "float.tif", np.float32([[0.1, 0.9]]))
-    with pytest.raises(UserError, match=r"float\.tif: pixels of mode F"):
+    with pytest.raises(UserError, match=r"float\.tif: has values of kind float32"):
         read_rgb(path)
 
 
@@ -565,11 +566,16 @@ def test_no_samples_and_double_samples(tree: Path, tmp_path: Path) -> None:
         ("", "not a readable CSV"),
         (
             "path,category,split,label\na,b,test,0\n",
-            "column defect_type, mask, width, height, sha256 is missing",
+            "column defect_type, mask, width, height, stored, bits, sha256, pixels_sha256 is missing",
         ),
-        (",".join(COLUMNS) + "\na,b,test,2,good,,1,1,f\n", "line 2: label '2' is not allowed"),
-        (",".join(COLUMNS) + "\na,b,test,1,bad,,1,1,f\na,b,dev,0,good,,1,1,f\n", "line 3: split 'dev'"),
-        (",".join(COLUMNS) + "\na,b,test,1,bad,,x,1,f\n", "line 2: width 'x'"),
+        (",".join(COLUMNS) + f"\na,b,test,2,good,,1,1,8,8,{SHA},{SHA}\n", "line 2: label '2' is not allowed"),
+        (
+            ",".join(COLUMNS)
+            + f"\na,b,test,1,bad,,1,1,8,8,{SHA},{SHA}\na,b,dev,0,good,,1,1,8,8,{SHA},{SHA}\n",
+            "line 3: split 'dev'",
+        ),
+        (",".join(COLUMNS) + f"\na,b,test,1,bad,,x,1,8,8,{SHA},{SHA}\n", "line 2: width 'x'"),
+        (",".join(COLUMNS) + f"\na,b,test,1,bad,,1,1,8,8,{SHA},{SHA[:-1]}\n", "line 2: pixels_sha256 '0"),
     ],
 )
 def test_damaged_manifest(tmp_path: Path, content: str | None, message: str) -> None:

@@ -31,10 +31,10 @@ def make_experiment(folder: Path, images: int = 120) -> None:
     results.mkdir(parents=True)
     kinds = [("val", "good") if i < 4 else ("test", "good" if i % 4 else "bent") for i in range(images)]
     rows = [
-        (f"{i:05d}.png", "nut", split, int(kind != "good"), kind, "m.png" if kind != "good" else "", 8, 8)
+        (f"{i:05d}.png", "nut", split, int(kind != "good"), kind, "m.png" if kind != "good" else "", *[8] * 4)
         for i, (split, kind) in enumerate(kinds)
     ]
-    table = pd.DataFrame([(*row, f"{i:064x}") for i, row in enumerate(rows)], columns=list(COLUMNS))
+    table = pd.DataFrame([(*row, *[f"{i:064x}"] * 2) for i, row in enumerate(rows)], columns=list(COLUMNS))
     table.to_csv(results / "manifest.csv", index=False)
     rng = np.random.default_rng(0)
     np.save(results / "features.npy", rng.normal(size=(images, CHANNELS, 4, 4)).astype(np.float16))

@@ -57,7 +57,16 @@ def make_data(folder: Path) -> None:
     results = folder / RESULTS
     results.mkdir(parents=True)
     rows = [
-        (f"nut/train/good/{i:02d}.png", "nut", "train" if i < 20 else "val", 0, "good", "", 8, 8, f"{i:064x}")
+        (
+            f"nut/train/good/{i:02d}.png",
+            "nut",
+            "train" if i < 20 else "val",
+            0,
+            "good",
+            "",
+            *[8] * 4,
+            *[f"{i:064x}"] * 2,
+        )
         for i in range(24)
     ]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(results / "manifest.csv", index=False)

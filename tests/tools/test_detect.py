@@ -24,7 +24,7 @@ from drdc.tools.inputs import LONGEST, about_left_out, find_images, total_left_o
 
 FACTS = {
     *("image", "score", "p_value", "threshold", "anomalous", "pixel_threshold", "false_alarm_rate"),
-    *("calibrated_on", "width", "height", "seconds", "overlay", "heatmap", "heatmap_scale"),
+    *("calibrated_on", "width", "height", "seconds", "overlay", "heatmap", "heatmap_scale", "notes"),
 }
 
 

@@ -10,6 +10,7 @@ rule about:
     input:
         scores="results/{experiment}/scores.csv" if TESTED else [],
         problems="results/{experiment}/problems.csv",
+        manifest="results/{experiment}/manifest.csv",
         shown=shown(),
     output:
         about=report(
