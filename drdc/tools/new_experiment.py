@@ -105,7 +105,8 @@ def run(
     file = shlex.quote(str(output))
     say(f"{output} is written. Next:")
     say(f"  drdc check --config {file}")
-    say(f"  snakemake --cores all --configfile {file}")
+    target = "" if seen.test else "detector "  # before the flag, which takes all words that follow
+    say(f"  snakemake --cores all {target}--configfile {file}")
 
 
 def look_at(root: Path, good: list[str] | None = None) -> Folder:
@@ -303,7 +304,7 @@ def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:
         "evaluation.sweeps": "measures what `drdc detect --fast` loses",
     }
     if not seen.test:
-        comments["dataset"] = "no test images: `snakemake detector` trains and exports a model without them"
+        comments["dataset"] = "no test images: a detector is trained and exported, nothing is scored"
     elif not seen.masks:
         comments["dataset"] = "no masks: image metrics only"
     return {key: f"  # {words}" for key, words in comments.items()}

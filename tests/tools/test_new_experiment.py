@@ -126,7 +126,10 @@ def test_both_trainings_take_the_time_that_was_asked_for(folder: Path, minutes: 
 def test_what_a_folder_lacks_is_said_in_the_file(tmp_path: Path) -> None:
     draw(tmp_path / "bare", "a", train=4, test=0, masks=False)
     draw(tmp_path / "plain", "a", train=4, test=1, masks=False)
-    for name, words in (("bare", "`snakemake detector`"), ("plain", "# no masks: image metrics only")):
+    for name, words in (
+        ("bare", "# no test images: a detector is trained"),
+        ("plain", "# no masks: image metrics only"),
+    ):
         seen = look_at(tmp_path / name)
         made = plan(seen, 9, False, rates(1, {64: 1, 96: 1}))  # type: ignore[arg-type]
         assert words in write("own", seen, made, 9, False)

@@ -1,0 +1,112 @@
+"""What the workflow plans for a dataset: by its reader's listing, without opening an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from running import planned, snakemake
+
+TINY = Path(__file__).with_name("tiny.yaml")
+EVALUATION = {"ablation": True, "sweeps": {"steps": [1]}}
+
+
+def configure(folder: Path, categories: list[str], evaluation: dict[str, Any], root: str = "data") -> None:
+    settings = yaml.safe_load(TINY.read_text())
+    dataset = {"name": "mvtec", "root": root, "categories": categories, "image_size": 16}
+    settings |= {"dataset": dataset, "evaluation": evaluation}
+    settings["sampling"]["grid_sizes"] = settings["diffusion"]["grid_sizes"] = [4, 8]
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
+
+
+def draw(root: Path, category: str, *places: str) -> None:
+    for number, place in enumerate(places):
+        path = root / category / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), number, dtype=np.uint8)).save(path)
+
+
+def plan(folder: Path, *words: str) -> dict[str, int]:
+    done = snakemake(folder, *words, "--dry-run", "--configfile", folder / "config.yaml")
+    assert done.returncode == 0, done.stderr
+    return planned(done.stdout + done.stderr)
+
+
+@pytest.fixture
+def untested(tmp_path: Path) -> Path:
+    """A category with normal training images, and what systems leave where test images would be."""
+    draw(tmp_path / "data", "cap", "train/good/0.png", "train/good/1.png", "test/@eaDir/0.png")
+    for junk in ("test/good/.DS_Store", "test/.DS_Store"):
+        path = tmp_path / "data/cap" / junk
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    configure(tmp_path, ["cap"], EVALUATION)
+    return tmp_path
+
+
+def test_without_test_images_the_detector_is_all(untested: Path) -> None:
+    computed = dict.fromkeys(("prepare", "features", "train_base", "train_diffusion", "predict", "export"), 1)
+    assert plan(untested) == computed | {"figures": 1, "about": 1}
+    assert plan(untested, "detector") == computed | {"detector": 1}
+
+
+@pytest.mark.parametrize("target", ["table2", "results/tiny/figures/fig2.png"])
+def test_what_needs_test_images_is_refused_while_planning(untested: Path, target: str) -> None:
+    assert "needs test images" in refused(untested, target)
+
+
+@pytest.mark.parametrize(
+    ("target", "key"),
+    [("fig2", "evaluation.sweeps"), ("table5", "evaluation.ablation"), ("heatmaps", "systems")],
+)
+def test_what_is_not_run_is_refused_while_planning(tmp_path: Path, target: str, key: str) -> None:
+    configure(tmp_path, ["cap"], {})
+    assert key in refused(tmp_path, target)
+
+
+def refused(folder: Path, target: str) -> str:
+    """The sentence that Snakemake ends with at planning."""
+    done = snakemake(folder, target, "--dry-run", "--configfile", folder / "config.yaml")
+    text = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in text
+    assert "Job stats" not in text
+    return next(line for line in text.splitlines() if line.startswith(Path(target).stem))
+
+
+def test_a_folder_that_is_one_category_is_tested_as_one_among_others(tmp_path: Path) -> None:
+    draw(tmp_path / "data", "cap", *(f"{place}/0.png" for place in ("train/good", "test/good", "test/bent")))
+    plans = []
+    for root in ("data", "data/cap"):
+        configure(tmp_path, ["cap"], {"sweeps": {"steps": [1]}}, root)
+        plans.append(plan(tmp_path, "detector"))
+    assert plans[0] == plans[1]
+    assert plans[0]["score_variant"] == 1
+
+
+def test_a_changed_dataset_is_read_again_once(tmp_path: Path) -> None:
+    draw(tmp_path / "data", "cap", "train/good/0.png", "train/good/1.png", "test/good/0.png")
+    configure(tmp_path, ["cap"], {})
+    manifest = "results/tiny/manifest.csv"
+    for change in ("test/good/0.png", "test/good/1.png"):
+        draw(tmp_path / "data", "cap", "train/good/0.png", "train/good/1.png", change)
+        done = snakemake(tmp_path, manifest, "--configfile", tmp_path / "config.yaml")
+        assert done.returncode == 0, done.stderr
+        assert change in (tmp_path / manifest).read_text()
+        assert plan(tmp_path, manifest) == {}
+
+
+def test_a_thousand_categories_with_long_names_fit_the_command_line(tmp_path: Path) -> None:
+    """Settings of 130 kB: more than one argument of a command can hold."""
+    names = [f"{number:04}-{'part ö' * 15}"[:80] for number in range(1000)]
+    for name in names:
+        draw(tmp_path / "data", name, "train/good/0.png", "train/good/1.png")
+    configure(tmp_path, names, {})
+    assert plan(tmp_path)["predict"] == len(names)
+    done = snakemake(tmp_path, "results/tiny/manifest.csv", "--configfile", tmp_path / "config.yaml")
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "results/tiny/manifest.csv").read_text().splitlines()) == 2001
