@@ -92,7 +92,11 @@ def costs(
         fitted = Fitted.load(layout, seeds[0], name)
         networks = [fitted.system, *([extractor] if fitted.system.uses_features else [])]
         found.add({"method": name, "variant": FULL}, partial(system_maps, fitted=fitted), networks)
-    about = {"device": device_name(), "threads": torch.get_num_threads(), "batch_size": len(rows)}
+    about: dict[str, Any] = {
+        "device": device_name(),
+        "threads": torch.get_num_threads(),
+        "batch_size": len(rows),
+    }
     frame = pd.DataFrame(found.rows()).assign(**about)
     log.info("\n%s", frame.to_string(index=False))
     with atomic(layout.costs) as path:

@@ -19,7 +19,7 @@ from PIL import Image
 from drdc.config import Backbone, Dataset
 from drdc.data.datasets import READERS, Sample, dataset_root, read_elpv, read_mvtec, smallest_hashes
 from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
-from drdc.data.manifest import COLUMNS, prepare, read_manifest
+from drdc.data.manifest import COLUMNS, noted_ranges, prepare, read_manifest, read_original
 from drdc.errors import UserError
 from drdc.layout import Layout
 from drdc.pieces import in_order, job_threads
@@ -598,3 +598,27 @@ def test_btad_normal_images_are_called_ok_and_masks_are_bmp_or_png(tmp_path: Pat
         ("01/test/ko/3.bmp", "test", 1, "ko", "01/ground_truth/ko/3.png"),
         ("01/test/ok/1.bmp", "test", 0, "good", ""),
     ]
+
+
+def test_a_file_that_is_not_the_prepared_one_is_refused(tree: Path, tmp_path: Path) -> None:
+    row = next(run(read_mvtec(tree), tree, tmp_path / "out").itertuples())
+    assert read_original(tree, row).size == (row.width, row.height)
+    (tree / row.path).write_bytes((tree / row.path).read_bytes() + b"x")  # the same pixels
+    with pytest.raises(UserError, match="has changed since it was prepared"):
+        read_original(tree, row)
+
+
+def test_deep_files_are_read_with_the_range_of_their_category(tree: Path, tmp_path: Path) -> None:
+    for path in tree.glob("nut/t*/*/*.png"):
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(grey).save(path)
+    run(read_mvtec(tree), tree, tmp_path / "before")
+    for path in tree.glob("nut/t*/*/*.png"):
+        grey = np.asarray(Image.open(path))
+        Image.fromarray(np.round(grey * 4095.0 / 255).astype(np.uint16)).save(path)
+    table = run(read_mvtec(tree), tree, tmp_path / "deep")
+    own = table[table.category == "nut"]
+    assert (set(own.stored), set(own.bits)) == ({16}, {12})
+    assert noted_ranges(table, None).categories == {"nut": 12}
+    pixels = [np.load(tmp_path / name / "images.npy").astype(int) for name in ("before", "deep")]
+    assert np.abs(pixels[0] - pixels[1]).max() <= 1
