@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import os
 import shutil
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from drdc.digests import BLANK, check_seal, digest_of, noted, seal, sha256_of, sidecar, verify
 from drdc.errors import UserError
 from drdc.locks import open_alone, remove
 
@@ -70,6 +71,40 @@ def atomic(path: Path) -> Iterator[Path]:
             remove(temporary, handle)
 
 
+@contextmanager
+def artefact(path: Path, manifest: Path | None = None) -> Iterator[Path]:
+    """`atomic` for what a later stage reads: with a digest beside the file (`drdc.digests`).
+
+    Args:
+        manifest: that the rows of the file belong to.
+    """
+    of_manifest = None if manifest is None else (manifest, digest_of(manifest))
+    with atomic(path) as temporary:
+        yield temporary
+        stamp(path, sha256_of(temporary), of_manifest)
+
+
+def stamp(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> None:
+    """Note the digest of a file beside it; before it gets its name, so that none is ever without.
+
+    Args:
+        manifest: that its rows belong to, and the digest of that.
+
+    Raises:
+        UserError: as `atomic`.
+    """
+    text = noted(path, digest, manifest)
+    with atomic(sidecar(path)) as temporary:
+        write_whole(temporary, text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file; raises OSError also where the disk takes a part of it and says nothing."""
+    path.write_bytes(content)
+    if (size := path.stat().st_size) != len(content):
+        raise OSError(errno.EIO, f"only {size} of {len(content)} bytes were written")
+
+
 def move(source: Path, target: Path) -> None:
     """Move a file that is whole and flushed into its place, on the same file system.
 
@@ -92,19 +127,6 @@ def not_written(path: Path, error: OSError) -> UserError:
     )
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); make it again") from None
-
-
 def free_space(path: Path) -> int:
     """MiB free where the nearest existing folder of `path` lies."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
@@ -120,40 +142,59 @@ def _flush(path: Path) -> None:
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write a finished model as safetensors; `metadata` is kept as JSON in the header."""
+    """Write a finished model as safetensors; `metadata` is kept as JSON in the header.
+
+    Its key `sha256` is the digest of the file (`drdc.digests.seal`).
+    """
     from safetensors.torch import save
 
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    header = json.dumps({**metadata, "sha256": BLANK}, sort_keys=True)
     with atomic(path) as temporary:
-        temporary.write_bytes(save(plain, {"drdc": json.dumps(metadata, sort_keys=True)}))
+        write_whole(temporary, seal(save(plain, {"drdc": header})))
 
 
 def load_weights(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_weights` wrote, with the key `kind` in its metadata.
+    """Read what `save_weights` wrote, with the key `kind` in its metadata, and compare it with its digest.
 
     Raises:
         UserError: the file is missing, damaged or of another kind.
     """
+    try:
+        return read_weights(path, kind)
+    except (OSError, ValueError) as error:
+        raise no_model(path, error) from None
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The description alone of a model that `save_weights` wrote; the digest is that of the whole file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return read_metadata(path)
+    except (OSError, ValueError) as error:
+        raise no_model(path, error) from None
+
+
+def no_model(path: Path, reason: Exception) -> UserError:
+    """What to raise where a file of weights cannot be read."""
+    return UserError(f"{path}: holds no model of this project ({reason}); remove it and train it again")
+
+
+def read_weights(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """`load_weights`; raises ValueError or OSError with the reason alone."""
     with _open_weights(path) as (file, metadata):
         if kind not in metadata:
             raise ValueError(f"it is no {kind} model")
         return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (no dictionary)
 
 
-def load_metadata(path: Path) -> dict[str, Any]:
-    """The description alone of a model that `save_weights` wrote.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
+def read_metadata(path: Path) -> dict[str, Any]:
+    """`load_metadata`; raises ValueError or OSError with the reason alone."""
     with _open_weights(path) as (_, metadata):
         return metadata
-
-
-def below(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors of one part of a model, without the part's name and the dot after it."""
-    head = f"{part}."
-    return {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
 
 
 @contextmanager
@@ -162,9 +203,19 @@ def _open_weights(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 
     try:
         with safe_open(path, "pt") as file:
-            yield file, json.loads(file.metadata()["drdc"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: holds no model of this project ({error}); train it again") from None
+            metadata = json.loads(file.metadata()["drdc"])
+            if "sha256" not in metadata:
+                raise ValueError("it has no digest, like those of an older drdc")
+            check_seal(path, metadata["sha256"])
+            yield file, metadata
+    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def below(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors of one part of a model, without the part's name and the dot after it."""
+    head = f"{part}."
+    return {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
 
 
 def create_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memmap:
@@ -183,17 +234,19 @@ def create_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np
 
 
 def open_array(path: Path, stage: str) -> np.ndarray:
-    """An array that `stage` wrote, memory-mapped.
+    """An array that `stage` wrote, memory-mapped; all of the file is compared with its digest.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing, damaged, changed, or of another manifest.
     """
     import numpy as np
 
     try:
-        return np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
+        array = np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run `drdc {stage}` first") from None
+    verify(path, stage)
+    return array
 
 
 def load_array(path: Path, rows: int, stage: str) -> np.ndarray:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from drdc.config import Fusion
 from drdc.data.manifest import read_manifest
 from drdc.evaluation import COMPARED
-from drdc.files import load_array, open_array
+from drdc.files import load_array
 from drdc.layout import Layout
-from drdc.predictions import batches, fuse, read_parts, statistics
+from drdc.predictions import batches, fuse, read_parts, read_system, statistics
 from drdc.reporting.gallery import Shown
 from drdc.results import read_evidence
 from drdc.variants import FULL
@@ -33,7 +33,7 @@ class TestImages:
         images = read_evidence(layout, [seed], "image_scores").set_index("row")
         paths = {name: layout.system(seed, name, ".npy") for name in systems}
         self.systems = [name for name in systems if paths[name].is_file()]
-        self._of_systems = {name: open_array(paths[name], "predict-system") for name in self.systems}
+        self._of_systems = {name: read_system(layout, seed, name, self._table) for name in self.systems}
         for name, records in self._of_systems.items():
             images[name] = pd.Series(records["score"].astype(float), records["row"])
         self.scores = images[images["split"] == "test"]

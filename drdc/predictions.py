@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drdc.config import BASE_SCALES, STORED_SCALES, Fusion
+from drdc.errors import UserError
 from drdc.files import open_array
 from drdc.fusion import (
     channel_scale,
@@ -31,7 +33,7 @@ from drdc.fusion import (
 )
 from drdc.layout import Layout
 from drdc.models.inference import Errors
-from drdc.pieces import chunks
+from drdc.pieces import chunks, in_order, job_threads
 from drdc.variants import predicted_parts
 
 #: (mean, standard deviation) of a kind of map over held-out normal images.
@@ -87,9 +89,33 @@ def read_parts(
     `partial`: leave out parts that do not exist, as long as there is one.
     """
     parts = predicted_parts(name, sorted(set(table.category)))
-    paths = [layout.predictions(seed, name, part) for part in parts]
-    existing = [path for path in paths if path.exists()]
-    return [open_array(path, "predict") for path in (existing if partial and existing else paths)]
+    paths = {part: layout.predictions(seed, name, part) for part in parts}
+    existing = [part for part, path in paths.items() if path.exists()]
+    chosen = existing if partial and existing else parts
+    read = []
+    opened = in_order(lambda part: open_array(paths[part], "predict"), chosen, job_threads())
+    for part, records in zip(chosen, opened, strict=True):
+        of_part = ((table.category == part) | (part == "all")) & (table.split != "train")
+        read.append(_of_rows(records, of_part.to_numpy(), paths[part], "predict"))
+    return read
+
+
+def read_system(layout: Layout, seed: int, name: str, table: pd.DataFrame) -> NDArray[np.void]:
+    """The heatmaps and scores of a compared system, (N,) of `drdc.stages.predict_system.record_type`."""
+    path, stage = layout.system(seed, name, ".npy"), "predict-system"
+    return _of_rows(open_array(path, stage), (table.split != "train").to_numpy(), path, stage)
+
+
+def _of_rows(
+    records: NDArray[np.void], chosen: NDArray[np.bool_], path: Path, stage: str
+) -> NDArray[np.void]:
+    """The records themselves, where they are those of the chosen rows of the manifest, (N,)."""
+    if "row" in (records.dtype.names or ()) and np.array_equal(records["row"], np.flatnonzero(chosen)):
+        return records
+    raise UserError(
+        f"{path}: holds the predictions of other images; remove it and run `drdc {stage}` or the same "
+        "`snakemake` command again"
+    )
 
 
 def batches(parts: Iterable[NDArray[np.void]], chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.void]]:

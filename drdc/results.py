@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from drdc.digests import verify
 from drdc.errors import UserError
+from drdc.files import artefact, write_whole
 from drdc.layout import Layout
 from drdc.reporting.measured import TEXTS, typed
 from drdc.variants import FULL, Variant, predicted_parts
@@ -53,8 +55,15 @@ def read_evidence(layout: Layout, seeds: list[int], kind: str) -> pd.DataFrame:
     return numeric(pd.concat([read_table(path) for path in paths], ignore_index=True))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A csv of this project, every column as text; UserError where it is missing or damaged."""
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a csv that a later stage reads with `read_table`; UserError where the disk is full."""
+    with artefact(path) as temporary:
+        write_whole(temporary, frame.to_csv(index=False).encode())
+
+
+def read_table(path: Path, stage: str = "score") -> pd.DataFrame:
+    """A csv that `stage` wrote, every column as text; UserError where it is missing, damaged or changed."""
+    verify(path, stage)
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -93,14 +102,14 @@ def system_failed_before(layout: Layout, name: str, seed: int) -> Path | None:
     return None
 
 
-def _scores(path: Path) -> pd.DataFrame:
-    return typed(read_table(path), TEXTS, ("value",), str(path))
+def _scores(path: Path, stage: str = "score") -> pd.DataFrame:
+    return typed(read_table(path, stage), TEXTS, ("value",), str(path))
 
 
 def _system(layout: Layout, pattern: pd.DataFrame, name: str, seed: int) -> pd.DataFrame:
     """The metrics of a compared system; where it failed, all its cells with that note."""
     if (path := layout.system(seed, name, ".csv")).is_file():
-        return _scores(path)
+        return _scores(path, "score-system")
     log = system_failed_before(layout, name, seed) or layout.log(f"score_system.seed{seed}.{name}")
     rows = pattern[pattern["method"] == "drdc"]
     return rows.assign(method=name, seed=str(seed), value=nan, note=failure_note(log))

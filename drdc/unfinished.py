@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from drdc.files import atomic, create_array, exclusive, move
+from drdc.digests import digest_of
+from drdc.files import atomic, create_array, exclusive, move, stamp, write_whole
 from drdc.pieces import chunks, progress_bar
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,14 @@ class Unfinished:
     """A one-dimensional array that is filled from its first row to its last, and gone on with after a kill.
 
     It lies where nothing deletes it (Snakemake deletes a rule's outputs), beside it a note: what it is made
-    of (`identity`), how many rows are done, and their SHA-256. The note stays when the array has moved to its
-    place, so that the same command knows that there is nothing left to do. Only one process at a time may
-    work on it: `complete` sees to that.
+    of (`identity`), how many rows are done, and the SHA-256 of header and rows. The note stays when the array
+    has moved to its place, so that the same command knows that there is nothing left to do. Only one process
+    at a time may work on it: `complete` sees to that.
 
     Args:
         state: path of the array until it is finished; ends with `.npy`, the note's with `.json`.
         target: where the finished array belongs, on the same file system.
+        manifest: that its rows belong to.
         identity: all that the rows depend on, as JSON can hold it.
         dtype, size: of the array.
 
@@ -43,9 +45,16 @@ class Unfinished:
     """
 
     def __init__(
-        self, state: Path, target: Path, identity: dict[str, Any], dtype: npt.DTypeLike, size: int
+        self,
+        state: Path,
+        target: Path,
+        manifest: Path,
+        identity: dict[str, Any],
+        dtype: npt.DTypeLike,
+        size: int,
     ) -> None:
         self.state, self.target, self.note = state, target, state.with_suffix(".json")
+        self.manifest = manifest
         self.dtype, self.size, self.done = np.dtype(dtype), size, 0
         text = json.dumps([identity, str(self.dtype), size], sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
@@ -70,11 +79,13 @@ class Unfinished:
                 log.info("%s: %d of %d are done already", self.state, done, self.size)
                 return
             log.warning("%s is damaged; it is computed again from the beginning", self.state)
-        self.done, self._digest, self._digested = 0, hashlib.sha256(), 0
-        self._write_note()
+        self.done = 0
+        self.note.unlink(missing_ok=True)
         with atomic(self.state) as path:
             create_array(path, self.dtype, (self.size,))
         self.rows = np.load(self.state, mmap_mode="r+", allow_pickle=False)
+        self._begin_digest(self.state)
+        self._write_note()
 
     def complete(self, batch_size: int, fill: Callable[[NDArray[np.int64]], None]) -> None:
         """Fill the rows that are missing, in the batches of an uninterrupted run, and move the array.
@@ -91,6 +102,7 @@ class Unfinished:
         with exclusive(self.state):
             if self.finished():
                 log.info("%s is there already, of the same models and settings", self.target)
+                self._stamp()
                 return
             self.begin()
             started, before = time.monotonic(), self.done
@@ -110,7 +122,11 @@ class Unfinished:
     def finish(self) -> None:
         """Every row is filled: move the array to its place."""
         self._save()
+        self._stamp()
         move(self.state, self.target)
+
+    def _stamp(self) -> None:
+        stamp(self.target, self._digest.hexdigest(), (self.manifest, digest_of(self.manifest)))
 
     def _save(self) -> None:
         started = time.monotonic()
@@ -123,7 +139,7 @@ class Unfinished:
         self._digest_up_to(self.done)
         note = {"fingerprint": self.fingerprint, "done": self.done, "sha256": self._digest.hexdigest()}
         with atomic(self.note) as path:
-            path.write_text(json.dumps(note) + "\n")
+            write_whole(path, f"{json.dumps(note)}\n".encode())
 
     def _read_note(self) -> tuple[int, str]:
         """How many rows are done, and their digest; 0 where there is no note of this identity."""
@@ -150,9 +166,14 @@ class Unfinished:
         if rows.dtype != self.dtype or rows.shape != (self.size,) or not 0 <= done <= self.size:
             return False
         self.rows, self.done = rows, done
-        self._digest, self._digested = hashlib.sha256(), 0
+        self._begin_digest(path)
         self._digest_up_to(done)
         return self._digest.hexdigest() == digest
+
+    def _begin_digest(self, path: Path) -> None:
+        """Take what is before the rows: then, with all of them, the digest is that of the file."""
+        with path.open("rb") as file:
+            self._digest, self._digested = hashlib.sha256(file.read(self.rows.offset)), 0  # type: ignore[attr-defined]
 
     def _digest_up_to(self, done: int) -> None:
         """Take rows in pieces, so that memory does not grow with their number."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from stamping import stamped
 
 import drdc
 from drdc import cli
@@ -99,11 +100,13 @@ def make_features() -> None:
     """Features as `drdc features` would write them, without a backbone."""
     features = np.random.default_rng(0).normal(size=(14, CHANNELS, 4, 4)).astype(np.float16)
     np.save(RESULTS / "features.npy", features)
+    stamped(RESULTS / "features.npy")
 
 
 def written() -> set[str]:
-    """Every file under results/, hidden ones too."""
-    return {path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*") if path.is_file()}
+    """Every file under results/, hidden ones too, but for the digests beside them."""
+    found = [path for path in RESULTS.rglob("*") if path.is_file() and path.suffix != ".sha256"]
+    return {path.relative_to(RESULTS).as_posix() for path in found}
 
 
 class Refused:

@@ -282,14 +282,14 @@ def test_a_flipped_bit_is_noticed(exported: Path, tmp_path: Path) -> None:
     content = bytearray((exported / "model.safetensors").read_bytes())
     content[-12345] ^= 1
     (tmp_path / "flipped.safetensors").write_bytes(content)
-    refused(tmp_path / "flipped.safetensors", "its numbers are not those that were written")
+    refused(tmp_path / "flipped.safetensors", "its SHA-256 is not the one in its header")
 
 
 def test_a_newer_format_is_refused(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drdc.bundle.FORMAT", 2)
+    monkeypatch.setattr("drdc.bundle.FORMAT", 3)
     save_bundle(tmp_path / "newer.safetensors", load_file(exported / "model.safetensors"), {})
     monkeypatch.undo()
-    refused(tmp_path / "newer.safetensors", "was written in format 2, and this drdc reads 1; update drdc")
+    refused(tmp_path / "newer.safetensors", "was written in format 3, and this drdc reads 2; update drdc")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp", "no_such_network", ""])

@@ -14,6 +14,7 @@ import pytest
 import torch
 from limits import size_limit
 from safetensors.torch import save_file
+from stamping import stamped
 
 from drdc import files
 from drdc.errors import UserError
@@ -259,6 +260,7 @@ def test_weights_and_their_description_come_back(tmp_path: Path) -> None:
     about = {"base": {"hidden": 8, "clip_norm": None, "list": [1, 2]}, "note": "größe"}
     save_weights(path, WEIGHTS, about)
     weights, back = load_weights(path, "base")
+    assert len(back.pop("sha256")) == 64
     assert back == about
     assert weights.keys() == WEIGHTS.keys()
     for key, value in WEIGHTS.items():
@@ -329,6 +331,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_an_array_comes_back_without_being_read_whole(tmp_path: Path) -> None:
     rows = np.arange(12, dtype=np.float16).reshape(4, 3)
     np.save(tmp_path / "features.npy", rows)
+    stamped(tmp_path / "features.npy")
     array = load_array(tmp_path / "features.npy", 4, "features")
     assert isinstance(array, np.memmap)
     assert array.dtype == np.float16
@@ -339,6 +342,7 @@ def test_an_array_comes_back_without_being_read_whole(tmp_path: Path) -> None:
 def test_a_damaged_array_names_the_command_that_makes_it(tmp_path: Path, damage: object) -> None:
     path = tmp_path / "features.npy"
     np.save(path, np.zeros((4, 3)))
+    stamped(path)
     damage(path)  # type: ignore[operator]
     with pytest.raises(UserError, match="run `drdc features`") as caught:
         load_array(path, 4, "features")
@@ -371,5 +375,6 @@ def test_an_array_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_array_of_another_manifest_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "features.npy", np.zeros((4, 3)))
+    stamped(tmp_path / "features.npy")
     with pytest.raises(UserError, match="has 4 rows, but the manifest 5"):
         load_array(tmp_path / "features.npy", 5, "features")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from stamping import stamped
 
 from drdc.config import Evaluation, Fusion, Sampling, Sweeps
 from drdc.errors import UserError
@@ -35,6 +36,7 @@ def write_scores(seed: int, variant: str = FULL) -> None:
     path = LAYOUT.seed_scores(seed, variant)
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).assign(value=0.5, note="").to_csv(path, index=False)
+    stamped(path)
 
 
 def touch(path: Path) -> None:
@@ -86,9 +88,13 @@ def test_a_damaged_file_is_named() -> None:
     write_scores(0)
     path = LAYOUT.seed_scores(0)
     path.write_text(path.read_text().replace("0.5", "high", 1))
+    with pytest.raises(UserError, match=r"seed0/scores\.csv: is damaged or was changed by hand"):
+        read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
+    stamped(path)
     with pytest.raises(UserError, match=r"seed0/scores\.csv: column value"):
         read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
     path.write_text("")
+    stamped(path)
     with pytest.raises(UserError, match=r"seed0/scores\.csv: cannot be read"):
         read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
 
@@ -97,6 +103,7 @@ def test_evidence_of_the_seeds_that_have_it() -> None:
     path = LAYOUT.seed_evidence(1, "image_scores")
     touch(path)
     pd.DataFrame({"seed": [1], "row": [3], "category": ["01"], "drdc": [0.25]}).to_csv(path, index=False)
+    stamped(path)
     frame = read_evidence(LAYOUT, [0, 1], "image_scores")
     assert frame.loc[0, ["category", "drdc"]].tolist() == ["01", 0.25]
     assert frame["row"].dtype == np.int64

@@ -21,8 +21,9 @@ from tqdm import tqdm
 from drdc.config import Section
 from drdc.data.archives import Limits, unpack
 from drdc.data.datasets import READERS
+from drdc.digests import sha256_of
 from drdc.errors import UserError
-from drdc.files import exclusive, free_space, move, not_written, sha256_of
+from drdc.files import exclusive, free_space, move, not_written
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,9 @@ from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, read_content, resize_mask, to_square
 from drdc.data.regions import Regions, regions_after, vanished, write_regions
 from drdc.data.samples import Sample
+from drdc.digests import sha256_of, verify
 from drdc.errors import UserError
-from drdc.files import atomic, create_array
+from drdc.files import atomic, create_array, stamp
 from drdc.pieces import in_order, job_threads
 from drdc.problems import Acceptable, Problem, accepted, summary, write_problems
 
@@ -100,7 +101,11 @@ def prepare(
         images.flush()
         masks.flush()
         _write(facts, splits, manifest_tmp)
-        manifest = read_manifest(manifest_tmp)
+        manifest = _parsed(manifest_tmp)
+        digest = sha256_of(manifest_tmp)
+        stamp(manifest_path, digest)
+        stamp(masks_path, sha256_of(masks_tmp), (manifest_path, digest))
+        stamp(images_path, sha256_of(images_tmp), (manifest_path, digest))
     for line in summary(problems, accept):
         log.warning("%s", line)
     return manifest
@@ -113,13 +118,20 @@ def read_manifest(path: Path) -> pd.DataFrame:
     image as 8-bit RGB (`drdc.data.images.pixel_digest`), from which the noise of an image follows.
 
     Raises:
-        UserError: the file or a column is missing, or a value is not of its column's kind.
+        UserError: the file or a column is missing, a value is not of its column's kind, or the file is not as
+            it was written.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no manifest; prepare the dataset first.")
+    table = _parsed(path)
+    verify(path, "prepare")
+    return table
+
+
+def _parsed(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable CSV table ({error}); prepare the dataset again.") from error
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:

@@ -6,9 +6,8 @@ from itertools import product
 from typing import Any
 
 from drdc.config import Evaluation, Fusion, Sampling
-from drdc.files import atomic
 from drdc.layout import EVIDENCE, Layout
-from drdc.results import read_evidence, read_runs
+from drdc.results import read_evidence, read_runs, write_table
 from drdc.variants import runs, variants
 
 
@@ -26,5 +25,4 @@ def collect(
     frames = {"scores": read_runs(layout, runs(every, seeds, evaluation), product(systems, seeds))}
     frames |= {kind: read_evidence(layout, seeds, kind) for kind in EVIDENCE}
     for kind, frame in frames.items():
-        with atomic(layout.evidence(kind)) as path:
-            frame.to_csv(path, index=False)
+        write_table(layout.evidence(kind), frame)

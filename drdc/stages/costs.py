@@ -24,11 +24,12 @@ from drdc.data.images import to_square
 from drdc.data.manifest import read_manifest
 from drdc.devices import device_name, torch_device
 from drdc.diffusion import to_unit_range
-from drdc.files import atomic, load_array
+from drdc.files import load_array
 from drdc.fusion import feature_error
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.inference import Inpainter, load_base
+from drdc.results import write_table
 from drdc.variants import FULL
 
 log = logging.getLogger(__name__)
@@ -99,8 +100,7 @@ def costs(
     }
     frame = pd.DataFrame(found.rows()).assign(**about)
     log.info("\n%s", frame.to_string(index=False))
-    with atomic(layout.costs) as path:
-        frame.to_csv(path, index=False)
+    write_table(layout.costs, frame)
 
 
 class _Measurements:

@@ -20,8 +20,9 @@ from drdc.config import Backbone, Dataset, Fusion, Sampling
 from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.detector import AUROCS
 from drdc.diffusion import to_unit_range
+from drdc.digests import digest_of
 from drdc.errors import UserError
-from drdc.files import load_array, load_weights, sha256_of
+from drdc.files import load_array, load_weights
 from drdc.finders import FAST
 from drdc.fusion import image_score
 from drdc.layout import Layout
@@ -94,7 +95,7 @@ def write(
     """
     table = read_manifest(layout.manifest)
     categories, ranges = sorted(set(table.category)), noted_ranges(table, settings["dataset"].bits)
-    origin = provenance(settings) | {"manifest_sha256": sha256_of(layout.manifest)}
+    origin = provenance(settings) | {"manifest_sha256": digest_of(layout.manifest)}
     shared = {"experiment": layout.experiment, "categories": categories, "provenance": origin}
     shared["ranges"] = ranges.header()
     save_bundle(path, tensors | calibration_tensors(calibrations, categories), about | shared)
@@ -172,7 +173,7 @@ def accuracy(path: Path, method: str, settings: dict[str, Any]) -> dict[str, flo
     """Means over categories of what was scored with exactly these settings; empty where nothing was."""
     if not path.is_file():
         return {}
-    scores = typed(read_table(path), ("method", "metric", "config_hash"), ("value",), str(path))
+    scores = typed(read_table(path, "score"), ("method", "metric", "config_hash"), ("value",), str(path))
     own = scores[(scores["method"] == method) & (scores["config_hash"] == config_hash(settings))]
     if own.empty:
         log.warning("%s was scored with other settings; score it again for the accuracy to be noted", path)

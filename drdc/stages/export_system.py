@@ -9,11 +9,10 @@ from drdc.baselines.fitted import read_fitted
 from drdc.baselines.registry import Configured, system_class
 from drdc.config import Backbone, Dataset
 from drdc.data.manifest import read_manifest
-from drdc.files import open_array
 from drdc.finders import finders
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
-from drdc.predictions import batches
+from drdc.predictions import batches, read_system
 from drdc.stages.export import accuracy, calibrated, held_out_images, write
 from drdc.variants import FULL
 
@@ -49,7 +48,7 @@ def export_system(
     tensors = {f"{part}.{key}": value for part, own in parts.items() for key, value in own.items()}
     about |= {"seed": seed, "image_size": dataset.image_size}
     finders(tensors, about)  # what cannot be built again from the file is refused now
-    records = open_array(layout.system(seed, system.name, ".npy"), "predict-system")
+    records = read_system(layout, seed, system.name, table)
     calibration = calibrated(batches([records], held_out), table, _judged)
     settings = {"dataset": dataset, "backbone": backbone, "system": system}
     noted = accuracy(layout.system(seed, system.name, ".csv"), system.name, settings)

@@ -12,7 +12,7 @@ from drdc.config import Backbone, Dataset
 from drdc.data.images import to_square
 from drdc.data.manifest import read_manifest, read_original
 from drdc.devices import torch_device
-from drdc.files import atomic, create_array
+from drdc.files import artefact, create_array
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
 from drdc.pieces import chunks, in_order, job_threads, progress_bar
@@ -34,7 +34,7 @@ def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
     device = torch_device()
     extractor = FeatureExtractor(backbone).to(device)
     shape = (len(table), extractor.channels, backbone.feature_size, backbone.feature_size)
-    with atomic(layout.features) as path, torch.inference_mode():
+    with artefact(layout.features, layout.manifest) as path, torch.inference_mode():
         stored = create_array(path, np.float16, shape)
         decoded = in_order(
             lambda row: to_square(read_original(root, row), backbone.input_size),

@@ -76,12 +76,12 @@ def _fig2(layout: Layout, chosen: list[Run], panels: list[Sweep]) -> None:
 
 def _pareto(layout: Layout, chosen: list[Run], systems: Iterable[SystemRun]) -> None:
     scores = read_runs(layout, chosen, systems)
-    pareto(numeric(read_table(layout.costs)), scores, layout.figures / "pareto.png")
+    pareto(numeric(read_table(layout.costs, "costs")), scores, layout.figures / "pareto.png")
 
 
 def _logs(layout: Layout, models: list[str], seeds: list[int]) -> dict[str, pd.DataFrame]:
     paths = {f"{model}/{seed}": layout.losses(seed, model) for model in models for seed in seeds}
-    found = {key: numeric(read_table(path)) for key, path in paths.items() if path.is_file()}
+    found = {key: numeric(read_table(path, "train")) for key, path in paths.items() if path.is_file()}
     if not found:
         raise UserError(f"{paths[f'base/{seeds[0]}']}: there is no loss curve; run `drdc train base` first")
     return found

@@ -16,7 +16,7 @@ from drdc.config import Sampling
 from drdc.data.manifest import read_manifest
 from drdc.diffusion import to_unit_range
 from drdc.errors import UserError, enough_memory
-from drdc.files import load_array, sha256_of
+from drdc.files import load_array, load_metadata
 from drdc.layout import Layout
 from drdc.models.inference import Inpainter, load_base
 from drdc.pieces import chunks
@@ -40,12 +40,13 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, sto
     identity = inputs.identity() | {
         "seed": seed,
         "sampling": sampling.model_dump(mode="json"),
-        "models": [sha256_of(path) for path in models.values()],
+        "models": [load_metadata(path)["sha256"] for path in models.values()],
         "computed by": [drdc.__version__, torch.__version__, inpainter.device.type],
     }
     work = Unfinished(
         layout.unfinished(seed, stored.name, category),
         layout.predictions(seed, stored.name, category),
+        layout.manifest,
         identity,
         record_type(inputs.images.shape[1], inputs.features.shape[2], grid_sizes),
         len(inputs.rows),

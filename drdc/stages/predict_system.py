@@ -13,7 +13,7 @@ from drdc.baselines.registry import Configured
 from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
 from drdc.errors import UserError, enough_memory
-from drdc.files import sha256_of
+from drdc.files import load_metadata
 from drdc.layout import Layout
 from drdc.training.loop import step_seed
 from drdc.unfinished import Unfinished
@@ -32,12 +32,13 @@ def predict_system(layout: Layout, seed: int, *, system: Configured) -> None:
         "rows": rows.tolist(),
         "inputs": inputs.digest(rows),
         "seed": seed,
-        "model": sha256_of(layout.model(seed, f"systems/{system.name}")),
+        "model": load_metadata(layout.model(seed, f"systems/{system.name}"))["sha256"],
         "computed by": [drdc.__version__, torch.__version__, torch_device(), size],
     }
     work = Unfinished(
         layout.unfinished(seed, "systems", system.name),
         layout.system(seed, system.name, ".npy"),
+        layout.manifest,
         identity,
         record_type(inputs.shapes.image_size),
         len(rows),

@@ -31,14 +31,14 @@ from drdc.evaluation import (
     means,
     undefined_rows,
 )
-from drdc.files import atomic, load_array
+from drdc.files import load_array
 from drdc.fusion import image_score
 from drdc.layout import EVIDENCE, Layout
 from drdc.metrics import NO_MASKS
 from drdc.models.denoiser import use_bf16
 from drdc.pieces import in_order, job_threads
 from drdc.predictions import batches, fuse, read_parts, statistics
-from drdc.results import failure_note
+from drdc.results import failure_note, write_table
 from drdc.settings import config_hash
 from drdc.variants import FULL, Stored
 
@@ -176,10 +176,8 @@ def _write(
     for kind, rows in found.items() if variant == FULL else ():
         evidence = pd.DataFrame(rows, columns=list(CURVE_COLUMNS) if kind == "curves" else None)
         evidence.insert(0, "seed", seed)
-        with atomic(layout.seed_evidence(seed, kind)) as path:
-            evidence.to_csv(path, index=False)
-    with atomic(layout.seed_scores(seed, variant)) as path:
-        frame.to_csv(path, index=False)
+        write_table(layout.seed_evidence(seed, kind), evidence)
+    write_table(layout.seed_scores(seed, variant), frame)
 
 
 def provenance(settings: dict[str, Any]) -> dict[str, str]:

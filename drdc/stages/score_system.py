@@ -11,9 +11,10 @@ from drdc.baselines.registry import Configured
 from drdc.config import Backbone, Dataset
 from drdc.data.manifest import read_manifest
 from drdc.evaluation import CategoryEvaluation, Row, has_masks, means
-from drdc.files import atomic, load_array, open_array
+from drdc.files import load_array
 from drdc.layout import Layout
-from drdc.predictions import batches
+from drdc.predictions import batches, read_system
+from drdc.results import write_table
 from drdc.stages.score import provenance
 from drdc.variants import FULL
 
@@ -26,7 +27,7 @@ def score_system(
     """Write `seed<k>/systems/<name>.csv`, rows as in `scores.csv` with the run's name as the method."""
     table = read_manifest(layout.manifest)
     masks = load_array(layout.masks, len(table), "prepare")
-    records = open_array(layout.system(seed, system.name, ".npy"), "predict-system")
+    records = read_system(layout, seed, system.name, table)
     rows: list[Row] = []
     for category in sorted(set(table.category)):
         chosen = ((table.category == category) & (table.split == "test")).to_numpy()
@@ -41,5 +42,4 @@ def score_system(
     frame = pd.DataFrame([head | row for row in rows])
     frame = frame.assign(**provenance({"dataset": dataset, "backbone": backbone, "system": system}))
     log.info("means over categories, %s, seed %d\n%s", system.name, seed, means(frame))
-    with atomic(layout.system(seed, system.name, ".csv")) as path:
-        frame.to_csv(path, index=False)
+    write_table(layout.system(seed, system.name, ".csv"), frame)

@@ -102,9 +102,9 @@ def _source(
     systems: Iterable[SystemRun],
 ) -> pd.DataFrame:
     if kind == "costs":
-        return numeric(read_table(layout.costs))
+        return numeric(read_table(layout.costs, "costs"))
     if kind == "regions":
-        return numeric(read_table(layout.regions))
+        return numeric(read_table(layout.regions, "prepare"))
     if kind in ("scores", "ablation"):
         chosen = runs(every, seeds, evaluation, ABLATION if kind == "ablation" else ())
         return read_runs(layout, chosen, systems)

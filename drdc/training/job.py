@@ -19,9 +19,10 @@ from torch import nn
 from drdc.config import Optimisation
 from drdc.data.manifest import read_manifest
 from drdc.errors import UserError, enough_memory
-from drdc.files import atomic, exclusive, load_array, load_metadata, save_weights
+from drdc.files import exclusive, load_array, load_metadata, save_weights
 from drdc.layout import Layout
 from drdc.pieces import chunks
+from drdc.results import write_table
 from drdc.training.distributed import Group, launch
 from drdc.training.sampler import BatchSampler
 from drdc.training.state import State, fingerprint_of
@@ -105,8 +106,7 @@ def finish(job: Job, model: nn.Module, history: list[dict[str, float]], shape: d
     The header of the weights holds the settings, the sizes in `shape` that the network was built with, the
     seed and the fingerprint.
     """
-    with atomic(job.layout.losses(job.seed, job.kind)) as path:
-        pd.DataFrame(history).astype({"images": int}).to_csv(path, index=False)
+    write_table(job.layout.losses(job.seed, job.kind), pd.DataFrame(history).astype({"images": int}))
     metadata = {job.section: _used(job.settings), "seed": job.seed, "fingerprint": job.fingerprint} | shape
     save_weights(job.layout.model(job.seed, job.kind), model.state_dict(), metadata)
     job.state.clear()

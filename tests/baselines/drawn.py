@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from stamping import stamped
 
 from drdc.baselines.fitted import Fitted
 from drdc.baselines.inputs import Inputs
@@ -124,6 +125,7 @@ def drawn_experiment() -> Layout:
     np.save(layout.images, images)
     np.save(layout.masks, masks)
     np.save(layout.features, _features(images))
+    stamped(layout.manifest, layout.images, layout.masks, layout.features)
     return layout
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from drawn import SMALL, assert_finds, drawn_experiment, fitted, rows_of
 from safetensors.torch import save_file
+from stamping import stamped
 from torch import Tensor, nn
 
 from drdc.baselines.diad import DiAD
@@ -177,6 +178,7 @@ def draw_a_chequered_pattern(layout: Layout) -> None:
     fields = np.where(((rows + columns) % 2 == 0)[..., None], (60, 70, 110), (190, 190, 170))
     drawn = (fields + (images.astype(float) - 128) / 4).clip(0, 255).astype(np.uint8)
     np.save(layout.images, np.where(masks[..., None], images, drawn))
+    stamped(layout.images)
 
 
 def longer(settings: dict[str, Any]) -> dict[str, Any]:

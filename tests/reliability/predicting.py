@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from stamping import stamped
 from trainings import BASE, DIFFUSION, NAME, RESULTS, Forked, _forkserver, _main
 
 from drdc.config import Base, Diffusion, Sampling
@@ -42,6 +43,7 @@ def make_experiment(folder: Path, images: int = 120) -> None:
     masks = np.zeros((images, SIZE, SIZE), dtype=bool)
     masks[table.label == 1, 4:9, 4:9] = True
     np.save(results / "masks.npy", masks)
+    stamped(*(results / name for name in ("manifest.csv", "features.npy", "images.npy", "masks.npy")))
     torch.manual_seed(0)
     base, diffusion = Base(**BASE), Diffusion(**DIFFUSION)
     about = {"base": base.model_dump(), "channels": CHANNELS, "feature_size": 4}

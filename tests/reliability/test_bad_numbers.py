@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from stamping import stamped
 from trainings import RESULTS, Forked, make_data, run, states
 
 STOPPED = "state/seed0-base.stopped.json"
@@ -15,6 +16,7 @@ def set_feature(folder: Path, row: int, value: float) -> None:
     features = np.load(folder / RESULTS / "features.npy")
     features[row, 0, 0, 0] = value
     np.save(folder / RESULTS / "features.npy", features)
+    stamped(folder / RESULTS / "features.npy")
 
 
 def test_a_poisoned_image_is_named_and_the_same_command_stops_at_once(tmp_path: Path) -> None:

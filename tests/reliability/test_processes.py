@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
+from stamping import stamped
 from trainings import RESULTS, Forked, children, make_data, outputs, run, running, start, states, until
 
 SAME: dict[str, dict[str, object]] = {"base": {"dropout": 0.0}, "diffusion": {"loss_region": "hole"}}
@@ -87,6 +88,7 @@ def test_what_breaks_in_one_of_two_processes_is_told_as_by_one(tmp_path: Path) -
     features = np.load(tmp_path / RESULTS / "features.npy")
     features[7] = np.nan
     np.save(tmp_path / RESULTS / "features.npy", features)
+    stamped(tmp_path / RESULTS / "features.npy")
     message = run(tmp_path, "base", "--processes", "2", code=2)
     (told,) = [line for line in message.splitlines() if "drdc: " in line]
     assert "the loss is nan at step" in told

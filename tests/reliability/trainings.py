@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from stamping import stamped
 
 import drdc
 from drdc import cli
@@ -73,6 +74,7 @@ def make_data(folder: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(results / "features.npy", rng.normal(size=(24, 6, 4, 4)).astype(np.float16))
     np.save(results / "images.npy", rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8))
+    stamped(*(results / name for name in ("manifest.csv", "features.npy", "images.npy")))
 
 
 def arguments(model: str, *options: str, **changes: Any) -> list[str]:
