@@ -115,6 +115,11 @@ class Calibration:
     peaks: Floats
     categories: NDArray[np.str_]
 
+    def __post_init__(self) -> None:
+        """Raises UserError where a score or peak is NaN or infinite: a threshold would follow it."""
+        if not (np.isfinite(self.scores).all() and np.isfinite(self.peaks).all()):
+            raise UserError("scores of held-out images are NaN or infinite; train and export the model again")
+
     def reference(self, rate: float, category: str | None = None) -> Reference:
         """The thresholds at a rate of false alarms: of one category where it has enough images, else of all.
 

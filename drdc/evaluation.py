@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drdc.finite import refuse_not_finite
 from drdc.metrics import NO_MASKS, CategoryEvaluator, Metric, RankingCurve
 
 #: The methods whose curves, defect types and image scores are kept, not their metrics alone.
@@ -82,9 +83,14 @@ class CategoryEvaluation:
             masks: (B, H, W), true on defects.
             maps: for each method (B, H, W) finite anomaly scores of the pixels.
             scores: for each method (B,) finite anomaly scores of the images.
+
+        Raises:
+            UserError: a score is NaN or infinite; names the images.
         """
         known = ((about.label == 0) | (about["mask"] != "")).to_numpy()
         for method, evaluator in self._methods.items():
+            what = f"the scores of {method} are"
+            refuse_not_finite(what, [maps[method], scores[method]], about.path, "predict these images again")
             evaluator.update(maps[method], masks, scores[method], about.label.to_numpy(), known)
         if not self.thorough:
             return

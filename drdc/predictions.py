@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -173,4 +174,9 @@ def statistics(parts: Iterable[NDArray[np.void]], held_out: NDArray[np.bool_], f
     """
     maps = (torch.stack(raw_maps(records, fusion), 1) for records in batches(parts, held_out))
     mean, deviation = (values.tolist() for values in channel_scale(maps))
+    if not all(map(isfinite, [*mean, *deviation])):
+        raise UserError(
+            "the maps of held-out images are NaN or infinite; remove the predictions and run the same "
+            "command again"
+        )
     return {kind: (mean[i], deviation[i]) for i, kind in enumerate(("base", "diffusion"))}

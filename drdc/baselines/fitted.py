@@ -63,6 +63,7 @@ class Fitted:
             features = images.new_zeros(len(images), 0)
         raw, scores = self.system.heatmaps_and_scores(images, features)
         maps = normalise(raw, self.scale, "mean_std").clamp(-LARGEST, LARGEST)
+        maps = maps.where(raw.isfinite(), torch.nan)  # clamped, infinity would pass for a number
         return maps.half().cpu().numpy(), scores.float().cpu().numpy()
 
 

@@ -40,7 +40,6 @@ class Trainer:
 
     def __init__(self, job: SystemJob, inputs: Inputs) -> None:
         self.job, self.inputs = job, inputs
-        self._states: list[State] = []
 
     def batches(self) -> Iterator[Batch]:
         """All training images once, in the order of the manifest: (images, features) of each batch."""
@@ -75,7 +74,6 @@ class Trainer:
         own = settings or self.job.settings
         job = replace(self.job, kind=f"{self.job.kind}.{phase}", settings=own)
         done = State(job.layout.state(job.seed, f"{job.kind}.done"), job.fingerprint)
-        self._states += [job.state, done]
         job.state.refuse_if_stopped()
         before = done.resume({"network": network})
         if before.step:
@@ -83,11 +81,6 @@ class Trainer:
         _, history = train(self._task(network, loss, own), job, Group())
         done.save({"network": network}, Progress(1, history, []))
         return history
-
-    def clear(self) -> None:
-        """Remove the states of all phases, when the system is written."""
-        for state in self._states:
-            state.clear()
 
     def _task(self, network: nn.Module, loss: Loss, settings: TrainedSettings) -> Task:
         images, seed = self.inputs.images, self.job.seed

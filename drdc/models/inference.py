@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from drdc.config import STORED_SCALES, Base, Diffusion, Sampling, single_grid_size
 from drdc.devices import torch_device
 from drdc.diffusion import equally_spaced, linear_schedule, reverse_chain
+from drdc.errors import UserError
 from drdc.files import load_weights
 from drdc.fusion import scale_error
 from drdc.inpainting import combine, masked_condition, partition
@@ -19,9 +21,26 @@ from drdc.models.denoiser import Denoiser
 from drdc.models.reconstructor import Reconstructor
 
 
+def load_trained(
+    layout: Layout, seed: int, model: str, kind: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and header of a trained model.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind, or a weight is NaN or infinite.
+    """
+    weights, about = load_weights(layout.model(seed, model), kind)
+    if wrong := [name for name, values in weights.items() if not values.isfinite().all()]:
+        raise UserError(
+            f"{layout.model(seed, model)}: {wrong[0]} is NaN or infinite; remove it and train it again, with "
+            f"a lower {kind}.learning_rate"
+        )
+    return weights, about
+
+
 def load_base(layout: Layout, seed: int) -> Reconstructor:
     """The trained base model, ready for inference."""
-    weights, about = load_weights(layout.model(seed, "base"), "base")
+    weights, about = load_trained(layout, seed, "base", "base")
     model = Reconstructor(Base(**about["base"]), about["channels"], about["feature_size"])
     model.load_state_dict(weights)
     return model.to(torch_device()).eval()
@@ -55,7 +74,7 @@ class Inpainter:
 
     @classmethod
     def load(cls, layout: Layout, seed: int, sampling: Sampling, model: str = "diffusion") -> Inpainter:
-        weights, about = load_weights(layout.model(seed, model), "diffusion")
+        weights, about = load_trained(layout, seed, model, "diffusion")
         settings = Diffusion(**about["diffusion"])
         denoiser = Denoiser(settings)
         denoiser.load_state_dict(weights)

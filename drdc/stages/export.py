@@ -22,12 +22,13 @@ from drdc.detector import AUROCS
 from drdc.diffusion import to_unit_range
 from drdc.digests import digest_of
 from drdc.errors import UserError
-from drdc.files import load_array, load_weights
+from drdc.files import load_array
 from drdc.finders import FAST
+from drdc.finite import refuse_not_finite
 from drdc.fusion import image_score
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
-from drdc.models.inference import Inpainter
+from drdc.models.inference import Inpainter, load_trained
 from drdc.pieces import chunks, progress_bar
 from drdc.predictions import Statistics, batches, fuse, read_parts, statistics, store_errors
 from drdc.reporting.measured import typed
@@ -127,7 +128,9 @@ def calibrated(
     """
     found: dict[int, tuple[float, float]] = {}
     for batch in records:
-        pairs = zip(*(values.tolist() for values in judged(batch)), strict=True)
+        scores, peaks = (np.asarray(values) for values in judged(batch))
+        refuse_not_finite("scores are", [scores, peaks], table.path.iloc[batch["row"]], "predict again")
+        pairs = zip(scores.tolist(), peaks.tolist(), strict=True)
         found |= dict(zip(batch["row"].tolist(), pairs, strict=True))
     scores, peaks = np.array([found[row] for row in sorted(found)]).T.copy()
     return Calibration(scores, peaks, table.category[sorted(found)].to_numpy(str))
@@ -135,8 +138,8 @@ def calibrated(
 
 def _networks(layout: Layout, seed: int, backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights of all three networks, and the settings from which each is built."""
-    base, about_base = load_weights(layout.model(seed, "base"), "base")
-    diffusion, about_diffusion = load_weights(layout.model(seed, "diffusion"), "diffusion")
+    base, about_base = load_trained(layout, seed, "base", "base")
+    diffusion, about_diffusion = load_trained(layout, seed, "diffusion", "diffusion")
     extractor = FeatureExtractor(backbone).state_dict()
     FeatureExtractor(
         backbone, extractor

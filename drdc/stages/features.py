@@ -13,12 +13,15 @@ from drdc.data.images import to_square
 from drdc.data.manifest import read_manifest, read_original
 from drdc.devices import torch_device
 from drdc.files import artefact, create_array
+from drdc.finite import refuse_not_finite
 from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
 from drdc.pieces import chunks, in_order, job_threads, progress_bar
 from drdc.stages.prepare import root_of
 
 log = logging.getLogger(__name__)
+
+_FIX = "take another backbone.name or backbone.weights, whose values float16 can hold"
 
 
 def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
@@ -44,6 +47,8 @@ def features(layout: Layout, *, dataset: Dataset, backbone: Backbone) -> None:
         for batch in progress_bar(list(chunks(np.arange(len(table)), 8))):
             images = list(islice(decoded, len(batch)))
             pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device)
-            stored[batch] = extractor(pixels).half().cpu().numpy()
+            found = extractor(pixels).half().cpu().numpy()
+            refuse_not_finite("the features are", [found], table.path.iloc[batch], _FIX)
+            stored[batch] = found
         stored.flush()
     log.info("%d feature maps of %d x %d x %d", *shape)

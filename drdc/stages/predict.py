@@ -17,6 +17,7 @@ from drdc.data.manifest import read_manifest
 from drdc.diffusion import to_unit_range
 from drdc.errors import UserError, enough_memory
 from drdc.files import load_array, load_metadata
+from drdc.finite import refuse_not_finite
 from drdc.layout import Layout
 from drdc.models.inference import Inpainter, load_base
 from drdc.pieces import chunks
@@ -25,6 +26,11 @@ from drdc.unfinished import Unfinished
 from drdc.variants import Stored
 
 log = logging.getLogger(__name__)
+
+_FIX = (
+    "lower base.learning_rate and diffusion.learning_rate, so that the models are trained again, or set "
+    "sampling.clip to true"
+)
 
 
 def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, stored: Stored) -> None:
@@ -60,6 +66,7 @@ def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, sto
         keys = [inputs.keys[i] for i in batch]
         errors = inpainter.reconstruct(to_unit_range(inputs.images[rows]), keys, seed)
         store_errors(work.rows, batch, errors, grid_sizes)
+        refuse_not_finite("the predictions are", [work.rows[batch]], inputs.paths[batch], _FIX)
 
     log.info("%d U-Net calls an image", inpainter.calls)
     with enough_memory("sampling.batch_size"), torch.inference_mode():
@@ -72,11 +79,13 @@ class _Inputs:
 
     Attributes:
         rows: their row numbers in the manifest, (N,).
+        paths: of their files, (N,), for messages.
         keys: the digests of their pixels, from which their noise follows.
         images, features: of the whole manifest, memory-mapped.
     """
 
     rows: NDArray[np.int64]
+    paths: NDArray[np.str_]
     keys: list[str]
     images: np.ndarray
     features: np.ndarray
@@ -91,7 +100,7 @@ class _Inputs:
             raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
         images = load_array(layout.images, len(table), "prepare")
         features = load_array(layout.features, len(table), "features")
-        return cls(rows, table.pixels_sha256[rows].tolist(), images, features)
+        return cls(rows, table.path[rows].to_numpy(), table.pixels_sha256[rows].tolist(), images, features)
 
     def identity(self) -> dict[str, Any]:
         """What tells these inputs from any others."""

@@ -12,8 +12,9 @@ from drdc.baselines.inputs import Inputs
 from drdc.baselines.registry import Configured
 from drdc.data.manifest import read_manifest
 from drdc.devices import torch_device
-from drdc.errors import UserError, enough_memory
+from drdc.errors import enough_memory
 from drdc.files import load_metadata
+from drdc.finite import refuse_not_finite
 from drdc.layout import Layout
 from drdc.training.loop import step_seed
 from drdc.unfinished import Unfinished
@@ -47,12 +48,8 @@ def predict_system(layout: Layout, seed: int, *, system: Configured) -> None:
     def fill(batch: NDArray[np.int64]) -> None:
         torch.manual_seed(step_seed(seed, int(table.pixels_sha256[rows[batch[0]]], 16)))
         maps, scores = fitted.maps_and_scores(*inputs.batch(rows[batch]))
-        if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
-            names = ", ".join(inputs.images.paths[rows[batch]])
-            raise UserError(
-                f"system {fitted.name!r} gives scores that are not finite for some of {names}; "
-                f"change systems.{fitted.name} in the configuration"
-            )
+        what, fix = f"the scores of {fitted.name!r} are", f"change systems.{fitted.name} in the configuration"
+        refuse_not_finite(what, [maps, scores], inputs.images.paths[rows[batch]], fix)
         work.rows["row"][batch] = rows[batch]
         work.rows["heatmap"][batch], work.rows["score"][batch] = maps, scores
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import nan
+from math import isfinite, nan
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from drdc.baselines.inputs import Inputs
 from drdc.baselines.registry import Configured, system_class
 from drdc.baselines.trainer import SystemJob, Trainer
 from drdc.devices import torch_device
+from drdc.errors import UserError
 from drdc.fusion import map_scale
 from drdc.layout import Layout
 from drdc.training.job import carry_out, finish
@@ -45,8 +46,12 @@ def _fit(job: Any, inputs: Inputs, configured: Configured) -> None:
     with torch.inference_mode():
         torch.manual_seed(step_seed(job.seed, -1))
         scale = map_scale(system.heatmaps(*batch) for batch in trainer.held_out())
+    if not all(map(isfinite, scale)):
+        raise UserError(
+            f"the heatmaps of {configured.name!r} are NaN or infinite for held-out images; "
+            f"change systems.{configured.name} in the configuration"
+        )
     # What is not trained by gradients has no curve: one row says so.
     untrained = {"images": len(inputs.images.train), "train_loss": nan, "val_loss": nan, "lr": 0.0}
     about: dict[str, Any] = {"system": configured.system, "shapes": asdict(inputs.shapes), "scale": scale}
     finish(job, system, history or [untrained], about)
-    trainer.clear()

@@ -18,6 +18,7 @@ from torch import nn
 
 from drdc.config import Optimisation
 from drdc.data.manifest import read_manifest
+from drdc.digests import verify
 from drdc.errors import UserError, enough_memory
 from drdc.files import exclusive, load_array, load_metadata, save_weights
 from drdc.layout import Layout
@@ -80,6 +81,7 @@ def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) ->
     with exclusive(state.path):
         if _is_finished(job):
             log.info("%s is finished already; delete it to train again", job.layout.model(job.seed, job.kind))
+            state.clear()  # killed before it could
             return
         state.refuse_if_stopped()
         launch(processes, partial(_work, job, worker))
@@ -95,6 +97,7 @@ def _is_finished(job: Job) -> bool:
     if not (weights.exists() and losses.exists()):
         return False
     try:
+        verify(losses, "train")
         return load_metadata(weights).get("fingerprint") == job.fingerprint
     except UserError:  # damaged
         return False
@@ -105,11 +108,27 @@ def finish(job: Job, model: nn.Module, history: list[dict[str, float]], shape: d
 
     The header of the weights holds the settings, the sizes in `shape` that the network was built with, the
     seed and the fingerprint.
+
+    Raises:
+        UserError: a weight is NaN or infinite, or the disk is full.
     """
+    _refuse_infinite(job, model)
     write_table(job.layout.losses(job.seed, job.kind), pd.DataFrame(history).astype({"images": int}))
     metadata = {job.section: _used(job.settings), "seed": job.seed, "fingerprint": job.fingerprint} | shape
     save_weights(job.layout.model(job.seed, job.kind), model.state_dict(), metadata)
     job.state.clear()
+
+
+def _refuse_infinite(job: Job, model: nn.Module) -> None:
+    """The last step has changed the weights after the last look at the loss."""
+    wrong = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    if wrong:
+        message = (
+            f"{wrong[0]} of the trained model is NaN or infinite; change {job.section}.learning_rate or "
+            f"{job.section}.clip_norm"
+        )
+        job.state.stop(message)
+        raise UserError(message)
 
 
 def _used(settings: Optimisation) -> dict[str, Any]:

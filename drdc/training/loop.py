@@ -11,7 +11,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,22 +144,22 @@ class _Training:
             torch.manual_seed(step_seed(seed, step, self.group.rank))
         loss = task.loss(self.network, rows, drawn, self.group.share(len(rows)))
         value = self.group.mean(loss)
-        self._check("loss", value, rows)
+        self._check("loss", value, self.task.paths[rows])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
         norm = nn.utils.clip_grad_norm_(task.model.parameters(), limit)
-        self._check("norm of the gradient", norm.item(), rows)
+        self._check("norm of the gradient", norm.item(), self.task.paths[rows])
         return value
 
-    def _check(self, name: str, value: float, rows: NDArray[Any]) -> None:
+    def _check(self, name: str, value: float, images: Iterable[str], steps_ago: int = 0) -> None:
         """Stop for good where a number is not finite: the same settings would only end there again."""
         if math.isfinite(value):
             return
         section, state = self.job.section, self.job.state
         message = (
-            f"the {name} is {value} at step {self.progress.step + 1} of {self.steps} (learning rate "
-            f"{self.optimizer.param_groups[0]['lr']:.3g}, images {', '.join(self.task.paths[rows])}); "
+            f"the {name} is {value} at step {self.progress.step + 1 - steps_ago} of {self.steps} "
+            f"(learning rate {self.optimizer.param_groups[0]['lr']:.3g}, images {', '.join(images)}); "
             f"change {section}.learning_rate or {section}.clip_norm, "
             f"or delete {state.stopped} to go on from the last good state"
         )
@@ -199,10 +199,12 @@ class _Training:
     def _validate(self) -> None:
         self.result.eval()
         with torch.no_grad():
+            held_out_loss = self.task.held_out_loss(self.result)
+            self._check("held-out loss", held_out_loss, ["held out"], steps_ago=1)
             row = {
                 "images": self.progress.step * self.settings.batch_size,
                 "train_loss": sum(self.progress.losses) / len(self.progress.losses),
-                "val_loss": self.task.held_out_loss(self.result),
+                "val_loss": held_out_loss,
                 "lr": self.optimizer.param_groups[0]["lr"],
             }
         self.progress.history.append(row)

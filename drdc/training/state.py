@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from drdc.errors import UserError, out_of_memory
-from drdc.files import atomic
+from drdc.files import atomic, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -110,21 +110,27 @@ class State:
     def stop(self, message: str) -> None:
         """Note why the training must not be tried again as it is."""
         with atomic(self.stopped) as temporary:
-            temporary.write_text(json.dumps({"fingerprint": self.fingerprint, "message": message}))
+            write_whole(temporary, json.dumps({"fingerprint": self.fingerprint, "message": message}).encode())
 
     def refuse_if_stopped(self) -> None:
         """Raise the UserError that `stop` noted for the same training."""
         try:
             noted = json.loads(self.stopped.read_text())
-        except (OSError, ValueError):
+            fingerprint, message = noted["fingerprint"], noted["message"]
+        except (OSError, ValueError, KeyError, TypeError):
             return
-        if noted["fingerprint"] == self.fingerprint:
-            raise UserError(f"stopped on an earlier start, nothing is computed: {noted['message']}")
+        if fingerprint == self.fingerprint:
+            raise UserError(f"stopped on an earlier start, nothing is computed: {message}")
 
     def clear(self) -> None:
-        """Remove all of it, when the training is finished."""
-        for path in (self.path, self.previous, self.unusable, self.stopped):
-            path.unlink(missing_ok=True)
+        """Remove all of it, when the training is finished: of its phases too, and what kills have left.
+
+        The lock goes with the process that holds it.
+        """
+        for path in self.path.parent.glob("*"):
+            own = path.name.removeprefix(".").startswith(f"{self.path.stem}.")
+            if own and path.suffix != ".lock":
+                path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Any:

@@ -92,7 +92,7 @@ def test_a_finished_phase_is_not_run_again_and_the_end_is_that_of_an_uninterrupt
     first = trainer(layout, settings)
     history = whole.fit(first)
     assert len(history) == 4
-    first.clear()
+    first.job.state.clear()
     torch.manual_seed(0)
     cut = TwoPhases(settings, SHAPES)
     cut.broken = True
@@ -104,7 +104,7 @@ def test_a_finished_phase_is_not_run_again_and_the_end_is_that_of_an_uninterrupt
     assert "teacher" not in again.calls
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
-    second.clear()
+    second.job.state.clear()
     assert not list(layout.root.glob("state/**/*.pt"))
 
 

@@ -180,6 +180,16 @@ def test_a_loss_that_is_not_finite_is_named(value: float) -> None:
     assert json.loads(broken.state.stopped.read_text())["message"] == message
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_held_out_loss_that_is_not_finite_is_named(value: float) -> None:
+    broken, todo = job(), task()
+    with pytest.raises(UserError, match=f"the held-out loss is {value} at step ") as caught:
+        run(replace(todo, held_out_loss=lambda _: value), broken)
+    assert "change base.learning_rate or base.clip_norm" in str(caught.value)
+    with pytest.raises(UserError, match="stopped on an earlier start"):
+        broken.state.refuse_if_stopped()
+
+
 def test_a_gradient_that_is_not_finite_is_named_before_it_spoils_the_weights() -> None:
     todo = task()
 

@@ -198,3 +198,20 @@ def test_a_finished_training_leaves_nothing(state: State) -> None:
 def test_the_fingerprint_is_of_the_content_not_of_its_order() -> None:
     assert fingerprint_of({"a": 1, "b": [2]}) == fingerprint_of({"b": [2], "a": 1})
     assert fingerprint_of({"a": 1, "b": [2]}) != fingerprint_of({"a": 1, "b": [3]})
+
+
+def test_leftovers_of_kills_and_of_phases_go_too_and_nothing_else(state: State) -> None:
+    folder = state.path.parent
+    for name in (".seed0-base.pt.partial", "seed0-base.unusable.pt", "seed0-base.teacher.done.pt"):
+        (folder / name).touch()
+    others = {"seed0-base.pt.lock", "seed0-baseline.pt", "seed10-base.pt", "seed0-predict-full-nut.npy"}
+    for name in others:
+        (folder / name).touch()
+    state.clear()
+    assert names(state) == others
+
+
+@pytest.mark.parametrize("content", ["[]", '"text"', "{}", '{"fingerprint": "mine"}', "null"])
+def test_a_damaged_note_of_a_stop_stops_nothing(state: State, content: str) -> None:
+    state.stopped.write_text(content)
+    state.refuse_if_stopped()
