@@ -20,6 +20,8 @@ import pandas as pd
 
 from drdc.config import Fusion
 from drdc.data.manifest import COLUMNS
+from drdc.digests import sha256_of
+from drdc.files import stamp
 from drdc.layout import Layout
 from drdc.pieces import job_threads
 from drdc.predictions import record_type
@@ -56,9 +58,11 @@ def make(layout: Layout, categories: list[str]) -> None:
     table = pd.DataFrame(rows)[list(COLUMNS)]
     layout.root.mkdir(parents=True)
     table.to_csv(layout.manifest, index=False)
+    stamp(layout.manifest, sha256_of(layout.manifest))
     masks = np.zeros((len(table), SIZE, SIZE), dtype=bool)
     masks[table.label == 1, DEFECT, DEFECT] = True
     np.save(layout.masks, masks)
+    stamp(layout.masks, sha256_of(layout.masks))
     for category in categories:
         own = np.flatnonzero(table.category == category)
         records = np.zeros(len(own), record_type(SIZE, 14, GRID_SIZES))
@@ -69,6 +73,7 @@ def make(layout: Layout, categories: list[str]) -> None:
         path = layout.predictions(0, FULL, category)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, records)
+        stamp(path, sha256_of(path))
 
 
 def main() -> None:
