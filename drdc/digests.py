@@ -65,7 +65,7 @@ def verify(path: Path, stage: str) -> None:
 def _read(path: Path, maker: str) -> tuple[str, str, str, str]:
     """(digest, name) of a file, and of its manifest or twice ""."""
     try:
-        lines = sidecar(path).read_text(encoding="utf-8").splitlines()
+        lines = sidecar(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise UserError(
             f"{path}: cannot be verified, {sidecar(path).name} is missing: an older drdc wrote the file, or "

@@ -36,8 +36,7 @@ def planned(output: str) -> dict[str, int]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of all results below a folder; not of logs and measured times."""
-    files = [
-        p for p in folder.rglob("*") if p.is_file() and "logs" not in p.parts and "benchmarks" not in p.parts
-    ]
+    """SHA-256 of all results below a folder; not of logs, measured times and the digests beside them."""
+    left_out = {"logs", "benchmarks"}
+    files = [p for p in folder.rglob("[!.]*") if p.is_file() and not left_out & set(p.parts)]
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
 
 
 def test_each_system_leaves_weights_curve_heatmaps_and_scores(folder: Path) -> None:
-    left = {path.name for path in (folder / RESULTS / "seed0/systems").iterdir()}
+    left = {path.name for path in (folder / RESULTS / "seed0/systems").glob("[!.]*")}
     endings = (".safetensors", ".losses.csv", ".npy", ".csv")
     assert left == {f"{name}{ending}" for name in SYSTEMS for ending in endings}
     assert not list((folder / RESULTS / "state").rglob("*.pt")), "no state of a finished fitting"
