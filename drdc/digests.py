@@ -47,7 +47,7 @@ def verify(path: Path, stage: str) -> None:
     """
     maker = f"`drdc {stage}` or the same `snakemake` command"
     if not path.is_file():
-        raise UserError(f"{path}: is missing; run {maker} first")
+        raise UserError(f"{path}: is missing; run `drdc {stage}` first")
     digest, name, of_manifest, manifest = _read(path, maker)
     depth = len(Path(name).parts)
     if path.absolute().parts[-depth:] != Path(name).parts:

@@ -241,12 +241,11 @@ def open_array(path: Path, stage: str) -> np.ndarray:
     """
     import numpy as np
 
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run `drdc {stage}` first") from None
     verify(path, stage)
-    return array
+    try:
+        return np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it and run `drdc {stage}` again") from None
 
 
 def load_array(path: Path, rows: int, stage: str) -> np.ndarray:

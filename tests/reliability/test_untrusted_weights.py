@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trainings
+from stamping import stamped
 
 from drdc import cli
 from drdc.config import Backbone
@@ -144,7 +145,8 @@ def test_trained_weights(tmp_path: Path, canary: Path, kind: Kind) -> None:
 def test_predictions(tmp_path: Path, canary: Path, kind: Kind) -> None:
     path = tmp_path / "all.npy"
     kind(path, Hostile(canary))
-    with pytest.raises(UserError, match=r"cannot be read .* run `drdc predict` first") as caught:
+    stamped(path)
+    with pytest.raises(UserError, match=r"cannot be read .* run `drdc predict` again") as caught:
         open_array(path, "predict")
     sentence(caught.value, path)
     assert not canary.exists()
@@ -154,7 +156,7 @@ def test_predictions(tmp_path: Path, canary: Path, kind: Kind) -> None:
 def test_features(tmp_path: Path, canary: Path, kind: Kind) -> None:
     path = tmp_path / "features.npy"
     kind(path, Hostile(canary))
-    with pytest.raises(UserError, match="run `drdc features` first") as caught:
+    with pytest.raises(UserError, match="cannot be verified, .*run `drdc features`") as caught:
         load_array(path, 1, "features")
     sentence(caught.value, path)
     assert not canary.exists()
