@@ -156,7 +156,7 @@ def test_predictions(tmp_path: Path, canary: Path, kind: Kind) -> None:
 def test_features(tmp_path: Path, canary: Path, kind: Kind) -> None:
     path = tmp_path / "features.npy"
     kind(path, Hostile(canary))
-    with pytest.raises(UserError, match="cannot be verified, .*run `drdc features`") as caught:
+    with pytest.raises(UserError, match=r"cannot be verified, .*run `drdc features`") as caught:
         load_array(path, 1, "features")
     sentence(caught.value, path)
     assert not canary.exists()
