@@ -19,8 +19,8 @@ from running import planned, snakemake
 from drdc import Detector
 from drdc.bundle import load_bundle, save_bundle
 from drdc.detector import Detection
+from drdc.digests import sha256_of
 from drdc.errors import UserError
-from drdc.files import sha256_of
 from drdc.page import Visit, page, small
 
 SMALL = {"width": 16, "epochs": 20, "batch_size": 4, "validations": 2, "patch": 1, "blur": 1}

@@ -14,7 +14,7 @@ from running import planned, snakemake
 
 from drdc import Detector
 from drdc.bundle import load_bundle
-from drdc.files import sha256_of
+from drdc.digests import sha256_of
 from drdc.finders import DrdcFinder
 
 

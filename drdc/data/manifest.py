@@ -104,6 +104,7 @@ def prepare(
         manifest = _parsed(manifest_tmp)
         digest = sha256_of(manifest_tmp)
         stamp(manifest_path, digest)
+        stamp(problems_path, sha256_of(problems_tmp))
         stamp(masks_path, sha256_of(masks_tmp), (manifest_path, digest))
         stamp(images_path, sha256_of(images_tmp), (manifest_path, digest))
     for line in summary(problems, accept):

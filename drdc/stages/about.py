@@ -48,7 +48,7 @@ def about(layout: Layout, **settings: Any) -> None:
 
 def _problems(layout: Layout) -> pd.DataFrame:
     """What is wrong with the dataset by kind, errors that were accepted first: number and first file."""
-    table = read_table(layout.problems)
+    table = read_table(layout.problems, "prepare")
     table["first"] = table["file"].where(table["file"] != "", table["category"])
     by_kind = table.groupby(["severity", "kind"])
     return by_kind.agg(number=("kind", "size"), first=("first", "first")).reset_index()

@@ -91,6 +91,7 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "losses": _table(TINY.losses(0, "base")),
     "system losses": _table(TINY.losses(0, f"systems/{SYSTEM}")),
     "costs": _table(TINY.costs),
+    "problems": _table(TINY.problems),
     "scores": _table(TINY.scores),
 }
 
