@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from stamping import stamped
 
 from drdc.experiment import Experiment
 from drdc.layout import Layout
 from drdc.problems import Problem, write_problems
+from drdc.results import write_table
 from drdc.stages.about import ORIGIN, about
 
 
@@ -19,12 +21,13 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     layout = Layout("own")
     layout.root.mkdir(parents=True)
     scores = {"variant": "full", "seed": 0} | dict.fromkeys(ORIGIN, "1")
-    pd.DataFrame([scores]).to_csv(layout.scores, index=False)
+    write_table(layout.scores, pd.DataFrame([scores]))
     return layout
 
 
 def page(layout: Layout, *problems: Problem) -> str:
     write_problems(problems, ["mask-empty"], layout.problems)
+    stamped(layout.problems)
     experiment = Experiment(experiment="own", dataset={"root": "data"})
     settings = {key: getattr(experiment, key) for key in Experiment.model_fields if key != "experiment"}
     about(layout, **settings)
