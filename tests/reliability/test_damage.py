@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from exporting import STAGES, experiment
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stamping import stamped
 
 from drdc.baselines.fitted import read_fitted
 from drdc.bundle import load_bundle
@@ -188,10 +190,8 @@ def test_predictions_in_the_place_of_others_are_refused(here: Path) -> None:
 
 def test_what_belongs_to_another_manifest_is_refused(here: Path) -> None:
     """Prepared anew, with as many images, and nothing after it."""
-    text = TINY.manifest.read_text().replace("capsule/train/good/0", "capsule/train/good/x")
-    TINY.manifest.write_text(text)
-    digest = __import__("hashlib").sha256(text.encode()).hexdigest()
-    sidecar(TINY.manifest).write_text(f"{digest}  manifest.csv\n")
+    TINY.manifest.write_text(TINY.manifest.read_text().replace(".png", ".bmp", 1))
+    stamped(TINY.manifest)
     read_manifest(TINY.manifest)
     for name in ("images", "masks", "features", "predictions", "heatmaps"):
         assert "belongs to another manifest" in refusal(name)
@@ -199,8 +199,6 @@ def test_what_belongs_to_another_manifest_is_refused(here: Path) -> None:
 
 def test_the_files_stay_plain(here: Path) -> None:
     """Whoever reads them without this project sees nothing of the digests; sha256sum can check them."""
-    import subprocess
-
     records = np.load(TINY.predictions(0, "full", "wood"))
     assert len(records) == sum(read_manifest(TINY.manifest).query("split != 'train'").category == "wood")
     for path, _ in STORED.values():
