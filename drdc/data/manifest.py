@@ -105,6 +105,7 @@ def prepare(
         digest = sha256_of(manifest_tmp)
         stamp(manifest_path, digest)
         stamp(problems_path, sha256_of(problems_tmp))
+        stamp(regions_path, sha256_of(regions_tmp))
         stamp(masks_path, sha256_of(masks_tmp), (manifest_path, digest))
         stamp(images_path, sha256_of(images_tmp), (manifest_path, digest))
     for line in summary(problems, accept):

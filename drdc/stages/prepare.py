@@ -60,7 +60,7 @@ def root_of(layout: Layout, dataset: Dataset) -> Path:
 
 
 def _log_regions(layout: Layout, size: int) -> None:
-    regions = numeric(read_table(layout.regions)).dropna()
+    regions = numeric(read_table(layout.regions, "prepare")).dropna()
     if len(regions):
         sums = regions.groupby("category")[list(Regions._fields)].sum().astype(int)
         log.info("regions of the ground truth, and what %d x %d leaves of them\n%s", size, size, sums)

@@ -94,6 +94,7 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "system losses": _table(TINY.losses(0, f"systems/{SYSTEM}")),
     "costs": _table(TINY.costs),
     "problems": _table(TINY.problems),
+    "regions": _table(TINY.regions),
     "scores": _table(TINY.scores),
 }
 
