@@ -38,8 +38,7 @@ def _not_finite(array: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows hold such a number, (B,)."""
     if array.dtype.names:
         return np.any([_not_finite(array[name]) for name in array.dtype.names], 0)
-    rows = array.reshape(len(array), -1)
-    if not np.issubdtype(rows.dtype, np.floating):
-        return np.zeros(len(rows), dtype=bool)
-    wrong: NDArray[np.bool_] = ~np.isfinite(rows).all(1)
+    if not np.issubdtype(array.dtype, np.floating):
+        return np.zeros(len(array), dtype=bool)
+    wrong: NDArray[np.bool_] = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     return wrong
