@@ -319,7 +319,10 @@ def test_a_header_cannot_make_the_backbone_come_from_elsewhere(
 def test_a_header_that_does_not_fit_the_numbers_is_refused(
     exported: Path, tmp_path: Path, about: dict[str, Any]
 ) -> None:
-    refused(changed(exported, tmp_path / "odd.safetensors", **about), "do not fit together|is no exported model of")
+    refused(
+        changed(exported, tmp_path / "odd.safetensors", **about),
+        "do not fit together|is no exported model of",
+    )
 
 
 def test_the_header_says_where_the_model_comes_from(detector: Detector, exported: Path) -> None:

@@ -18,7 +18,6 @@ from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, decode_mask, pixel_digest, read_content
 from drdc.data.mask_checks import Coverage, coverage, inverted, mask_problems
 from drdc.data.samples import Sample
-from drdc.digests import sha256_of
 from drdc.errors import UserError
 from drdc.names import category_fault, path_fault, printable
 from drdc.pieces import in_order
