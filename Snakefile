@@ -1,7 +1,7 @@
 # DRDC: images -> manifest -> features -> trained models -> predictions -> scores -> tables and figures -> report.
 # `snakemake --cores all` runs the demo; `--configfile config/mvtec.yaml` the paper's experiment; `snakemake table5`
 # or `fig2` one result. Each rule is one command (`drdc <stage>`) and one module of drdc/stages/.
-import subprocess
+import atexit
 
 from snakemake.utils import min_version, validate
 
@@ -35,6 +35,7 @@ include: "workflow/rules/detect.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/failure.smk"
 
 
 check_gpus()
@@ -64,6 +65,7 @@ onstart:
         one.write()
 
 
-# What failed stands as "failed" in the tables; all that can be made without it is made. The exit code stays 1.
+# After all that Snakemake says, and also with --quiet. The exit code stays 1.
 onerror:
-    subprocess.run(["drdc", "salvage", "--config", settings("salvage")])
+    salvage()
+    atexit.register(print, last_words(), file=sys.stderr)

@@ -37,7 +37,7 @@ STAGES = {
     "figures": "draw the figures: figures/",
     "gallery": "write the page to browse all heatmaps: gallery.html",
     "about": "write settings, versions, hardware and run times: about.html",
-    "salvage": "after failed jobs, make all tables and figures that can be made",
+    "salvage": "after failed jobs, make what else was asked for and can be made",
 }
 #: Commands that are no rule: modules of `drdc.tools`, which bring their own arguments.
 TOOLS: dict[str, str] = {
@@ -168,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("system", help="its name below `systems` in the configuration")
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
+        if name == "salvage":
+            command.add_argument("jobs", nargs="+", help="what is wanted, as the jobs' logs are called")
         command.add_argument(
             "--config", default="config/config.yaml", help="YAML file of an experiment (default: %(default)s)"
         )

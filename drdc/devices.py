@@ -6,44 +6,72 @@ import hashlib
 import logging
 import os
 import platform
+import re
+import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from drdc.errors import UserError
+from drdc.locks import lock, open_plain
 
 log = logging.getLogger(__name__)
-_held: list[FileLock] = []
+#: Descriptors of the claimed GPUs' lock files: open as long as the process lives.
+_held: list[int] = []
 
 
 def visible_gpus() -> list[str]:
     """Ids of the GPUs that this process may use: CUDA_VISIBLE_DEVICES where it is set, else all.
 
-    Numbers, UUIDs and MIG names stand as they were given, each once. As for CUDA, -1 ends the list.
+    Numbers, UUIDs and MIG names stand as they were given, each device once. As for CUDA, -1 ends the list.
     """
-    if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        names = [name.strip() for name in given.split(",")]
-        if "-1" in names:
-            names = names[: names.index("-1")]
-        return list(dict.fromkeys(name for name in names if name not in ("", "NoDevFiles")))
+    if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
+        return list(filter(str.isdigit, _listed()))
+    names = [name.strip() for name in given.split(",")]
+    if "-1" in names:
+        names = names[: names.index("-1")]
+    names = [name for name in names if name not in ("", "NoDevFiles")]
+    listed = _listed() if names else {}
+    first = {_device(name, listed): name for name in reversed(names)}
+    return list(reversed(first.values()))
+
+
+def _device(name: str, listed: dict[str, str]) -> str:
+    """One name for each device, however it is called: by its number, its UUID, or the beginning of that."""
+    name = str(int(name)) if name.isdecimal() else name.lower()
+    found = {device for uuid, device in listed.items() if len(name) > 4 and uuid.startswith(name)}
+    return listed.get(name) or (found.pop() if len(found) == 1 else name)
+
+
+def _listed() -> dict[str, str]:
+    """By number and UUID the UUID of each device; of a GPU in MIG mode, CUDA takes its first part."""
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    gpus = [line for line in listed.splitlines() if line.startswith("GPU ")]  # below each, its MIG devices
-    return [str(number) for number, _ in enumerate(gpus)]
+        command = ["nvidia-smi", "-L"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    listed: dict[str, str] = {}
+    for gpu in re.split(r"^(?=GPU \d)", answer, flags=re.M):
+        number = re.match(r"GPU (\d+)", gpu)
+        uuids = [uuid.lower() for uuid in re.findall(r"\(UUID: ([^)\s]+)\)", gpu)]
+        if number is not None:
+            whole, *parts = uuids or [number[1]]
+            first = (parts or [whole])[0]
+            listed |= {part: part for part in parts} | {number[1]: first, whole: first}
+    return listed
 
 
 def claim_gpus(count: int) -> list[str]:
     """Wait for `count` free GPUs, hold them until this process ends, and show only them to CUDA.
 
     Snakemake counts GPUs but gives out none. Each GPU is a kernel lock on a file of this host, which is gone
-    with the process, however it ends; a job takes all its GPUs or none. Jobs that see the same GPUs queue,
-    so jobs of one GPU cannot pass a job of two for ever. The locks hold among the jobs of one user and host.
+    with the process, however it ends; a job takes all its GPUs or none. A GPU is the same by its number, as
+    `nvidia-smi` counts, and by its UUID. Jobs that see the same GPUs queue, so jobs of one GPU cannot pass a
+    job of two for ever. The locks hold among the jobs of one user and host.
     A SLURM job that sees as many GPUs as it asks for has them to itself. Without GPUs there is nothing to
     claim, and the job computes on the CPU.
 
@@ -53,7 +81,7 @@ def claim_gpus(count: int) -> list[str]:
         The ids of the claimed GPUs; all visible ones if `count` is 0.
 
     Raises:
-        UserError: there are GPUs, but fewer than `count`.
+        UserError: there are GPUs, but fewer than `count`; or the folder of the locks cannot be used.
     """
     ids = visible_gpus()
     slurm_job = os.environ.get("SLURM_JOB_ID")
@@ -72,37 +100,79 @@ def claim_gpus(count: int) -> list[str]:
         return ids
     claimed = _wait_for_gpus(ids, count, slurm_job)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claimed)
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     log.info("computing on GPU %s", ", ".join(claimed))
     return claimed
 
 
 def _wait_for_gpus(ids: list[str], count: int, slurm_job: str | None) -> list[str]:
+    folder = _lock_folder(slurm_job)
+    listed = _listed()
+    locks = {name: folder / f"gpu-{_digest(_device(name, listed))}.lock" for name in ids}
+    queue = folder / f"queue-{_digest(*sorted(path.name for path in locks.values()))}.lock"
+    try:
+        with _alone(queue):
+            while not (claimed := _try_claim(folder, locks, count)):
+                time.sleep(0.2)
+            return claimed
+    except OSError as error:
+        raise _no_locks(folder, error.strerror or str(error)) from error
+
+
+def _lock_folder(slurm_job: str | None) -> Path:
     # The same number is another GPU on another host, and in another SLURM job: each has locks of its own.
     owner = [str(os.getuid()), platform.node(), *([slurm_job] if slurm_job else [])]
     folder = Path(tempfile.gettempdir(), "-".join(["drdc-gpus", *owner]))
-    folder.mkdir(mode=0o700, exist_ok=True)
-    queue = hashlib.sha256(",".join(sorted(ids)).encode()).hexdigest()[:16]
-    with FileLock(folder / f"queue-{queue}.lock"):
-        while not (claimed := _try_claim(folder, ids, count)):
-            time.sleep(0.2)
-        return claimed
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+    except FileExistsError:
+        raise _no_locks(folder, "it is no folder") from None
+    except OSError as error:
+        raise _no_locks(folder, error.strerror or str(error)) from error
+    if not stat.S_ISDIR(about.st_mode):
+        raise _no_locks(folder, "it is a link")
+    if about.st_uid != os.getuid():
+        raise _no_locks(folder, "it belongs to another user")
+    return folder
 
 
-def _try_claim(folder: Path, ids: list[str], count: int) -> list[str]:
-    with FileLock(folder / "gate.lock"):
-        taken: list[tuple[str, FileLock]] = []
-        for name in ids:
-            lock = FileLock(folder / f"{name.replace('/', '_')}.lock")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
+def _no_locks(folder: Path, reason: str) -> UserError:
+    return UserError(
+        f"{folder}: the locks of the GPUs cannot lie there ({reason}); "
+        "remove it, or name another place in TMPDIR, the same for all jobs"
+    )
+
+
+def _digest(*names: str) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    handle = open_plain(path)
+    try:
+        lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _try_claim(folder: Path, locks: dict[str, Path], count: int) -> list[str]:
+    """The names of `count` free GPUs, held from now on; none where there are fewer."""
+    with _alone(folder / "gate.lock"):
+        taken: dict[str, int] = {}
+        for name, path in locks.items():
+            handle = open_plain(path)
+            if not lock(handle):
+                os.close(handle)
                 continue
-            taken.append((name, lock))
+            taken[name] = handle
             if len(taken) == count:
-                _held.extend(lock for _, lock in taken)
-                return [name for name, _ in taken]
-        for _, lock in taken:
-            lock.release()
+                _held.extend(taken.values())
+                return list(taken)
+        for handle in taken.values():
+            os.close(handle)
         return []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock, Timeout
 
 from drdc import devices
 from drdc.errors import UserError
+from drdc.locks import lock, open_plain
 
 ROOT = str(Path(devices.__file__).parents[1])
 # Claims, notes the beginning, works some seconds or until its input ends, notes the end; the clock is the
@@ -112,9 +113,10 @@ def test_a_killed_job_frees_its_gpus_and_leaks_none(environment: dict[str, str])
 def queued(environment: dict[str, str]) -> bool:
     """Whether a job waits for GPUs."""
     for path in Path(environment["TMPDIR"]).glob("drdc-gpus-*/queue-*.lock"):
-        try:
-            FileLock(path).acquire(blocking=False).lock.release()
-        except Timeout:
+        handle = open_plain(path)
+        free = lock(handle)
+        os.close(handle)
+        if not free:
             return True
     return False
 
@@ -218,6 +220,115 @@ def test_gpus_are_counted_by_the_driver_where_none_are_named(
     tool.unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert devices.visible_gpus() == []
+
+
+CARDS = """\
+GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-8932f937-d72c)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-00aa)
+  MIG 1g.10gb     Device  0: (UUID: MIG-77aa)
+  MIG 1g.10gb     Device  1: (UUID: MIG-77bb)
+GPU 2: NVIDIA H100 80GB HBM3 (UUID: GPU-8932ffff-0000)
+"""
+
+
+@pytest.fixture
+def cards(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """An environment with the three GPUs of CARDS, one of them cut up."""
+    tool = tmp_path / "tools/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\ncat <<END\n{CARDS}END\n")
+    tool.chmod(0o755)
+    return environment | {"PATH": f"{tool.parent}{os.pathsep}{environment['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("0", "GPU-8932f937-d72c"),
+        ("GPU-8932f937-d72c", "0"),
+        ("00", "gpu-8932F937-D72C"),
+        ("2", "GPU-8932ff"),
+        ("1", "MIG-77aa"),
+        ("GPU-00aa", "MIG-77aa"),
+    ],
+)
+def test_a_gpu_is_the_same_by_each_of_its_names(cards: dict[str, str], one: str, other: str) -> None:
+    """The second waits until the first has ended."""
+    first = start(cards | {"CUDA_VISIBLE_DEVICES": one}, 1)
+    assert claimed(first) == one
+    second = start(cards | {"CUDA_VISIBLE_DEVICES": other}, 1, 0)
+    wait_until(lambda: queued(cards))
+    assert second.poll() is None
+    first.communicate()
+    assert results([second])[0][0] == {other}
+
+
+@pytest.mark.parametrize(
+    ("given", "visible"),
+    [
+        ("0,GPU-8932f937-d72c,2", ["0", "2"]),
+        ("GPU-00aa,1,MIG-77aa,MIG-77bb", ["GPU-00aa", "MIG-77bb"]),
+        ("GPU-8932,0,2", ["GPU-8932", "0", "2"]),
+        ("GPU-8932ff,2,GPU-zz", ["GPU-8932ff", "GPU-zz"]),
+        ("1,2,-1,0", ["1", "2"]),
+    ],
+)
+def test_a_gpu_that_is_named_twice_counts_once(
+    monkeypatch: pytest.MonkeyPatch, cards: dict[str, str], given: str, visible: list[str]
+) -> None:
+    monkeypatch.setenv("PATH", cards["PATH"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert devices.visible_gpus() == visible
+
+
+@pytest.mark.parametrize("name", ["gate", "queue", "../../up", "/", "GPU 1*?", "é" * 300, "con"])
+def test_whatever_a_gpu_is_called_it_is_claimed(environment: dict[str, str], name: str) -> None:
+    environment = environment | {"CUDA_VISIBLE_DEVICES": f"{name},gate,other"}
+    (ids, *_), *_ = results([start(environment, 2, 0)])
+    assert len(ids) == 2
+    below = {path.parent for path in Path(environment["TMPDIR"]).rglob("*.lock")}
+    assert len(below) == 1
+
+
+@pytest.fixture
+def locks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the locks of this user and host would lie, not there yet."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    return tmp_path / f"drdc-gpus-{os.getuid()}-{platform.node()}"
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link", "another user", "locks are folders"])
+def test_a_lock_folder_that_cannot_be_used_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, locks: Path, tmp_path: Path, kind: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    if kind == "file":
+        locks.touch()
+    elif kind == "another user":
+        locks.mkdir()
+        uid = os.getuid()
+        monkeypatch.setattr("os.getuid", lambda: uid + 1)
+        locks.rename(tmp_path / f"drdc-gpus-{uid + 1}-{platform.node()}")
+    elif kind == "locks are folders":
+        (locks / "gate.lock").mkdir(parents=True)
+    else:
+        if kind == "link":
+            elsewhere.mkdir()
+        locks.symlink_to(elsewhere)
+    with pytest.raises(UserError, match=r"drdc-gpus-.*: the locks of the GPUs cannot lie there \(.*TMPDIR"):
+        devices.claim_gpus(1)
+    assert not elsewhere.exists() or not list(elsewhere.iterdir())
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_a_lock_that_leads_elsewhere_is_not_followed(locks: Path, tmp_path: Path) -> None:
+    locks.mkdir()
+    (locks / "gate.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"gate\.lock: is a link"):
+        devices.claim_gpus(1)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_claiming_needs_no_heavy_import(environment: dict[str, str]) -> None:

@@ -1,3 +1,4 @@
+import re
 import sys
 from functools import cache
 
@@ -9,12 +10,18 @@ from drdc.settings import all_handed, handed
 from drdc.layout import EVIDENCE, FIGURES, TABLES, Layout, lacking
 from drdc.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
 
+
+def refuse(cause):
+    """End before any job, with the cause as the last line on the screen."""
+    sys.exit(f"drdc: {cause}")
+
+
 try:
     given = dict(workflow.config_settings.config)  # by --config
     EXPERIMENT = load_experiment(as_in_a_file(config, given))
     LISTING = listing(EXPERIMENT.dataset)
 except UserError as error:
-    raise WorkflowError(str(error))
+    refuse(error)
 # Complete, and with numbers where --config gave text.
 config = EXPERIMENT.model_dump(mode="json")
 
@@ -33,7 +40,7 @@ TRAININGS = sorted(
 
 
 wildcard_constraints:
-    experiment="[^/]+",
+    experiment=re.escape(EXPERIMENT.experiment),
     seed=r"\d+",
     model="diffusion|unconditional",
     predictions="[^/]+",
@@ -73,7 +80,7 @@ def check_gpus():
         asked = one.resources.get("gpu")
         known = limit is not None and not asked.is_evaluable()
         if known and (asked.value or 0) > limit:
-            raise WorkflowError(
+            refuse(
                 f"rule {one.name} asks for {asked.value} GPUs, but --resources gpu={limit} allows only "
                 f"{limit}; raise the limit, leave it out, or let the rule ask for fewer"
             )
@@ -92,7 +99,7 @@ def check_targets():
     ]
     for name, kind in (TABLES | FIGURES).items():
         if name in named and (fault := missing(kind)):
-            raise WorkflowError(f"{name} {fault}")
+            refuse(f"{name} {fault}")
 
 
 def predicted(variant, seed):

@@ -1,0 +1,46 @@
+"""What a run of the workflow says last when jobs of it failed: which, why, and where their logs are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+#: So many failed jobs are told, and so many lines of a job's message.
+TOLD_JOBS, TOLD_LINES = 10, 5
+
+
+def ending(failed: Sequence[tuple[str, Path]], began: float) -> str:
+    """The last words of a run: every failed job, (name, log), with its reason and its log.
+
+    Args:
+        began: when the run began, in seconds since 1970; an older log is of an earlier run.
+    """
+    jobs = "1 job failed" if len(failed) == 1 else f"{len(failed)} jobs failed"
+    lines = [f"drdc: {jobs}; mend the cause, and the same command runs what is missing"]
+    for name, log in failed[:TOLD_JOBS]:
+        lines += [f"  {name}: {reason(log, began)}", f"    log: {log}"]
+    if more := len(failed) - TOLD_JOBS:
+        lines += [f"  and {more} more; their logs are beside these"] if more > 0 else []
+    return "\n".join(lines)
+
+
+def reason(log: Path, began: float = 0) -> str:
+    """The sentence with which a command ended, or what is known where it had no time for one."""
+    try:
+        current = log.stat().st_mtime >= began
+        text = log.read_text(encoding="utf-8", errors="replace") if current else ""
+    except OSError:
+        text = ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return "it left no message; it never began, or was killed"
+    sentences = [i for i, line in enumerate(lines) if line.startswith("drdc: ")]
+    if not sentences:
+        return f"it was killed or broke; its log ends with: {lines[-1].strip()}"
+    return _shortened([lines[sentences[-1]].removeprefix("drdc: "), *lines[sentences[-1] + 1 :]])
+
+
+def _shortened(lines: list[str]) -> str:
+    left_out = len(lines) - TOLD_LINES
+    more = [f"... and {left_out} more lines"] if left_out > 0 else []
+    return "\n    ".join(lines[:TOLD_LINES] + more)

@@ -1,0 +1,152 @@
+"""How a run ends in which jobs failed, with commands that only write empty files (`pretended/drdc`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from running import TINY, call
+
+PRETENDED = Path(__file__).with_name("pretended")
+RESULTS = Path("results/tiny")
+BAD = "images.npy: a digest differs; remove the file"
+ENDING = f"""\
+drdc: 1 job failed; mend the cause, and the same command runs what is missing
+  predict (seed=0, predictions=full, part=wood): {BAD}
+    log: results/tiny/logs/predict.seed0.full.wood.log
+"""
+
+
+def run(
+    folder: Path, *options: str | Path, failures: dict[str, str | None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    workflow = call(folder, *options, "--cores", "2", "--configfile", TINY)
+    workflow["env"] |= {
+        "PATH": f"{PRETENDED}{os.pathsep}{workflow['env']['PATH']}",
+        "PRETENDED_FAILURES": json.dumps(failures or {}),
+    }
+    (folder / "salvaged.txt").unlink(missing_ok=True)
+    return subprocess.run(**workflow, capture_output=True, check=False)
+
+
+def salvaged(folder: Path) -> list[str]:
+    path = folder / "salvaged.txt"
+    return path.read_text().split() if path.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("target", "wanted"),
+    [
+        ("table2", ["score.seed0.full", "tables.table2"]),
+        ("fig2", ["figures.fig2", "score.seed0.full"]),
+        ("fig3", ["figures.fig3", "score.seed0.full"]),
+        ("results/tiny/seed0/scores.csv", ["score.seed0.full"]),
+        ("detector", ["score.seed0.full"]),
+    ],
+)
+def test_after_a_failure_only_what_was_asked_for_is_made(
+    tmp_path: Path, target: str, wanted: list[str]
+) -> None:
+    failed = run(tmp_path, target, failures={"predict.seed0.full.wood": BAD})
+    assert failed.returncode == 1
+    assert failed.stderr.endswith(ENDING)
+    assert salvaged(tmp_path) == wanted
+    assert not (tmp_path / RESULTS / "costs.csv").exists()
+
+
+@pytest.mark.parametrize("options", [["--quiet", "all"], ["--verbose"], ["--workflow-profile", "none"]])
+def test_the_last_lines_name_the_cause_whatever_else_is_printed(tmp_path: Path, options: list[str]) -> None:
+    failed = run(tmp_path, "table2", *options, failures={"predict.seed0.full.wood": BAD})
+    assert failed.returncode == 1
+    assert failed.stderr.endswith(ENDING)
+    if "none" in options:
+        assert not salvaged(tmp_path), "the first failure ends the run"
+
+
+def test_several_jobs_fail_and_one_without_a_word(tmp_path: Path) -> None:
+    """The others go on; each that failed is named."""
+    failures = {"predict.seed0.full.wood": BAD, "train_unconditional.seed0": None, "costs": "no clock"}
+    failed = run(tmp_path, "everything", failures=failures)
+    assert failed.returncode == 1
+    told = failed.stderr[failed.stderr.rindex("drdc: 3 jobs failed") :]
+    assert f"  predict (seed=0, predictions=full, part=wood): {BAD}\n    log: " in told
+    assert "  costs: no clock\n    log: results/tiny/logs/costs.log\n" in told
+    assert (
+        "  train_diffusion (seed=0, model=unconditional): it was killed or broke; its log ends with: " in told
+    )
+    assert "    log: results/tiny/logs/train_unconditional.seed0.log\n" in told
+    wanted = salvaged(tmp_path)
+    assert {"collect", "tables.table2", "tables.table5", "figures.fig3"} < set(wanted)
+    assert not {"tables.inference", "figures.pareto", "figures.losses"} & set(wanted)
+
+
+def test_scores_of_older_settings_are_not_taken_for_new_ones(tmp_path: Path) -> None:
+    """What a failed job should have replaced is removed before tables are made; trained models stay."""
+    assert run(tmp_path, "table5").returncode == 0
+    changed = ["table5", "--config", "sampling={steps: 3}"]
+    failed = run(tmp_path, *changed, failures={"predict.seed0.TTC.all": BAD})
+    assert failed.returncode == 1
+    scores = tmp_path / RESULTS / "seed0/variants"
+    assert not (scores / "TTC.csv").exists()
+    assert (scores / "MC.csv").exists()
+    assert (tmp_path / RESULTS / "seed0/unconditional.safetensors").exists()
+    assert salvaged(tmp_path) == ["tables.table5"]
+
+
+def test_where_nothing_can_be_made_the_results_of_an_earlier_run_stay(tmp_path: Path) -> None:
+    assert run(tmp_path, "table2").returncode == 0
+    (tmp_path / RESULTS / "manifest.csv").unlink()
+    failed = run(tmp_path, "table2", failures={"prepare": "data/mvtec: there is no such folder"})
+    assert failed.stderr.endswith(
+        "  prepare: data/mvtec: there is no such folder\n    log: results/tiny/logs/prepare.log\n"
+    )
+    assert salvaged(tmp_path) == []
+    for name in ("seed0/scores.csv", "seed0/base.safetensors", "tables/table2.md"):
+        assert (tmp_path / RESULTS / name).exists(), name
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        (["table2", "--config", "fusion={wieght: 1}"], "drdc: configuration: unknown key 'fusion.wieght'"),
+        (["table2", "--resources", "gpu=0"], "drdc: rule features asks for 1 GPUs, but --resources gpu=0"),
+    ],
+)
+def test_what_is_wrong_before_any_job_is_the_last_line(
+    tmp_path: Path, options: list[str], cause: str
+) -> None:
+    refused = run(tmp_path, *options, "--quiet", "all")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith(cause)
+
+
+@pytest.mark.parametrize("target", ["results/other/scores.csv", "results/tiny2/seed0/base.safetensors"])
+def test_results_of_another_experiment_are_not_made_with_these_settings(tmp_path: Path, target: str) -> None:
+    refused = run(tmp_path, target, "--dry-run")
+    assert refused.returncode == 1
+    assert f"No rule to produce {target}" in refused.stderr
+
+
+def test_a_run_that_is_stopped_makes_nothing_and_says_how_to_go_on(tmp_path: Path) -> None:
+    workflow = call(tmp_path, "table2", "--cores", "2", "--configfile", TINY)
+    workflow["env"] |= {
+        "PATH": f"{PRETENDED}{os.pathsep}{workflow['env']['PATH']}",
+        "PRETENDED_FAILURES": '{"features": "SLEEP"}',
+    }
+    running = subprocess.Popen(**workflow, stderr=subprocess.PIPE, process_group=0)
+    try:
+        while not (tmp_path / RESULTS / "logs/features.log").exists():
+            assert running.poll() is None
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 1
+    assert told.splitlines()[-1].startswith("drdc: stopped before the end; the same command goes on")
+    assert salvaged(tmp_path) == []
