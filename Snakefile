@@ -17,9 +17,6 @@ if not workflow.overwrite_configfiles:
 report: "workflow/report/workflow.rst"
 
 
-container: "docker://python:3.11"
-
-
 include: "workflow/rules/common.smk"
 
 
@@ -40,6 +37,12 @@ include: "workflow/rules/failure.smk"
 
 check_gpus()
 check_targets()
+
+
+# With `--sdm conda`, the conda environment of this name, in which drdc is installed (docs/cluster.md); else ignored.
+for one in workflow.rules:
+    if one.shellcmd:
+        one.conda_env = "drdc"
 
 
 # Seconds of one core, from small files: on a cluster these are not worth a place in its queue.

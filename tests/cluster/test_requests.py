@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,14 +30,51 @@ def profile(name: str) -> dict[str, Any]:
 
 def submitted(**asked: Any) -> str:
     job = SimpleNamespace(resources=Asked(asked), threads=4)
-    return get_submit_command(job, PARAMETERS) + set_gres_string(job)
+    no_requeue = profile("slurm")["slurm-no-requeue"]
+    settings = SimpleNamespace(requeue=False, no_requeue=no_requeue, qos=None, reservation=None)
+    return get_submit_command(job, PARAMETERS, settings) + set_gres_string(job)
 
 
-def test_a_training_asks_slurm_for_gpu_memory_time_and_cores() -> None:
-    command = submitted(
-        gpu=1, mem_mb=8000, runtime=profile("slurm")["set-resources"]["train_diffusion"]["runtime"]
+def rules() -> dict[str, str]:
+    """The text of every rule that runs a command."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    found = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, re.M | re.S))
+    return {name: body for name, body in found.items() if "    shell:" in body}
+
+
+GPU_RULES = {name for name, body in rules().items() if "gpu=1" in body}
+
+
+@pytest.mark.parametrize("name", rules())
+def test_every_rule_has_a_time_limit(name: str) -> None:
+    assert "        runtime=" in rules()[name]
+
+
+def test_diad_has_three_days_for_each_attempt() -> None:
+    assert "runtime=fitting_minutes" in rules()["train_system"]
+
+
+@pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
+def test_a_profile_knows_every_rule_that_needs_a_gpu(name: str) -> None:
+    assert profile(name)["set-resources"] == {rule: {"gpu": 1} for rule in GPU_RULES}
+    assert len(GPU_RULES) == 9
+
+
+def test_one_change_asks_for_all_gpus_in_the_other_form() -> None:
+    """As the comments of the profile say: the first line goes, and two lose their #."""
+    text = (PROFILES / "slurm/config.yaml").read_text()
+    text = (
+        text.replace("    gpu: 1\n", "")
+        .replace("#    gpu: 0 ", "    gpu: 0 ")
+        .replace("#    gres:", "    gres:")
     )
-    for option in ("--gpus=1", "--mem 8000", "-t 2880", "--cpus-per-task=4"):
+    asked = yaml.safe_load(text)["set-resources"]
+    assert asked == {rule: {"gpu": 0, "gres": "gpu:1"} for rule in GPU_RULES}
+
+
+def test_a_training_asks_slurm_for_gpu_memory_time_and_cores_and_is_not_begun_again_by_it() -> None:
+    command = submitted(gpu=1, mem_mb=8000, runtime=2880)
+    for option in ("--gpus=1", "--mem 8000", "-t 2880", "--cpus-per-task=4", "--no-requeue"):
         assert option in command
 
 
@@ -71,5 +109,5 @@ def test_a_profile_is_found_by_its_name_from_any_folder_and_keeps_what_default_p
 
 def test_both_cluster_profiles_ask_for_the_same() -> None:
     slurm, generic = profile("slurm"), profile("cluster-generic")
-    for key in ("set-resources", "set-threads", "default-resources", "retries", "jobs", "latency-wait"):
+    for key in ("set-resources", "retries", "jobs", "latency-wait"):
         assert slurm[key] == generic[key]

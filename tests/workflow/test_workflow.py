@@ -256,7 +256,8 @@ def test_a_category_without_predictions_is_failed_alone(folder: Path, tmp_path: 
     shutil.copytree(folder, copy)
     for name in ("seed0/predictions/full/wood.npy", "seed0/scores.csv", "tables/table2.md"):
         (copy / RESULTS / name).unlink()
-    command = [sys.executable, "-m", "drdc", "salvage", "--config", HERE / "tiny.yaml", "--threads", "1"]
+    command = [sys.executable, "-m", "drdc", "salvage", "score.seed0.full", "tables.table2"]
+    command += ["--config", HERE / "tiny.yaml", "--threads", "1"]
     subprocess.run(command, cwd=copy, check=True, capture_output=True)
     lines = (copy / RESULTS / "tables/table2.md").read_text().splitlines()
     assert "failed" in next(line for line in lines if line.startswith("| wood"))

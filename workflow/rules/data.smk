@@ -12,6 +12,7 @@ rule prepare:
     threads: all_cores
     resources:
         mem_mb=memory(2000),
+        runtime=240,
     params:
         config=settings("prepare"),
         # Not for the command: it makes the rule run again when files of the dataset have changed.
@@ -36,6 +37,7 @@ rule features:
     threads: all_cores
     resources:
         mem_mb=memory(4000),
+        runtime=240,
         gpu=1,
     params:
         config=settings("features"),

@@ -18,6 +18,7 @@ rule export:
     threads: 1
     resources:
         mem_mb=memory(4000),
+        runtime=240,
         gpu=1,
     params:
         config=settings("export"),

@@ -17,6 +17,7 @@ rule figures:
     threads: 1
     resources:
         mem_mb=memory(2000),
+        runtime=60,
     params:
         config=settings("figures"),
     message:
@@ -57,6 +58,7 @@ rule fig3_and_categories:
     threads: 1
     resources:
         mem_mb=memory(2000),
+        runtime=60,
     params:
         config=settings("figures"),
     message:
@@ -77,6 +79,7 @@ rule gallery:
     threads: 1
     resources:
         mem_mb=memory(4000),
+        runtime=60,
     params:
         config=settings("gallery"),
     message:

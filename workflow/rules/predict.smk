@@ -17,6 +17,7 @@ rule predict:
     threads: 1
     resources:
         mem_mb=memory(4000),
+        runtime=720,
         gpu=1,
     params:
         config=lambda w: settings("predict", w.predictions),
@@ -49,6 +50,7 @@ rule costs:
     threads: all_cores
     resources:
         mem_mb=memory(4000),
+        runtime=240,
         gpu=1,
     params:
         config=settings("costs"),

@@ -25,6 +25,7 @@ rule about:
     threads: 1
     resources:
         mem_mb=memory(1000),
+        runtime=60,
     params:
         config=settings("about"),
     message:
@@ -44,6 +45,7 @@ rule html_report:
     threads: 1
     resources:
         mem_mb=memory(2000),
+        runtime=60,
     params:
         snakefile=workflow.main_snakefile,
     message:

@@ -16,6 +16,7 @@ rule score:
     threads: 4
     resources:
         mem_mb=memory(4000),
+        runtime=120,
     params:
         config=settings("score"),
     message:
@@ -38,6 +39,7 @@ rule score_variant:
     threads: 4
     resources:
         mem_mb=memory(2000),
+        runtime=120,
     params:
         config=lambda w: settings("score", w.variant),
     message:
@@ -67,6 +69,7 @@ rule collect:
     threads: 1
     resources:
         mem_mb=memory(1000),
+        runtime=60,
     params:
         config=settings("collect"),
     message:

@@ -1,6 +1,12 @@
 # The systems that DRDC is compared with, each a name below `systems` in the configuration (drdc/baselines/).
 
 
+def fitting_minutes(wildcards):
+    """DiAD alone takes days: 270,000 steps of its third training at 0.5 to 1.3 s (see docs/cluster.md)."""
+    own = EXPERIMENT.systems.get(wildcards.system, {})
+    return 4320 if own.get("system") == "diad" else 1440
+
+
 rule train_system:
     input:
         manifest="results/{experiment}/manifest.csv",
@@ -16,6 +22,7 @@ rule train_system:
     threads: training_threads
     resources:
         mem_mb=memory(8000),
+        runtime=fitting_minutes,
         gpu=1,
     params:
         config=lambda w: settings("train_system", system=w.system),
@@ -41,6 +48,7 @@ rule predict_system:
     threads: 1
     resources:
         mem_mb=memory(4000),
+        runtime=720,
         gpu=1,
     params:
         config=lambda w: settings("predict_system", system=w.system),
@@ -65,6 +73,7 @@ rule score_system:
     threads: 1
     resources:
         mem_mb=memory(2000),
+        runtime=120,
     params:
         config=lambda w: settings("score_system", system=w.system),
     message:
@@ -94,6 +103,7 @@ rule export_system:
     threads: 1
     resources:
         mem_mb=memory(4000),
+        runtime=240,
         gpu=1,
     params:
         config=lambda w: settings("export_system", system=w.system),

@@ -18,6 +18,7 @@ rule tables:
     threads: 1
     resources:
         mem_mb=memory(1000),
+        runtime=60,
     params:
         config=settings("tables"),
     message:

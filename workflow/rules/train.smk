@@ -16,6 +16,7 @@ rule train_base:
     threads: training_threads
     resources:
         mem_mb=memory(4000),
+        runtime=1440,
         gpu=1,
     params:
         config=settings("train_base"),
@@ -42,6 +43,7 @@ rule train_diffusion:
     threads: training_threads
     resources:
         mem_mb=memory(8000),
+        runtime=2880,
         gpu=1,
     params:
         config=settings("train_diffusion"),
