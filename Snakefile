@@ -39,10 +39,10 @@ check_gpus()
 check_targets()
 
 
-# With `--sdm conda`, the conda environment of this name, in which drdc is installed (docs/cluster.md); else ignored.
+# All commands are `drdc`. Only with `--sdm conda` it is installed anew, in an environment of its own.
 for one in workflow.rules:
     if one.shellcmd:
-        one.conda_env = "drdc"
+        one.conda_env = f"{workflow.basedir}/workflow/envs/drdc.yaml"
 
 
 # Seconds of one core, from small files: on a cluster these are not worth a place in its queue.
