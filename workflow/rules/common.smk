@@ -68,6 +68,12 @@ def training_threads(wildcards):
     return all_cores(wildcards, share=len(SEEDS) * systems)
 
 
+def fitting_minutes(wildcards):
+    """DiAD alone takes days: 270,000 steps of its third training at 0.5 to 1.3 s (see docs/cluster.md)."""
+    own = EXPERIMENT.systems.get(wildcards.system, {})
+    return 4320 if own.get("system") == "diad" else 1440
+
+
 def memory(megabytes):
     """What a job asks for at first; after each failed attempt it asks for as much again on top."""
     return lambda wildcards, attempt: megabytes * attempt

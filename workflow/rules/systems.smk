@@ -1,12 +1,6 @@
 # The systems that DRDC is compared with, each a name below `systems` in the configuration (drdc/baselines/).
 
 
-def fitting_minutes(wildcards):
-    """DiAD alone takes days: 270,000 steps of its third training at 0.5 to 1.3 s (see docs/cluster.md)."""
-    own = EXPERIMENT.systems.get(wildcards.system, {})
-    return 4320 if own.get("system") == "diad" else 1440
-
-
 rule train_system:
     input:
         manifest="results/{experiment}/manifest.csv",
