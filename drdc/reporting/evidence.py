@@ -64,8 +64,8 @@ def defects(defects: pd.DataFrame) -> Table:
     for category in in_paper_order(frame["category"].unique()):
         part = frame[frame["category"] == category]
         lines = [
-            (f"{category}: {name}" if name else category, _defect(of_it, seeds))
-            for name, of_it in part.groupby("defect_type")
+            (f"{category}: {name}" if name else category, _defect(part[part["defect_type"] == name], seeds))
+            for name in sorted(part["defect_type"].unique())
         ]
         rows += sorted(lines, key=lambda line: -np.nan_to_num(line[1][CHANGE].mean, nan=-np.inf))
     notes = (*_defect_notes(rows, len(seeds)), *_undefined(rows))
