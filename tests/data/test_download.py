@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from handing import handed_over
 from limits import size_limit
 from PIL import Image
 
@@ -491,7 +491,7 @@ def test_the_command_refuses_a_wrong_archive(tmp_path: Path) -> None:
 
 def settings(folder: Path, **changes: object) -> str:
     dataset = {"name": "mvtec", "root": str(folder), "categories": ["nut"], "image_size": 16, "holdout": 0.1}
-    return json.dumps({"experiment": "tiny", "dataset": dataset | changes})
+    return handed_over(Path(), "tiny", "prepare", dataset=dataset | changes)
 
 
 def test_prepare_fetches_what_is_missing_where_asked_to(

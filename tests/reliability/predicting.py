@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from handing import handed_over
 from stamping import stamped
 from trainings import BASE, DIFFUSION, NAME, RESULTS, Forked, _forkserver, _main
 
@@ -55,11 +56,11 @@ def make_experiment(folder: Path, images: int = 120) -> None:
     save_weights(results / "seed0/diffusion.safetensors", denoiser.state_dict(), about)
 
 
-def arguments(**sampling: Any) -> list[str]:
-    """Arguments of `drdc` that predict; `sampling` changes settings."""
+def arguments(folder: Path, **sampling: Any) -> list[str]:
+    """Arguments of `drdc` that predict in `folder`; `sampling` changes settings."""
     stored = {"name": "full", "model": "diffusion", "detailed": True}
     settings = Sampling(**SAMPLING | sampling).model_dump(mode="json")
-    config = json.dumps({"experiment": NAME, "sampling": settings, "stored": stored})
+    config = handed_over(folder, NAME, "predict", sampling=settings, stored=stored)
     return ["predict", "--category", "nut", "--threads", "1", "--config", config]
 
 
@@ -69,7 +70,7 @@ class Predicting(Forked):
     def __init__(self, folder: Path, **sampling: Any) -> None:
         self.messages_path = folder.parent / f"{time.monotonic_ns()}.log"
         self.process = _forkserver().Process(
-            target=_main, args=(folder, arguments(**sampling), self.messages_path, int), daemon=True
+            target=_main, args=(folder, arguments(folder, **sampling), self.messages_path, int), daemon=True
         )
         self.process.start()
 

@@ -39,7 +39,7 @@ def test_predictions_killed_twelve_times_end_with_the_same_bytes(tmp_path: Path)
     expected, folder = undisturbed(tmp_path / "whole"), tmp_path / "killed"
     make_experiment(folder)
     environment = os.environ | {"PYTHONPATH": str(Path(drdc.__file__).parents[1]), "CUDA_VISIBLE_DEVICES": ""}
-    command = {"args": [sys.executable, "-m", "drdc", *arguments()], "cwd": folder, "env": environment}
+    command = {"args": [sys.executable, "-m", "drdc", *arguments(folder)], "cwd": folder, "env": environment}
     choose, progress = random.Random(0), [0]
 
     first = subprocess.Popen(**command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import zipfile
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import trainings
+from handing import handed_over
 from stamping import stamped
 
 from drdc import cli
@@ -104,7 +104,7 @@ def test_backbone_weights_given_to_the_command(
     as_zip(tmp_path / "weights.pth", Hostile(canary))
     dataset = {"name": "mvtec", "root": str(tmp_path), "categories": ["nut"], "image_size": 16}
     settings = {"dataset": dataset, "backbone": SMALL | {"weights": "weights.pth"}}
-    config = json.dumps({"experiment": trainings.NAME} | settings)
+    config = handed_over(tmp_path, trainings.NAME, "features", **settings)
     assert cli.main(["features", "--threads", "1", "--config", config]) == 2
     assert "drdc: backbone.weights: weights.pth holds no weights" in capsys.readouterr().err
     assert not canary.exists()
@@ -125,7 +125,7 @@ def test_the_state_of_a_training(
     state.parent.mkdir(parents=True)
     kind(state, Hostile(canary))
     with caplog.at_level("WARNING"):
-        assert cli.main(trainings.arguments("base", epochs=1)) == 0
+        assert cli.main(trainings.arguments(tmp_path, "base", epochs=1)) == 0
     assert f"{state} cannot be used" in caplog.text
     assert not canary.exists()
     assert Layout(trainings.NAME).model(0, "base").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from handing import handed_over
 from stamping import stamped
 
 import drdc
@@ -77,10 +77,10 @@ def make_data(folder: Path) -> None:
     stamped(*(results / name for name in ("manifest.csv", "features.npy", "images.npy")))
 
 
-def arguments(model: str, *options: str, **changes: Any) -> list[str]:
-    """Arguments of `drdc` that train `model`; `changes` are settings."""
+def arguments(folder: Path, model: str, *options: str, **changes: Any) -> list[str]:
+    """Arguments of `drdc` that train `model` in `folder`; `changes` are settings."""
     section, defaults = ("base", BASE) if model == "base" else ("diffusion", DIFFUSION)
-    config = json.dumps({"experiment": NAME, section: defaults | changes})
+    config = handed_over(folder, NAME, f"train_{section}", **{section: defaults | changes})
     return ["train", model, "--threads", "1", "--config", config, *options]
 
 
@@ -89,7 +89,7 @@ def start(folder: Path, model: str, *options: str, gpus: str = "", **changes: An
     code = str(Path(drdc.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": code, "CUDA_VISIBLE_DEVICES": gpus}
     return subprocess.Popen(
-        [sys.executable, "-m", "drdc", *arguments(model, *options, **changes)],
+        [sys.executable, "-m", "drdc", *arguments(folder, model, *options, **changes)],
         cwd=folder,
         env=environment,
         stderr=subprocess.PIPE,
@@ -151,7 +151,9 @@ class Forked:
         """`before` is a function of a module, called in the new process first; `messages` a file for them."""
         self.messages_path = messages or folder / f"{time.monotonic_ns()}.log"
         self.process = _forkserver().Process(
-            target=_main, args=(folder, arguments(model, **changes), self.messages_path, before), daemon=True
+            target=_main,
+            args=(folder, arguments(folder, model, **changes), self.messages_path, before),
+            daemon=True,
         )
         self.process.start()
 
