@@ -22,6 +22,7 @@ from drdc import cli
 from drdc.errors import UserError
 
 RESULTS = Path("results", "tiny")
+PREPARED = {"dataset.json", "images.npy", "manifest.csv", "masks.npy", "problems.csv", "regions.csv"}
 TINY: dict[str, Any] = {
     "experiment": "tiny",
     "seeds": [0],
@@ -199,7 +200,7 @@ def test_a_mask_of_another_size(refused: Refused) -> None:
 
 def test_all_faults_are_told_and_the_old_results_stay(refused: Refused) -> None:
     assert drdc_command("prepare") == 0
-    assert written() == {"manifest.csv", "images.npy", "masks.npy", "problems.csv", "regions.csv"}
+    assert written() == PREPARED
     before = {name: (RESULTS / name).read_bytes() for name in written()}
     Path("data/cap/train/good/1.png").write_bytes(b"no image")
     Path("data/nut/train/good/2.png").write_bytes(b"")
@@ -241,7 +242,7 @@ def test_weights_that_are_not_there(refused: Refused, backbone: dict[str, str], 
     drdc_command("prepare")
     configure(backbone=backbone)
     assert hint in refused("features")
-    assert written() == {"manifest.csv", "images.npy", "masks.npy", "problems.csv", "regions.csv"}
+    assert written() == PREPARED
 
 
 # --- the order of the commands ---------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_what_is_missing_is_one_sentence_and_nothing_is_written(
     (folder / "seed0/systems/small.npy").unlink()
     options = ("--config", "config.yaml", "--threads", "1")
     for name, words in {
-        "small": "small.npy: cannot be read",
+        "small": "small.npy: is missing; run `drdc predict-system` first",
         "smal": "system 'smal' is not part of tiny; known: patches, small",
     }.items():
         assert drdc(tmp_path / "copy", "export-system", name, *options) == 2
@@ -228,11 +228,11 @@ def test_the_workflow_makes_it_without_drdc_and_scores_only_where_there_are_test
     [
         ({"system": "simplnet"}, "there is no system 'simplnet'; did you mean 'simplenet'"),
         ({"system": "os"}, "there is no system 'os'"),
-        ({"system": 5}, "do not fit together"),
+        ({"system": 5}, "system: input should be a valid string"),
         ({"settings": {"width": 17}}, "do not fit together"),
         ({"settings": {"widht": 16}}, "do not fit together"),
-        ({"scale": ["a", "b"]}, "do not fit together"),
-        ({"shapes": {}}, "do not fit together"),
+        ({"scale": ["a", "b"]}, "scale.0: input should be a valid number"),
+        ({"shapes": {}}, "shapes.image_size: field required"),
         ({"settings": {"width": "hf-hub:someone/model"}}, "an address, and a detector fetches nothing"),
     ],
 )

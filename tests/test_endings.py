@@ -124,7 +124,9 @@ def test_letters_that_a_terminal_has_not_are_escaped(encoding: str, line: str) -
 def test_ctrl_c_while_the_program_is_imported(tmp_path: Path, module: str) -> None:
     """A module of that name stands for the moment at which the signal comes."""
     (tmp_path / f"{module}.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background\n"
+        "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"}
     command = [sys.executable, "-m", "drdc", "check", "nowhere"]

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -113,7 +114,8 @@ def can_be_planned(words: list[str]) -> bool:
 
 
 def plan(block: Block, folder: Path) -> None:
-    """Check what is not run as far as it can be."""
+    """Check what is not run as far as it can be, with the demo's own configuration."""
+    shutil.copy(ROOT / "config/config.yaml", folder / "config/config.yaml")
     if block.language == "yaml":
         assert yaml.safe_load(block.text)
     for words in filter(can_be_planned, commands(block)):

@@ -194,8 +194,10 @@ def test_what_belongs_to_another_manifest_is_refused(here: Path) -> None:
     TINY.manifest.write_text(TINY.manifest.read_text().replace(".png", ".bmp", 1))
     stamped(TINY.manifest)
     read_manifest(TINY.manifest)
-    for name in ("images", "masks", "features", "predictions", "heatmaps"):
+    for name in ("images", "masks", "features", "heatmaps"):
         assert "belongs to another manifest" in refusal(name)
+    with pytest.raises(UserError, match=r"predictions/full/.* belongs to another manifest; remove it"):
+        STORED["predictions"][1]()
 
 
 def test_the_files_stay_plain(here: Path) -> None:

@@ -336,7 +336,7 @@ def test_what_is_left_out_is_counted_by_reason(mixed: Path, argument: str) -> No
         assert left_out == files | {"linked folder": 2}
         assert about_left_out(left_out).startswith(
             "6 files and 2 folders left out: 1 .gif file, 2 .heic files, 1 file without ending, "
-            "2 linked folders, 2 links to nothing; images are called .bmp, "
+            "2 links to nothing, 2 linked folders; images are called .bmp, "
         )
 
 
