@@ -171,7 +171,7 @@ def test_the_papers_experiment_is_planned_as_it_should_be(tmp_path: Path) -> Non
     expected |= {"export": 1}
     expected |= {"predict": 15 * 5 + 15 * 5, "score": 5, "score_variant": 91 * 5}
     expected |= {
-        "tables": 11,
+        "tables": 12,
         "figures": 6,
         "fig3_and_categories": 1,
         "gallery": 1,
