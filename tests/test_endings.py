@@ -120,7 +120,7 @@ def test_letters_that_a_terminal_has_not_are_escaped(encoding: str, line: str) -
     assert line in said
 
 
-@pytest.mark.parametrize("module", ["argparse", "yaml", "pydantic", "filelock"])
+@pytest.mark.parametrize("module", ["argparse", "yaml", "pydantic"])
 def test_ctrl_c_while_the_program_is_imported(tmp_path: Path, module: str) -> None:
     """A module of that name stands for the moment at which the signal comes."""
     (tmp_path / f"{module}.py").write_text(
