@@ -51,7 +51,7 @@ def test_scores_are_refused_before_the_metrics(value: float, where: str) -> None
     about = pd.DataFrame({"path": NAMES, "label": [0, 1, 1], "defect_type": ["good", "bent", "bent"]})
     masks, values = np.zeros((3, 4, 4), dtype=bool), {"maps": np.zeros((3, 4, 4)), "scores": np.zeros(3)}
     values[where][1] = value
-    evaluation = CategoryEvaluation("nut", True, thorough=False)
+    evaluation = CategoryEvaluation("nut", ["uniad"], True, thorough=False)
     with pytest.raises(UserError, match=r"the scores of uniad are NaN or infinite for b\.png"):
         evaluation.update(about, masks, {"uniad": values["maps"]}, {"uniad": values["scores"]})
 
@@ -63,7 +63,7 @@ def test_a_calibration_is_refused_when_it_is_made_and_when_it_is_read(value: flo
         with pytest.raises(UserError, match="scores of held-out images are NaN or infinite"):
             Calibration(scores, peaks, names)
     tensors = calibration_tensors({"full": Calibration(good, good, names)}, ["nut"])
-    tensors["calibration.full.peaks"] = torch.tensor([1.0, value])
+    tensors["calibration.full.peaks"] = torch.tensor([1.0, value], dtype=torch.float64)
     with pytest.raises(UserError, match="scores of held-out images are NaN or infinite"):
         read_calibration(tensors, "full", ["nut"])
 
