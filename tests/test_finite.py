@@ -48,7 +48,9 @@ def test_many_images_are_counted() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["maps", "scores"])
 def test_scores_are_refused_before_the_metrics(value: float, where: str) -> None:
-    about = pd.DataFrame({"path": NAMES, "label": [0, 1, 1], "defect_type": ["good", "bent", "bent"]})
+    about = pd.DataFrame(
+        {"path": NAMES, "label": [0, 1, 1], "defect_type": ["good", "bent", "bent"], "mask": ["", "m", "m"]}
+    )
     masks, values = np.zeros((3, 4, 4), dtype=bool), {"maps": np.zeros((3, 4, 4)), "scores": np.zeros(3)}
     values[where][1] = value
     evaluation = CategoryEvaluation("nut", ["uniad"], True, thorough=False)
