@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainings import RESULTS, Forked, make_data, outputs, states, until
+from trainings import RESULTS, Forked, arguments, make_data, outputs, states, until
 
 LONG = {"epochs": 10}
 MIB = 2**20
@@ -93,6 +93,7 @@ def test_a_state_that_does_not_fit_keeps_the_one_before(tmp_path: Path, share: f
 
 def test_results_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     make_data(tmp_path)
+    arguments(tmp_path, "base")  # the settings are there already
     results = tmp_path / RESULTS
     with mounted(results, "--bind", "-o", "ro", str(results)):
         message = Forked(tmp_path, "base").wait(code=2)
@@ -122,7 +123,7 @@ def _limit_memory(more: int) -> None:
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="this system does not tell a process's size"
 )
-@pytest.mark.parametrize(("model", "batch"), [("base", 1_000_000), ("diffusion", 4096)])
+@pytest.mark.parametrize(("model", "batch"), [("base", 100_000), ("diffusion", 4096)])
 def test_too_little_memory_names_the_setting_to_lower(tmp_path: Path, model: str, batch: int) -> None:
     make_data(tmp_path)
     limit = partial(_limit_memory, 160 * MIB)

@@ -75,7 +75,7 @@ def refused(folder: Path, target: str) -> str:
     assert done.returncode == 1
     assert "Traceback" not in text
     assert "Job stats" not in text
-    return next(line for line in text.splitlines() if line.startswith(Path(target).stem))
+    return next(line for line in text.splitlines() if line.startswith(f"drdc: {Path(target).stem} "))
 
 
 def test_a_folder_that_is_one_category_is_tested_as_one_among_others(tmp_path: Path) -> None:
