@@ -115,9 +115,10 @@ def can_be_planned(words: list[str]) -> bool:
 
 def plan(block: Block, folder: Path) -> None:
     """Check what is not run as far as it can be, with the demo's own configuration."""
-    shutil.copy(ROOT / "config/config.yaml", folder / "config/config.yaml")
     if block.language == "yaml":
         assert yaml.safe_load(block.text)
+    tiny = shutil.copy(folder / "config/config.yaml", folder / "tiny.yaml")
+    shutil.copy(ROOT / "config/config.yaml", folder / "config/config.yaml")
     for words in filter(can_be_planned, commands(block)):
         if words[0] == "drdc":
             _parser().parse_args(words[1:])
@@ -125,6 +126,7 @@ def plan(block: Block, folder: Path) -> None:
             check(run(folder, *words), block)  # what follows reads the file that it writes
         elif words[0] != "drdc":
             check(run(folder, *words, "--dry-run"), block)
+    shutil.move(tiny, folder / "config/config.yaml")
 
 
 def check(done: CompletedProcess[str], block: Block) -> None:
