@@ -74,7 +74,7 @@ def test_a_missing_part_is_one_sentence_and_nothing_is_written(
     (copy / "results/tiny/model.safetensors").unlink()
     (copy / "results/tiny/seed0/predictions/full/wood.npy").unlink()
     assert export(copy) == 2
-    assert "wood.npy: cannot be read" in capsys.readouterr().err
+    assert "wood.npy: is missing; run `drdc predict` first" in capsys.readouterr().err
     assert export(copy, "--seed", "7") == 2
     assert "seed7/base.safetensors" in capsys.readouterr().err
     assert not (copy / "results/tiny/model.safetensors").exists()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from stamping import stamped
 from trainings import RESULTS, Forked, make_data, outputs, run, start, states, until
 
 KILLS = 12
@@ -93,6 +94,7 @@ def test_other_data_of_the_same_shape_are_trained_on_anew(tmp_path: Path) -> Non
     content = bytearray(features.read_bytes())
     content[-1] ^= 1  # a held-out image
     features.write_bytes(content)
+    stamped(features)
     assert "from step 0" in Forked(tmp_path, "base").wait()
 
 
