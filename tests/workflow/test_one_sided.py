@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from exporting import drdc
 from PIL import Image
 from running import TINY
+from stamping import stamped
 
 from drdc.data.manifest import COLUMNS
 from drdc.data.regions import Regions
@@ -64,6 +66,8 @@ def made(root: Path, categories: dict[str, tuple[int, dict[str, int], bool]]) ->
             "batch_size": 4,
         }
         pd.DataFrame(costs).assign(**dict.fromkeys(COSTS, 1.0)).to_csv(layout.costs, index=False)
+        stamped(layout.manifest, layout.regions, layout.masks, layout.images, layout.costs)
+        stamped(layout.losses(0, "base"), *(layout.predictions(0, FULL, name) for name in categories))
 
 
 def listed(category: str, good: int, defects: dict[str, int], masked: bool) -> Iterator[tuple[object, ...]]:
@@ -72,7 +76,9 @@ def listed(category: str, good: int, defects: dict[str, int], masked: bool) -> I
     for split, kind, count in kinds:
         for i in range(count):
             path, bad = f"{category}/{split}/{kind}/{i}.png", int(kind != "good")
-            yield path, category, split, bad, kind, "m.png" if bad and masked else "", SIZE, SIZE, path
+            digest = hashlib.sha256(path.encode()).hexdigest()
+            mask = "m.png" if bad and masked else ""
+            yield path, category, split, bad, kind, mask, SIZE, SIZE, 8, 8, digest, digest
 
 
 def chain(folder: Path, categories: dict[str, tuple[int, dict[str, int], bool]]) -> Path:
