@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from stamping import stamped
 
+from drdc.data.manifest import COLUMNS
 from drdc.experiment import Experiment
 from drdc.layout import Layout
 from drdc.problems import Problem, write_problems
@@ -22,6 +23,8 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     layout.root.mkdir(parents=True)
     scores = {"variant": "full", "seed": 0} | dict.fromkeys(ORIGIN, "1")
     write_table(layout.scores, pd.DataFrame([scores]))
+    row = ["cap/train/good/0.png", "cap", "train", 0, "good", "", 8, 8, 8, 8, "0" * 64, "0" * 64]
+    write_table(layout.manifest, pd.DataFrame([row], columns=list(COLUMNS)))
     return layout
 
 
