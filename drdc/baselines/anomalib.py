@@ -13,7 +13,7 @@ from drdc.baselines.anomalib_parts.models import OURS, known_arguments, known_mo
 from drdc.baselines.anomalib_parts.papers import ANOMALIB, cited
 from drdc.baselines.system import History, JointSystem, Shapes, System, TrainedSettings
 from drdc.baselines.trainer import Trainer
-from drdc.config import setting
+from drdc.config import MOST_PIXELS, setting
 
 #: What differs from the defaults of `Settings`, where a model's paper or anomalib have something else.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -64,7 +64,7 @@ class Anomalib(JointSystem):
             "EfficientAD that of its teacher.",
         )
         input_size: int = setting(
-            256, "inferred", "Images are resized to this height and width.", ge=16, le=2048
+            256, "inferred", "Images are resized to this height and width.", ge=16, le=MOST_PIXELS
         )
         score: Literal["model", "pool"] = setting(
             "model", "ours", "Image score: that of the model, or the maximum of the average-pooled heatmap."

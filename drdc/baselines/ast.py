@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
 from drdc.baselines.trainer import Trainer
-from drdc.config import setting
+from drdc.config import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.fusion import channel_scale, upsample_base
 
 
@@ -38,7 +38,7 @@ class Asymmetric(System):
             4, "inferred", "Coupling blocks of the teacher; the last has 5×5 kernels.", ge=1, le=100
         )
         teacher_width: int = setting(
-            64, "inferred", "Hidden channels of the teacher's subnetworks.", ge=1, le=16_384
+            64, "inferred", "Hidden channels of the teacher's subnetworks.", ge=1, le=MOST_CHANNELS
         )
         clamp: float = setting(1.9, "inferred", "Largest logarithm of a coupling's scale factors.", gt=0)
         position_channels: int = setting(
@@ -46,10 +46,12 @@ class Asymmetric(System):
             "inferred",
             "Channels of the encoding of the place; a multiple of 4.",
             ge=4,
-            le=16_384,
+            le=MOST_CHANNELS,
             multiple_of=4,
         )
-        student_width: int = setting(1024, "inferred", "Hidden channels of the student.", ge=1, le=16_384)
+        student_width: int = setting(
+            1024, "inferred", "Hidden channels of the student.", ge=1, le=MOST_CHANNELS
+        )
         student_blocks: int = setting(4, "inferred", "Residual blocks of the student.", ge=1, le=100)
         score: Literal["mean", "max"] = setting(
             "mean", "inferred", "Image score: mean of the heatmap, or its maximum after the average pool."
@@ -58,9 +60,9 @@ class Asymmetric(System):
             0.0, "ours", "Deviation of the Gaussian filter on the heatmap in pixels; 0 for none.", ge=0
         )
         pool_size: int = setting(
-            1, "inferred", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=2048
+            1, "inferred", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=MOST_PIXELS
         )
-        batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=100_000)
+        batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
         learning_rate: float = setting(2e-4, "inferred", "Of AdamW, for both networks.", gt=0)
         weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
         epochs: float = setting(
@@ -68,7 +70,7 @@ class Asymmetric(System):
             "inferred",
             "Passes over the training images, of the teacher and again of the student.",
             gt=0,
-            le=1_000_000,
+            le=MOST_EPOCHS,
         )
 
     paper_name = "AST"

@@ -15,7 +15,7 @@ from torchvision.transforms.functional import rotate  # type: ignore[import-unty
 from drdc.baselines.backbone_parts.pixels import backbone_pixels
 from drdc.baselines.system import History, JointSystem, Shapes, TrainedSettings, blurred
 from drdc.baselines.trainer import Trainer
-from drdc.config import Backbone, setting
+from drdc.config import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
 from drdc.errors import UserError
 from drdc.files import below
 from drdc.fusion import upsample_base
@@ -29,9 +29,11 @@ class Network(Backbone):
     """The network that is trained."""
 
     name: str = setting("resnet18.tv_in1k", "inferred", "timm model.")
-    input_size: int = setting(256, "inferred", "Images are resized to this height and width.", ge=32, le=2048)
+    input_size: int = setting(
+        256, "inferred", "Images are resized to this height and width.", ge=32, le=MOST_PIXELS
+    )
     feature_size: int = setting(
-        8, "ours", "Height and width of the features, and of the dense map.", ge=1, le=2048
+        8, "ours", "Height and width of the features, and of the dense map.", ge=1, le=MOST_PIXELS
     )
     stages: list[int] = setting(
         [4], "inferred", "Stages that make up the features, as timm's `out_indices`.", min_length=1
@@ -89,7 +91,7 @@ class CutPaste(JointSystem):
             4.0, "ours", "Deviation of the Gaussian filter on the heatmap in pixels; 0 for none.", ge=0
         )
         batch_size: int = setting(
-            32, "inferred", "Images per step, each seen in all three ways.", ge=1, le=100_000
+            32, "inferred", "Images per step, each seen in all three ways.", ge=1, le=MOST_IMAGES
         )
         learning_rate: float = setting(1e-3, "ours", "Of AdamW.", gt=0)
         weight_decay: float = setting(3e-5, "inferred", "Of AdamW.", ge=0)
@@ -99,7 +101,11 @@ class CutPaste(JointSystem):
             "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero.",
         )
         epochs: float = setting(
-            580, "inferred", "Passes over the training images (65,536 steps on MVTec AD).", gt=0, le=1_000_000
+            580,
+            "inferred",
+            "Passes over the training images (65,536 steps on MVTec AD).",
+            gt=0,
+            le=MOST_EPOCHS,
         )
 
         @field_validator("area", "scar_width", "scar_height")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from drdc.baselines.backbone_parts.pixels import backbone_pixels
 from drdc.baselines.system import Shapes, System, TrainedSettings
-from drdc.config import Backbone, setting
+from drdc.config import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
 from drdc.errors import UserError
 from drdc.files import below
 from drdc.models.backbone import FeatureExtractor
@@ -30,7 +30,7 @@ class FrozenLayers(Backbone):
         "inferred",
         "Height and width to which the stages are resized; the trained layers halve it.",
         ge=4,
-        le=2048,
+        le=MOST_PIXELS,
     )
     stages: list[int] = setting(
         [2], "inferred", "Stages that are read (VGG: stride 4), as timm's `out_indices`.", min_length=1
@@ -57,7 +57,7 @@ class FCDD(System):
 
         backbone: FrozenLayers = setting(FrozenLayers(), "inferred", "The frozen first layers.")
         width: int = setting(
-            512, "inferred", "Channels of the two trained 3×3 convolutions.", ge=1, le=16_384
+            512, "inferred", "Channels of the two trained 3×3 convolutions.", ge=1, le=MOST_CHANNELS
         )
         confetti: int = setting(
             3, "ours", "Most pieces of confetti in an image; 1 to that many are drawn.", ge=1, le=100
@@ -79,15 +79,15 @@ class FCDD(System):
             "mean", "inferred", "Image score: mean of the heatmap, or its maximum after the average pool."
         )
         pool_size: int = setting(
-            1, "ours", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=2048
+            1, "ours", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=MOST_PIXELS
         )
-        batch_size: int = setting(16, "inferred", "Images per step.", ge=1, le=100_000)
+        batch_size: int = setting(16, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
         learning_rate: float = setting(1e-4, "ours", "Of AdamW.", gt=0)
         weight_decay: float = setting(1e-4, "inferred", "Of AdamW.", ge=0)
         schedule: Literal["constant", "step", "cosine"] = setting(
             "cosine", "ours", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
         )
-        epochs: float = setting(200, "inferred", "Passes over the training images.", gt=0, le=1_000_000)
+        epochs: float = setting(200, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
         @field_validator("confetti_sides")
         @classmethod

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from drdc.baselines.backbone_parts.pixels import backbone_pixels
 from drdc.baselines.system import History, JointSystem, Shapes, TrainedSettings, blurred
 from drdc.baselines.trainer import Trainer
-from drdc.config import Backbone, setting
+from drdc.config import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
 from drdc.errors import UserError
 from drdc.files import below
 from drdc.fusion import upsample_base
@@ -48,19 +48,19 @@ class Distillation(JointSystem):
             [2, 3, 3, 3], "inferred", "Convolutions of the cloner's blocks, one block for each stage."
         )
         width: int = setting(
-            16, "inferred", "Channels of the cloner but at the end of its blocks.", ge=1, le=16_384
+            16, "inferred", "Channels of the cloner but at the end of its blocks.", ge=1, le=MOST_CHANNELS
         )
         direction: float = setting(0.5, "inferred", "Weight of the cosine loss; the other has 1.", ge=0)
         blur: float = setting(
             4.0, "inferred", "Deviation of the Gaussian filter on the gradient in pixels; 0 for none.", ge=0
         )
         opening: int = setting(
-            3, "ours", "Side of the opening's window in pixels (odd); 1 for none.", ge=1, le=2048
+            3, "ours", "Side of the opening's window in pixels (odd); 1 for none.", ge=1, le=MOST_PIXELS
         )
-        batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=100_000)
+        batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
         learning_rate: float = setting(1e-3, "inferred", "Of AdamW.", gt=0)
         weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
-        epochs: float = setting(600, "inferred", "Passes over the training images.", gt=0, le=1_000_000)
+        epochs: float = setting(600, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
         @field_validator("opening")
         @classmethod

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from drdc.baselines.system import History, Shapes, System, TrainedSettings
 from drdc.baselines.trainer import Trainer
-from drdc.config import setting
+from drdc.config import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.errors import UserError
 
 #: The places around a patch: (rows down, columns right).
@@ -48,7 +48,7 @@ class PatchSVDD(System):
             "inferred",
             "Side of small patches in pixels; large ones have twice it.",
             ge=4,
-            le=2048,
+            le=MOST_PIXELS,
             multiple_of=4,
         )
         widths: list[int] = setting(
@@ -57,7 +57,7 @@ class PatchSVDD(System):
             "Channels of the small encoder's hidden layers, a quarter of `patch` less one in number.",
             validate_default=True,
         )
-        code: int = setting(64, "inferred", "Numbers D of a patch's code.", ge=1, le=16_384)
+        code: int = setting(64, "inferred", "Numbers D of a patch's code.", ge=1, le=MOST_CHANNELS)
         small_stride: int = setting(
             4,
             "inferred",
@@ -90,12 +90,14 @@ class PatchSVDD(System):
             le=100_000_000,
         )
         pool_size: int = setting(
-            1, "inferred", "Side of the average pool (image score); 1 for none.", ge=1, le=2048
+            1, "inferred", "Side of the average pool (image score); 1 for none.", ge=1, le=MOST_PIXELS
         )
-        batch_size: int = setting(8, "inferred", "Images per step (the paper: 64 pairs).", ge=1, le=100_000)
+        batch_size: int = setting(
+            8, "inferred", "Images per step (the paper: 64 pairs).", ge=1, le=MOST_IMAGES
+        )
         learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
         weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
-        epochs: float = setting(300, "inferred", "Passes over the training images.", gt=0, le=1_000_000)
+        epochs: float = setting(300, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
         @field_validator("widths")
         @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from drdc.baselines.system import History, Shapes, System, TrainedSettings, blurred
 from drdc.baselines.trainer import Trainer
-from drdc.config import setting
+from drdc.config import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.fusion import channel_scale, upsample_base
 
 
@@ -34,7 +34,7 @@ class SimpleNet(System):
     class Settings(TrainedSettings):
         """SimpleNet (Liu et al., CVPR 2023)."""
 
-        width: int = setting(1024, "inferred", "Hidden width of the discriminator.", ge=1, le=16_384)
+        width: int = setting(1024, "inferred", "Hidden width of the discriminator.", ge=1, le=MOST_CHANNELS)
         noise: float = setting(
             0.1, "ours", "Deviation of the noise, where that of the features is 1 (the paper's: 0.015).", gt=0
         )
@@ -44,12 +44,12 @@ class SimpleNet(System):
             4.0, "inferred", "Deviation of the Gaussian filter on the heatmap in pixels; 0 for none.", ge=0
         )
         pool_size: int = setting(
-            1, "inferred", "Side of the average pool (image score); 1 for none.", ge=1, le=2048
+            1, "inferred", "Side of the average pool (image score); 1 for none.", ge=1, le=MOST_PIXELS
         )
-        batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=100_000)
+        batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
         learning_rate: float = setting(2e-4, "inferred", "Of AdamW.", gt=0)
         weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
-        epochs: float = setting(160, "inferred", "Passes over the training images.", gt=0, le=1_000_000)
+        epochs: float = setting(160, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
     paper_name = "SimpleNet"
     citation = (

@@ -14,7 +14,7 @@ from drdc.baselines.st_parts.patches import correlation, drawn_patches, pooled_f
 from drdc.baselines.st_parts.scale import Scale
 from drdc.baselines.system import History, Shapes, System, TrainedSettings
 from drdc.baselines.trainer import Trainer
-from drdc.config import Backbone, setting
+from drdc.config import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
 from drdc.errors import UserError
 from drdc.models.backbone import FeatureExtractor
 
@@ -32,7 +32,7 @@ class Teacher(TrainedSettings):
     compactness: float = setting(
         1.0, "inferred", "Weight of the term that makes the channels of a descriptor uncorrelated.", ge=0
     )
-    batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=100_000)
+    batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
     learning_rate: float = setting(2e-4, "inferred", "Of AdamW.", gt=0)
     weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
     epochs: float = setting(
@@ -40,7 +40,7 @@ class Teacher(TrainedSettings):
         "inferred",
         "Passes over the training images, for each teacher (50,000 steps on MVTec AD).",
         gt=0,
-        le=1_000_000,
+        le=MOST_EPOCHS,
     )
 
 
@@ -70,14 +70,14 @@ class StudentTeacher(System):
             [17, 33, 65], "inferred", "Receptive fields in pixels.", min_length=1
         )
         students: int = setting(3, "inferred", "Students of each teacher.", ge=2, le=100)
-        width: int = setting(128, "inferred", "Channels of the first layer.", ge=1, le=16_384)
-        descriptor: int = setting(128, "inferred", "Channels of a descriptor.", ge=2, le=16_384)
+        width: int = setting(128, "inferred", "Channels of the first layer.", ge=1, le=MOST_CHANNELS)
+        descriptor: int = setting(128, "inferred", "Channels of a descriptor.", ge=2, le=MOST_CHANNELS)
         crop: int | None = setting(
             None,
             "ours",
             "Side of the random square on which students are trained; null: whole images.",
             ge=1,
-            le=2048,
+            le=MOST_PIXELS,
         )
         teacher: Teacher = setting(Teacher(), "inferred", "The distillation of the teachers.")
         backbone: Backbone = setting(
@@ -86,7 +86,7 @@ class StudentTeacher(System):
             "The network that is distilled, of `stages` averaged over the patch; patches are resized to "
             "`input_size`, `feature_size` is not used.",
         )
-        batch_size: int = setting(1, "inferred", "Images per step.", ge=1, le=100_000)
+        batch_size: int = setting(1, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
         learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
         weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
         epochs: float = setting(
@@ -94,7 +94,7 @@ class StudentTeacher(System):
             "inferred",
             "Passes over the training images, for the students of each teacher.",
             gt=0,
-            le=1_000_000,
+            le=MOST_EPOCHS,
         )
 
         @field_validator("receptive_fields")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
 
-from drdc.config import Optimisation, Section, other_backbone, setting
+from drdc.config import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Optimisation, Section, other_backbone, setting
 from drdc.fusion import image_score
 
 if TYPE_CHECKING:
@@ -23,20 +23,20 @@ History = list[dict[str, float]]
 class SystemSettings(Section):
     """Settings that every system has."""
 
-    batch_size: int = setting(8, "ours", "Images computed together.", ge=1, le=100_000)
+    batch_size: int = setting(8, "ours", "Images computed together.", ge=1, le=MOST_IMAGES)
     pool_size: int = setting(
         16,
         "ours",
         "Side of the average pool in pixels before the maximum (image score); 1 for none.",
         ge=1,
-        le=2048,
+        le=MOST_PIXELS,
     )
 
 
 class TrainedSettings(Optimisation, SystemSettings):
     """Settings of a system that is trained by gradients."""
 
-    epochs: float = setting(100, "ours", "Passes over the training images.", gt=0, le=1_000_000)
+    epochs: float = setting(100, "ours", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from drdc.baselines.backbone_parts.pixels import backbone_pixels
 from drdc.baselines.system import Shapes, System
 from drdc.baselines.uniad_parts.base import CITATION, BaseSettings, base_map, feature_loss, reconstructor
-from drdc.config import Backbone, setting
+from drdc.config import MOST_PIXELS, Backbone, setting
 from drdc.files import below
 from drdc.models.backbone import FeatureExtractor
 
@@ -58,7 +58,7 @@ class UniAD(System):
             "inferred",
             "Side of the average pool in pixels before the maximum (image score).",
             ge=1,
-            le=2048,
+            le=MOST_PIXELS,
         )
 
         @field_validator("size")

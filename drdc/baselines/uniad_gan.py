@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from drdc.baselines.uniad_parts.base import CITATION
 from drdc.baselines.uniad_parts.networks import Adversarial
 from drdc.baselines.uniad_parts.refined import Refined, RefinedSettings
-from drdc.config import setting
+from drdc.config import MOST_CHANNELS, setting
 
 
 class UniADGAN(Refined):
@@ -21,7 +21,7 @@ class UniADGAN(Refined):
         """UniAD with a GAN (a variant of the DRDC paper)."""
 
         code: int = setting(
-            256, "ours", "Numbers of the code between both halves of the generator.", ge=1, le=16_384
+            256, "ours", "Numbers of the code between both halves of the generator.", ge=1, le=MOST_CHANNELS
         )
         adversarial_weight: float = setting(
             0.01, "ours", "Weight of the adversarial loss beside the squared error.", ge=0

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from drdc.baselines.uniad_parts.base import CITATION
 from drdc.baselines.uniad_parts.networks import Variational
 from drdc.baselines.uniad_parts.refined import Refined, RefinedSettings
-from drdc.config import setting
+from drdc.config import MOST_CHANNELS, setting
 
 
 class UniADVAE(Refined):
@@ -21,7 +21,7 @@ class UniADVAE(Refined):
     class Settings(RefinedSettings):
         """UniAD with a VAE (a variant of the DRDC paper)."""
 
-        code: int = setting(256, "ours", "Numbers of the code.", ge=1, le=16_384)
+        code: int = setting(256, "ours", "Numbers of the code.", ge=1, le=MOST_CHANNELS)
         kl_weight: float = setting(0.01, "ours", "Weight of the KL divergence; 1 is the plain bound.", ge=0)
 
     paper_name = "UniAD+VAE"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 
 from drdc.baselines.system import TrainedSettings
-from drdc.config import Optimisation, Section, setting
+from drdc.config import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Optimisation, Section, setting
 
 
 class Autoencoder(Optimisation):
     """The KL autoencoder between pixels and latents, fine-tuned (or trained) before the denoiser."""
 
-    width: int = setting(128, "inferred", "Channels of the first level.", ge=16, le=16_384, multiple_of=16)
+    width: int = setting(
+        128, "inferred", "Channels of the first level.", ge=16, le=MOST_CHANNELS, multiple_of=16
+    )
     multipliers: list[int] = setting(
         [1, 2, 4, 4],
         "inferred",
@@ -25,10 +27,10 @@ class Autoencoder(Optimisation):
         "ours",
         "Passes over the training images without the discriminator (50,000 steps on MVTec).",
         gt=0,
-        le=1_000_000,
+        le=MOST_EPOCHS,
     )
     adversarial_epochs: float = setting(
-        20, "ours", "Passes after these with it; 0 for none.", ge=0, le=1_000_000
+        20, "ours", "Passes after these with it; 0 for none.", ge=0, le=MOST_EPOCHS
     )
     kl_weight: float = setting(
         1e-6,
@@ -41,11 +43,11 @@ class Autoencoder(Optimisation):
         0.5, "inferred", "Of the adversarial gradient, as a part of that of the reconstruction.", ge=0
     )
     discriminator_width: int = setting(
-        64, "inferred", "Channels of the discriminator's first layer.", ge=1, le=16_384
+        64, "inferred", "Channels of the discriminator's first layer.", ge=1, le=MOST_CHANNELS
     )
     discriminator_layers: int = setting(3, "inferred", "Its layers that halve the size.", ge=1, le=4)
     batch_size: int = setting(
-        4, "inferred", "Images per step (the authors sum the gradients of 8 steps).", ge=1, le=100_000
+        4, "inferred", "Images per step (the authors sum the gradients of 8 steps).", ge=1, le=MOST_IMAGES
     )
     learning_rate: float = setting(1.8e-4, "inferred", "Of AdamW.", gt=0)
     weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
@@ -54,7 +56,9 @@ class Autoencoder(Optimisation):
 class Denoiser(Section):
     """The denoising U-Net in latent space; the defaults are Stable Diffusion 1.5."""
 
-    width: int = setting(320, "inferred", "Channels of the first level.", ge=16, le=16_384, multiple_of=16)
+    width: int = setting(
+        320, "inferred", "Channels of the first level.", ge=16, le=MOST_CHANNELS, multiple_of=16
+    )
     multipliers: list[int] = setting(
         [1, 2, 4, 4],
         "inferred",
@@ -64,13 +68,13 @@ class Denoiser(Section):
     )
     layers_per_block: int = setting(2, "inferred", "Residual blocks per level.", ge=1, le=100)
     heads: int = setting(8, "inferred", "Attention heads; they divide the width.", ge=1, le=16_384)
-    context_width: int = setting(768, "inferred", "Channels of the text's tokens.", ge=1, le=16_384)
+    context_width: int = setting(768, "inferred", "Channels of the text's tokens.", ge=1, le=MOST_CHANNELS)
     pretraining_epochs: float = setting(
         300,
         "ours",
         "With `pretrained: scratch`: passes in which the whole U-Net is trained unguided.",
         gt=0,
-        le=1_000_000,
+        le=MOST_EPOCHS,
     )
     pretraining_rate: float = setting(1e-4, "ours", "Learning rate of that training.", gt=0)
 
@@ -106,16 +110,16 @@ class Settings(TrainedSettings):
     )
     steps: int = setting(10, "inferred", "DDIM steps, equally spaced over them.", ge=1, le=16_384)
     blur: float = setting(5.0, "inferred", "Deviation of the Gaussian filter on the heatmap in pixels.", ge=0)
-    pool_size: int = setting(8, "inferred", "Side of each average pool (image score).", ge=1, le=2048)
+    pool_size: int = setting(8, "inferred", "Side of each average pool (image score).", ge=1, le=MOST_PIXELS)
     pools: int = setting(
         8, "inferred", "Average pools one after the other before the maximum.", ge=1, le=16_384
     )
     batch_size: int = setting(
-        12, "inferred", "Images per step (the authors sum the gradients of 4).", ge=1, le=100_000
+        12, "inferred", "Images per step (the authors sum the gradients of 4).", ge=1, le=MOST_IMAGES
     )
     learning_rate: float = setting(1e-5, "inferred", "Of AdamW.", gt=0)
     weight_decay: float = setting(0.01, "inferred", "Of AdamW.", ge=0)
-    epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=1_000_000)
+    epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
 
 def groups(width: int) -> int:

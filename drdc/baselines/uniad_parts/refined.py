@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from drdc.baselines.system import History, Shapes, System, TrainedSettings
 from drdc.baselines.trainer import Trainer
 from drdc.baselines.uniad_parts.base import BaseSettings, base_map, feature_loss, reconstructor
-from drdc.config import Backbone, setting
+from drdc.config import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, Backbone, setting
 from drdc.fusion import map_scale, mean_filter, normalise, scale_error, spatio_temporal_map, weighted_sum
 
 
@@ -20,7 +20,9 @@ class RefinedSettings(TrainedSettings):
     """Those of the image network and of the fusion; `base` has those of the feature reconstruction."""
 
     base: BaseSettings = setting(BaseSettings(), "inferred", "The base model, as in section `base`.")
-    width: int = setting(32, "ours", "Channels of the first level of the image network.", ge=1, le=16_384)
+    width: int = setting(
+        32, "ours", "Channels of the first level of the image network.", ge=1, le=MOST_CHANNELS
+    )
     levels: int = setting(5, "ours", "How often the image network halves the size.", ge=1, le=12)
     scales: list[Literal[1, 2, 4, 8, 16]] = setting(
         [1, 2, 4, 8], "ours", "Reductions of the compared images (Eq. 14), as `fusion.scales`.", min_length=1
@@ -31,9 +33,9 @@ class RefinedSettings(TrainedSettings):
     weight: float = setting(
         0.9, "ours", "Weight of the image error (Eq. 17), as `fusion.weight`.", ge=0, le=1
     )
-    batch_size: int = setting(16, "ours", "Images per step.", ge=1, le=100_000)
+    batch_size: int = setting(16, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
     learning_rate: float = setting(2e-4, "ours", "Of AdamW.", gt=0)
-    epochs: float = setting(200, "ours", "Passes over the training images.", gt=0, le=1_000_000)
+    epochs: float = setting(200, "ours", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
     @field_validator("filter_size")
     @classmethod
