@@ -15,7 +15,7 @@ from PIL import Image
 
 from drdc.data.decoding import may_be_deep
 from drdc.data.depth import Ranges
-from drdc.data.images import decode_file, decode_mask, pixel_digest, read_content
+from drdc.data.images import decode_file, decode_mask, pixel_digest, read_content, read_decoded
 from drdc.data.mask_checks import Coverage, coverage, inverted, mask_problems
 from drdc.data.samples import Sample
 from drdc.errors import UserError
@@ -55,7 +55,7 @@ def training_ranges(samples: Sequence[Sample], root: Path, bits: int | None, wor
     def own(sample: Sample) -> int | None:
         path = root / sample.path
         try:
-            return decode_file(path, read_content(path)).bits if may_be_deep(path) else None
+            return read_decoded(path).bits if may_be_deep(path) else None
         except UserError:
             return None
 
@@ -75,13 +75,21 @@ def inspect(
         return Facts(sample, problems=(_unreadable(sample, sample.path, root, error),)), None, None
     bits = ranges.bits(decoded, sample.category)
     image, sha256 = decoded.rgb(bits), hashlib.sha256(content).hexdigest()
-    mask, problems = _mask(sample, root, image.size, decoded.turned) if sample.mask else (None, [])
+    mask, covered, problems = (
+        _mask(sample, root, image.size, decoded.turned) if sample.mask else (None, None, [])
+    )
     for kind, note in ranges.notes(decoded, sample.category).items():
         mend = "set dataset.bits if that is wrong"
         problems.append(Problem(kind, sample.category, sample.path, note, mend))
     facts = Facts(
-        *(sample, image.size, pixel_digest(image), sha256, decoded.stored, bits, tuple(problems)),
-        None if mask is None else coverage(mask),
+        sample=sample,
+        size=image.size,
+        digest=pixel_digest(image),
+        sha256=sha256,
+        stored=decoded.stored,
+        bits=bits,
+        problems=tuple(problems),
+        covered=covered,
     )
     return facts, image, mask
 
@@ -159,12 +167,14 @@ def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
 
 def _mask(
     sample: Sample, root: Path, size: tuple[int, int], turned: int
-) -> tuple[NDArray[np.bool_] | None, list[Problem]]:
+) -> tuple[NDArray[np.bool_] | None, Coverage | None, list[Problem]]:
+    """A mask, how much of it is marked, and what is wrong with it; None where it cannot be read."""
     try:
         mask = decode_mask(root / sample.mask, size, turned)
     except UserError as error:
-        return None, [_unreadable(sample, sample.mask, root, error)]
-    return mask.marked, list(mask_problems(sample, mask, turned))
+        return None, None, [_unreadable(sample, sample.mask, root, error)]
+    covered = coverage(mask.marked)
+    return mask.marked, covered, list(mask_problems(sample, mask, covered, turned))
 
 
 def _unreadable(sample: Sample, path: str, root: Path, error: UserError) -> Problem:
@@ -190,7 +200,8 @@ def _sizes(facts: Sequence[Facts]) -> Iterator[Problem]:
 def _depths(facts: Sequence[Facts]) -> Iterator[Problem]:
     for category in sorted({fact.sample.category for fact in facts}):
         own = [fact.stored for fact in facts if fact.sample.category == category and fact.size]
-        if deep := sum(stored > 8 for stored in own) % len(own or [0]):
+        deep = sum(stored > 8 for stored in own)
+        if 0 < deep < len(own):
             problem = f"{deep} of its {len(own)} images have more than 8 bits a value, the others 8"
             mend = "make sure that they are equally bright, or save them alike"
             yield Problem("depths-differ", category, "", problem, mend)

@@ -96,6 +96,11 @@ def orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
+def image_count(image: Image.Image) -> int:
+    """How many images an open file holds: pages, frames, previews."""
+    return getattr(image, "n_frames", 1)
+
+
 def _shallow(image: Image.Image) -> Shallow:
     image.load()
     if image.mode.startswith(("I", "F")):
@@ -114,7 +119,7 @@ def _refuse_large(width: int, height: int) -> None:
 
 def _refuse_pages(image: Image.Image) -> None:
     """Refuse frames like the first one: smaller ones are the previews that phones add."""
-    own, frames = (image.size, image.mode), getattr(image, "n_frames", 1)
+    own, frames = (image.size, image.mode), image_count(image)
     if image.format == "MPO":
         frames = sum(_frame(image, number) == own for number in range(frames))
     if frames > 1:

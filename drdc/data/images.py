@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from drdc.data.decoding import FORMATS, decode, orientation
+from drdc.data.decoding import FORMATS, decode, image_count, orientation
 from drdc.data.depth import Decoded
 from drdc.data.masks import Mask, binarise, nearest
 from drdc.errors import UserError
 
-#: Where a decoded mask keeps the EXIF orientation of its file; from 5 on, width and height change places.
-_TURNED, _SIDEWAYS = "orientation", 5
-#: Where it keeps how many images its file holds.
-_FRAMES = "frames"
+_SIDEWAYS = 5  # from this EXIF orientation on, width and height change places
 
 
 def read_rgb(path: Path, bits: int | None = None) -> Image.Image:
@@ -34,7 +32,12 @@ def read_rgb(path: Path, bits: int | None = None) -> Image.Image:
     Raises:
         UserError: the file is missing, damaged, no image, of several images, or of no known value range.
     """
-    return decode_file(path, read_content(path)).rgb(bits)
+    return read_decoded(path).rgb(bits)
+
+
+def read_decoded(path: Path) -> Decoded:
+    """Read and decode one image file. Raises UserError as `read_rgb`."""
+    return decode_file(path, read_content(path))
 
 
 def read_content(path: Path) -> bytes:
@@ -81,13 +84,11 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
     Raises:
         UserError: the file is unreadable or holds several images, or its size is not the image's.
     """
-    mask = _decode(path)
-    if mask.info[_FRAMES] > 1:
-        raise UserError(f"{path}: the mask holds {mask.info[_FRAMES]} images; save its own as one PNG.")
+    mask, own = _open_mask(path)
     if mask.size != image_size:
         raise UserError(f"{path}: {_misfit(mask.size, image_size, turned)}.")
     try:
-        return replace(binarise(mask), turned=mask.info[_TURNED])
+        return replace(binarise(mask), turned=own)
     except ValueError as error:
         raise UserError(f"{path}: the mask cannot be read ({error}); write 0 and 255 as PNG.") from error
 
@@ -107,17 +108,17 @@ def _misfit(size: tuple[int, int], image_size: tuple[int, int], turned: int) -> 
     return f"the mask is {found} pixels but its image is {wanted}; give it the same size"
 
 
-def _decode(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; restore it or prepare the dataset again.")
+def _open_mask(path: Path) -> tuple[Image.Image, int]:
+    """A mask file upright, with the format of its file, and the EXIF orientation that it was turned by."""
+    content = read_content(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            upright, turned, frames = ImageOps.exif_transpose(image), orientation(image), image_count(image)
             upright.format = image.format
-            upright.info[_TURNED] = orientation(image)
-            upright.info[_FRAMES] = getattr(image, "n_frames", 1)
-            return upright
     except Exception as error:  # Pillow's decoders raise many kinds
         reason = str(error) or type(error).__name__
         raise UserError(f"{path}: not a readable image ({reason}); replace or remove the file.") from error
+    if frames > 1:
+        raise UserError(f"{path}: the mask holds {frames} images; save its own as one PNG.")
+    return upright, turned

@@ -178,7 +178,7 @@ def _check(table: pd.DataFrame, path: Path) -> None:
 
 
 def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[tuple[Sample, str]]:
-    """Samples and their splits, with \"val\" for those held out, sorted as the manifest is."""
+    """Samples and their splits, with "val" for those held out, sorted as the manifest is."""
     if not samples:
         raise UserError("dataset: it has no images; check the dataset's root and categories.")
     if not 0 <= holdout < 1:

@@ -33,13 +33,13 @@ def coverage(mask: NDArray[np.bool_]) -> Coverage:
     return Coverage(float(mask.mean()), float(border))
 
 
-def mask_problems(sample: Sample, mask: Mask, turned: int) -> Iterator[Problem]:
+def mask_problems(sample: Sample, mask: Mask, covered: Coverage, turned: int) -> Iterator[Problem]:
     """What is wrong with an anomalous image's mask by itself; `turned`: the image's EXIF orientation."""
 
     def problem(kind: Kind, text: str, mend: str) -> Problem:
         return Problem(kind, sample.category, sample.mask, text, mend)
 
-    area, border = coverage(mask.marked)
+    area, border = covered
     if area == 0:
         faint = f": no value is above {NOISE} in a file stored with loss" if mask.largest else ""
         yield problem("mask-empty", f"the mask of an anomalous image is empty{faint}", "mark the defect")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from drdc.data.depth import Decoded, Deep, Ranges, Shallow
-from drdc.data.images import decode_file, pixel_digest, read_content
+from drdc.data.images import pixel_digest, read_decoded
 from drdc.errors import UserError
 
 
@@ -65,7 +65,7 @@ def read_picture(
 
 def _decoded(source: Any) -> Decoded:
     if isinstance(source, str | Path):
-        return decode_file(Path(source), read_content(Path(source)))
+        return read_decoded(Path(source))
     if isinstance(source, Image.Image):
         return _from_pillow(source)
     return _from_array(np.asarray(source))
