@@ -14,7 +14,7 @@ from drdc.errors import UserError
 from drdc.experiment import Experiment, load_experiment, read_mapping, validated
 from drdc.files import atomic
 from drdc.layout import Layout
-from drdc.variants import FULL, Stored, stored, variants
+from drdc.variants import FULL, Stored, Variant, stored, variants
 
 ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
@@ -83,18 +83,22 @@ class Handed:
 
 def handed(experiment: Experiment, stage: str, variant: str = FULL, system: str = "") -> Handed:
     """The settings of `experiment` that `stage` uses, as the workflow hands them over."""
-    used = {"stage": stage, "experiment": experiment.experiment} | used_by(experiment, stage, variant, system)
+    return _handed(experiment, stage, used_by(experiment, stage, variant, system))
+
+
+def _handed(experiment: Experiment, stage: str, own: dict[str, Any]) -> Handed:
+    used = {"stage": stage, "experiment": experiment.experiment} | own
     text = json.dumps(used, separators=(",", ":"), default=_plain)
     return Handed(Layout(experiment.experiment).handed(stage, _digest(text)), text)
 
 
 def all_handed(experiment: Experiment) -> Iterator[Handed]:
     """`handed` for every stage, variant and system of `experiment`."""
-    names = list(variants(experiment.sampling, experiment.fusion, experiment.evaluation))
+    every = _variants(experiment)
     for stage, keys in USES.items():
-        for variant in names if "stored" in keys else [FULL]:
+        for variant in every if "stored" in keys else [FULL]:
             for system in experiment.systems if "system" in keys else [""]:
-                yield handed(experiment, stage, variant, system)
+                yield _handed(experiment, stage, _used(experiment, stage, every, variant, system))
 
 
 def _check_handed(path: Path, holds: str, wanted: str) -> None:
@@ -106,7 +110,16 @@ def _check_handed(path: Path, holds: str, wanted: str) -> None:
 
 def used_by(experiment: Experiment, stage: str, name: str = FULL, system: str = "") -> dict[str, Any]:
     """The settings of `experiment` that `stage` uses, of a variant or a system; UserError if unknown."""
-    every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
+    return _used(experiment, stage, _variants(experiment), name, system)
+
+
+def _variants(experiment: Experiment) -> dict[str, Variant]:
+    return variants(experiment.sampling, experiment.fusion, experiment.evaluation)
+
+
+def _used(
+    experiment: Experiment, stage: str, every: dict[str, Variant], name: str, system: str
+) -> dict[str, Any]:
     if name not in every:
         raise UserError(f"variant {name!r} is not part of {experiment.experiment}; known: {', '.join(every)}")
     variant = every[name]
