@@ -22,13 +22,14 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         UserError: the folder, a category or images are missing, or `drdc check` finds an error that is not
             listed in `dataset.accept`.
     """
-    planned = fingerprint.trigger(layout.dataset, fingerprint.listing(dataset))
+    there = fingerprint.listing(dataset)
+    planned = fingerprint.trigger(layout.dataset, there)
     if dataset.name == "synthetic":
         _draw(layout.made_dataset, dataset)
     if dataset.download and dataset.root is not None:
         download.obtain(download.SOURCES[dataset.name], Path(dataset.root))
+    read = there or fingerprint.listing(dataset)
     root = root_of(layout, dataset)
-    read = fingerprint.listing(dataset)
     samples, found = datasets.scan(dataset.name, root, dataset.categories, dataset.good)
     table = manifest.prepare(
         samples,
