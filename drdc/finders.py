@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from drdc.training.loop import step_seed
 from drdc.variants import FULL
 
 FAST = "fast"  # the other mode beside FULL
+
+
+Built = TypeVar("Built")
 
 
 class Finder(Protocol):
@@ -61,8 +64,8 @@ def finders(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, F
     return {**DrdcFinder.modes_of(tensors, about)}
 
 
-def without_numbers(build: Callable[[], Any]) -> None:
-    """Build networks and load their weights without memory for either: raises where these do not fit.
+def checked(build: Callable[[], Built]) -> Built:
+    """Build networks and load their weights, first without memory for either: raises where these do not fit.
 
     So what a file says of its networks is checked before it decides how much memory is taken. A network that
     looks at its own numbers while it is built cannot be checked so; the bounds of its settings are left.
@@ -74,6 +77,7 @@ def without_numbers(build: Callable[[], Any]) -> None:
     except (NotImplementedError, RuntimeError) as error:
         if "meta tensor" not in str(error):
             raise
+    return build()
 
 
 def _networks(
@@ -132,8 +136,7 @@ class DrdcFinder:
     @classmethod
     def modes_of(cls, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, DrdcFinder]:
         """Both modes, with networks in common."""
-        without_numbers(lambda: _networks(tensors, about))
-        extractor, base, denoiser = _networks(tensors, about)
+        extractor, base, denoiser = checked(lambda: _networks(tensors, about))
         device, settings = torch_device(), Diffusion(**about["diffusion"])
         features = PictureFeatures(Backbone(**about["backbone"]), extractor.to(device))
         alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
@@ -212,12 +215,10 @@ class ComparedFinder:
         """
         _refuse_addresses(about["settings"])
         weights, features = below(tensors, "system"), None
-        without_numbers(lambda: built(weights, about))
-        fitted = Fitted.of(weights, about)
+        fitted = Fitted.of(checked(lambda: built(weights, about)), about)
         if fitted.system.uses_features:
             backbone = Backbone(**about["backbone"])
-            without_numbers(lambda: FeatureExtractor(backbone, below(tensors, "backbone")))
-            extractor = FeatureExtractor(backbone, below(tensors, "backbone"))
+            extractor = checked(lambda: FeatureExtractor(backbone, below(tensors, "backbone")))
             features = PictureFeatures(backbone, extractor.to(torch_device()))
         return cls(fitted, features, about["seed"])
 

@@ -39,12 +39,12 @@ class Fitted:
     @classmethod
     def load(cls, layout: Layout, seed: int, name: str) -> Fitted:
         """Raises UserError where the file is missing or damaged, or its system not known here."""
-        return cls.of(*read_fitted(layout, seed, name))
+        weights, about = read_fitted(layout, seed, name)
+        return cls.of(built(weights, about), about)
 
     @classmethod
-    def of(cls, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> Fitted:
-        """From what `read_fitted` gives; raises UserError where its system is not known here."""
-        system = built(weights, about)
+    def of(cls, system: System, about: Mapping[str, Any]) -> Fitted:
+        """From what `built` gives of what `read_fitted` gives."""
         mean, deviation = map(float, about["scale"])
         return cls(about["name"], system.to(torch_device()).eval(), (mean, deviation))
 
