@@ -110,7 +110,7 @@ class Detector:
         """From the content of an exported file; `Detector.load` reads one."""
         self.experiment, self.method = about["experiment"], about.get("name", "drdc")
         self.categories, self.image_size = list(about["categories"]), about["image_size"]
-        self.ranges = Ranges.read(about.get("ranges"))
+        self.ranges = Ranges(**about["ranges"])
         self.provenance: dict[str, str] = about["provenance"]
         self.modes = {
             name: Mode(

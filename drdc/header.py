@@ -53,11 +53,11 @@ class _Header(_Finite):
     seed: int = Field(ge=0, le=LARGEST_SEED)
     provenance: dict[str, str]
     modes: dict[_Name, _Mode] = Field(min_length=1, max_length=100)
+    ranges: _Ranges
     system: str | None = None
     name: _Name | None = None
     shapes: _Shapes | None = None
     scale: _Pair | None = None
-    ranges: _Ranges | None = None
 
 
 def refuse_endless(path: Path) -> None:

@@ -26,6 +26,7 @@ ABOUT: dict[str, Any] = {
     "seed": 0,
     "image_size": 64,
     "provenance": {"code_version": "0"},
+    "ranges": {"setting": None, "categories": {"nut": 12}},
     "backbone": Backbone(name="tf_efficientnet_lite0", weights="package", feature_size=8).model_dump(),
     "base": Base(hidden=8, heads=2, feedforward=8).model_dump(),
     "diffusion": Diffusion(width=32, multipliers=[1], attention_levels=[], grid_sizes=[4]).model_dump(),
@@ -36,7 +37,7 @@ ABOUT: dict[str, Any] = {
     },
 }
 SYSTEM: dict[str, Any] = {
-    key: ABOUT[key] for key in ("experiment", "categories", "seed", "image_size", "provenance")
+    key: ABOUT[key] for key in ("experiment", "categories", "seed", "image_size", "provenance", "ranges")
 }
 SYSTEM |= {
     "system": "simplenet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,15 +112,6 @@ class Ranges:
         for category, bits in training:
             found[category] = setting or max(found.get(category, 0), bits)
         return cls(setting, found)
-
-    @classmethod
-    def read(cls, header: Any) -> Ranges:
-        """From a model file's header; none is noted in files written before there were ranges."""
-        return cls(header["setting"], dict(header["categories"])) if header else cls()
-
-    def header(self) -> dict[str, Any]:
-        """What `read` reads, for JSON."""
-        return {"setting": self.setting, "categories": dict(self.categories)}
 
     def known(self, decoded: Decoded, category: str | None) -> int | None:
         """The bits of an image, None where neither its file nor the training images tell.

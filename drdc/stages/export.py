@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def write(
     categories, ranges = sorted(set(table.category)), noted_ranges(table, settings["dataset"].bits)
     origin = provenance(settings) | {"manifest_sha256": digest_of(layout.manifest)}
     shared = {"experiment": layout.experiment, "categories": categories, "provenance": origin}
-    shared["ranges"] = ranges.header()
+    shared["ranges"] = asdict(ranges)
     save_bundle(path, tensors | calibration_tensors(calibrations, categories), about | shared)
     log.info("%s: calibrated on %d held-out normal images", path, len(calibrations[FULL].scores))
 
