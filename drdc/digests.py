@@ -87,10 +87,15 @@ def digest_of(path: Path) -> str:
         UserError: the file cannot be read.
     """
     try:
-        about = path.stat()
+        return _digest(path.absolute(), *_state(path))
     except OSError as error:
         raise _unreadable(path, error) from None
-    return _digest(path.absolute(), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    """Numbers of which one is another when a file was written or replaced."""
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 @lru_cache(maxsize=4096)
@@ -127,9 +132,7 @@ def check_seal(path: Path, digest: str) -> None:
         ValueError: it is another one.
         OSError: the file cannot be read.
     """
-    about = path.stat()
-    key = (path.absolute(), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    if _unsealed(digest, *key) != digest:
+    if _unsealed(digest, path.absolute(), *_state(path)) != digest:
         raise ValueError("it is damaged: its SHA-256 is not the one in its header")
 
 
