@@ -242,15 +242,9 @@ def write(name: str, seen: Folder, planned: Plan, minutes: float, gpu: bool) -> 
 def _dataset(seen: Folder, image_size: int) -> dict[str, Any]:
     root, here = seen.root.resolve(), Path.cwd()
     shown = root.relative_to(here) if root.is_relative_to(here) else root
-    good = {} if seen.good is None else {"good": seen.good}
-    return (
-        {"name": "mvtec", "root": str(shown)}
-        | good
-        | {
-            "categories": list(seen.train),
-            "image_size": image_size,
-        }
-    )
+    own: dict[str, Any] = {"name": "mvtec", "root": str(shown), "good": seen.good}
+    own |= {"categories": list(seen.train), "image_size": image_size}
+    return {key: value for key, value in own.items() if value is not None}
 
 
 def _written(section: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Made scores, and tables as dictionaries, for the tests of the tables."""
 
+import numpy as np
 import pandas as pd
 
 from drdc.reporting.formats import Cell, Table
@@ -15,6 +16,14 @@ def score(
 
 def frame(*rows: tuple) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def with_bare_category(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Scores with one category more, "bare", like the first but without masks, so without that metric."""
+    bare = scores[scores["category"] == scores["category"].iloc[0]].assign(category="bare")
+    undefined = bare["metric"] == metric
+    note = np.where(undefined, "not defined: no masks", "")
+    return pd.concat([scores, bare.assign(value=bare["value"].mask(undefined), note=note)])
 
 
 def cells(table: Table) -> dict[tuple[str, str], Cell]:

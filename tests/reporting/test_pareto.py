@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_scores import with_bare_category
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -146,13 +147,10 @@ def test_without_any_score_the_picture_says_why(tmp_path: Path) -> None:
 
 def test_the_text_says_over_how_many_categories_the_means_are() -> None:
     frame = scores()
-    bare = frame[frame["category"] == frame["category"].iloc[0]].assign(category="bare")
-    pixel = bare["metric"] == "pixel_ap"
-    bare = bare.assign(value=bare["value"].mask(pixel), note=np.where(pixel, "not defined: no masks", ""))
     total = frame["category"].nunique()
     text = " ".join(draw(points(costs(), frame), "").get_supxlabel().split())
     assert f"mean over {total} categor" in text
-    text = " ".join(draw(points(costs(), pd.concat([frame, bare])), "").get_supxlabel().split())
+    text = " ".join(draw(points(costs(), with_bare_category(frame, "pixel_ap")), "").get_supxlabel().split())
     assert f"mean Image AUROC over {total + 1}, Pixel AP over {total} of {total + 1} categories" in text
 
 

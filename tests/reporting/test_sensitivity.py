@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_scores import with_bare_category
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -159,11 +160,7 @@ def test_without_masks_there_is_no_pixel_axis(tmp_path: Path) -> None:
 
 
 def test_the_figure_and_its_numbers_say_over_how_many_categories_the_means_are() -> None:
-    frame = scores()
-    other = frame[frame["category"] == frame["category"].iloc[0]].assign(category="bare")
-    pixel = other["metric"] == "pixel_auroc"
-    other = other.assign(value=other["value"].mask(pixel), note=np.where(pixel, "not defined: no masks", ""))
-    both = pd.concat([frame, other])
+    both = with_bare_category(scores(), "pixel_auroc")
     data = sensitivity_data(both, [STEPS])
     total = both["category"].nunique()
     assert row(data, "5", "image_auroc")["categories"] == f"{total}"
