@@ -24,11 +24,11 @@ import numpy as np
 from PIL import Image
 
 import drdc
-from drdc.config import Base, Diffusion
-from drdc.files import save_weights
-from drdc.layout import Layout
+from drdc.config.sections import Base, Diffusion
 from drdc.models.denoiser import Denoiser
 from drdc.models.reconstructor import Reconstructor
+from drdc.results.layout import Layout
+from drdc.runtime.files import save_weights
 
 NAME, SIZE, FEATURE_SIZE, TRAIN = "load", 32, 4, 4
 STAGES = ("prepare", "features", "predict", "score")

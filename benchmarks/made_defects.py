@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from drdc.config import STORED_SCALES
+from drdc.config.sections import STORED_SCALES
+from drdc.config.variants import FULL
 from drdc.data.manifest import read_manifest
 from drdc.data.pictures import read_picture
-from drdc.detector import Detector
-from drdc.diffusion import to_unit_range
-from drdc.experiment import Experiment, load_experiment
-from drdc.files import load_array
-from drdc.fusion import image_score, mean_filter, spatio_temporal_map
-from drdc.layout import Layout
-from drdc.models.inference import Inpainter
-from drdc.pieces import chunks
-from drdc.variants import FULL
+from drdc.detection.detector import Detector
+from drdc.equations.diffusion import to_unit_range
+from drdc.equations.fusion import image_score, mean_filter, spatio_temporal_map
+from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.models.inpainter import Inpainter
+from drdc.results.layout import Layout
+from drdc.runtime.batching import chunks
+from drdc.runtime.files import load_array
 
 Pixels = NDArray[np.float64]
 

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from drdc.config import Fusion
+from drdc.config.sections import Fusion
+from drdc.config.variants import FULL, Stored
 from drdc.data.manifest import COLUMNS
-from drdc.digests import sha256_of
-from drdc.files import stamp
-from drdc.layout import Layout
-from drdc.pieces import job_threads
-from drdc.predictions import record_type
+from drdc.results.layout import Layout
+from drdc.results.predictions import record_type
+from drdc.runtime.batching import job_threads
+from drdc.runtime.digests import sha256_of
+from drdc.runtime.files import stamp
 from drdc.stages.score import score
-from drdc.variants import FULL, Stored
 
 SIZE, TEST, HELD_OUT, GRID_SIZES = 224, 115, 24, [2, 4, 8, 16]
 DEFECT = slice(90, 130)

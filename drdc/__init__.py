@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from drdc.detector import Detector as Detector
+    from drdc.detection.detector import Detector as Detector
 
 __version__ = "0.1.0"
 
@@ -12,6 +12,6 @@ def __getattr__(name: str) -> Any:
     """`Detector`, imported when it is asked for: torch is slow to import, and not every command needs it."""
     if name != "Detector":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from drdc.detector import Detector
+    from drdc.detection.detector import Detector
 
     return Detector

@@ -13,12 +13,12 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from drdc.arguments import natural, positive, seed
-from drdc.endings import exit_code
-from drdc.errors import UserError
+from drdc.runtime.arguments import natural, positive, seed
+from drdc.runtime.endings import exit_code
+from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from drdc.layout import Layout
+    from drdc.results.layout import Layout
 
 STAGES = {
     "prepare": "list and decode the dataset: manifest.csv",
@@ -55,12 +55,12 @@ MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional":
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, what a tool gives, or one of `drdc.endings`."""
+    """Run one command; returns the exit code: 0, what a tool gives, or one of `drdc.runtime.endings`."""
     return exit_code(partial(_main, arguments))
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    from drdc.logs import log_to_stderr
+    from drdc.runtime.logs import log_to_stderr
 
     _be_somebody()
     options = vars(_parser().parse_args(arguments))
@@ -94,17 +94,17 @@ def run(
 
     Args:
         command: a key of `STAGES`.
-        config: YAML file, or what the workflow hands over, see `drdc.settings.stage_settings`.
+        config: YAML file, or what the workflow hands over, see `stage_settings`.
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
-        variant: a name of `drdc.variants.variants`; None stands for the whole method.
+        variant: a name of `drdc.config.variants.variants`; None stands for the whole method.
         wildcards: `seed`, `model`, `category`, `system`, `name` where the stage has them; None stands for
             all. A training has `processes` too, None for one on each GPU.
     """
-    from drdc.devices import claim_gpus
-    from drdc.layout import Layout
-    from drdc.settings import stage_settings
-    from drdc.variants import FULL
+    from drdc.config.variants import FULL
+    from drdc.experiment.stage_settings import stage_settings
+    from drdc.results.layout import Layout
+    from drdc.runtime.devices import claim_gpus
 
     stage = MODELS[wildcards["model"]] if command == "train" else command.replace("-", "_")
     experiment, settings = stage_settings(stage, config, variant or FULL, wildcards.pop("system", ""))
@@ -123,8 +123,8 @@ def _parts(layout: Layout, wildcards: dict[str, Any], settings: dict[str, Any]) 
     """The wildcards of each job that a command stands for."""
     if "category" not in wildcards or wildcards["category"] is not None:
         return [wildcards]
+    from drdc.config.variants import predicted_parts
     from drdc.data.manifest import read_manifest
-    from drdc.variants import predicted_parts
 
     categories = sorted(set(read_manifest(layout.manifest).category))
     return [wildcards | {"category": part} for part in predicted_parts(settings["stored"].name, categories)]

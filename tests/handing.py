@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from drdc.layout import Layout
-from drdc.settings import Handed
+from drdc.experiment.stage_settings import Handed
+from drdc.results.layout import Layout
 
 
 def handed_over(folder: Path, experiment: str, stage: str, **used: Any) -> str:

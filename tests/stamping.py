@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drdc.digests import sha256_of
-from drdc.files import stamp
+from drdc.runtime.digests import sha256_of
+from drdc.runtime.files import stamp
 
 
 def stamped(*paths: Path) -> None:

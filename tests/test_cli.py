@@ -19,7 +19,7 @@ from stamping import stamped
 
 import drdc
 from drdc import cli
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 RESULTS = Path("results", "tiny")
 PREPARED = {"dataset.json", "images.npy", "manifest.csv", "masks.npy", "problems.csv", "regions.csv"}

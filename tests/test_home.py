@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from drdc.config import Backbone
-from drdc.errors import UserError
+from drdc.config.sections import Backbone
 from drdc.models.backbone import FeatureExtractor
+from drdc.runtime.errors import UserError
 
 #: A folder that not even root can make.
 NOWHERE = "/dev/null/home"

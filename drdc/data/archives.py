@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any, TypeVar
 
-from drdc.errors import UserError
-from drdc.files import not_written
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import not_written
 
 _ZIP = b"PK"
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from drdc.config.names import category_fault, path_fault, printable
+from drdc.config.problems import Kind, Problem
 from drdc.data.decoding import may_be_deep
 from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, decode_mask, pixel_digest, read_content, read_decoded
 from drdc.data.mask_checks import Coverage, coverage, inverted, mask_problems
 from drdc.data.samples import Sample
-from drdc.errors import UserError
-from drdc.names import category_fault, path_fault, printable
-from drdc.pieces import in_order
-from drdc.problems import Kind, Problem
+from drdc.runtime.batching import in_order
+from drdc.runtime.errors import UserError
 
 #: One training image is held out and one is left.
 FEWEST_TRAINING_IMAGES = 2

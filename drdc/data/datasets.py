@@ -13,12 +13,12 @@ import shlex
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from drdc.config import DOWNLOADS
+from drdc.config.problems import Problem, accepted
+from drdc.config.sections import DOWNLOADS
 from drdc.data.samples import NORMAL, Sample, choose
 from drdc.data.tree import LAYOUT, Tree
 from drdc.data.visa import read_visa
-from drdc.errors import UserError
-from drdc.problems import Problem, accepted
+from drdc.runtime.errors import UserError
 
 _ELPV_PACKAGE = "elpv_dataset"
 _ELPV_TEST_SHARE = 0.2

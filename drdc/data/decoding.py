@@ -19,7 +19,7 @@ from tifffile import TiffFile
 from drdc.data.depth import Decoded, Deep, Shallow
 from drdc.data.jpeg import refuse_damage
 from drdc.data.tiff import deep_page, is_deep, only_page, whole
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 #: What is read, whatever the file is called: no format of vectors or scripts, which would start a program.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 #: Bits of a value that cameras and scanners give.
 DEPTHS = (8, 10, 12, 14, 16)

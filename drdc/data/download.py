@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 import yaml
 from tqdm import tqdm
 
-from drdc.config import Section
+from drdc.config.sections import Section
 from drdc.data.archives import Limits, unpack
 from drdc.data.datasets import READERS
-from drdc.digests import sha256_of
-from drdc.errors import UserError
-from drdc.files import exclusive, free_space, move, not_written
+from drdc.runtime.digests import sha256_of
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import exclusive, free_space, move, not_written
 
 log = logging.getLogger(__name__)
 

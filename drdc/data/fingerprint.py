@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drdc.config import Dataset
+from drdc.config.problems import Problem
+from drdc.config.sections import Dataset
 from drdc.data.datasets import dataset_root, scan
 from drdc.data.samples import Sample
-from drdc.errors import UserError
-from drdc.files import atomic
-from drdc.problems import Problem
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import atomic
 
 
 @dataclass(frozen=True)

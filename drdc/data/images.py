@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from drdc.data.decoding import FORMATS, decode, image_count, orientation
 from drdc.data.depth import Decoded
 from drdc.data.masks import Mask, binarise, nearest
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 _SIDEWAYS = 5  # from this EXIF orientation on, width and height change places
 

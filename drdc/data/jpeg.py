@@ -6,7 +6,7 @@ import re
 
 import simplejpeg
 
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file")
 _LEFT = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")

@@ -17,17 +17,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from drdc.config.problems import Acceptable, Problem, accepted, summary, write_problems
 from drdc.data.checks import Facts, conclude, inspect, training_ranges
 from drdc.data.datasets import smallest_hashes
 from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, read_content, resize_mask, to_square
 from drdc.data.regions import Regions, regions_after, vanished, write_regions
 from drdc.data.samples import Sample
-from drdc.digests import sha256_of, verify
-from drdc.errors import UserError
-from drdc.files import atomic, create_array, stamp
-from drdc.pieces import in_order, job_threads
-from drdc.problems import Acceptable, Problem, accepted, summary, write_problems
+from drdc.runtime.batching import in_order, job_threads
+from drdc.runtime.digests import sha256_of, verify
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import atomic, create_array, stamp
 
 COLUMNS = (
     *("path", "category", "split", "label", "defect_type", "mask", "width", "height"),
@@ -68,7 +68,7 @@ def prepare(
         manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
         images_path: array (N, image_size, image_size, 3) uint8 RGB, rows as in the manifest.
         masks_path: array (N, image_size, image_size) bool, all False where no mask is known.
-        problems_path: CSV with the columns of `drdc.problems.HEAD`: warnings and accepted errors.
+        problems_path: CSV with the columns of `drdc.config.problems.HEAD`: warnings and accepted errors.
         regions_path: CSV, what resizing makes of the regions of each mask, see `drdc.data.regions.Regions`.
         found: the problems that the listing of the files told.
         accept: kinds of errors that do not stop it.

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from drdc.config.problems import Kind, Problem
 from drdc.data.masks import NOISE, Mask
 from drdc.data.samples import Sample
-from drdc.problems import Kind, Problem
 
 #: Above this share of the image, a mask marks nearly everything (ours; defects of MVTec AD reach 0.3).
 NEARLY_ALL = 0.95

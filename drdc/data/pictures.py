@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from drdc.data.depth import Decoded, Deep, Ranges, Shallow
 from drdc.data.images import pixel_digest, read_decoded
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

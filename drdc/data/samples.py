@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from drdc.data.listing import same_form
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 #: Defect type of normal images.
 NORMAL = "good"

@@ -34,7 +34,7 @@ from drdc.data.drawing import (
     to_line,
 )
 from drdc.data.images import resize_mask
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 _OVERSAMPLING = 2
 _GRAIN = 2.5 / 255

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tifffile import TiffFile, TiffPage
 
 from drdc.data.depth import Deep, holding
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 _KINDS = (254, 255)  # NewSubfileType, a set of bits, and the older SubfileType, a number
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2

@@ -12,11 +12,11 @@ from unicodedata import normalize
 
 import yaml
 
+from drdc.config.names import sounds_good
+from drdc.config.problems import Kind, Problem
 from drdc.data.listing import below, called_image, entries, folders, images, same_form, why_left_out
 from drdc.data.samples import NORMAL, Sample, choose
-from drdc.errors import UserError
-from drdc.names import sounds_good
-from drdc.problems import Kind, Problem
+from drdc.runtime.errors import UserError
 
 LAYOUT = "<category>/train/good, <category>/test/<defect> and <category>/ground_truth/<defect>"
 _PARTS = ("train", "test", "ground_truth")

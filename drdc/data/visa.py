@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from drdc.data.samples import NORMAL, Sample, choose
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 
 def read_visa(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:

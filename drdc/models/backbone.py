@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config import Backbone
-from drdc.errors import UserError
+from drdc.config.sections import Backbone
+from drdc.runtime.errors import UserError
 
 #: timm models whose ImageNet weights come with an installed package: (module, class with the file's path).
 PACKAGE_WEIGHTS = {

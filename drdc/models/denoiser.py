@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from drdc.config import Diffusion
+from drdc.config.sections import Diffusion
 
 
 class Denoiser(nn.Module):

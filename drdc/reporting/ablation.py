@@ -4,21 +4,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from drdc.errors import UserError
-from drdc.reporting.formats import Cell, Column, Table
-from drdc.reporting.measured import (
+from drdc.reporting.aggregate import (
     MEAN,
     METRICS,
-    TEXTS,
     Measured,
     experiment_name,
     measure,
     metric_notes,
     seed_note,
-    typed,
     without_failed_seeds,
 )
+from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.paper import paper_values
+from drdc.results.scores import TEXTS, typed
+from drdc.runtime.errors import UserError
 
 SHORT = {
     "model_conditioning": "MC",

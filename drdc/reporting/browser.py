@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from drdc.errors import UserError
-from drdc.evaluation import COMPARED
-from drdc.files import atomic
+from drdc.evaluation.category import COMPARED
 from drdc.reporting.gallery import HEATMAPS, Shown, coloured
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import atomic
 
 QUALITY = 80  # of WebP
 LINE, HALO = (0, 255, 255), (0, 0, 0)  # the mask's outline: cyan, which the colour map lacks, beside black

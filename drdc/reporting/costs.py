@@ -4,9 +4,10 @@ from math import isnan
 
 import pandas as pd
 
-from drdc.errors import UserError
+from drdc.reporting.aggregate import METHODS, reason_notes
 from drdc.reporting.formats import Cell, Column, Table
-from drdc.reporting.measured import METHODS, reason_notes, typed
+from drdc.results.scores import typed
+from drdc.runtime.errors import UserError
 
 TEXTS = ("method", "variant", "device", "threads", "batch_size")
 COLUMNS = {

@@ -15,11 +15,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from drdc.errors import UserError
-from drdc.evaluation import COMPARED
+from drdc.evaluation.category import COMPARED
+from drdc.reporting.aggregate import METHODS, in_paper_order
 from drdc.reporting.figures import COLOUR_OF, COLOURS, DASH_OF, DPI, MARKER_OF, no_figure, plain, save_png
-from drdc.reporting.measured import METHODS, in_paper_order, typed
 from drdc.reporting.separation import ALL, PERCENT, cohens_d, limit, overlap
+from drdc.results.scores import typed
+from drdc.runtime.errors import UserError
 
 Floats = NDArray[np.float64]
 

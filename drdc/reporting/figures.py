@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from drdc.errors import UserError
-from drdc.files import atomic
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import atomic
 
 DPI = 150
 COLOURS = (

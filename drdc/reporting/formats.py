@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import jinja2
 
-from drdc.files import atomic
+from drdc.runtime.files import atomic
 
 FAILED = "failed"
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$#])")

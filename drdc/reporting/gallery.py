@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.errors import UserError
 from drdc.reporting.figures import save_png
+from drdc.runtime.errors import UserError
 
 Floats = NDArray[np.floating]
 Rgb = NDArray[np.uint8]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from drdc.errors import UserError
+from drdc.reporting.aggregate import METHODS
 from drdc.reporting.figures import save_png
 from drdc.reporting.gallery import (
     DPI,
@@ -20,7 +20,7 @@ from drdc.reporting.gallery import (
     resized,
     text_at,
 )
-from drdc.reporting.measured import METHODS
+from drdc.runtime.errors import UserError
 
 #: Pixels: figure, names of categories, names of systems, between categories, largest panel.
 WIDTH, LABEL, HEAD, BREAK, LARGEST = 1200, 100, 18, 12, 170

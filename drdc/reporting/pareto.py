@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from drdc.errors import UserError
+from drdc.reporting.aggregate import METHODS, METRICS
 from drdc.reporting.figures import (
     COLOUR_OF,
     COLOURS,
@@ -26,8 +26,9 @@ from drdc.reporting.figures import (
     plain,
     save_png,
 )
-from drdc.reporting.measured import METHODS, METRICS, typed
-from drdc.reporting.systems import over_categories, system_means
+from drdc.reporting.method_means import over_categories, system_means
+from drdc.results.scores import typed
+from drdc.runtime.errors import UserError
 
 TEXTS = ("method", "variant", "device", "threads", "batch_size")
 SECONDS = "seconds_per_image"

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.formats import Cell, Column, Table
-from drdc.reporting.measured import in_paper_order
 
 ALL = "all together"
 COLUMNS = {

@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from drdc.errors import UserError
+from drdc.config.variants import FULL, Sweep
+from drdc.reporting.aggregate import METRICS
 from drdc.reporting.figures import COLOURS, DPI, no_figure, percent_height, percent_limits, plain, save_png
-from drdc.reporting.measured import METRICS
-from drdc.reporting.systems import UNDEFINED, over_categories, system_means
-from drdc.variants import FULL, Sweep
+from drdc.reporting.method_means import UNDEFINED, over_categories, system_means
+from drdc.runtime.errors import UserError
 
 DATA = ("setting", "value", "variant", "metric", "mean", "std", "seeds", "categories", "note")
 LEFT, RIGHT = "image_auroc", "pixel_auroc"

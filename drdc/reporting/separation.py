@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.calibration import RATE, comparable, needed, threshold
-from drdc.errors import UserError
-from drdc.evaluation import COMPARED
+from drdc.evaluation.calibration import RATE, comparable, needed, threshold
+from drdc.evaluation.category import COMPARED
+from drdc.reporting.aggregate import METHODS, in_paper_order, over_seeds, reason_notes
 from drdc.reporting.formats import Cell, Column, Table
-from drdc.reporting.measured import METHODS, in_paper_order, over_seeds, reason_notes, typed
+from drdc.results.scores import typed
+from drdc.runtime.errors import UserError
 
 Floats = NDArray[np.float64]
 PERCENT = f"{100 * RATE:g} %"

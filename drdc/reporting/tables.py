@@ -6,10 +6,8 @@ from typing import Literal
 
 import pandas as pd
 
-from drdc.evaluation import COMPARED
-from drdc.reporting.beside import Beside, Compared, paper_dataset, printed, rerun
-from drdc.reporting.formats import Cell, Column, Table
-from drdc.reporting.measured import (
+from drdc.evaluation.category import COMPARED
+from drdc.reporting.aggregate import (
     MEAN,
     METHODS,
     METRICS,
@@ -19,7 +17,9 @@ from drdc.reporting.measured import (
     metric_notes,
     seed_note,
 )
+from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.paper import paper_values
+from drdc.reporting.published import Beside, Compared, paper_dataset, printed, rerun
 
 TRAINED = ("base", "diffusion", "drdc")
 SCALES = ("1", "1/2", "1/4", "1/8", "1/16")

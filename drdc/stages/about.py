@@ -8,12 +8,12 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from drdc.config.variants import unet_calls, variants
 from drdc.data.manifest import noted_ranges, read_manifest
-from drdc.experiment import Experiment
-from drdc.files import atomic
-from drdc.layout import Layout
-from drdc.results import read_table
-from drdc.variants import unet_calls, variants
+from drdc.experiment.experiment import Experiment
+from drdc.results.layout import Layout
+from drdc.results.scores import read_table
+from drdc.runtime.files import atomic
 
 ORIGIN = ("code_version", "config_hash", "versions", "device")
 SCORED = ("variant", "seed", *ORIGIN)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from drdc.config import Evaluation, Fusion, Sampling
-from drdc.layout import EVIDENCE, Layout
-from drdc.results import read_evidence, read_runs, write_table
-from drdc.variants import runs, variants
+from drdc.config.sections import Evaluation, Fusion, Sampling
+from drdc.config.variants import runs, variants
+from drdc.results.layout import EVIDENCE, Layout
+from drdc.results.scores import read_evidence, read_runs, write_table
 
 
 def collect(

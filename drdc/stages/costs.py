@@ -18,19 +18,19 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from drdc.baselines.fitted import Fitted
-from drdc.config import Backbone, Sampling
+from drdc.config.sections import Backbone, Sampling
+from drdc.config.variants import FULL
 from drdc.data.images import to_square
 from drdc.data.manifest import read_manifest
-from drdc.devices import device_name, torch_device
-from drdc.diffusion import to_unit_range
-from drdc.files import load_array
-from drdc.fusion import feature_error
-from drdc.layout import Layout
+from drdc.equations.diffusion import to_unit_range
+from drdc.equations.fusion import feature_error
+from drdc.methods.fitted_method import Fitted
 from drdc.models.backbone import FeatureExtractor
-from drdc.models.inference import Inpainter, load_base
-from drdc.results import write_table
-from drdc.variants import FULL
+from drdc.models.inpainter import Inpainter, load_base
+from drdc.results.layout import Layout
+from drdc.results.scores import write_table
+from drdc.runtime.devices import device_name, torch_device
+from drdc.runtime.files import load_array
 
 log = logging.getLogger(__name__)
 

@@ -15,28 +15,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.bundle import calibration_tensors, save_bundle
-from drdc.calibration import Calibration
-from drdc.config import Backbone, Dataset, Fusion, Sampling
+from drdc.config.sections import Backbone, Dataset, Fusion, Sampling
+from drdc.config.variants import FULL
 from drdc.data.manifest import noted_ranges, read_manifest
-from drdc.detector import AUROCS
-from drdc.diffusion import to_unit_range
-from drdc.digests import digest_of
-from drdc.errors import UserError
-from drdc.files import load_array
-from drdc.finders import FAST
-from drdc.finite import refuse_not_finite
-from drdc.fusion import image_score
-from drdc.layout import Layout
+from drdc.detection.backends import FAST
+from drdc.detection.detector import AUROCS
+from drdc.detection.model_file import calibration_tensors, save_bundle
+from drdc.equations.diffusion import to_unit_range
+from drdc.equations.fusion import image_score
+from drdc.evaluation.calibration import Calibration
+from drdc.experiment.stage_settings import config_hash
 from drdc.models.backbone import FeatureExtractor
-from drdc.models.inference import Inpainter, load_trained
-from drdc.pieces import chunks, progress_bar
-from drdc.predictions import Statistics, batches, fuse, read_parts, statistics, store_errors
-from drdc.reporting.measured import typed
-from drdc.results import read_table
-from drdc.settings import config_hash
+from drdc.models.inpainter import Inpainter, load_trained
+from drdc.results.layout import Layout
+from drdc.results.predictions import Statistics, batches, fuse, read_parts, statistics, store_errors
+from drdc.results.scores import read_table, typed
+from drdc.runtime.batching import chunks, progress_bar
+from drdc.runtime.digests import digest_of
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import load_array
+from drdc.runtime.finite import refuse_not_finite
 from drdc.stages.score import provenance
-from drdc.variants import FULL
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ def export(
     fusion: Fusion,
     **others: Any,
 ) -> None:
-    """Write `model.safetensors`, which `drdc.detector.Detector` reads.
+    """Write `model.safetensors`, which `drdc.detection.detector.Detector` reads.
 
     Its tensors are `backbone.*`, `base.*`, `diffusion.*` and those of `calibration_tensors`. Its header holds
     the settings, the maps' statistics and where all of it comes from; nothing in it differs when the same

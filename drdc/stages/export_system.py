@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from drdc.baselines.fitted import read_fitted
-from drdc.baselines.registry import Configured, system_class
-from drdc.config import Backbone, Dataset
+from drdc.config.sections import Backbone, Dataset
+from drdc.config.variants import FULL
 from drdc.data.manifest import read_manifest
-from drdc.finders import finders
-from drdc.layout import Layout
+from drdc.detection.backends import finders
+from drdc.methods.fitted_method import read_fitted
+from drdc.methods.registry import Configured, system_class
 from drdc.models.backbone import FeatureExtractor
-from drdc.predictions import batches, read_system
+from drdc.results.layout import Layout
+from drdc.results.predictions import batches, read_system
 from drdc.stages.export import accuracy, calibrated, held_out_images, write
-from drdc.variants import FULL
 
 
 def export_system(
@@ -26,7 +26,7 @@ def export_system(
     backbone: Backbone,
     system: Configured,
 ) -> None:
-    """Write `systems/<name>.safetensors`, which `drdc.detector.Detector` reads.
+    """Write `systems/<name>.safetensors`, which `drdc.detection.detector.Detector` reads.
 
     Its tensors are `system.*`, where the system uses the experiment's features `backbone.*`, and those of
     `calibration_tensors`; else as `drdc.stages.export.export`.

@@ -8,15 +8,15 @@ from itertools import islice
 import numpy as np
 import torch
 
-from drdc.config import Backbone, Dataset
+from drdc.config.sections import Backbone, Dataset
 from drdc.data.images import to_square
 from drdc.data.manifest import read_manifest, read_original
-from drdc.devices import torch_device
-from drdc.files import artefact, create_array
-from drdc.finite import refuse_not_finite
-from drdc.layout import Layout
 from drdc.models.backbone import FeatureExtractor
-from drdc.pieces import chunks, in_order, job_threads, progress_bar
+from drdc.results.layout import Layout
+from drdc.runtime.batching import chunks, in_order, job_threads, progress_bar
+from drdc.runtime.devices import torch_device
+from drdc.runtime.files import artefact, create_array
+from drdc.runtime.finite import refuse_not_finite
 from drdc.stages.prepare import root_of
 
 log = logging.getLogger(__name__)

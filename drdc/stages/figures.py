@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from drdc.config import Evaluation, Fusion, Sampling
+from drdc.config.sections import Evaluation, Fusion, Sampling
+from drdc.config.variants import Sweep, runs, sweeps, swept, variants
 from drdc.data.manifest import read_manifest
-from drdc.errors import UserError
-from drdc.evaluation import COMPARED
-from drdc.files import atomic
-from drdc.layout import FIGURES, Layout, lacking
+from drdc.evaluation.category import COMPARED
 from drdc.reporting import distributions, sensitivity
 from drdc.reporting.figures import losses, no_figure
 from drdc.reporting.gallery import Shown, choose, gallery, median_of
 from drdc.reporting.heatmaps import heatmaps
 from drdc.reporting.pareto import pareto
-from drdc.results import Run, SystemRun, numeric, read_evidence, read_runs, read_table
-from drdc.variants import Sweep, runs, sweeps, swept, variants
+from drdc.results.layout import FIGURES, Layout, lacking
+from drdc.results.scores import Run, SystemRun, numeric, read_evidence, read_runs, read_table
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import atomic
 
 if TYPE_CHECKING:
-    from drdc.heatmaps import TestImages
+    from drdc.reporting.test_images import TestImages
 
 
 def figures(
@@ -89,7 +89,7 @@ def _logs(layout: Layout, models: list[str], seeds: list[int]) -> dict[str, pd.D
 
 def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
     """Figure 3: the images that the gallery's rule chooses, all together and category by category."""
-    from drdc.heatmaps import TestImages
+    from drdc.reporting.test_images import TestImages
 
     groups = _chosen(TestImages(layout, seed, fusion))
     gallery(list(groups.values()), layout.figures / "fig3.png")
@@ -103,7 +103,7 @@ def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
 
 def _heatmaps(layout: Layout, seed: int, fusion: Fusion, systems: dict[str, Any]) -> None:
     """The median image of each category in Figure 3, as base model, DRDC and all systems see it."""
-    from drdc.heatmaps import TestImages
+    from drdc.reporting.test_images import TestImages
 
     images = TestImages(layout, seed, fusion, systems)
     groups = list(_chosen(images).values())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from drdc.calibration import ceiled, offered_rate, threshold
-from drdc.config import Fusion
-from drdc.evaluation import COMPARED
-from drdc.heatmaps import TestImages
-from drdc.layout import Layout
+from drdc.config.sections import Fusion
+from drdc.evaluation.calibration import ceiled, offered_rate, threshold
+from drdc.evaluation.category import COMPARED
 from drdc.reporting.browser import write_gallery
+from drdc.reporting.test_images import TestImages
+from drdc.results.layout import Layout
 
 
 def gallery(layout: Layout, *, seeds: list[int], fusion: Fusion, systems: dict[str, Any]) -> None:

@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 import drdc
-from drdc.config import Sampling
+from drdc.config.sections import Sampling
+from drdc.config.variants import Stored
 from drdc.data.manifest import read_manifest
-from drdc.diffusion import to_unit_range
-from drdc.errors import UserError, enough_memory
-from drdc.files import load_array, load_metadata
-from drdc.finite import refuse_not_finite
-from drdc.layout import Layout
-from drdc.models.inference import Inpainter, load_base
-from drdc.pieces import chunks
-from drdc.predictions import record_type, store_base, store_errors
-from drdc.unfinished import Unfinished
-from drdc.variants import Stored
+from drdc.equations.diffusion import to_unit_range
+from drdc.models.inpainter import Inpainter, load_base
+from drdc.results.layout import Layout
+from drdc.results.predictions import record_type, store_base, store_errors
+from drdc.runtime.batching import chunks
+from drdc.runtime.errors import UserError, enough_memory
+from drdc.runtime.files import load_array, load_metadata
+from drdc.runtime.finite import refuse_not_finite
+from drdc.runtime.resumable_array import Unfinished
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,9 @@ _FIX = (
 def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, stored: Stored) -> None:
     """Write `seed<k>/predictions/<name>/<category>.npy`, the category `all` standing for all of them.
 
-    One record for each test and each held-out normal image, see `drdc.predictions`. Goes on after the last
-    saved batch of a call that was killed, and computes nothing where the same predictions are there already.
+    One record for each test and each held-out normal image, see `drdc.results.predictions`. Goes on after
+    the last saved batch of a call that was killed, and computes nothing where the same predictions are there
+    already.
     """
     inputs = _Inputs.load(layout, category)
     models = {kind: layout.model(seed, kind) for kind in ("base", stored.model)}

@@ -7,17 +7,17 @@ import torch
 from numpy.typing import NDArray
 
 import drdc
-from drdc.baselines.fitted import Fitted
-from drdc.baselines.inputs import Inputs
-from drdc.baselines.registry import Configured
 from drdc.data.manifest import read_manifest
-from drdc.devices import torch_device
-from drdc.errors import enough_memory
-from drdc.files import load_metadata
-from drdc.finite import refuse_not_finite
-from drdc.layout import Layout
+from drdc.methods.fitted_method import Fitted
+from drdc.methods.inputs import Inputs
+from drdc.methods.registry import Configured
+from drdc.results.layout import Layout
+from drdc.runtime.devices import torch_device
+from drdc.runtime.errors import enough_memory
+from drdc.runtime.files import load_metadata
+from drdc.runtime.finite import refuse_not_finite
+from drdc.runtime.resumable_array import Unfinished
 from drdc.training.loop import step_seed
-from drdc.unfinished import Unfinished
 
 
 def predict_system(layout: Layout, seed: int, *, system: Configured) -> None:

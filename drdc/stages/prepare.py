@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from drdc.config import Dataset
+from drdc.config.sections import Dataset
 from drdc.data import datasets, download, fingerprint, manifest, synthetic
 from drdc.data.regions import Regions
-from drdc.layout import Layout
-from drdc.pieces import progress_bar
-from drdc.results import numeric, read_table
+from drdc.results.layout import Layout
+from drdc.results.scores import numeric, read_table
+from drdc.runtime.batching import progress_bar
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from drdc.errors import UserError
-from drdc.experiment import Experiment
-from drdc.layout import FIGURES, TABLES, Layout
-from drdc.settings import used_by
+from drdc.config.variants import FULL
+from drdc.experiment.experiment import Experiment
+from drdc.experiment.stage_settings import used_by
+from drdc.results.layout import FIGURES, TABLES, Layout
+from drdc.runtime.errors import UserError
 from drdc.stages.collect import collect
 from drdc.stages.figures import figures
 from drdc.stages.gallery import gallery
 from drdc.stages.score import score
 from drdc.stages.tables import tables
-from drdc.variants import FULL
 
 log = logging.getLogger(__name__)
 

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import drdc
-from drdc.baselines.controls import ORACLES, oracle_mask, random_map
-from drdc.config import Diffusion, Fusion
+from drdc.config.sections import Diffusion, Fusion
+from drdc.config.variants import FULL, Stored
 from drdc.data.manifest import read_manifest
-from drdc.devices import device_name, torch_device
-from drdc.errors import UserError
-from drdc.evaluation import (
+from drdc.equations.fusion import image_score
+from drdc.evaluation.category import (
     CURVE_COLUMNS,
     CategoryEvaluation,
     Row,
@@ -31,16 +30,17 @@ from drdc.evaluation import (
     means,
     undefined_rows,
 )
-from drdc.files import load_array
-from drdc.fusion import image_score
-from drdc.layout import EVIDENCE, Layout
-from drdc.metrics import NO_MASKS
+from drdc.evaluation.controls import ORACLES, oracle_mask, random_map
+from drdc.evaluation.metrics import NO_MASKS
+from drdc.experiment.stage_settings import config_hash
 from drdc.models.denoiser import use_bf16
-from drdc.pieces import in_order, job_threads
-from drdc.predictions import batches, fuse, read_parts, statistics
-from drdc.results import failure_note, write_table
-from drdc.settings import config_hash
-from drdc.variants import FULL, Stored
+from drdc.results.layout import EVIDENCE, Layout
+from drdc.results.predictions import batches, fuse, read_parts, statistics
+from drdc.results.scores import failure_note, write_table
+from drdc.runtime.batching import in_order, job_threads
+from drdc.runtime.devices import device_name, torch_device
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import load_array
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ import logging
 import numpy as np
 import pandas as pd
 
-from drdc.baselines.registry import Configured
-from drdc.config import Backbone, Dataset
+from drdc.config.sections import Backbone, Dataset
+from drdc.config.variants import FULL
 from drdc.data.manifest import read_manifest
-from drdc.evaluation import CategoryEvaluation, Row, has_masks, means
-from drdc.files import load_array
-from drdc.layout import Layout
-from drdc.predictions import batches, read_system
-from drdc.results import write_table
+from drdc.evaluation.category import CategoryEvaluation, Row, has_masks, means
+from drdc.methods.registry import Configured
+from drdc.results.layout import Layout
+from drdc.results.predictions import batches, read_system
+from drdc.results.scores import write_table
+from drdc.runtime.files import load_array
 from drdc.stages.score import provenance
-from drdc.variants import FULL
 
 log = logging.getLogger(__name__)
 

@@ -11,17 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-from drdc.baselines.registry import system_class
-from drdc.config import Backbone, Evaluation, Fusion, Sampling, other_backbone
-from drdc.errors import UserError
-from drdc.layout import TABLES, Layout, lacking
-from drdc.reporting import ablation, costs, evidence, separation
+from drdc.config.sections import Backbone, Evaluation, Fusion, Sampling, other_backbone
+from drdc.config.variants import ABLATION, Variant, runs, variants
+from drdc.methods.registry import system_class
+from drdc.reporting import ablation, costs, separation
+from drdc.reporting import significance as evidence
 from drdc.reporting import tables as of_scores
-from drdc.reporting.beside import Compared
 from drdc.reporting.formats import Table, write
+from drdc.reporting.published import Compared
 from drdc.reporting.regions import regions
-from drdc.results import SystemRun, numeric, read_evidence, read_runs, read_table
-from drdc.variants import ABLATION, Variant, runs, variants
+from drdc.results.layout import TABLES, Layout, lacking
+from drdc.results.scores import SystemRun, numeric, read_evidence, read_runs, read_table
+from drdc.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drdc.config import Base
-from drdc.devices import torch_device
-from drdc.layout import Layout
+from drdc.config.sections import Base
 from drdc.models.reconstructor import Reconstructor, draw_jitter
-from drdc.pieces import chunks
+from drdc.results.layout import Layout
+from drdc.runtime.batching import chunks
+from drdc.runtime.devices import torch_device
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, train

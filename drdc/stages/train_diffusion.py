@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drdc.config import Diffusion
-from drdc.devices import torch_device
-from drdc.diffusion import linear_schedule, predict_noise, q_sample, to_unit_range
-from drdc.inpainting import masked_condition, partition
-from drdc.layout import Layout
+from drdc.config.sections import Diffusion
+from drdc.equations.diffusion import linear_schedule, predict_noise, q_sample, to_unit_range
+from drdc.equations.inpainting import masked_condition, partition
 from drdc.models.denoiser import Denoiser
-from drdc.pieces import chunks
+from drdc.results.layout import Layout
+from drdc.runtime.batching import chunks
+from drdc.runtime.devices import torch_device
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, step_seed, train

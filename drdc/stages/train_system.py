@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from drdc.baselines.inputs import Inputs
-from drdc.baselines.registry import Configured, system_class
-from drdc.baselines.trainer import SystemJob, Trainer
-from drdc.devices import torch_device
-from drdc.errors import UserError
-from drdc.fusion import map_scale
-from drdc.layout import Layout
+from drdc.equations.fusion import map_scale
+from drdc.methods.inputs import Inputs
+from drdc.methods.registry import Configured, system_class
+from drdc.methods.trainer import SystemJob, Trainer
+from drdc.results.layout import Layout
+from drdc.runtime.devices import torch_device
+from drdc.runtime.errors import UserError
 from drdc.training.job import carry_out, finish
 from drdc.training.loop import step_seed
 from drdc.training.state import fingerprint_of

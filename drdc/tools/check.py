@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from drdc.arguments import positive
-from drdc.config import Dataset
+from drdc.config.problems import HEAD, Problem, grade, ordered, row, summary
+from drdc.config.sections import Dataset
 from drdc.data.datasets import dataset_root, scan
-from drdc.endings import say
-from drdc.errors import UserError
-from drdc.experiment import load_experiment
-from drdc.layout import Layout
-from drdc.problems import HEAD, Problem, grade, ordered, row, summary
+from drdc.experiment.experiment import load_experiment
+from drdc.results.layout import Layout
+from drdc.runtime.arguments import positive
+from drdc.runtime.endings import say
+from drdc.runtime.errors import UserError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

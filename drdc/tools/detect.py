@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from drdc.arguments import natural, positive
-from drdc.calibration import RATE
-from drdc.devices import claim_gpus
-from drdc.endings import UNUSABLE, say, tell
-from drdc.errors import UserError, enough_memory
-from drdc.files import atomic, not_written
-from drdc.names import printable
+from drdc.config.names import printable
+from drdc.evaluation.calibration import RATE
+from drdc.runtime.arguments import natural, positive
+from drdc.runtime.devices import claim_gpus
+from drdc.runtime.endings import UNUSABLE, say, tell
+from drdc.runtime.errors import UserError, enough_memory
+from drdc.runtime.files import atomic, not_written
 from drdc.tools.inputs import about_left_out, find_images, total_left_out
 
 if TYPE_CHECKING:
     from drdc.data.pictures import Picture
-    from drdc.detector import Detection, Detector
+    from drdc.detection.detector import Detection, Detector
 
 RESULTS = "results.jsonl"
 ANOMALY = 1  # exit code, of nothing else
@@ -80,8 +80,8 @@ def run(
     An image that cannot be read has a line that says why, and all others are done.
 
     Args:
-        bits: of `drdc.detector.Detector.read`.
-        options: `false_alarm_rate`, `category` and `fast` of `drdc.detector.Detector.detect_many`.
+        bits: of `drdc.detection.detector.Detector.read`.
+        options: `false_alarm_rate`, `category` and `fast` of `drdc.detection.detector.Detector.detect_many`.
 
     Returns:
         2 if an input was unusable, else 1 if an image is anomalous and `fail_on_anomaly`, else 0.
@@ -112,7 +112,7 @@ def _load(model: str, threads: int | None, gpu: int) -> Detector:
     claim_gpus(gpu)  # before torch is imported
     import torch
 
-    from drdc.detector import Detector
+    from drdc.detection.detector import Detector
 
     if threads:
         torch.set_num_threads(threads)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from drdc.config import DOWNLOADS
-from drdc.endings import say
+from drdc.config.sections import DOWNLOADS
+from drdc.runtime.endings import say
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from drdc.data.listing import EXTENSIONS, below, called_image, is_system, why_left_out
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 LONGEST = 180  # bytes of a name, so that endings fit into the 255 that file systems allow
 

@@ -19,13 +19,13 @@ from typing import Any
 import yaml
 
 import drdc
+from drdc.config.names import category_fault, printable
 from drdc.data.datasets import scan
 from drdc.data.samples import Sample
-from drdc.endings import say
-from drdc.errors import UserError
-from drdc.experiment import Experiment, load_experiment
-from drdc.files import atomic
-from drdc.names import category_fault, printable
+from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.runtime.endings import say
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import atomic
 
 #: The experiments that lend their settings, smallest images first, and the least part of their training
 #: images per category for which their size is taken. The paper's length takes days: a tenth of it will do.
@@ -194,7 +194,7 @@ def _measured(base: Experiment, diffusion: Experiment) -> tuple[float, float]:
 
 
 def _on_gpu() -> bool:
-    from drdc.devices import torch_device
+    from drdc.runtime.devices import torch_device
 
     return torch_device() == "cuda"
 

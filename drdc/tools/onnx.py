@@ -9,14 +9,14 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drdc.endings import say
-from drdc.errors import UserError
-from drdc.files import atomic
+from drdc.runtime.endings import say
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import atomic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from drdc.finders import DrdcFinder
+    from drdc.detection.backends import DrdcFinder
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +40,9 @@ def run(*, model: str, output: Path) -> None:
             raise UserError(f"{package} is not installed; install it by `pip install -e '.[onnx]'`")
     import torch
 
-    from drdc.detector import Detector
-    from drdc.finders import DrdcFinder
-    from drdc.variants import FULL
+    from drdc.config.variants import FULL
+    from drdc.detection.backends import DrdcFinder
+    from drdc.detection.detector import Detector
 
     finder = Detector.load(model).modes[FULL].finder
     if not isinstance(finder, DrdcFinder):
@@ -73,7 +73,7 @@ def base_heatmap(finder: DrdcFinder) -> nn.Module:
     """The network that is exported, on the CPU: (B, 3, S, S) of 0-255 -> (B, H, H)."""
     from torch import nn
 
-    from drdc.fusion import feature_error, upsample_base
+    from drdc.equations.fusion import feature_error, upsample_base
 
     class BaseHeatmap(nn.Module):
         def __init__(self) -> None:

@@ -12,14 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drdc.endings import say, tell
-from drdc.errors import UserError
+from drdc.runtime.endings import say, tell
+from drdc.runtime.errors import UserError
 from drdc.tools.uploads import upload_folder
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from drdc.detector import Detector
+    from drdc.detection.detector import Detector
 
 
 MEGABYTES = 20  # of an upload
@@ -51,7 +51,7 @@ def run(*, model: str, port: int, host: str) -> None:
             import uvicorn
         except ImportError:
             raise UserError("the page needs Gradio; install it by `pip install -e '.[serve]'`") from None
-        from drdc.detector import Detector
+        from drdc.detection.detector import Detector
 
         app = application(Detector.load(model), host, folder)
         if not _is_loopback(host):
@@ -85,7 +85,7 @@ def application(detector: Detector, host: str, folder: Path) -> FastAPI:
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from drdc.page import STYLE, page
+    from drdc.detection.web_page import STYLE, page
     from drdc.tools.guard import Guard
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -95,7 +95,7 @@ def application(detector: Detector, host: str, folder: Path) -> FastAPI:
     fonts = ["system-ui", "sans-serif"]
     return gr.mount_gradio_app(
         app,
-        page(detector),
+        page(detector, SECONDS_KEPT),
         path="/",
         theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
         css=STYLE.read_text(encoding="utf-8"),

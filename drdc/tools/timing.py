@@ -10,10 +10,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from drdc.devices import torch_device
-from drdc.experiment import Experiment
+from drdc.experiment.experiment import Experiment
 from drdc.models.denoiser import Denoiser
 from drdc.models.reconstructor import Reconstructor
+from drdc.runtime.devices import torch_device
 
 STEPS = 3
 

@@ -26,8 +26,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
-from drdc.errors import UserError
-from drdc.logs import log_to_stderr
+from drdc.runtime.errors import UserError
+from drdc.runtime.logs import log_to_stderr
 
 _MISTAKE = f"{UserError.__name__}: "
 

@@ -16,14 +16,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from drdc.config import Optimisation
+from drdc.config.sections import Optimisation
 from drdc.data.manifest import read_manifest
-from drdc.digests import verify
-from drdc.errors import UserError, enough_memory
-from drdc.files import exclusive, load_array, load_metadata, save_weights
-from drdc.layout import Layout
-from drdc.pieces import chunks
-from drdc.results import write_table
+from drdc.results.layout import Layout
+from drdc.results.scores import write_table
+from drdc.runtime.batching import chunks
+from drdc.runtime.digests import verify
+from drdc.runtime.errors import UserError, enough_memory
+from drdc.runtime.files import exclusive, load_array, load_metadata, save_weights
 from drdc.training.distributed import Group, launch
 from drdc.training.sampler import BatchSampler
 from drdc.training.state import State, fingerprint_of

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from drdc.config import Optimisation
-from drdc.errors import UserError
+from drdc.config.sections import Optimisation
+from drdc.runtime.errors import UserError
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.sampler import BatchSampler

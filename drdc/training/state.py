@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from drdc.errors import UserError, out_of_memory
-from drdc.files import atomic, write_whole
+from drdc.runtime.errors import UserError, out_of_memory
+from drdc.runtime.files import atomic, write_whole
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from drdc.data.archives import unpack
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 FILES = {
     "bottle/train/good/000.png": np.random.default_rng(0).bytes(70_000),  # more than is read at a time

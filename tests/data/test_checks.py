@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from drdc.config.problems import Problem
 from drdc.data.checks import check
 from drdc.data.datasets import read_mvtec, scan
-from drdc.problems import Problem
 
 
 def save(path: Path, array: np.ndarray) -> None:
@@ -298,7 +298,7 @@ def test_errors_of_files_are_what_the_reader_or_the_decoding_refuses(
 ) -> None:
     """An error in the table is no opinion: `prepare` stops there."""
     from drdc.data.manifest import prepare
-    from drdc.errors import UserError
+    from drdc.runtime.errors import UserError
 
     FAULTS[name][0](tree)
     kinds = ("manifest", "images", "masks", "problems", "regions")

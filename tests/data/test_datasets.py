@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from drdc.config import Backbone, Dataset
+from drdc.config.sections import Backbone, Dataset
 from drdc.data.datasets import READERS, Sample, dataset_root, read_elpv, read_mvtec, smallest_hashes
 from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
 from drdc.data.manifest import COLUMNS, noted_ranges, prepare, read_manifest, read_original
-from drdc.errors import UserError
-from drdc.layout import Layout
-from drdc.pieces import in_order, job_threads
+from drdc.results.layout import Layout
+from drdc.runtime.batching import in_order, job_threads
+from drdc.runtime.errors import UserError
 from drdc.stages.features import features
 from drdc.stages.prepare import prepare as prepare_stage
 

@@ -21,7 +21,7 @@ from drdc.data.decoding import decode
 from drdc.data.depth import Deep, Ranges
 from drdc.data.images import pixel_digest, read_rgb, to_square
 from drdc.data.pictures import read_picture
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 DEPTHS = (8, 10, 12, 14, 16)
 GREY = np.random.default_rng(0).integers(0, 256, (6, 9)).astype(np.uint8)

@@ -23,11 +23,11 @@ from limits import size_limit
 from PIL import Image
 
 from drdc import cli
-from drdc.config import DOWNLOADS
+from drdc.config.sections import DOWNLOADS
 from drdc.data import download
 from drdc.data.datasets import read_mvtec
 from drdc.data.download import SOURCES, Source, obtain
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 PIECE = 2**14
 HOME = "https://example.org/dataset"

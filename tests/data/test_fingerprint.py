@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from drdc.config import Dataset
+from drdc.config.sections import Dataset
 from drdc.data.fingerprint import Listing, listing, note, trigger
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 FILES = ("train/good/0.png", "train/good/1.png", "test/good/0.png", "test/bent/0.png")
 

@@ -18,7 +18,7 @@ from drdc.data.images import decode_mask, read_mask, resize_mask
 from drdc.data.masks import NOISE, Mask, binarise
 from drdc.data.regions import regions_after, vanished, write_regions
 from drdc.data.samples import Sample
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 Marks = NDArray[np.bool_]
 

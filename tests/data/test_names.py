@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from drdc.config import Dataset
+from drdc.config.names import sounds_good
+from drdc.config.problems import Problem
+from drdc.config.sections import Dataset
 from drdc.data.datasets import scan
 from drdc.data.fingerprint import listing
 from drdc.data.samples import Sample
-from drdc.errors import UserError
-from drdc.names import sounds_good
-from drdc.problems import Problem
+from drdc.runtime.errors import UserError
 
 SYSTEM = [
     *("@eaDir", ".DS_Store", "__MACOSX", ".thumbnails", "$RECYCLE.BIN", "System Volume Information"),

@@ -13,7 +13,7 @@ from PIL import Image
 from drdc.data.datasets import READERS
 from drdc.data.images import resize_mask
 from drdc.data.synthetic import CATEGORIES, generate, render
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 SMALL = {"train": 2, "test_good": 1, "test_bad": 5, "size": 48}
 KINDS = [(category, kind) for category, (_, kinds) in CATEGORIES.items() for kind in kinds]

@@ -15,9 +15,9 @@ from drdc.data.download import SOURCES, Source, obtain
 from drdc.data.manifest import prepare
 from drdc.data.samples import Sample
 from drdc.data.visa import read_visa
-from drdc.digests import sha256_of
-from drdc.errors import UserError
-from drdc.experiment import load_experiment
+from drdc.experiment.experiment import load_experiment
+from drdc.runtime.digests import sha256_of
+from drdc.runtime.errors import UserError
 
 NOTES = {0: "bent", 1: "melt,scratch"}
 

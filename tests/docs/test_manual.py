@@ -89,7 +89,7 @@ def check_configuration(block: Block, folder: Path) -> None:
     if "experiment" not in settings:
         whole = yaml.safe_load((folder / "config/config.yaml").read_text(encoding="utf-8"))
         settings = merged(whole, settings)
-    code = f"from drdc.experiment import load_experiment; load_experiment({settings!r})"
+    code = f"from drdc.experiment.experiment import load_experiment; load_experiment({settings!r})"
     check(run(folder, "python", "-c", code), block)
 
 
@@ -144,7 +144,7 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
 
 
 def test_a_link_to_code_names_what_the_file_defines() -> None:
-    """`[`partition`](../drdc/inpainting.py)`: the function, class or method is in that file."""
+    """`[`partition`](../drdc/equations/inpainting.py)`: the function, class or method is in that file."""
     linked = [
         (page, text.strip("`"), (page.parent / target.partition("#")[0]).resolve())
         for page in PAGES

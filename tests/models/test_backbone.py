@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from drdc.config import Backbone
-from drdc.errors import UserError
+from drdc.config.sections import Backbone
 from drdc.models.backbone import PACKAGE_WEIGHTS, FeatureExtractor
+from drdc.runtime.errors import UserError
 
 LITE = "tf_efficientnet_lite0"
 

@@ -14,11 +14,11 @@ from handing import handed_over
 from stamping import stamped
 from trainings import BASE, DIFFUSION, NAME, RESULTS, Forked, _forkserver, _main
 
-from drdc.config import Base, Diffusion, Sampling
+from drdc.config.sections import Base, Diffusion, Sampling
 from drdc.data.manifest import COLUMNS
-from drdc.files import save_weights
 from drdc.models.denoiser import Denoiser
 from drdc.models.reconstructor import Reconstructor
+from drdc.runtime.files import save_weights
 
 CHANNELS, SIZE = 6, 16
 SAMPLING: dict[str, Any] = {"steps": 2, "grid_sizes": [4, 8], "batch_size": 2}

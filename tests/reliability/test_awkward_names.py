@@ -15,9 +15,9 @@ import yaml
 from PIL import Image
 from running import TINY, snakemake
 
-from drdc.errors import UserError
-from drdc.experiment import load_experiment
-from drdc.names import LONGEST_CATEGORY, printable
+from drdc.config.names import LONGEST_CATEGORY, printable
+from drdc.experiment.experiment import load_experiment
+from drdc.runtime.errors import UserError
 
 SHELL = 'it\'s a "$(touch canary)"; touch canary & `touch canary` | %s #1 $x^2$'
 FOREIGN = "Größe 部品 &lt;b&gt; \\ ?*[a]"

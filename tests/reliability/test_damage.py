@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stamping import stamped
 
-from drdc.baselines.fitted import read_fitted
-from drdc.bundle import load_bundle
 from drdc.data.manifest import read_manifest
-from drdc.digests import sidecar
-from drdc.errors import UserError
-from drdc.files import load_array, load_weights
-from drdc.layout import Layout
-from drdc.predictions import read_parts, read_system
-from drdc.results import read_table
+from drdc.detection.model_file import load_bundle
+from drdc.methods.fitted_method import read_fitted
+from drdc.results.layout import Layout
+from drdc.results.predictions import read_parts, read_system
+from drdc.results.scores import read_table
+from drdc.runtime.digests import sidecar
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import load_array, load_weights
 
 TINY = Layout("tiny")
 SYSTEM = "small"

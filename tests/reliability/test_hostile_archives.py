@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from drdc.data.archives import Limits, unpack
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 
 MIB = 2**20
 

@@ -16,11 +16,11 @@ from handing import handed_over
 from stamping import stamped
 
 from drdc import cli
-from drdc.config import Backbone
-from drdc.errors import UserError
-from drdc.files import load_array, load_weights, open_array
-from drdc.layout import Layout
+from drdc.config.sections import Backbone
 from drdc.models.backbone import FeatureExtractor
+from drdc.results.layout import Layout
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import load_array, load_weights, open_array
 
 SMALL = {"name": "tf_efficientnet_lite0", "input_size": 32, "feature_size": 4}
 

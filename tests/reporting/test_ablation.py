@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from made_scores import cells, frame, score
 
-from drdc.errors import UserError
 from drdc.reporting.ablation import OURS, table5
 from drdc.reporting.formats import Table
 from drdc.reporting.paper import paper_values
+from drdc.runtime.errors import UserError
 
 NAMES = ("TTC", "MC", "TTC+STF", "MC+TTC", "MC+STF", "MC+TTC+STF+base", "full")
 LABELS = (

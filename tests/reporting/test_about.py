@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from stamping import stamped
 
+from drdc.config.problems import Problem, write_problems
 from drdc.data.manifest import COLUMNS
-from drdc.experiment import Experiment
-from drdc.layout import Layout
-from drdc.problems import Problem, write_problems
-from drdc.results import write_table
+from drdc.experiment.experiment import Experiment
+from drdc.results.layout import Layout
+from drdc.results.scores import write_table
 from drdc.stages.about import ORIGIN, about
 
 

@@ -14,10 +14,10 @@ import pytest
 from chromium import chromium
 
 from drdc.data.synthetic import render
-from drdc.errors import UserError
-from drdc.evaluation import COMPARED
+from drdc.evaluation.category import COMPARED
 from drdc.reporting.browser import Limits, write_gallery
 from drdc.reporting.gallery import HEATMAPS, Shown
+from drdc.runtime.errors import UserError
 
 HOSTILE = (
     "<img src=x onerror=\"document.title='broken'\">",

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from made_scores import cells
 
-from drdc.errors import UserError
 from drdc.reporting.costs import costs
+from drdc.runtime.errors import UserError
 
 ROWS = pd.DataFrame(
     {

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
-from drdc.errors import UserError
 from drdc.reporting.distributions import (
     curves,
     draw_curves,
@@ -22,6 +21,7 @@ from drdc.reporting.distributions import (
     separation,
 )
 from drdc.reporting.separation import ALL, cohens_d, limit, overlap
+from drdc.runtime.errors import UserError
 
 NAMES = (
     "gear",

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from drdc.errors import UserError
 from drdc.reporting import gallery as rooms
 from drdc.reporting.figures import losses, percent_height, percent_limits
 from drdc.reporting.gallery import HEATMAPS, Shown, choose, gallery
+from drdc.runtime.errors import UserError
 
 
 def log(seed: int) -> pd.DataFrame:

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from test_figures import item
 
-from drdc.errors import UserError
 from drdc.reporting import heatmaps as rooms
 from drdc.reporting.gallery import Shown, coloured
 from drdc.reporting.heatmaps import heatmaps
+from drdc.runtime.errors import UserError
 
 SIZE = 48
 

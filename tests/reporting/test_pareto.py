@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-from drdc.errors import UserError
 from drdc.reporting.pareto import conditions, draw, pareto, points
+from drdc.runtime.errors import UserError
 
 TIMES = {"base full": 0.1, "drdc full": 4.0, "drdc steps=1": 0.5, "drdc steps=20": 8.0}
 LEVELS = {"base full": 0.90, "drdc full": 0.97, "drdc steps=1": 0.94, "drdc steps=20": 0.96}

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from drdc.errors import UserError
+from drdc.reporting.method_means import system_means
 from drdc.reporting.sensitivity import Sweep, draw, fig2, sensitivity_data
-from drdc.reporting.systems import system_means
+from drdc.runtime.errors import UserError
 
 STEPS = Sweep("steps", ("5", "10", "20"), "10")
 START = Sweep("hole_init", ("qsample", "noise"), "qsample")

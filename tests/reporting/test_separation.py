@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_scores import cells
 
-from drdc.calibration import Calibration
-from drdc.errors import UserError
+from drdc.evaluation.calibration import Calibration
 from drdc.reporting.separation import cohens_d, limit, overlap, separation
+from drdc.runtime.errors import UserError
 
 COLUMNS = ("seed", "row", "path", "category", "split", "defect_type", "label", "base", "diffusion", "drdc")
 

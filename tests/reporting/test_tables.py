@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 from made_scores import cells, frame, score, two_seeds
 
-from drdc.errors import UserError
-from drdc.reporting.beside import Compared
 from drdc.reporting.formats import Cell
 from drdc.reporting.paper import TABLES, paper_values, reruns
+from drdc.reporting.published import Compared
 from drdc.reporting.tables import (
     METRICS,
     SCALES,
@@ -22,6 +21,7 @@ from drdc.reporting.tables import (
     table3,
     table4,
 )
+from drdc.runtime.errors import UserError
 
 MVTEC = tuple(dict.fromkeys(paper_values(2)["category"]))[:-1]
 Change = Callable[[pd.DataFrame], pd.DataFrame]

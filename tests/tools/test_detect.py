@@ -18,7 +18,7 @@ from limits import size_limit
 from PIL import Image
 
 from drdc import Detector
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 from drdc.tools.detect import _Writer
 from drdc.tools.inputs import LONGEST, about_left_out, find_images, total_left_out
 

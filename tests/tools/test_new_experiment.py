@@ -15,8 +15,8 @@ from PIL import Image
 from running import planned, snakemake
 
 from drdc.cli import main
-from drdc.errors import UserError
-from drdc.experiment import Experiment, load_experiment
+from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.runtime.errors import UserError
 from drdc.tools.new_experiment import look_at, plan, settings_of, write
 
 

@@ -12,8 +12,8 @@ import torch
 from exporting import drdc
 
 from drdc import Detector
-from drdc.finders import DrdcFinder
-from drdc.fusion import feature_error, upsample_base
+from drdc.detection.backends import DrdcFinder
+from drdc.equations.fusion import feature_error, upsample_base
 from drdc.tools.onnx import base_heatmap
 
 

@@ -21,7 +21,7 @@ import pytest
 from chromium import chromium
 from PIL import Image
 
-from drdc.detector import Detector
+from drdc.detection.detector import Detector
 
 FIRST_RATE = 0.08  # where the page's slider stands: the smallest that 12 held-out images allow
 

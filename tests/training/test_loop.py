@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from drdc.config import Base
-from drdc.errors import UserError
-from drdc.layout import Layout
+from drdc.config.sections import Base
+from drdc.results.layout import Layout
+from drdc.runtime.errors import UserError
 from drdc.training import loop
 from drdc.training.distributed import Group
 from drdc.training.job import Job

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from drdc.errors import UserError
+from drdc.runtime.errors import UserError
 from drdc.training.state import Progress, State, fingerprint_of
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from drdc.config import Diffusion
-from drdc.diffusion import linear_schedule
+from drdc.config.sections import Diffusion
+from drdc.equations.diffusion import linear_schedule
 from drdc.stages.train_diffusion import draw_randomness, noise_loss
 
 SIZE, BATCH = 16, 6

@@ -16,12 +16,12 @@ from PIL import Image
 from running import TINY
 from stamping import stamped
 
+from drdc.config.variants import FULL
 from drdc.data.manifest import COLUMNS
 from drdc.data.regions import Regions
-from drdc.layout import Layout
-from drdc.predictions import record_type
 from drdc.reporting.costs import COLUMNS as COSTS
-from drdc.variants import FULL
+from drdc.results.layout import Layout
+from drdc.results.predictions import record_type
 
 STAGES = ("score", "score --variant weight=0.5", "collect", "tables", "figures", "gallery")
 SIZE = 16

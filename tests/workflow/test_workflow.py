@@ -13,8 +13,8 @@ import yaml
 from running import ROOT, digests, planned, snakemake
 from safetensors.numpy import load_file
 
-from drdc.layout import FIGURES, FORMATS, TABLES
-from drdc.variants import ABLATION
+from drdc.config.variants import ABLATION
+from drdc.results.layout import FIGURES, FORMATS, TABLES
 
 HERE = Path(__file__).parent
 RESULTS = Path("results/tiny")

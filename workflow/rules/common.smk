@@ -2,13 +2,13 @@ import re
 import sys
 from functools import cache
 
-from drdc.config import Evaluation
+from drdc.config.sections import Evaluation
 from drdc.data.fingerprint import listing, trigger
-from drdc.errors import UserError
-from drdc.experiment import as_in_a_file, load_experiment
-from drdc.settings import all_handed, handed
-from drdc.layout import EVIDENCE, FIGURES, TABLES, Layout, lacking
-from drdc.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
+from drdc.runtime.errors import UserError
+from drdc.experiment.experiment import as_in_a_file, load_experiment
+from drdc.experiment.stage_settings import all_handed, handed
+from drdc.results.layout import EVIDENCE, FIGURES, TABLES, Layout, lacking
+from drdc.config.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
 
 
 def refuse(cause):
@@ -153,7 +153,7 @@ def missing(kind):
 
 
 def ingredients(kind):
-    """What a table or a figure is made of, see TABLES and FIGURES in drdc/layout.py."""
+    """What a table or a figure is made of, see TABLES and FIGURES in drdc/results/layout.py."""
     if kind == "scores":
         return scored([]) + scored_systems()
     if kind == "ablation":

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from drdc.failures import ending
+from drdc.runtime.failures import ending
 
 BEGAN = time.time()
 # What can be made in part, after what it reads from. Nothing is trained, predicted or timed.

@@ -1,4 +1,4 @@
-# Predictions are shared by all cells of Table 5 and Figure 2 with the same model and sampling (drdc/variants.py).
+# Predictions are shared by all cells of Table 5 and Figure 2 with the same model and sampling (drdc/config/variants.py).
 
 
 rule predict:

@@ -1,4 +1,4 @@
-# The systems that DRDC is compared with, each a name below `systems` in the configuration (drdc/baselines/).
+# The systems that DRDC is compared with, each a name below `systems` in the configuration (drdc/methods/).
 
 
 rule train_system:

@@ -1,1 +1,0 @@
-"""What systems with a backbone of their own share."""

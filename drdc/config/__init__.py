@@ -1,0 +1,1 @@
+"""What can be set, and which variants and names follow from it."""

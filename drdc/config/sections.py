@@ -1,0 +1,368 @@
+"""Every setting of an experiment: validation, defaults, JSON schema and manual come from these models.
+
+Each setting says where its default comes from: `paper` (stated in the DRDC paper), `inferred` (reconstructed
+from the paper's sources) or `ours` (chosen by this project, because the paper does not say).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+from unicodedata import normalize
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from drdc.config.names import category_fault
+from drdc.config.problems import Acceptable
+from drdc.runtime.arguments import LARGEST_SEED
+
+Source = Literal["paper", "inferred", "ours"]
+
+#: Scales at which predictions are stored, so that any `fusion.scales` can be scored without predicting again.
+STORED_SCALES = (1, 2, 4, 8, 16)
+#: The same of the base map, for the ablation with a multi-scale base heatmap (Table 5).
+BASE_SCALES = (1, 2, 4, 8)
+
+MVTEC_CATEGORIES = [
+    *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor"),
+    *("zipper", "carpet", "grid", "leather", "tile", "wood"),
+]
+
+#: Datasets that `drdc download` fetches, see drdc/data/sources.yaml.
+DOWNLOADS = ("mvtec", "btad", "visa")
+
+
+#: Bounds of what decides memory and time, far above any sensible value; a model file is held to them too.
+MOST_PIXELS = 2048  # of a side
+MOST_IMAGES = 100_000  # of a batch, or drawn
+MOST_EPOCHS = 1_000_000
+MOST_CHANNELS = 16_384  # of a compared system's layer
+MOST_TIMESTEPS = 100_000
+
+
+def setting(default: Any, source: Source, description: str, **constraints: Any) -> Any:
+    """A pydantic field whose default is labelled with its source."""
+    return Field(default, description=description, json_schema_extra={"source": source}, **constraints)
+
+
+class Section(BaseModel):
+    """Settings are complete, known by name and never changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Synthetic(Section):
+    """How many images of the made dataset are drawn, per category."""
+
+    train: int = setting(72, "ours", "Normal training images per category.", ge=2, le=MOST_IMAGES)
+    test_good: int = setting(16, "ours", "Normal test images per category.", ge=1, le=MOST_IMAGES)
+    test_bad: int = setting(
+        24, "ours", "Anomalous test images per category, over its defect types.", ge=1, le=MOST_IMAGES
+    )
+    size: int = setting(128, "ours", "Height and width of the drawn images in pixels.", ge=32, le=MOST_PIXELS)
+    seed: int = setting(
+        0, "ours", "Seed of the drawing, independent of the training seeds.", ge=0, le=LARGEST_SEED
+    )
+
+
+class Dataset(Section):
+    """Which images are used, and their size for the diffusion model, the heatmaps and the pixel metrics."""
+
+    name: Literal["mvtec", "btad", "visa", "elpv", "synthetic"] = setting(
+        "mvtec",
+        "paper",
+        "Reader: a tree in MVTec layout, BTAD, VisA, the ELPV cells of their package, or the made dataset.",
+    )
+    root: str | None = setting(
+        None, "ours", "Folder of the dataset. Not needed for `elpv` and `synthetic`, which know their own."
+    )
+    download: bool = setting(
+        False,
+        "ours",
+        "Fetch `mvtec`, `btad` or `visa` if `root` does not exist; a folder that exists is never changed.",
+    )
+    categories: list[str] = setting(
+        MVTEC_CATEGORIES, "paper", "Categories that the one model is trained on and tested on.", min_length=1
+    )
+    image_size: int = setting(
+        224,
+        "paper",
+        "Images are resized to this height and width; a multiple of 16, so that maps exist at every scale.",
+        ge=16,
+        le=MOST_PIXELS,
+        multiple_of=max(STORED_SCALES),
+    )
+    bits: int | None = setting(
+        None,
+        "ours",
+        "Bits in use in image files of more than 8 bits a value; null for what the files' tags say, else the "
+        "smallest of 8, 10, 12, 14 and 16 that holds all such training images of a category.",
+        ge=8,
+        le=16,
+    )
+    holdout: float = setting(
+        0.1,
+        "ours",
+        "Part of the normal training images held out of training: for the loss curves and the map scales.",
+        gt=0,
+        lt=1,
+    )
+    good: list[str] | None = setting(
+        None,
+        "ours",
+        "Names of folders of normal images beside `good` (BTAD: `ok`), in any case, as `[ok, pass]`. null: "
+        "the run stops at a folder of test images that sounds so; `[]`: such folders are kinds of defect.",
+    )
+    accept: list[Acceptable] = setting(
+        [],
+        "ours",
+        "Kinds of errors of `drdc check` that do not stop the run, for whoever knows better: "
+        f"{', '.join(f'`{kind}`' for kind in get_args(Acceptable))}.",
+    )
+    synthetic: Synthetic = setting(Synthetic(), "ours", "Size of the made dataset.")
+
+    @field_validator("categories")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        if len({normalize("NFC", name) for name in value}) < len(value):
+            raise ValueError("names a category twice; name each once")
+        if faults := [(name, fault) for name in value if (fault := category_fault(name))]:
+            name, fault = faults[0]
+            raise ValueError(f"cannot hold {name!r}, which {fault}; rename the folder")
+        return value
+
+
+class Backbone(Section):
+    """The frozen, ImageNet-pre-trained network whose features the base model reconstructs."""
+
+    name: str = setting("tf_efficientnet_b4.aa_in1k", "paper", "timm model; the weights tag is inferred.")
+    weights: str = setting(
+        "hub",
+        "ours",
+        "`hub`: timm downloads them; `package`: from an installed Python package (tf_efficientnet_lite0); "
+        "anything else: a local .safetensors or .pth file.",
+    )
+    input_size: int = setting(
+        224, "paper", "Images are resized to this height and width.", ge=32, le=MOST_PIXELS
+    )
+    feature_size: int = setting(14, "paper", "Height and width to which all stages are resized.", ge=2, le=64)
+    stages: list[Annotated[int, Field(ge=0, le=99)]] = setting(
+        [0, 1, 2, 3],
+        "paper",
+        "Stages 1-4 (strides 2, 4, 8, 16), as timm's `out_indices`.",
+        min_length=1,
+        max_length=100,
+    )
+
+
+def other_backbone(used: str, published: str) -> str:
+    """What the tables say of a pre-trained network other than the published one, if there is one; else "".
+
+    Both are names of timm, of which only what stands before the weights' tag counts.
+    """
+    architecture = published.partition(".")[0]
+    if not architecture or used.partition(".")[0] == architecture:
+        return ""
+    return f"backbone differs ({used} for {architecture})"
+
+
+class Optimisation(Section):
+    """What both trainings share: AdamW, batch, learning rate and its schedule."""
+
+    batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
+    learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
+    weight_decay: float = setting(1e-4, "inferred", "Of AdamW (the paper's digits are lost).", ge=0)
+    clip_norm: float | None = setting(None, "ours", "Largest norm of the gradient; null for no limit.", gt=0)
+    schedule: Literal["constant", "step", "cosine"] = setting(
+        "constant", "ours", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
+    )
+    warmup: float = setting(0.0, "ours", "Part of the images over which the rate rises linearly.", ge=0, lt=1)
+    balanced: bool = setting(False, "ours", "Draw all categories equally often, whatever their size.")
+    validations: int = setting(25, "ours", "How often the held-out loss is measured.", ge=1, le=100_000)
+    save_images: int | None = setting(
+        None, "ours", "Images between saved states to resume from; null for `save_minutes` alone.", ge=1
+    )
+    save_minutes: float = setting(5.0, "ours", "Most minutes between saved states.", gt=0)
+
+
+class Base(Optimisation):
+    """The base model: feature reconstruction by a transformer (Sec. 3.1; recipe of UniAD)."""
+
+    hidden: int = setting(256, "inferred", "Width of the tokens.", ge=8, le=8192)
+    heads: int = setting(8, "inferred", "Attention heads.", ge=1, le=1024)
+    feedforward: int = setting(1024, "inferred", "Width of the feed-forward layers.", ge=8, le=65_536)
+    encoder_layers: int = setting(4, "inferred", "Encoder layers.", ge=1, le=100)
+    decoder_layers: int = setting(4, "inferred", "Decoder layers, each with its own queries.", ge=1, le=100)
+    dropout: float = setting(0.1, "inferred", "Dropout.", ge=0, lt=1)
+    neighbour_window: int = setting(
+        7, "inferred", "Side of the token window that a token may not attend to (odd; 0 turns it off).", ge=0
+    )
+    jitter_scale: float = setting(20.0, "inferred", "Feature jitter: strength of the noise.", ge=0)
+    jitter_probability: float = setting(1.0, "inferred", "Feature jitter: part of the batches.", ge=0, le=1)
+    epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
+    clip_norm: float | None = setting(0.1, "inferred", "Largest norm of the gradient.", gt=0)
+    schedule: Literal["constant", "step", "cosine"] = setting(
+        "step", "inferred", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
+    )
+
+
+class Diffusion(Optimisation):
+    """The diffusion model: ADM's U-Net as conditional denoiser (Sec. 4.2-4.3, Eq. 10)."""
+
+    width: int = setting(128, "inferred", "Channels of the first level; a multiple of 32.", ge=32, le=1024)
+    multipliers: list[Annotated[int, Field(ge=1, le=32)]] = setting(
+        [1, 1, 2, 2, 4, 4],
+        "inferred",
+        "Width of each level, as a multiple; every level halves the size.",
+        min_length=1,
+        max_length=10,
+    )
+    layers_per_block: int = setting(2, "inferred", "Residual blocks per level.", ge=1, le=32)
+    attention_levels: list[int] = setting(
+        [3, 4, 5], "inferred", "Levels with self-attention, counted from 0 (full size).", max_length=10
+    )
+    model_conditioning: bool = setting(
+        True, "paper", "Show the known pixels to the network (6 input channels); false: 3 channels (Table 5)."
+    )
+    timesteps: int = setting(
+        1000, "paper", "Length of the diffusion; index 0 is the image.", ge=1, le=MOST_TIMESTEPS
+    )
+    max_timestep: int = setting(
+        1000,
+        "paper",
+        "Largest index seen in training. Only indices up to sampling's are ever used.",
+        ge=1,
+        le=MOST_TIMESTEPS,
+    )
+    beta_start: float = setting(1e-4, "inferred", "Linear schedule: first beta.", gt=0, lt=1)
+    beta_end: float = setting(0.02, "inferred", "Linear schedule: last beta.", gt=0, lt=1)
+    grid_sizes: list[int] = setting(
+        [2, 4, 8, 16],
+        "inferred",
+        "Cell sides k in pixels drawn in training, one per sample.",
+        min_length=1,
+        max_length=32,
+    )
+    disjoint_sets: int = setting(
+        2, "paper", "Sets n of a partition in training; one of them is masked.", ge=2, le=1024
+    )
+    hole_input: Literal["qsample", "noise"] = setting(
+        "qsample", "ours", "What is diffused inside the hole in training; goes with `sampling.hole_init`."
+    )
+    loss_region: Literal["image", "hole"] = setting(
+        "image", "paper", "Eq. 10 over the whole image, or over the masked pixels only."
+    )
+    images: int = setting(3_200_000, "ours", "Training images seen.", ge=1, le=10**11)
+    batch_size: int = setting(32, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
+    ema_decay: float = setting(
+        0.9999, "inferred", "Moving average of the weights, used for sampling.", ge=0, lt=1
+    )
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto", "ours", "`auto` computes in bf16 where the hardware multiplies it natively."
+    )
+
+
+class Sampling(Section):
+    """The reverse chain (Sec. 4.2-4.3, Eq. 7, 8, 11-13)."""
+
+    steps: int = setting(
+        10, "paper", "Number of timesteps |T|, equally spaced (Fig. 2a).", ge=1, le=MOST_TIMESTEPS
+    )
+    initial_index: int = setting(
+        250, "paper", "First timestep; the best range is 200-250 (Fig. 2b).", ge=1, le=MOST_TIMESTEPS
+    )
+    disjoint_sets: int = setting(2, "paper", "Disjoint sets n of a partition (Fig. 2c).", ge=2, le=1024)
+    grid_sizes: list[int] = setting(
+        [2, 4, 8, 16],
+        "inferred",
+        "Cell sides k in pixels; each must divide the image size.",
+        min_length=1,
+        max_length=32,
+    )
+    hole_init: Literal["qsample", "noise"] = setting(
+        "qsample", "ours", "First sample: the image diffused everywhere, or the noise-filled image diffused."
+    )
+    test_time_conditioning: bool = setting(True, "paper", "Put the known pixels back at each step (Eq. 13).")
+    known_noise: Literal["fresh", "fixed"] = setting(
+        "fresh", "ours", "Noise of the known pixels (Eq. 11): new at each step, or one per image."
+    )
+    clip: bool = setting(True, "inferred", "Clip the predicted clean image to [-1, 1].")
+    batch_size: int = setting(
+        4, "ours", "Images denoised together (times sets times grid sizes).", ge=1, le=MOST_IMAGES
+    )
+
+
+class Fusion(Section):
+    """Spatio-temporal fusion and image score (Sec. 4.4, Eq. 14-17)."""
+
+    scales: list[Literal[1, 2, 4, 8, 16]] = setting(
+        [1, 2, 4, 8],
+        "inferred",
+        "Reductions of the compared images: 1, 1/2, 1/4, 1/8.",
+        min_length=1,
+        max_length=len(STORED_SCALES),
+    )
+    filter_size: int = setting(
+        21, "inferred", "Side of the mean filter in pixels (odd).", ge=1, le=MOST_PIXELS
+    )
+    weight: float = setting(
+        0.9, "paper", "Weight of the diffusion map; the base map has the rest.", ge=0, le=1
+    )
+    normalisation: Literal["mean", "mean_std", "none"] = setting(
+        "mean", "ours", "Maps are divided by their mean (or standardised) over held-out normal images first."
+    )
+    pool_size: int = setting(
+        16, "inferred", "Side of the average pool before the maximum (image score).", ge=1, le=MOST_PIXELS
+    )
+    grid_sizes: list[int] | None = setting(
+        None, "paper", "Grid sizes whose maps are averaged (Eq. 15); null for all of sampling.grid_sizes."
+    )
+    timesteps: Literal["all", "last"] = setting(
+        "all",
+        "paper",
+        "Maps of all timesteps averaged (Eq. 15), or the last alone: one grid size, scale 1 (Table 5).",
+    )
+    base_scales: list[Literal[1, 2, 4, 8]] = setting(
+        [1], "paper", "Reductions of the base model's features; the paper found more of them worse (Table 5)."
+    )
+
+
+class Sweeps(Section):
+    """Values of Figure 2, one panel for each list that is not empty; the experiment's own value is added.
+
+    What only changes the fusion is scored from the same predictions as the experiment itself.
+    """
+
+    steps: list[int] = setting([], "ours", "Numbers of timesteps (Fig. 2a).")
+    initial_index: list[int] = setting([], "ours", "First timesteps (Fig. 2b).")
+    disjoint_sets: list[int] = setting([], "ours", "Numbers of disjoint sets (Fig. 2c).")
+    filter_size: list[int] = setting([], "ours", "Sides of the mean filter in pixels (Fig. 2d).")
+    weight: list[float] = setting([], "ours", "Weights of the diffusion map (Fig. 2e).")
+    grid_sizes: list[list[int]] = setting(
+        [], "ours", "Sets of grid sizes; a part of sampling.grid_sizes costs no U-Net call."
+    )
+    scales: list[list[int]] = setting([], "ours", "Sets of scales.")
+    normalisation: list[str] = setting([], "ours", "Normalisations of the maps.")
+    pool_size: list[int] = setting([], "ours", "Sides of the average pool of the image score.")
+    hole_init: list[str] = setting(
+        [], "ours", "First samples of the hole; the model stays the one that diffusion.hole_input gave."
+    )
+
+
+class Evaluation(Section):
+    """What is measured beside the experiment itself: Table 5, Figure 2 and the cost of inference."""
+
+    ablation: bool = setting(
+        False, "ours", "Run the seven variants of Table 5; trains a second, unconditional diffusion model."
+    )
+    sweeps: Sweeps = setting(Sweeps(), "ours", "Sensitivity (Figure 2).")
+    seeds: list[int] | None = setting(
+        None, "ours", "Seeds of ablation and sweeps, a part of the experiment's; null for all of them."
+    )
+    costs: list[Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)]] = setting(
+        [], "ours", "Numbers of timesteps whose time per image is measured, beside the experiment's own."
+    )
+
+
+def single_grid_size(sampling: Sampling) -> int:
+    """The one k of variants without spatio-temporal fusion (Table 5): the middle one, of two the smaller."""
+    return sorted(sampling.grid_sizes)[(len(sampling.grid_sizes) - 1) // 2]

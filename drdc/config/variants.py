@@ -1,0 +1,191 @@
+"""The cells of Table 5 and Figure 2: what each changes, and which of them share predictions and models.
+
+A variant is the experiment with some settings of its sampling and its fusion changed. Two variants with the
+same model and the same sampling share their predictions; what only changes the fusion is scored from the
+predictions of the experiment itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from drdc.config.sections import BASE_SCALES, Evaluation, Fusion, Sampling, Section, single_grid_size
+
+FULL = "full"
+
+#: Table 5, in the paper's order of columns: name -> (model conditioning, test-time conditioning,
+#: spatio-temporal fusion, multi-scale base heatmap). The seventh column is the full method itself.
+ABLATION = {
+    "TTC": (False, True, False, False),
+    "MC": (True, False, False, False),
+    "TTC+STF": (False, True, True, False),
+    "MC+TTC": (True, True, False, False),
+    "MC+STF": (True, False, True, False),
+    "MC+TTC+STF+base": (True, True, True, True),
+    FULL: (True, True, True, False),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One cell of an evaluation.
+
+    Attributes:
+        name: `full`, a name of `ABLATION`, or `<setting>=<value>`.
+        model: `diffusion`, or `unconditional` for the 3-channel model (Table 5).
+        predictions: name of the predictions that it is scored from: of the first variant that needs them.
+        sampling, fusion: its settings; all others are the experiment's.
+    """
+
+    name: str
+    model: str
+    predictions: str
+    sampling: Sampling
+    fusion: Fusion
+
+    @property
+    def calls(self) -> int:
+        """U-Net calls for one image if this variant ran by itself."""
+        return calls(self.sampling, self.fusion.grid_sizes or self.sampling.grid_sizes)
+
+
+class Stored(Section):
+    """What predict writes under one name.
+
+    Attributes:
+        name: folder below `predictions/`.
+        model: whose predictions; `diffusion` or `unconditional`.
+        detailed: keep the grid sizes apart, and the last timestep and the reconstruction as well.
+    """
+
+    name: str
+    model: str
+    detailed: bool
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One panel of Figure 2: values of a setting as texts, the experiment's own (`default`) among them."""
+
+    setting: str
+    values: tuple[str, ...]
+    default: str
+
+
+def variants(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> dict[str, Variant]:
+    """All variants of an experiment with these settings, by name, `full` first."""
+    settings = {FULL: ("diffusion", sampling, fusion)}
+    if evaluation.ablation:
+        settings |= {name: _ablated(sampling, fusion, *flags) for name, flags in ABLATION.items()}
+    for setting, values in evaluation.sweeps:
+        own = _text(_own(sampling, fusion, setting))
+        for value in values:
+            if _text(value) != own:
+                changed = _swept(sampling, fusion, setting, value)
+                settings[f"{setting}={_text(value)}"] = ("diffusion", *changed)
+    found: dict[str, Variant] = {}
+    for name, (model, its_sampling, its_fusion) in settings.items():
+        same = (v.predictions for v in found.values() if (v.model, v.sampling) == (model, its_sampling))
+        found[name] = Variant(name, model, next(same, name), its_sampling, its_fusion)
+    return found
+
+
+def runs(
+    every: dict[str, Variant], seeds: list[int], evaluation: Evaluation, names: Iterable[str] | None = None
+) -> list[tuple[Variant, int]]:
+    """(variant, seed) of every run: `full` with all seeds, the others with those of the evaluation.
+
+    `names`: the wanted variants beside `full`; None for all.
+    """
+    chosen = list(every) if names is None else [name for name in names if name in every]
+    others = [every[name] for name in chosen if name != FULL]
+    own = seeds if evaluation.seeds is None else evaluation.seeds
+    return [(every[FULL], seed) for seed in seeds] + [(v, seed) for v in others for seed in own]
+
+
+def swept(every: Iterable[str], setting: str = "") -> list[str]:
+    """Those of the variants' names that are a value of Figure 2: of one setting, or of any."""
+    return [name for name in every if f"{setting}=" in name]
+
+
+def sweeps(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> list[Sweep]:
+    """The panels of Figure 2 that have values."""
+    panels = []
+    for setting, values in evaluation.sweeps:
+        own = _own(sampling, fusion, setting)
+        every = [own, *values] if isinstance(own, str) else sorted([*values, own], key=_rank)
+        if values:
+            panels.append(Sweep(setting, tuple(dict.fromkeys(map(_text, every))), _text(own)))
+    return panels
+
+
+def stored(every: dict[str, Variant], predictions: str) -> Stored:
+    """What is stored under the name `predictions`, so that all its variants can be scored from it."""
+    users = [v for v in every.values() if v.predictions == predictions]
+    parts = any(v.fusion.timesteps == "last" or v.fusion.grid_sizes is not None for v in users)
+    return Stored(name=predictions, model=users[0].model, detailed=parts or predictions == FULL)
+
+
+def predicted_parts(predictions: str, categories: list[str]) -> list[str]:
+    """The jobs of some predictions: one for each category, and a single one where it is only a variant."""
+    return categories if predictions == FULL else ["all"]
+
+
+def unet_calls(every: dict[str, Variant]) -> tuple[int, int]:
+    """U-Net calls for one image and seed: with shared predictions, and if each variant ran by itself."""
+    distinct = {v.predictions: v.sampling for v in reversed(every.values())}.values()
+    return sum(calls(s, s.grid_sizes) for s in distinct), sum(v.calls for v in every.values())
+
+
+def calls(sampling: Sampling, grid_sizes: list[int]) -> int:
+    """U-Net calls for one image: n · |K| · |T|."""
+    return sampling.disjoint_sets * len(grid_sizes) * sampling.steps
+
+
+def _ablated(
+    sampling: Sampling, fusion: Fusion, model_conditioning: bool, test_time: bool, temporal: bool, base: bool
+) -> tuple[str, Sampling, Fusion]:
+    """Settings of one column of Table 5.
+
+    Without spatio-temporal fusion: last timestep, one grid size, full scale, no filter; λ stays (inferred).
+    """
+    changes: dict[str, Any] = {}
+    if not temporal:
+        one = [single_grid_size(sampling)]
+        changes = {"timesteps": "last", "grid_sizes": one, "scales": [1], "filter_size": 1}
+    if base:
+        changes["base_scales"] = list(BASE_SCALES)
+    return (
+        "diffusion" if model_conditioning else "unconditional",
+        sampling.model_copy(update={"test_time_conditioning": test_time}),
+        fusion.model_copy(update=changes),
+    )
+
+
+def _swept(sampling: Sampling, fusion: Fusion, setting: str, value: Any) -> tuple[Sampling, Fusion]:
+    if setting == "grid_sizes" and not set(value) <= set(sampling.grid_sizes):
+        return sampling.model_copy(update={setting: value}), fusion.model_copy(update={setting: None})
+    if setting in Fusion.model_fields:
+        return sampling, fusion.model_copy(update={setting: value})
+    return sampling.model_copy(update={setting: value}), fusion
+
+
+def _own(sampling: Sampling, fusion: Fusion, setting: str) -> Any:
+    """The experiment's own value of a swept setting."""
+    if setting == "grid_sizes":
+        return fusion.grid_sizes or sampling.grid_sizes
+    return getattr(fusion if setting in Fusion.model_fields else sampling, setting)
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Numbers in their order; sets by size, then by their numbers."""
+    return (len(value), sorted(value)) if isinstance(value, list) else (0, value)
+
+
+def _text(value: Any) -> str:
+    """A value as it stands in a variant's name: 5, 0.85, 4+8."""
+    if isinstance(value, list):
+        return "+".join(str(item) for item in sorted(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""A trained model as a detector for any image."""

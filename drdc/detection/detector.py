@@ -1,0 +1,289 @@
+"""A trained model in one file, ready for any image.
+
+    from drdc import Detector
+    detector = Detector.load("results/demo")
+    result = detector.detect("image.png")
+
+The file is what `drdc export` writes (`drdc.stages.export`), or `drdc export-system` for a compared system:
+all networks, settings and the calibration. It is safetensors, plain numbers and text, so that loading it runs
+no code that came with it and fetches nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from drdc.config.variants import FULL
+from drdc.data.depth import Ranges
+from drdc.data.pictures import Picture, Source, read_picture
+from drdc.detection.backends import FAST, Finder, finders
+from drdc.detection.model_file import load_bundle, read_calibration
+from drdc.evaluation.calibration import RATE, Calibration, Reference, p_value
+from drdc.methods.registry import system_class
+from drdc.runtime.errors import UserError, out_of_memory
+
+AUROCS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What was found in one image.
+
+    Attributes:
+        score: anomaly score of the image, higher = more anomalous.
+        p_value: probability at most with which a normal image scores as high (`p_value`).
+        threshold: the image is anomalous above it.
+        anomalous: whether the score exceeds the threshold.
+        heatmap: (H, W) float32 at the image's own size (upright), higher = more anomalous.
+        pixel_threshold: a normal image has a pixel above it with probability `false_alarm_rate` at most.
+        seconds: time for this image, from pixels to heatmap; the mean over its batch.
+        false_alarm_rate: the rate that both thresholds stand for.
+        calibrated_on: the held-out images that gave them, in words.
+        lowest: smallest score of those held-out images.
+        usual: heat of a normal pixel.
+        image: the image itself, RGB.
+        notes: what must be known of how the image was read, in words; empty where there is nothing.
+    """
+
+    score: float
+    p_value: float
+    threshold: float
+    anomalous: bool
+    heatmap: NDArray[np.float32] = field(repr=False)
+    pixel_threshold: float
+    seconds: float
+    false_alarm_rate: float
+    calibrated_on: str
+    lowest: float = field(repr=False)
+    usual: float = field(repr=False)
+    image: Image.Image = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    def overlay(self) -> Image.Image:
+        """The image with its heat in colours and a line around all pixels above the pixel threshold, RGB."""
+        from drdc.reporting.overlay import overlay
+
+        return overlay(self.image, self.heatmap, self.usual, self.pixel_threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class Mode:
+    """One way to compute heatmaps, with what was measured in that way.
+
+    Attributes:
+        finder: gives heatmaps and image scores.
+        calibration: scores of held-out normal images.
+        accuracy: mean AUROCs over the categories' test images, by metric; empty where there were none.
+    """
+
+    finder: Finder
+    calibration: Calibration
+    accuracy: dict[str, float]
+
+
+class Detector:
+    """Finds and outlines what does not look like the normal images of the training.
+
+    Attributes:
+        experiment: name of the experiment that it was trained in.
+        method: `drdc`, or the name of the compared system.
+        categories: what it was trained on.
+        image_size: height and width in pixels at which images are compared.
+        modes: `full`, and of the whole method `fast`.
+        ranges: of grey values in the training images of more than 8 bits.
+        provenance: code, settings, data and device that the model comes from.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """From the content of an exported file; `Detector.load` reads one."""
+        self.experiment, self.method = about["experiment"], about.get("name", "drdc")
+        self.categories, self.image_size = list(about["categories"]), about["image_size"]
+        self.ranges = Ranges(**about["ranges"])
+        self.provenance: dict[str, str] = about["provenance"]
+        self.modes = {
+            name: Mode(
+                finder,
+                read_calibration(tensors, name, self.categories),
+                about["modes"][name]["accuracy"],
+            )
+            for name, finder in finders(tensors, about).items()
+        }
+
+    @classmethod
+    def load(cls, model: str | Path) -> Detector:
+        """Read an exported model, on the GPU where there is one.
+
+        Args:
+            model: the file, or the folder of an experiment that was exported, like `results/demo`.
+
+        Raises:
+            UserError: the file is missing, damaged, no exported model, written by a newer version, or of a
+                compared system that this installation does not have.
+        """
+        path, tensors, about = load_bundle(model)
+        _refuse_unknown_system(path, about)
+        try:
+            return cls(tensors, about)
+        except Exception as error:  # whatever a file holds, and whatever a system makes of it
+            if out_of_memory(error):
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(f"{path}: its parts do not fit together ({reason}); export it again") from None
+
+    def detect(
+        self,
+        image: Source,
+        *,
+        category: str | None = None,
+        false_alarm_rate: float = RATE,
+        fast: bool = False,
+        bits: int | None = None,
+    ) -> Detection:
+        """`detect_many` for one image."""
+        options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast, "bits": bits}
+        return next(self.detect_many([image], category=category, **options))
+
+    def detect_many(
+        self,
+        images: Iterable[Source],
+        *,
+        category: str | None = None,
+        false_alarm_rate: float = RATE,
+        fast: bool = False,
+        batch_size: int | None = None,
+        bits: int | None = None,
+    ) -> Iterator[Detection]:
+        """Look at images, one `Detection` for each, in their order.
+
+        What is found depends on the image alone: not on its batch or the order, up to rounding.
+
+        Args:
+            images: see `read_picture`; taken a batch at a time.
+            category: compare with the held-out images of this category, where it has enough for the rate.
+            false_alarm_rate: probability, at most, with which a normal image is called anomalous.
+            fast: one timestep instead of all, where there is such a mode; `about_fast` says what is lost.
+            batch_size: images in one batch; default: `batch_size` of the experiment's `sampling`, or of the
+                compared system's settings.
+            bits: see `read`.
+
+        Raises:
+            UserError: an unknown category, a rate that the held-out images are too few for, `fast` where
+                there is no such mode; when its turn comes, an image that cannot be read.
+        """
+        mode = self._mode(fast)
+        reference = self.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
+        pictures = (self.read(image, category=category, bits=bits) for image in images)
+        return self._batches(pictures, mode, reference, batch_size or self.batch_size)
+
+    def read(self, image: Source, *, category: str | None = None, bits: int | None = None) -> Picture:
+        """Read an image as the training images were read.
+
+        Args:
+            image: see `read_picture`.
+            category: of the image. It gives the range of grey values of a file of more than 8 bits; without
+                it the range is the one that all categories with such training images have.
+            bits: in use in a file of more than 8 bits, whatever the training images tell.
+
+        Raises:
+            UserError: the image cannot be read, or the categories' ranges differ and neither is given.
+        """
+        return read_picture(image, self.ranges, category=category, bits=bits)
+
+    def reference(
+        self, *, category: str | None = None, false_alarm_rate: float = RATE, fast: bool = False
+    ) -> Reference:
+        """The held-out images that `detect_many` compares with for these options, and its thresholds."""
+        return self._mode(fast).calibration.reference(false_alarm_rate, category)
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are looked at together, where nothing else is asked for."""
+        return self.modes[FULL].finder.batch_size
+
+    @property
+    def about_fast(self) -> str:
+        """What `fast` saves and what it loses, in one sentence; or that there is no such mode."""
+        if FAST not in self.modes:
+            return f"{self.method} has no fast mode, only DRDC itself has one"
+        full, fast = self.modes[FULL], self.modes[FAST]
+        cost = f"{fast.finder.calls} U-Net calls an image instead of {full.finder.calls}"
+        both = [name for name in AUROCS if name in full.accuracy and name in fast.accuracy]
+        if not both:
+            return f"{cost}; loss of accuracy not measured: add 1 to evaluation.sweeps.steps and run again"
+        parts = [
+            f"{AUROCS[name]} {100 * fast.accuracy[name]:.1f} % instead of {100 * full.accuracy[name]:.1f} %"
+            for name in both
+        ]
+        return f"{cost}; {', '.join(parts)} on the test images of {self.experiment}"
+
+    def _mode(self, fast: bool) -> Mode:
+        if fast and FAST not in self.modes:
+            raise UserError(f"{self.about_fast}; leave `fast` out")
+        return self.modes[FAST if fast else FULL]
+
+    def _batches(
+        self, pictures: Iterator[Picture], mode: Mode, reference: Reference, batch_size: int
+    ) -> Iterator[Detection]:
+        while batch := list(islice(pictures, batch_size)):
+            yield from self._detect(batch, mode, reference)
+
+    @torch.inference_mode()
+    def _detect(self, pictures: list[Picture], mode: Mode, reference: Reference) -> list[Detection]:
+        started = time.perf_counter()
+        maps, scores = mode.finder.find(pictures)
+        if not (maps.isfinite().all() and scores.isfinite().all()):
+            raise UserError("the model gives values that are no finite numbers; train and export it again")
+        heatmaps = [_resized(own, picture) for own, picture in zip(maps, pictures, strict=True)]
+        seconds = (time.perf_counter() - started) / len(pictures)
+        return [
+            Detection(
+                score=score,
+                heatmap=heatmap,
+                seconds=seconds,
+                **judgement(score, reference),
+                usual=mode.finder.usual,
+                image=picture.image,
+                notes=picture.notes,
+            )
+            for score, heatmap, picture in zip(scores.tolist(), heatmaps, pictures, strict=True)
+        ]
+
+
+def judgement(score: float, reference: Reference) -> dict[str, Any]:
+    """The fields of a `Detection` that follow from what its score is compared with."""
+    return {
+        "p_value": p_value(reference.scores, score),
+        "threshold": reference.threshold,
+        "anomalous": score > reference.threshold,
+        "pixel_threshold": reference.pixel_threshold,
+        "false_alarm_rate": reference.rate,
+        "calibrated_on": reference.about,
+        "lowest": float(np.min(reference.scores)),
+    }
+
+
+def _refuse_unknown_system(path: Path, about: dict[str, Any]) -> None:
+    """Raise UserError, with the registry's own advice, where a system or its package is not installed."""
+    if isinstance(system := about.get("system"), str):
+        try:
+            system_class(system)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+def _resized(heatmap: Tensor, picture: Picture) -> NDArray[np.float32]:
+    """(h, w) at the size of the picture, (H, W): bilinear, never above the largest value."""
+    width, height = picture.image.size
+    return F.interpolate(heatmap[None, None], (height, width), mode="bilinear")[0, 0].numpy()

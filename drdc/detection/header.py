@@ -1,0 +1,101 @@
+"""What an exported model says of itself, held to the rules of a configuration before anything is built."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from drdc.config.sections import MOST_PIXELS, Backbone, Dataset
+from drdc.config.variants import FULL
+from drdc.experiment.experiment import Experiment, validated
+from drdc.runtime.arguments import LARGEST_SEED
+from drdc.runtime.errors import UserError
+
+#: Bytes of a header: a thousand categories and ten thousand tensors need less.
+_LARGEST = 2**22
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=255)]
+_Pair = tuple[float, Annotated[float, Field(ge=0)]]  # mean and deviation
+
+
+class _Finite(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class _Mode(_Finite):
+    """What was measured in one way to compute heatmaps; of DRDC with the statistics of its maps."""
+
+    accuracy: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(max_length=100)
+    statistics: dict[Literal["base", "diffusion"], _Pair] = {}
+
+
+class _Shapes(_Finite):
+    image_size: int = Field(ge=16, le=MOST_PIXELS)
+    channels: int = Field(ge=0, le=65_536)
+    feature_size: int = Field(ge=1, le=MOST_PIXELS)
+
+
+_Bits = Annotated[int, Field(ge=8, le=16)]
+
+
+class _Ranges(_Finite):
+    setting: _Bits | None
+    categories: dict[str, _Bits]
+
+
+class _Header(_Finite):
+    """What every detector has; and a compared system its name, shapes and scale."""
+
+    experiment: _Name
+    seed: int = Field(ge=0, le=LARGEST_SEED)
+    provenance: dict[str, str]
+    modes: dict[_Name, _Mode] = Field(min_length=1, max_length=100)
+    ranges: _Ranges
+    system: str | None = None
+    name: _Name | None = None
+    shapes: _Shapes | None = None
+    scale: _Pair | None = None
+
+
+def refuse_endless(path: Path) -> None:
+    """Raise ValueError for a file whose header is longer than that of any exported model.
+
+    The first eight bytes of safetensors are its length.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    if len(start) < 8 or struct.unpack("<Q", start)[0] > _LARGEST:
+        raise ValueError("it has no header of an exported model")
+
+
+def refuse_larger_than_memory(path: Path) -> None:
+    """Raise UserError for a file that this computer cannot hold."""
+    size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise UserError(f"{path}: has {size} bytes, and this computer's memory {memory}; take a larger one")
+
+
+def check_header(path: Path, about: dict[str, Any]) -> None:
+    """Raise UserError, with the first fault, where a header is none that an export writes."""
+    try:
+        _check(f"{path}: is no exported model of this project", about)
+    except UserError as error:
+        raise UserError(str(error).partition("\n")[0][:500]) from None
+
+
+def _check(name: str, about: dict[str, Any]) -> None:
+    validated(_Header, about, name, ())
+    if FULL not in about["modes"]:
+        raise UserError(f"{name}: modes: {FULL!r} is missing")
+    dataset = {key: about.get(key) for key in ("categories", "image_size")}
+    if "system" in about:
+        validated(Dataset, dataset, name, ())
+        validated(Backbone, about.get("backbone", {}), name, ("backbone",))
+        return
+    shared = {key: about.get(key) for key in ("experiment", "backbone", "base", "diffusion", "fusion")}
+    shared |= {"seeds": [about["seed"]], "dataset": dataset | {"name": "synthetic"}}
+    for mode in about["modes"].values():
+        validated(Experiment, shared | {"sampling": mode.get("sampling")}, name, ())

@@ -1,0 +1,89 @@
+"""The file of an exported model: all networks, settings and the calibration, in safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from drdc.detection.header import check_header, refuse_endless, refuse_larger_than_memory
+from drdc.evaluation.calibration import Calibration
+from drdc.results.layout import EXPORTED, SYSTEMS
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import below, read_metadata, read_weights, save_weights
+
+#: Version of the file; a number that this code does not know is refused.
+FORMAT = 2
+
+
+def save_bundle(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write an exported model; `about` goes into the header as JSON, beside a digest of the file."""
+    save_weights(path, tensors, {**about, "detector": FORMAT})
+
+
+def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    """(file, tensors, header) of an exported model: of the file itself or of the folder of its experiment.
+
+    Raises:
+        UserError: the file is missing, damaged, no exported model, or written by a newer version.
+    """
+    path = Path(model)
+    path = path / EXPORTED if path.is_dir() else path
+    if not path.is_file():
+        target, command = (path, "export-system") if path.parent.name == SYSTEMS else ("detector", "export")
+        raise UserError(f"{path}: is missing; `snakemake {target}` or `drdc {command}` writes it")
+    refuse_larger_than_memory(path)
+    try:
+        refuse_endless(path)
+        about = read_metadata(path)
+        version = about["detector"]
+    except (OSError, UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: is damaged or no exported model ({reason}); `drdc export` or `drdc export-system` "
+            "writes one"
+        ) from None
+    if version != FORMAT:
+        raise UserError(
+            f"{path}: was written in format {str(version)[:100]!r}, and this drdc reads {FORMAT}; "
+            "update drdc, or export the model again"
+        )
+    check_header(path, about)
+    try:
+        tensors, about = read_weights(path, "detector")
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:
+        raise UserError(f"{path}: is damaged ({str(error)[:200]}); export it again") from None
+    return path, tensors, about
+
+
+def calibration_tensors(modes: Mapping[str, Calibration], categories: list[str]) -> dict[str, Tensor]:
+    """What was measured on the n held-out images, as tensors of an exported model.
+
+    `calibration.category` (n,), places in `categories`, the same in all modes; `calibration.<mode>.scores`
+    and `.peaks` (n,), float64.
+    """
+    tensors = {}
+    for mode, own in modes.items():
+        tensors[f"calibration.{mode}.scores"] = torch.from_numpy(own.scores)
+        tensors[f"calibration.{mode}.peaks"] = torch.from_numpy(own.peaks)
+        tensors["calibration.category"] = torch.tensor([categories.index(name) for name in own.categories])
+    return tensors
+
+
+def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[str]) -> Calibration:
+    """The calibration of one mode among those tensors.
+
+    Raises:
+        UserError: they are not those of held-out images of these categories.
+    """
+    own, places = below(tensors, f"calibration.{mode}"), tensors["calibration.category"]
+    kinds = {(values.dtype, values.shape) for values in own.values()}
+    if kinds != {(torch.float64, places.shape)} or places.dtype != torch.int64 or places.ndim != 1:
+        raise UserError("the numbers of its calibration are of another kind or length than an export writes")
+    if not len(places) or places.min() < 0 or places.max() >= len(categories):
+        raise UserError("its calibration has no images, or some of a category that it does not name")
+    return Calibration(own["scores"].numpy(), own["peaks"].numpy(), np.array(categories)[places.numpy()])

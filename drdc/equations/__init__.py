@@ -1,0 +1,1 @@
+"""The paper's equations in torch: no path, no configuration, no device."""

@@ -1,0 +1,168 @@
+"""Thresholds with a stated rate of false alarms, from the scores of held-out normal images alone.
+
+Split conformal prediction: where n held-out normal images and a new normal image are exchangeable (their
+order says nothing, as if all were drawn from one source), the new one's score is equally likely to take each
+of the n + 1 ranks. So it exceeds the ⌈(n + 1)(1 − α)⌉-th smallest held-out score with probability at most α,
+whatever the distribution of the scores and however good the model (Papadopoulos et al., "Inductive Confidence
+Machines for Regression", ECML 2002; Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World",
+Springer 2005; for outliers Bates et al., "Testing for outliers with conformal p-values", Annals of Statistics
+51, 2023).
+
+What it does not say: the probability is over the draw of the held-out images too, so the rate of one fixed
+model scatters around α, the more the fewer images were held out. It says nothing about pictures from another
+camera or of another product. And the two heatmaps are brought to one scale by means over the same held-out
+images (`drdc.results.predictions`): a new image takes no part in these means, so exchangeability holds up to
+that small difference only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drdc.runtime.errors import UserError
+
+RATE = 0.05  # of false alarms, where none is asked for
+Floats = NDArray[np.floating]
+
+
+def threshold(held_out: Floats, rate: float) -> float:
+    """The ⌈(n + 1)(1 − α)⌉-th smallest of n held-out values, α the rate of false alarms.
+
+    Args:
+        held_out: (n,) scores of normal images that no model was trained on, in any order.
+        rate: α, between 0 and 1.
+
+    Raises:
+        UserError: α is not between 0 and 1, or n is too small for it.
+    """
+    if not 0 < rate < 1:
+        raise UserError(
+            f"the false-alarm rate must lie between 0 and 1, not at {rate}; take for example {RATE}"
+        )
+    count = len(held_out)
+    above = _ranks_above(count, rate)
+    if not above:
+        raise UserError(
+            f"a false-alarm rate of {rate:g} needs at least {needed(rate)} held-out normal images, and there "
+            f"are {count}; take a rate of at least {ceiled(smallest_rate(count))} or hold out more images"
+        )
+    return float(np.sort(held_out)[count - above])
+
+
+def _ranks_above(count: int, rate: float) -> int:
+    """Ranks that a new image may take above the threshold: ⌊α(n + 1)⌋, by the same division as `p_value`."""
+    ranks = floor(rate * (count + 1)) + 1
+    while ranks / (count + 1) > rate:
+        ranks -= 1
+    return ranks
+
+
+def smallest_rate(count: int) -> float:
+    """The smallest rate of false alarms for which `count` held-out images give a threshold: 1 / (n + 1)."""
+    return 1 / (count + 1)
+
+
+def needed(rate: float) -> int:
+    """The smallest number of held-out images that gives a threshold for a rate of false alarms."""
+    count = max(0, floor(1 / rate) - 2)
+    while smallest_rate(count) > rate:
+        count += 1
+    return count
+
+
+def comparable(categories: NDArray[Any], rate: float, category: str | None) -> NDArray[np.bool_]:
+    """Which of n held-out images, (n,), a new one is compared with: its category's, or all if too few.
+
+    Args:
+        categories: of each held-out image, (n,).
+        rate: of false alarms.
+        category: of the new image; None where it is not told.
+    """
+    own = np.asarray(categories == category)
+    return own if smallest_rate(int(own.sum())) <= rate else np.ones(len(categories), dtype=bool)
+
+
+def offered_rate(count: int) -> float:
+    """The rate of false alarms where none is asked for: `RATE`, or the smallest that so few images allow."""
+    return max(RATE, smallest_rate(count))
+
+
+def p_value(held_out: Floats, score: float) -> float:
+    """Conformal p-value (1 + #{held-out ≥ score}) / (n + 1).
+
+    For a normal image it is at most α with probability at most α. It is at most α exactly where the score
+    exceeds `threshold(held_out, α)`.
+    """
+    return float((1 + np.count_nonzero(np.asarray(held_out) >= score)) / (len(held_out) + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What was measured on n held-out normal images.
+
+    Attributes:
+        scores: image scores, (n,).
+        peaks: largest value of each image's heatmap, (n,).
+        categories: category of each image, (n,) texts.
+    """
+
+    scores: Floats
+    peaks: Floats
+    categories: NDArray[np.str_]
+
+    def __post_init__(self) -> None:
+        """Raises UserError where a score or peak is NaN or infinite: a threshold would follow it."""
+        if not (np.isfinite(self.scores).all() and np.isfinite(self.peaks).all()):
+            raise UserError("scores of held-out images are NaN or infinite; train and export the model again")
+
+    def reference(self, rate: float, category: str | None = None) -> Reference:
+        """The thresholds at a rate of false alarms: of one category where it has enough images, else of all.
+
+        Raises:
+            UserError: an unknown category, or too few images for the rate even in all categories together.
+        """
+        chosen = comparable(self.categories, rate, category)
+        about = "all categories"
+        if category is not None:
+            own = self._number_of(category)
+            few = f"all categories ({category} alone has {own}, too few for {rate:g})"
+            about = few if smallest_rate(own) > rate else f"category {category}"
+        scores, peaks = self.scores[chosen], self.peaks[chosen]
+        about = f"{len(scores)} held-out normal images of {about}"
+        return Reference(rate, about, scores, threshold(scores, rate), threshold(peaks, rate))
+
+    def _number_of(self, category: str) -> int:
+        number = int(np.count_nonzero(self.categories == category))
+        if not number:
+            known = ", ".join(sorted(set(self.categories.tolist())))
+            raise UserError(f"category {category!r} is not known to this model; known: {known}")
+        return number
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The held-out images that new ones are compared with, and the thresholds that they give.
+
+    Attributes:
+        rate: probability of a false alarm, at most.
+        about: which images these are, in words.
+        scores: their image scores, (n,).
+        threshold: an image with a larger score is anomalous.
+        pixel_threshold: a normal image has no pixel above it, but with probability `rate` at most.
+    """
+
+    rate: float
+    about: str
+    scores: Floats
+    threshold: float
+    pixel_threshold: float
+
+
+def ceiled(rate: float) -> str:
+    """A rate as three decimals, rounded up, so that what is advised is enough."""
+    return f"{-floor(-1000 * rate) / 1000:g}"

@@ -1,0 +1,164 @@
+"""One category's test images -> rows of metrics, image scores, curves and defect types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from drdc.evaluation.metrics import NO_MASKS, CategoryEvaluator, Metric, RankingCurve
+from drdc.runtime.finite import refuse_not_finite
+
+#: The methods whose curves, defect types and image scores are kept, not their metrics alone.
+COMPARED = ("base", "drdc")
+
+METRICS = tuple(CategoryEvaluator(has_masks=False).results())
+IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "base", "diffusion", "drdc")
+CURVE_COLUMNS = ("method", "category", "level", "recall", "precision", "fpr")
+
+Row = dict[str, Any]
+Floats = NDArray[np.floating]
+
+
+def has_masks(about: pd.DataFrame) -> bool:
+    """Whether masks tell which pixels of these test images, rows of the manifest, are anomalous."""
+    anomalous = about[about.label == 1]
+    return anomalous.empty or bool((anomalous["mask"] != "").any())
+
+
+def undefined_rows(category: str, methods: Iterable[str], note: str) -> list[Row]:
+    """Every metric of some methods without a value, for one reason."""
+    return [
+        {"category": category, "method": method, **_result(name, Metric(np.nan, note))}
+        for method in methods
+        for name in METRICS
+    ]
+
+
+def means(scores: pd.DataFrame) -> str:
+    """Means over categories for a log: a row a method, a column a metric, and of how many categories.
+
+    Args:
+        scores: rows with method, metric and value.
+    """
+    values = scores.groupby(["method", "metric"], sort=False)["value"].agg(["mean", "count", "size"])
+    texts = [
+        "n/d" if not count else f"{mean:.4f}" if count == size else f"{mean:.4f} ({count:.0f} of {size:.0f})"
+        for mean, count, size in values.to_numpy(float)
+    ]
+    table = pd.Series(texts, values.index).unstack()
+    return str(table.loc[scores["method"].unique(), list(METRICS)].to_string())
+
+
+class CategoryEvaluation:
+    """Everything measured on one category, filled batch by batch in memory that its images do not enlarge.
+
+    Args:
+        category: its name.
+        methods: names of those that are measured.
+        has_masks: whether the dataset has ground-truth masks for it, see `has_masks`.
+        thorough: also by defect type, for the methods of `COMPARED`.
+    """
+
+    def __init__(self, category: str, methods: Iterable[str], has_masks: bool, thorough: bool) -> None:
+        self.category, self.has_masks, self.thorough = category, has_masks, thorough
+        self._methods = {method: CategoryEvaluator(has_masks) for method in methods}
+        self._defect_pixels: dict[tuple[str, str], RankingCurve] = {}
+        self.image_rows: list[Row] = []
+
+    def update(
+        self,
+        about: pd.DataFrame,
+        masks: NDArray[np.bool_],
+        maps: Mapping[str, Floats],
+        scores: Mapping[str, Floats],
+    ) -> None:
+        """Add a batch of B test images. Pixels of anomalous images without a mask are left out: not known.
+
+        Args:
+            about: their rows of the manifest.
+            masks: (B, H, W), true on defects.
+            maps: for each method (B, H, W) finite anomaly scores of the pixels.
+            scores: for each method (B,) finite anomaly scores of the images.
+
+        Raises:
+            UserError: a score is NaN or infinite; names the images.
+        """
+        known = ((about.label == 0) | (about["mask"] != "")).to_numpy()
+        for method, evaluator in self._methods.items():
+            what = f"the scores of {method} are"
+            refuse_not_finite(what, [maps[method], scores[method]], about.path, "predict these images again")
+            evaluator.update(maps[method], masks, scores[method], about.label.to_numpy(), known)
+        if not self.thorough:
+            return
+        self.image_rows += image_rows(about, scores)
+        for defect in set(about.defect_type[(about.label == 1) & known]) if self.has_masks else ():
+            chosen = (about.defect_type == defect).to_numpy() & known
+            for method in COMPARED:
+                curve = self._defect_pixels.setdefault((method, defect), RankingCurve(unit="pixels"))
+                curve.update(maps[method][chosen], masks[chosen])
+
+    def metric_rows(self) -> list[Row]:
+        """category, method, metric, value, note."""
+        return [
+            {"category": self.category, "method": method, **_result(name, metric)}
+            for method, evaluator in self._methods.items()
+            for name, metric in evaluator.results().items()
+        ]
+
+    def curve_rows(self) -> list[Row]:
+        """method, category, level (image, pixel), recall, precision, fpr; one row a threshold."""
+        return [
+            {"method": method, "category": self.category, "level": level}
+            | dict(zip(points, map(float, values), strict=True))
+            for method in COMPARED
+            for level, curve in (
+                ("image", self._methods[method].images),
+                ("pixel", self._methods[method].pixels),
+            )
+            for points in [curve.points()]
+            for values in zip(*points.values(), strict=True)
+        ]
+
+    def defect_rows(self) -> list[Row]:
+        """method, category, defect_type, images, metric, value, note.
+
+        `image_auroc` ranks the images of one type among the category's good ones; `pixel_auroc` ranks the
+        pixels of the images of this type. A category without anomalous images has one type, "", and reasons.
+        """
+        images = pd.DataFrame(self.image_rows, columns=list(IMAGE_COLUMNS))
+        rows: list[Row] = []
+        for defect in sorted(set(images.defect_type[images.label == 1])) or [""]:
+            own = (images.defect_type == defect) & (images.label == 1)
+            ranked = images[own | (images.label == 0)]
+            for method in COMPARED:
+                ranking = RankingCurve(unit="images")
+                ranking.update(ranked[method], ranked.label)
+                pixels = self._defect_pixels.get((method, defect))
+                why = NO_MASKS if defect else "not defined: no anomalous images"
+                located = Metric(np.nan, why) if pixels is None else pixels.auroc()
+                head = {
+                    "method": method,
+                    "category": self.category,
+                    "defect_type": defect,
+                    "images": sum(own),
+                }
+                rows.append(head | _result("image_auroc", ranking.auroc()))
+                rows.append(head | _result("pixel_auroc", located))
+        return rows
+
+
+def image_rows(about: pd.DataFrame, scores: Mapping[str, Floats]) -> list[Row]:
+    """row, path, category, split, defect_type, label and the image score of base, diffusion and drdc."""
+    facts = about[["path", "category", "split", "defect_type", "label"]]
+    kept = {method: scores[method] for method in ("base", "diffusion", "drdc")}
+    frame = facts.assign(row=about.index, **kept)
+    rows: list[Row] = frame[list(IMAGE_COLUMNS)].to_dict("records")  # type: ignore[assignment]
+    return rows
+
+
+def _result(name: str, metric: Metric) -> Row:
+    return {"metric": name, "value": metric.value, "note": metric.note}

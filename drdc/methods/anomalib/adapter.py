@@ -1,0 +1,165 @@
+"""How a model of anomalib is fitted with this project's training loop; one class for each way to do it."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from drdc.methods.anomalib.models import build
+from drdc.methods.interface import History
+from drdc.methods.trainer import Trainer
+from drdc.runtime.errors import UserError, out_of_memory
+
+if TYPE_CHECKING:
+    from drdc.methods.anomalib.method import Anomalib
+
+
+class Adapter:
+    """A model that is trained by gradients of the loss that its `training_step` gives.
+
+    Args:
+        settings: of the system.
+        weights: where its pre-trained networks come from, see `weights_from`.
+
+    Attributes:
+        lightning: anomalib's module; its `model` is the network.
+    """
+
+    def __init__(self, settings: Any, weights: str) -> None:
+        self.settings = settings
+        self.lightning: Any = build(settings.model, self.arguments(), settings.input_size, weights)
+        for name in ("log", "log_dict"):
+            setattr(self.lightning, name, _unlogged)
+        freeze_extractors(self.lightning)
+
+    def arguments(self) -> dict[str, Any]:
+        """What anomalib's class is built with."""
+        return dict(self.settings.arguments)
+
+    def fit(self, system: Anomalib, trainer: Trainer) -> History:
+        """Fit the network in place."""
+        return trainer.descend(system, type(system).loss)
+
+    def loss(self, images: Tensor) -> Tensor:
+        """Training loss of a batch of images as the model wants them."""
+        self.lightning.to(images.device)
+        with giving_losses(self.lightning), fitting_images(self.settings):
+            return self.step(images)
+
+    def step(self, images: Tensor) -> Tensor:
+        """The loss as anomalib computes it."""
+        from anomalib.data import ImageBatch
+
+        normal = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool, device=images.device)
+        batch = ImageBatch(image=images, gt_mask=normal, gt_label=normal[:, 0, 0])
+        found = self.lightning.training_step(batch, 0)
+        return found["loss"] if isinstance(found, Mapping) else found
+
+
+class MemoryBank(Adapter):
+    """A model that collects features of all training images, and makes its buffers of them."""
+
+    def fit(self, system: Anomalib, trainer: Trainer) -> History:
+        with torch.no_grad(), giving_losses(self.lightning), fitting_images(self.settings):
+            for images, _ in trainer.batches():
+                self.lightning.model(system.prepared(images))
+        # its progress bar is for eyes, not for logs
+        quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
+        with all_seeded(), quiet:
+            self.lightning.fit()
+        return []
+
+
+class HardPlaces(Adapter):
+    """A model whose loss turns down the gradient of easy places, and so wants one for held-out images too."""
+
+    def loss(self, images: Tensor) -> Tensor:
+        training = torch.is_grad_enabled()
+        with torch.enable_grad():
+            found = super().loss(images)
+        return found if training else found.detach()
+
+
+class Dinomaly(HardPlaces):
+    """A model that looks at ever harder places: it is told which step this is."""
+
+    def __init__(self, settings: Any, weights: str) -> None:
+        super().__init__(settings, weights)
+        self.lightning.model.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def loss(self, images: Tensor) -> Tensor:
+        found = super().loss(images)
+        self.lightning.model.steps += int(torch.is_grad_enabled())  # not for held-out images
+        return found
+
+    def step(self, images: Tensor) -> Tensor:
+        network = self.lightning.model
+        return network(images, global_step=int(network.steps))
+
+
+def freeze_extractors(lightning: nn.Module) -> None:
+    """Freeze what anomalib never trains, so that neither optimiser nor held-out loss see it."""
+    from anomalib.models.components import TimmFeatureExtractor
+
+    for part in lightning.modules():
+        if isinstance(part, TimmFeatureExtractor) and not part.requires_grad:
+            for parameter in part.parameters():
+                parameter.requires_grad_(False)
+
+
+@contextmanager
+def giving_losses(lightning: Any) -> Iterator[None]:
+    """anomalib's networks give what the loss needs in training mode, and scores otherwise.
+
+    Only the outermost modules are told: dropout and batch norm stay as the training loop has set them, also
+    for the loss on held-out images.
+    """
+    flagged = [module for module in (lightning, lightning.model) if not module.training]
+    for module in flagged:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module in flagged:
+            module.training = False
+
+
+@contextmanager
+def fitting_images(settings: Any) -> Iterator[None]:
+    """Say in one sentence that a model refuses images of this size, which it does in many ways."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"anomalib's {settings.model} cannot be fitted to images of {settings.input_size} pixels with "
+            f"these arguments ({reason}); change input_size or arguments"
+        ) from error
+
+
+@contextmanager
+def all_seeded() -> Iterator[None]:
+    """Seed what draws from the generators of NumPy and Python by torch's, and leave these as they were."""
+    before = np.random.get_state(), random.getstate()
+    seed = int(torch.randint(2**31, ()))
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
+
+
+def _unlogged(*values: Any, **options: Any) -> None:
+    """In place of Lightning's `log`, which warns where there is no trainer of its own."""

@@ -1,0 +1,60 @@
+"""DRAEM of anomalib: where the textures of its made defects come from."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drdc.methods.anomalib.adapter import Adapter
+from drdc.methods.anomalib.images import images_below, made_textures
+from drdc.methods.interface import History
+from drdc.methods.trainer import Trainer
+from drdc.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from drdc.methods.anomalib.method import Anomalib
+
+_ADVICE = (
+    "unpack https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz there and name the folder "
+    "in arguments.dtd_dir, or leave that out for made textures"
+)
+
+
+class Draem(Adapter):
+    """DRAEM pastes textures into normal images; without a folder of them (`dtd_dir`) made ones.
+
+    `base_width` is the number of channels of the autoencoder at full size, 128 as published; the U-Net that
+    segments has half of it. What a CPU can train is a sixteenth as wide.
+    """
+
+    def __init__(self, settings: Any, weights: str) -> None:
+        super().__init__(settings, weights)
+        width = settings.arguments.get("base_width")
+        if width is not None:
+            self._narrow(width)
+
+    def arguments(self) -> dict[str, Any]:
+        given = super().arguments()
+        given.pop("base_width", None)
+        # anomalib fetches the textures where the folder is missing; a model that is loaded needs none
+        return given | {"dtd_dir": Path(__file__).parent}
+
+    def _narrow(self, width: Any) -> None:
+        """Put networks of that width in place of the published ones."""
+        from anomalib.models.image.draem.torch_model import DiscriminativeSubNetwork, ReconstructiveSubNetwork
+
+        if not isinstance(width, int) or width < 2:
+            raise UserError(f"arguments.base_width: {width!r} is no width; take a whole number from 2 to 128")
+        network, attention = self.lightning.model, self.lightning.sspcab
+        network.reconstructive_subnetwork = ReconstructiveSubNetwork(base_width=width, sspcab=attention)
+        network.discriminative_subnetwork = DiscriminativeSubNetwork(6, 2, base_width=width // 2)
+        if attention:
+            self.lightning.setup_sspcab()
+
+    def fit(self, system: Anomalib, trainer: Trainer) -> History:
+        folder = self.settings.arguments.get("dtd_dir")
+        made = folder is None
+        with made_textures(trainer.job.seed) if made else nullcontext(images_below(folder, _ADVICE)) as paths:
+            self.lightning.augmenter.anomaly_source_paths = paths
+            return super().fit(system, trainer)

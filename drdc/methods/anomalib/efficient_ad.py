@@ -1,0 +1,100 @@
+"""EfficientAD of anomalib: its teacher, its natural images, and the scales of its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2  # type: ignore[import-untyped]
+
+from drdc.equations.fusion import channel_scale
+from drdc.methods.anomalib.adapter import Adapter
+from drdc.methods.anomalib.images import images_below
+from drdc.methods.interface import History
+from drdc.methods.trainer import Trainer
+from drdc.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from drdc.methods.anomalib.method import Anomalib
+
+_RELEASES = "https://github.com/open-edge-platform/anomalib/releases/download"
+_IMAGES = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2.tgz"
+
+
+class EfficientAd(Adapter):
+    """A student of a distilled teacher, and an autoencoder.
+
+    The teacher's channels are standardised over the training images before, and the two maps scaled by their
+    quantiles over the held-out normal images after the training.
+    """
+
+    def __init__(self, settings: Any, weights: str) -> None:
+        super().__init__(settings, weights)
+        network = self.lightning.model
+        if weights != "scratch":
+            self._load_teacher(weights)
+        for part in (network.teacher, network.mean_std, network.quantiles):
+            part.requires_grad_(False)
+
+    def fit(self, system: Anomalib, trainer: Trainer) -> History:
+        network = self.lightning.model
+        self.lightning.imagenet_iterator = self._natural_images()
+        with torch.no_grad():
+            outputs = (network.teacher(system.prepared(images)) for images, _ in trainer.batches())
+            scale = channel_scale(outputs)
+        for name, values in zip(("mean", "std"), scale, strict=True):
+            network.mean_std[name].copy_(values.view(1, -1, 1, 1))
+        history = super().fit(system, trainer)
+        system.eval()
+        with torch.no_grad():
+            held_out = (system.prepared(images) for images, _ in trainer.held_out())
+            maps = zip(*(network.get_maps(images) for images in held_out), strict=True)
+            for name, found in zip(("st", "ae"), maps, strict=True):
+                low, high = self.lightning._get_quantiles_of_maps(list(found))
+                network.quantiles[f"qa_{name}"].copy_(low)
+                network.quantiles[f"qb_{name}"].copy_(high)
+        return history
+
+    def _load_teacher(self, weights: str) -> None:
+        size = self.lightning.model_size.value
+        wanted = (
+            f"weights: efficient_ad needs pretrained_teacher_{size}.pth of {_RELEASES}/"
+            "efficientad_pretrained_weights/efficientad_pretrained_weights.zip; unpack it in any folder and "
+            "name the file here"
+        )
+        if not Path(weights).is_file():
+            raise UserError(f"{wanted} (given: {weights!r})")
+        try:
+            self.lightning.model.teacher.load_state_dict(torch.load(weights, "cpu", weights_only=True))
+        except Exception as error:  # torch raises many kinds
+            raise UserError(f"{wanted}; {weights} does not hold it") from error
+
+    def _natural_images(self) -> Iterator[list[Tensor]]:
+        """Batches without end of what the student must not imitate the teacher on."""
+        wanted = (
+            "arguments.imagenet_dir: efficient_ad needs a folder of natural images; "
+            f"unpack {_IMAGES} in any folder and name that here"
+        )
+        if "imagenet_dir" not in self.settings.arguments:
+            raise UserError(wanted)
+        paths = images_below(self.settings.arguments["imagenet_dir"], wanted)
+        return self._drawn(paths)
+
+    def _drawn(self, paths: list[Path]) -> Iterator[list[Tensor]]:
+        size = self.settings.input_size
+        change = v2.Compose(
+            [
+                v2.Resize((2 * size, 2 * size)),
+                v2.RandomGrayscale(0.3),
+                v2.CenterCrop(size),
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+            ]
+        )
+        while True:
+            chosen = torch.randint(len(paths), (self.settings.batch_size,)).tolist()
+            yield [torch.stack([change(Image.open(paths[one]).convert("RGB")) for one in chosen])]

@@ -1,0 +1,137 @@
+"""Any image model of anomalib (PaDiM, DRAEM, PatchCore, ...), as one model for all categories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from pydantic import ValidationInfo, field_validator, model_validator
+from torch import Tensor
+
+from drdc.config.sections import MOST_PIXELS, setting
+from drdc.methods.anomalib.models import OURS, known_arguments, known_models
+from drdc.methods.anomalib.papers import ANOMALIB, cited
+from drdc.methods.interface import History, JointSystem, Shapes, System, TrainedSettings
+from drdc.methods.trainer import Trainer
+
+#: What differs from the defaults of `Settings`, where a model's paper or anomalib have something else.
+RECIPES: dict[str, dict[str, Any]] = {
+    "draem": {"learning_rate": 1e-4, "epochs": 700, "schedule": "step"},
+    "dinomaly": {"input_size": 392, "learning_rate": 2e-3, "clip_norm": 0.1, "batch_size": 16},
+    "efficient_ad": {"learning_rate": 1e-4, "weight_decay": 1e-5, "batch_size": 1},
+    "fastflow": {"learning_rate": 1e-3, "weight_decay": 1e-5, "epochs": 500, "batch_size": 32},
+    "inp_former": {"input_size": 392, "learning_rate": 1e-3, "clip_norm": 0.1, "batch_size": 16},
+    "reverse_distillation": {"learning_rate": 5e-3, "weight_decay": 0, "epochs": 200, "batch_size": 16},
+}
+
+
+class Anomalib(JointSystem):
+    """One model of anomalib: its network and its loss, with the rest of this project around it.
+
+    anomalib itself trains one model for each category. Here the model gets the training images of all
+    categories, the experiment's seeds and image size; a model with a memory bank (PaDiM, PatchCore) collects
+    their features, any other is trained by the project's loop, which resumes. The heatmap is the model's,
+    resized to the images' size, and so is the image score.
+
+    Differs: AdamW in place of each model's own optimiser, with this project's schedules; the images are only
+    resized and normalised (as the model's own transform does, or as another backbone wants them), never
+    cropped; heatmaps and scores are not normalised. DRAEM takes the maximum of
+    its map as the image score, its paper that of the averaged map, which is `score: pool`. Reverse
+    Distillation and FastFlow are made for ResNets, of which no package brings weights.
+
+    Tried here: PaDiM, PatchCore, STFPM, Reverse Distillation, FastFlow, DRAEM; without their weights
+    EfficientAD, Dinomaly and INP-Former. Others go the same way untried. Those with several optimisers, with
+    prompts in place of training, or without heatmaps are refused.
+    """
+
+    class Settings(TrainedSettings):
+        """Image models of anomalib (Akcay et al., ICIP 2022); `model` changes some of the defaults."""
+
+        model: str = setting("padim", "ours", "Which model: a folder of `anomalib.models.image`.")
+        arguments: dict[str, Any] = setting(
+            {},
+            "ours",
+            "Arguments of its class in anomalib that differ from their defaults. DRAEM without `dtd_dir`, a "
+            "folder of textures, pastes made ones (ours), and has a `base_width` here, 128 as published; "
+            "EfficientAD needs `imagenet_dir`.",
+        )
+        weights: str = setting(
+            "hub",
+            "ours",
+            "Of its pre-trained network: `hub`: timm downloads them; `package`: from an installed Python "
+            "package (tf_efficientnet_lite0); `scratch`: none, for trials; anything else: a local file, for "
+            "EfficientAD that of its teacher.",
+        )
+        input_size: int = setting(
+            256, "inferred", "Images are resized to this height and width.", ge=16, le=MOST_PIXELS
+        )
+        score: Literal["model", "pool"] = setting(
+            "model", "ours", "Image score: that of the model, or the maximum of the average-pooled heatmap."
+        )
+        learning_rate: float = setting(1e-3, "inferred", "Of AdamW.", gt=0)
+
+        @model_validator(mode="before")
+        @classmethod
+        def _recipe(cls, given: Any) -> Any:
+            if not isinstance(given, Mapping):
+                return given
+            return RECIPES.get(str(given.get("model", "padim")), {}) | dict(given)
+
+        @field_validator("model")
+        @classmethod
+        def _known(cls, value: str) -> str:
+            if value not in known_models():
+                raise ValueError(f"anomalib has no such image model; known: {', '.join(known_models())}")
+            return value
+
+        @field_validator("arguments")
+        @classmethod
+        def _accepted(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+            model = info.data.get("model")
+            for name in value if model else ():
+                if name in OURS:
+                    raise ValueError(f"{name!r} is set by `{OURS[name]}`; leave it out here")
+                if name not in known_arguments(str(model)):
+                    known = ", ".join(known_arguments(str(model)))
+                    raise ValueError(f"{name!r} is no argument of {model}; known: {known}")
+            return value
+
+    uses_features = False
+    citation = ANOMALIB
+
+    def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(settings, shapes, weights)
+        from drdc.methods.anomalib.kinds import adapter
+
+        source = settings.weights if weights is None else "scratch"
+        self._adapter = adapter(settings, source)
+        self.model = self._adapter.lightning.model  # all that is saved: the rest of the module has no state
+
+    @classmethod
+    def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
+        return {"padim": "PaDiM", "draem": "DRÆM"}.get(settings["model"], "")
+
+    @classmethod
+    def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
+        return cited(settings)
+
+    def fit(self, trainer: Trainer) -> History:
+        return self._adapter.fit(self, trainer)
+
+    def loss(self, images: Tensor, features: Tensor) -> Tensor:
+        return self._adapter.loss(self.prepared(images))
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1] as the model wants them, (B, 3, input_size, input_size)."""
+        # contiguous, as some losses take views of the features
+        return self._adapter.lightning.pre_processor.transform((images + 1) / 2).contiguous()
+
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.model(self.prepared(images))
+        maps = found.anomaly_map.float().view(len(images), 1, *found.anomaly_map.shape[-2:])
+        size = (self.shapes.image_size,) * 2
+        heatmaps = F.interpolate(maps, size, mode="bilinear", antialias=True)[:, 0]
+        if self.settings.score == "pool":
+            return heatmaps, System.image_scores(self, heatmaps, images, features)
+        return heatmaps, found.pred_score.float().view(len(images))

@@ -1,0 +1,90 @@
+"""Where anomalib's models come from, for the tables and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from drdc.config.sections import other_backbone
+
+ANOMALIB = "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022"
+#: Arguments that name a model's pre-trained network.
+NETWORKS = ("backbone", "encoder_name")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A model's source.
+
+    Attributes:
+        citation: authors, title, place and year.
+        backbone: the pre-trained network that anomalib takes by itself, as timm names it; empty for none.
+        trained: by gradients, which here are AdamW's.
+    """
+
+    citation: str
+    backbone: str = ""
+    trained: bool = True
+
+
+_WIDE, _SMALL, _DINO = "wide_resnet50_2", "resnet18", "vit_base_patch14_reg4_dinov2"
+PAPERS = {
+    "padim": Paper(
+        "Defard et al., PaDiM: A Patch Distribution Modeling Framework for Anomaly Detection and "
+        "Localization, ICPR 2021",
+        _SMALL,
+        trained=False,
+    ),
+    "draem": Paper(
+        "Zavrtanik et al., DRÆM: A Discriminatively Trained Reconstruction Embedding for Surface Anomaly "
+        "Detection, ICCV 2021"
+    ),
+    "patchcore": Paper(
+        "Roth et al., Towards Total Recall in Industrial Anomaly Detection (PatchCore), CVPR 2022",
+        _WIDE,
+        trained=False,
+    ),
+    "reverse_distillation": Paper(
+        "Deng and Li, Anomaly Detection via Reverse Distillation from One-Class Embedding, CVPR 2022", _WIDE
+    ),
+    "efficient_ad": Paper(
+        "Batzner et al., EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies, "
+        "WACV 2024"
+    ),
+    "dinomaly": Paper(
+        "Guo et al., Dinomaly: The Less Is More Philosophy in Multi-Class Unsupervised Anomaly Detection, "
+        "CVPR 2025",
+        _DINO,
+    ),
+    "inp_former": Paper(
+        "Luo et al., Exploring Intrinsic Normal Prototypes within a Single Image for Universal Anomaly "
+        "Detection (INP-Former), CVPR 2025",
+        _DINO,
+    ),
+    "stfpm": Paper(
+        "Wang et al., Student-Teacher Feature Pyramid Matching for Anomaly Detection, BMVC 2021", _SMALL
+    ),
+    "fastflow": Paper(
+        "Yu et al., FastFlow: Unsupervised Anomaly Detection and Localization via 2D Normalizing Flows, "
+        "arXiv 2111.07677, 2021",
+        _SMALL,
+    ),
+}
+
+
+def cited(settings: Mapping[str, Any]) -> str:
+    """A model's source and in what it differs with these settings, which are complete."""
+    model, arguments = settings["model"], settings["arguments"]
+    paper = PAPERS.get(model, Paper(f"the model {model}"))
+    used = next((arguments[name] for name in NETWORKS if name in arguments), paper.backbone)
+    width = arguments.get("base_width", 128)
+    told = {
+        f"run through anomalib ({ANOMALIB})": True,
+        "AdamW": paper.trained,
+        "made textures": model == "draem" and "dtd_dir" not in arguments,
+        f"{width} channels for 128": width != 128,
+        "random weights": bool(paper.backbone) and settings["weights"] == "scratch",
+    }
+    parts = [paper.citation, *(text for text, holds in told.items() if holds)]
+    return "; ".join(filter(None, (*parts, other_backbone(used, paper.backbone))))

@@ -1,0 +1,79 @@
+"""Pre-trained networks inside of anomalib's models: from where the setting says, and from nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from drdc.config.sections import Backbone
+from drdc.models.backbone import PACKAGE_WEIGHTS, FeatureExtractor
+from drdc.runtime.errors import UserError
+
+
+@contextmanager
+def weights_from(source: str) -> Iterator[None]:
+    """While anomalib's models are built here, timm gives their pre-trained networks the weights of `source`.
+
+    anomalib asks timm for a network by its name, some models without a way to say no, and timm fetches it.
+
+    Args:
+        source: `hub`, `package`, `scratch` or a file, as `drdc.config.sections.Backbone` has them.
+    """
+    import timm
+
+    original = timm.create_model
+    timm.create_model = partial(_create, original, source)
+    try:
+        yield
+    finally:
+        timm.create_model = original
+
+
+def _create(
+    original: Callable[..., Any], source: str, model_name: str, pretrained: bool = False, **options: Any
+) -> Any:
+    """timm's `create_model` with the weights of `source`; UserError where there are none."""
+    if options.get("features_only") and options.get("out_indices") == []:
+        raise UserError(
+            f"arguments.layers: {model_name!r} has no such layers; give them as numbers of its stages, from 0"
+        )
+    if not pretrained or source == "scratch":
+        return original(model_name, pretrained=False, **options)
+    _check(source, model_name)
+    try:
+        if source == "hub":
+            return original(model_name, pretrained=True, **options)
+        if options.get("features_only"):
+            network = original(model_name, pretrained=False, **options)
+            stages = options.get("out_indices") or network.feature_info.out_indices
+            donor = FeatureExtractor(Backbone(name=model_name, weights=source, stages=list(stages)))
+            network.load_state_dict(donor.network.state_dict())
+            return network
+        return original(model_name, pretrained=True, pretrained_cfg_overlay={"file": source}, **options)
+    except Exception as error:  # timm, safetensors and the hub raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{_wanted(model_name)}; `{source}` does not give it: {reason}") from None
+
+
+def _check(source: str, name: str) -> None:
+    if source == "package" and name not in PACKAGE_WEIGHTS:
+        known = ", ".join(PACKAGE_WEIGHTS)
+        raise UserError(f"{_wanted(name)}; a package brings weights of {known} alone")
+    if source not in ("hub", "package") and not Path(source).is_file():
+        raise UserError(f"{_wanted(name)}; there is no file {source}")
+
+
+def _wanted(name: str) -> str:
+    """Which file is wanted, from where, and where it may lie."""
+    import timm
+
+    configured = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if configured is None or not configured.hf_hub_id:
+        return f"weights: there are none of {name!r} for timm; take another backbone, or a file of yours"
+    return (
+        f"weights: {name!r} needs model.safetensors of https://huggingface.co/{configured.hf_hub_id}: take "
+        "`hub` where there is a connection, else save it in any folder and name the file here"
+    )

@@ -1,0 +1,191 @@
+"""FCDD: a fully convolutional network whose output is the heatmap, trained against synthetic confetti."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import field_validator
+from torch import Tensor, nn
+
+from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
+from drdc.methods.interface import Shapes, System, TrainedSettings
+from drdc.methods.pixels import backbone_pixels
+from drdc.models.backbone import FeatureExtractor
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import below
+
+#: Keeps the loss of an anomalous image finite where its map is zero.
+SMALLEST = 1e-6
+
+
+class FrozenLayers(Backbone):
+    """The frozen, pre-trained first layers; by default those of VGG-11 up to its third pooling."""
+
+    name: str = setting("vgg11_bn.tv_in1k", "inferred", "timm model.")
+    feature_size: int = setting(
+        56,
+        "inferred",
+        "Height and width to which the stages are resized; the trained layers halve it.",
+        ge=4,
+        le=MOST_PIXELS,
+    )
+    stages: list[int] = setting(
+        [2], "inferred", "Stages that are read (VGG: stride 4), as timm's `out_indices`.", min_length=1
+    )
+
+
+class FCDD(System):
+    """The network's output at each place is the distance of that part of the image from the normal ones.
+
+    Convolutions alone, the first of them pre-trained and frozen, give one number φ for each place. Its
+    pseudo-Huber norm is small for normal images, and large on average for the same images with confetti:
+    rectangles of random size, angle and colour, added to every second image. The norms are the heatmap; each
+    is spread over its receptive field by a fixed Gaussian. The image score is the mean (the paper's choice)
+    or maximum of the heatmap. The DRDC paper lists its pixel values only.
+
+    Differs: AdamW, where the paper has SGD (learning rate 1e-3, falling by 1.5 % an epoch); batches of 16
+    without summing the gradients of eight; no crops or changes of colour; the trained layers begin at random;
+    number, angle and colour of the pieces of confetti are ours. The Gaussians are weighted so that a constant
+    map stays constant, up to the border. The paper's variant that learns from labelled anomalies is left out.
+    """
+
+    class Settings(TrainedSettings):
+        """FCDD (Liznerski et al., ICLR 2021)."""
+
+        backbone: FrozenLayers = setting(FrozenLayers(), "inferred", "The frozen first layers.")
+        width: int = setting(
+            512, "inferred", "Channels of the two trained 3×3 convolutions.", ge=1, le=MOST_CHANNELS
+        )
+        confetti: int = setting(
+            3, "ours", "Most pieces of confetti in an image; 1 to that many are drawn.", ge=1, le=100
+        )
+        confetti_sides: tuple[float, float] = setting(
+            (0.035, 0.24), "inferred", "Shortest and longest side of a piece, where the image's side is 1."
+        )
+        deviation: float = setting(
+            12.0, "inferred", "Deviation in pixels of the Gaussian that spreads a value of the map.", gt=0
+        )
+        receptive_field: int = setting(
+            62,
+            "inferred",
+            "Side in pixels of what a value of the map sees; there the Gaussian ends.",
+            ge=1,
+            le=16_384,
+        )
+        score: Literal["mean", "max"] = setting(
+            "mean", "inferred", "Image score: mean of the heatmap, or its maximum after the average pool."
+        )
+        pool_size: int = setting(
+            1, "ours", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=MOST_PIXELS
+        )
+        batch_size: int = setting(16, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
+        learning_rate: float = setting(1e-4, "ours", "Of AdamW.", gt=0)
+        weight_decay: float = setting(1e-4, "inferred", "Of AdamW.", ge=0)
+        schedule: Literal["constant", "step", "cosine"] = setting(
+            "cosine", "ours", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
+        )
+        epochs: float = setting(200, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
+
+        @field_validator("confetti_sides")
+        @classmethod
+        def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
+            if not 0 < value[0] <= value[1] <= 1:
+                raise ValueError("must be two numbers above 0 and at most 1, the smaller one first")
+            return value
+
+    paper_name = "FCDD"
+    uses_features = False
+    citation = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021"
+    differs = "AdamW"
+
+    spread: Tensor
+
+    def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(settings, shapes, weights)
+        self.backbone = FeatureExtractor(settings.backbone, weights and below(weights, "backbone"))
+        self.head = trained_layers(self.backbone.channels, settings.width)
+        side = settings.backbone.feature_size // 2
+        if settings.receptive_field * side < shapes.image_size:
+            raise UserError(
+                f"receptive_field: {settings.receptive_field} pixels leave gaps between {side} values across "
+                f"{shapes.image_size} pixels; take at least {math.ceil(shapes.image_size / side)}"
+            )
+        spread = gaussians(shapes.image_size, side, settings.deviation, settings.receptive_field)
+        self.register_buffer("spread", spread, persistent=False)
+
+    def loss(self, images: Tensor, features: Tensor) -> Tensor:
+        altered = torch.rand(len(images), device=images.device) < 0.5
+        seen = torch.where(altered[:, None, None, None], self._with_confetti(images), images)
+        return classifier_loss(self.distances(seen).mean((1, 2)), altered)
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        return self.spread @ self.distances(images) @ self.spread.T
+
+    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
+        if self.settings.score == "mean":
+            return heatmaps.mean((1, 2))
+        return super().image_scores(heatmaps, images, features)
+
+    def distances(self, images: Tensor) -> Tensor:
+        """(B, h, h), the pseudo-Huber norm of each place: A = √(φ(x)² + 1) − 1."""
+        pixels = backbone_pixels(images, self.settings.backbone.input_size)
+        return (self.head(self.backbone(pixels))[:, 0].square() + 1).sqrt() - 1
+
+    def _with_confetti(self, images: Tensor) -> Tensor:
+        return with_confetti(images, self.settings.confetti, self.settings.confetti_sides)
+
+
+def classifier_loss(distance: Tensor, anomalous: Tensor) -> Tensor:
+    """The hypersphere classifier: mean of a for normal images, of −log(1 − exp(−a)) for anomalous ones.
+
+    Args:
+        distance: a, the mean of the map of each image, (B,).
+        anomalous: (B,) bool.
+    """
+    return torch.where(anomalous, -torch.log(-torch.expm1(-distance - SMALLEST)), distance).mean()
+
+
+def trained_layers(channels: int, width: int) -> nn.Sequential:
+    """The layers after the frozen ones: (B, C, h, h) -> (B, 1, h / 2, h / 2)."""
+    return nn.Sequential(
+        nn.MaxPool2d(2),
+        nn.Conv2d(channels, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 1, 1),
+    )
+
+
+def gaussians(size: int, side: int, deviation: float, reach: int) -> Tensor:
+    """(size, side): what each of `size` pixels in a row takes from `side` values across it; rows sum to 1.
+
+    A transposed convolution with a Gaussian of `reach` pixels, its deviation in pixels as well.
+    """
+    centres = (torch.arange(side) + 0.5) * size / side - 0.5
+    distances = torch.arange(size)[:, None] - centres
+    weights = torch.exp(-0.5 * (distances / deviation) ** 2) * (distances.abs() <= reach / 2)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def with_confetti(images: Tensor, most: int, sides: tuple[float, float]) -> Tensor:
+    """Images (B, 3, H, W) in [-1, 1] with 1 to `most` coloured pieces each, added and cut off at [-1, 1].
+
+    A piece is a rectangle at any place and angle; `sides` bounds its sides, where that of the image is 1.
+    """
+    count, size, device = len(images), images.shape[-1], images.device
+    shown = torch.arange(most, device=device) < torch.randint(1, most + 1, (count, 1), device=device)
+    angle = math.pi * torch.rand(count, most, 1, 1, device=device)
+    x, y = torch.rand(2, count, most, 1, 1, device=device)
+    width, height = sides[0] + (sides[1] - sides[0]) * torch.rand(2, count, most, 1, 1, device=device)
+    places = (torch.arange(size, device=device) + 0.5) / size
+    right, down = places - x, places[:, None] - y  # (B, most, 1, W) and (B, most, H, 1)
+    along, across = right * angle.cos() + down * angle.sin(), down * angle.cos() - right * angle.sin()
+    inside = (along.abs() <= width / 2) & (across.abs() <= height / 2) & shown[:, :, None, None]
+    colours = 2 * torch.rand(count, most, 3, device=device) - 1
+    return (images + torch.einsum("bnhw,bnc->bchw", inside.float(), colours)).clamp(-1, 1)

@@ -1,0 +1,179 @@
+"""What a compared system is: a network with settings that is fitted to normal images and gives heatmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
+
+from drdc.config.sections import (
+    MOST_EPOCHS,
+    MOST_IMAGES,
+    MOST_PIXELS,
+    Optimisation,
+    Section,
+    other_backbone,
+    setting,
+)
+from drdc.equations.fusion import image_score
+
+if TYPE_CHECKING:
+    from drdc.methods.trainer import Trainer
+
+#: Rows of a loss curve, see `drdc.training.loop.train`.
+History = list[dict[str, float]]
+
+
+class SystemSettings(Section):
+    """Settings that every system has."""
+
+    batch_size: int = setting(8, "ours", "Images computed together.", ge=1, le=MOST_IMAGES)
+    pool_size: int = setting(
+        16,
+        "ours",
+        "Side of the average pool in pixels before the maximum (image score); 1 for none.",
+        ge=1,
+        le=MOST_PIXELS,
+    )
+
+
+class TrainedSettings(Optimisation, SystemSettings):
+    """Settings of a system that is trained by gradients."""
+
+    epochs: float = setting(100, "ours", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Sizes of what a system is given: images (B, 3, image_size, image_size), features (B, C, h, h).
+
+    Attributes:
+        image_size: height and width of images and heatmaps in pixels.
+        channels, feature_size: C and h of the experiment's backbone.
+    """
+
+    image_size: int
+    channels: int
+    feature_size: int
+
+
+class System(nn.Module):
+    """A compared system. One subclass in a file of this folder is a system of the name of the file.
+
+    Its state is its `state_dict`: what fitting finds belongs into parameters and buffers. Children whose
+    parameters all are frozen stay in evaluation mode.
+
+    In all methods `images` are (B, 3, H, W) float32 in [-1, 1] and `features` (B, C, h, w) float32, those of
+    the experiment's backbone. Randomness comes from torch's global generator, which the callers seed.
+
+    Args:
+        settings: an instance of the class's `Settings`.
+        shapes: sizes of images and features.
+        weights: the state of a fitted system that is about to be loaded: what would be fetched (a pre-trained
+            network) is taken from it instead. None where there is none yet.
+
+    Attributes:
+        Settings: its settings, which may need only light imports.
+        paper_name: what the DRDC paper's tables call it; empty where they do not have it.
+        uses_features: whether `loss` or `heatmaps` look at the experiment's features; else they may be empty.
+        citation: authors, title, place and year.
+        differs: in what this system differs from that, in few words, whatever the settings.
+        paper_backbone: the pre-trained network of its paper, as timm names it, where this system takes the
+            experiment's features; empty for none. Others have it as the default of `backbone`.
+    """
+
+    Settings: ClassVar[type[SystemSettings]] = SystemSettings
+    paper_name: ClassVar[str] = ""
+    uses_features: ClassVar[bool] = True
+    citation: ClassVar[str] = ""
+    differs: ClassVar[str] = ""
+    paper_backbone: ClassVar[str] = ""
+
+    def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__()
+        self.settings, self.shapes = settings, shapes
+
+    @classmethod
+    def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
+        """What the paper's tables call it with these settings, which are complete; empty for none."""
+        return cls.paper_name
+
+    @classmethod
+    def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
+        """Its citation, and in what it differs with these settings, which are complete; for the tables.
+
+        `backbone` is the name of the experiment's.
+        """
+        own = cls.Settings.model_fields.get("backbone")
+        published = own.default.name if own else cls.paper_backbone
+        used = settings["backbone"]["name"] if own else backbone
+        return "; ".join(filter(None, (cls.citation, cls.differs, other_backbone(used, published))))
+
+    def loss(self, images: Tensor, features: Tensor) -> Tensor:
+        """Training loss of a batch of normal images, a scalar."""
+        raise NotImplementedError(f"{type(self).__name__} gives neither a loss nor a fit of its own")
+
+    def fit(self, trainer: Trainer) -> History:
+        """Fit to the training images; returns the loss curve, empty where nothing is trained by gradients.
+
+        The default minimises `loss`. A system with several phases calls `trainer.descend` for each; one
+        without gradients reads `trainer.batches()` and fills its buffers.
+        """
+        return trainer.descend(self, type(self).loss)
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        """(B, H, W) float32 anomaly scores of the pixels, higher = more anomalous; in evaluation mode.
+
+        Noise should follow from each image alone, so that its score does not depend on the batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no heatmaps")
+
+    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
+        """(B,) float32 anomaly scores of the images; by default the maximum of the average-pooled heatmap."""
+        return image_score(heatmaps, min(self.settings.pool_size, self.shapes.image_size))
+
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """`heatmaps` and `image_scores`; of a `JointSystem` in one."""
+        heatmaps = self.heatmaps(images, features).float()
+        return heatmaps, self.image_scores(heatmaps, images, features)
+
+    def train(self, mode: bool = True) -> System:
+        super().train(mode)
+        for child in self.children():
+            parameters = list(child.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                child.eval()
+        return self
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Load a saved state; buffers take the sizes that fitting gave them (memory banks)."""
+        for name, buffer in list(self.named_buffers()):
+            if name in weights and weights[name].shape != buffer.shape:
+                path, _, leaf = name.rpartition(".")
+                setattr(self.get_submodule(path), leaf, torch.empty_like(weights[name]))
+        self.load_state_dict(dict(weights))
+
+
+class JointSystem(System):
+    """A system that finds heatmaps and image scores at once: it defines `heatmaps_and_scores` alone."""
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        return self.heatmaps_and_scores(images, features)[0]
+
+    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
+        return self.heatmaps_and_scores(images, features)[1]
+
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError(f"{type(self).__name__} gives no heatmaps and scores")
+
+
+def blurred(heatmaps: Tensor, deviation: float) -> Tensor:
+    """Heatmaps (B, H, W) after a Gaussian filter of that deviation in pixels, cut off at four; 0 for none."""
+    if deviation == 0:
+        return heatmaps
+    reach = min(round(4 * deviation), heatmaps.shape[-1] - 1)  # what reflection at the border allows
+    return gaussian_blur(heatmaps, [2 * reach + 1] * 2, [deviation] * 2)

@@ -1,0 +1,105 @@
+"""Fitting a compared system: its images, and the one resumable training loop for each of its phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from drdc.methods.inputs import Batch, Inputs
+from drdc.methods.interface import History, TrainedSettings
+from drdc.runtime.batching import chunks
+from drdc.training.distributed import Group
+from drdc.training.job import Job
+from drdc.training.loop import Task, step_seed, train
+from drdc.training.state import Progress, State
+
+#: (network, images, features) -> scalar.
+Loss = Callable[[Any, Tensor, Tensor], Tensor]
+
+
+class SystemJob(Job):
+    """The fitting of a system; `kind` is `systems/<name>`, for a phase of it `systems/<name>.<phase>`."""
+
+    @property
+    def section(self) -> str:
+        return self.kind.partition(".")[0].replace("/", ".")
+
+
+class Trainer:
+    """What a system is fitted with.
+
+    Args:
+        job: the fitting as a whole.
+        inputs: images and features.
+    """
+
+    def __init__(self, job: SystemJob, inputs: Inputs) -> None:
+        self.job, self.inputs = job, inputs
+
+    def batches(self) -> Iterator[Batch]:
+        """All training images once, in the order of the manifest: (images, features) of each batch."""
+        return self.inputs.batches(self.inputs.images.train, self.job.settings.batch_size)
+
+    def held_out(self) -> Iterator[Batch]:
+        """All held-out normal images once."""
+        return self.inputs.batches(self.inputs.images.held_out, self.job.settings.batch_size)
+
+    def descend(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        phase: str = "training",
+        settings: TrainedSettings | None = None,
+    ) -> History:
+        """Minimise `loss(network, images, features)` with AdamW; an interrupted phase goes on, a finished
+        one is not run again.
+
+        Args:
+            network: all its parameters that are not frozen are trained, in place.
+            loss: a function of a class, like `type(self).loss`, or any other of these arguments.
+            phase: names the phase's states, distinct for each phase of a system.
+            settings: of this phase; by default those of the system.
+
+        Returns:
+            The loss curve; see `drdc.training.loop.train`.
+
+        Raises:
+            UserError: as `drdc.training.loop.train`.
+        """
+        own = settings or self.job.settings
+        job = replace(self.job, kind=f"{self.job.kind}.{phase}", settings=own)
+        done = State(job.layout.state(job.seed, f"{job.kind}.done"), job.fingerprint)
+        job.state.refuse_if_stopped()
+        before = done.resume({"network": network})
+        if before.step:
+            return before.history
+        _, history = train(self._task(network, loss, own), job, Group())
+        done.save({"network": network}, Progress(1, history, []))
+        return history
+
+    def _task(self, network: nn.Module, loss: Loss, settings: TrainedSettings) -> Task:
+        images, seed = self.inputs.images, self.job.seed
+
+        def batch_loss(model: nn.Module, rows: NDArray[Any], _drawn: None, part: slice) -> Tensor:
+            return loss(model, *self.inputs.batch(rows[part]))
+
+        def held_out_loss(model: nn.Module) -> float:
+            torch.manual_seed(step_seed(seed, -1))  # the same noise at each validation
+            parts = chunks(images.held_out, settings.batch_size)
+            losses = [len(rows) * loss(model, *self.inputs.batch(rows)).item() for rows in parts]
+            return sum(losses) / len(images.held_out)
+
+        return Task(
+            model=network,
+            sampler=images.sampler(settings, seed),
+            paths=images.paths,
+            draw=lambda _: None,
+            loss=batch_loss,
+            held_out_loss=held_out_loss,
+            images=round(settings.epochs * len(images.train)),
+        )

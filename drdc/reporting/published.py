@@ -1,0 +1,112 @@
+"""What stands beside our numbers: the paper's as printed, and its rivals as others measured them again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+
+import pandas as pd
+
+from drdc.reporting.aggregate import MEAN, METRICS
+from drdc.reporting.formats import Cell
+from drdc.reporting.paper import paper_values, reruns
+
+PAPER_METHODS = ("UniAD", "DiAD", "DRDC")
+RERUN_METHODS = ("UniAD", "DiAD")
+BENCHMARK = "ADer benchmark"
+RERUN_NOTE = (
+    f"re-run: mean over all categories as the {BENCHMARK} measured it, of several the run with the most "
+    "epochs (ADer and DiAD have authors in common): "
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A system that was run beside DRDC.
+
+    paper_name: what the paper's tables and the re-runs call it, "" where they do not have it; citation: its
+    authors, title, place and year, and in what it differs.
+    """
+
+    paper_name: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Columns of others for one metric: `cells[system][category or "mean"]`, and what to say about them."""
+
+    cells: dict[str, dict[str, Cell]]
+    notes: tuple[str, ...] = ()
+
+
+def paper_dataset(categories: Sequence[str], dataset: str | None) -> str:
+    """The paper's dataset (mvtec | btad) that is meant; "" for one it does not have.
+
+    `dataset`: its name if known; None: the one that has all `categories`.
+    """
+    known = _categories()
+    fitting = (name for name, names in known.items() if names >= set(categories))
+    name = next(fitting, "") if dataset is None else dataset
+    return name if name in known else ""
+
+
+def is_complete(categories: Sequence[str], dataset: str) -> bool:
+    """Whether `categories` are exactly those of the paper's `dataset`."""
+    return _categories().get(dataset) == set(categories)
+
+
+def printed(categories: Sequence[str], metric: str, dataset: str, systems: Sequence[str] = ()) -> Beside:
+    """The paper's columns for `categories` of `dataset` (mvtec | btad); none for another.
+
+    `systems`: the paper's names of those wanted beside UniAD, DiAD and DRDC.
+    """
+    tables = _tables()
+    tables = tables[(tables["metric"] == metric) & (tables["dataset"] == dataset)]
+    if tables.empty:
+        return Beside({})
+    all_of_it = set(tables["category"]) - {MEAN}
+    shown = [c for c in categories if c in all_of_it]
+    complete = len(shown) == len(all_of_it)
+    cells = {}
+    for method in dict.fromkeys((*PAPER_METHODS, *systems)):
+        values = tables[tables["method"] == method].set_index("category")["value"]
+        if values.empty:  # not in this table
+            continue
+        mean = values[MEAN] if complete else values[shown].mean()
+        cells[method] = {c: Cell(values.get(c, nan)) for c in categories} | {MEAN: Cell(mean)}
+    part_mean = f"its mean is over the shown categories only ({len(shown)} of {len(all_of_it)})"
+    how = "its mean is the printed one" if complete else part_mean
+    note = f"paper: as printed in DRDC (ECCV 2024), without a spread; UniAD is its base model; {how}."
+    return Beside(cells, (note,))
+
+
+def rerun(categories: Sequence[str], metric: str, dataset: str, systems: Sequence[str] = ()) -> Beside:
+    """UniAD and DiAD as others measured them, in the mean row; none unless `categories` are all of `dataset`.
+
+    `systems`: the names of those wanted beside these two. Shown is the run of the ADer benchmark with the
+    most epochs; all other runs that are not the system's own stand in a note, each with its source.
+    """
+    if not is_complete(categories, dataset):
+        return Beside({})
+    runs = reruns()
+    runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == metric) & (runs["kind"] == "re-run")]
+    cells, sources, others = {}, [], []
+    for method in dict.fromkeys((*RERUN_METHODS, *systems)):
+        part = runs[runs["method"] == method].sort_values("epochs", ascending=False, kind="stable")
+        chosen = part[part["source"].str.startswith(BENCHMARK)].head(1)
+        for value, source in zip(chosen["value"], chosen["source"], strict=True):
+            cells[method] = {c: Cell() for c in categories} | {MEAN: Cell(value)}
+            sources.append(f"{method} {source.removeprefix(BENCHMARK).lstrip(', ')}")
+        rest = part.drop(chosen.index)
+        others += [f"{method} {v} ({s})" for v, s in zip(rest["value"], rest["source"], strict=True)]
+    notes = [f"{RERUN_NOTE}{'; '.join(sources)}."] if sources else []
+    notes += [f"Other re-runs, {METRICS[metric]}: {'; '.join(others)}."] if others else []
+    return Beside(cells, tuple(notes))
+
+
+def _tables() -> pd.DataFrame:
+    return pd.concat([paper_values(table) for table in (2, 3, 4)], ignore_index=True)
+
+
+def _categories() -> dict[str, set[str]]:
+    return {str(name): set(part["category"]) - {MEAN} for name, part in _tables().groupby("dataset")}

@@ -1,0 +1,209 @@
+"""Which device a job computes on, and GPUs of its own for each job on a machine that several jobs share."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import re
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from drdc.runtime.errors import UserError
+from drdc.runtime.locks import lock, open_plain
+
+log = logging.getLogger(__name__)
+#: Descriptors of the claimed GPUs' lock files: open as long as the process lives.
+_held: list[int] = []
+
+
+def visible_gpus() -> list[str]:
+    """Ids of the GPUs that this process may use: CUDA_VISIBLE_DEVICES where it is set, else all.
+
+    Numbers, UUIDs and MIG names stand as they were given, each device once. As for CUDA, -1 ends the list.
+    """
+    if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
+        return list(filter(str.isdigit, _listed()))
+    names = [name.strip() for name in given.split(",")]
+    if "-1" in names:
+        names = names[: names.index("-1")]
+    names = [name for name in names if name not in ("", "NoDevFiles")]
+    listed = _listed() if names else {}
+    first = {_device(name, listed): name for name in reversed(names)}
+    return list(reversed(first.values()))
+
+
+def _device(name: str, listed: dict[str, str]) -> str:
+    """One name for each device, however it is called: by its number, its UUID, or the beginning of that."""
+    name = str(int(name)) if name.isdecimal() else name.lower()
+    found = {device for uuid, device in listed.items() if len(name) > 4 and uuid.startswith(name)}
+    return listed.get(name) or (found.pop() if len(found) == 1 else name)
+
+
+def _listed() -> dict[str, str]:
+    """By number and UUID the UUID of each device; of a GPU in MIG mode, CUDA takes its first part."""
+    try:
+        command = ["nvidia-smi", "-L"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    listed: dict[str, str] = {}
+    for gpu in re.split(r"^(?=GPU \d)", answer, flags=re.M):
+        number = re.match(r"GPU (\d+)", gpu)
+        uuids = [uuid.lower() for uuid in re.findall(r"\(UUID: ([^)\s]+)\)", gpu)]
+        if number is not None:
+            whole, *parts = uuids or [number[1]]
+            first = (parts or [whole])[0]
+            listed |= {part: part for part in parts} | {number[1]: first, whole: first}
+    return listed
+
+
+def claim_gpus(count: int) -> list[str]:
+    """Wait for `count` free GPUs, hold them until this process ends, and show only them to CUDA.
+
+    Snakemake counts GPUs but gives out none. Each GPU is a kernel lock on a file of this host, which is gone
+    with the process, however it ends; a job takes all its GPUs or none. A GPU is the same by its number, as
+    `nvidia-smi` counts, and by its UUID. Jobs that see the same GPUs queue, so jobs of one GPU cannot pass a
+    job of two for ever. The locks hold among the jobs of one user and host.
+    A SLURM job that sees as many GPUs as it asks for has them to itself. Without GPUs there is nothing to
+    claim, and the job computes on the CPU.
+
+    Must be called before torch is imported.
+
+    Returns:
+        The ids of the claimed GPUs; all visible ones if `count` is 0.
+
+    Raises:
+        UserError: there are GPUs, but fewer than `count`; or the folder of the locks cannot be used.
+    """
+    ids = visible_gpus()
+    slurm_job = os.environ.get("SLURM_JOB_ID")
+    if not count:
+        return ids
+    if not ids:
+        log.info("no GPU is visible: computing on the CPU")
+        return ids
+    if count > len(ids):
+        raise UserError(
+            f"{count} GPUs are asked for, but only {len(ids)} can be used here ({', '.join(ids)}); "
+            "ask for fewer, or show more in CUDA_VISIBLE_DEVICES"
+        )
+    if slurm_job and count == len(ids):
+        log.info("computing on GPU %s of SLURM job %s", ", ".join(ids), slurm_job)
+        return ids
+    claimed = _wait_for_gpus(ids, count, slurm_job)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claimed)
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    log.info("computing on GPU %s", ", ".join(claimed))
+    return claimed
+
+
+def _wait_for_gpus(ids: list[str], count: int, slurm_job: str | None) -> list[str]:
+    folder = _lock_folder(slurm_job)
+    listed = _listed()
+    locks = {name: folder / f"gpu-{_digest(_device(name, listed))}.lock" for name in ids}
+    queue = folder / f"queue-{_digest(*sorted(path.name for path in locks.values()))}.lock"
+    try:
+        with _alone(queue):
+            while not (claimed := _try_claim(folder, locks, count)):
+                time.sleep(0.2)
+            return claimed
+    except OSError as error:
+        raise _no_locks(folder, error.strerror or str(error)) from error
+
+
+def _lock_folder(slurm_job: str | None) -> Path:
+    # The same number is another GPU on another host, and in another SLURM job: each has locks of its own.
+    owner = [str(os.getuid()), platform.node(), *([slurm_job] if slurm_job else [])]
+    folder = Path(tempfile.gettempdir(), "-".join(["drdc-gpus", *owner]))
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+    except FileExistsError:
+        raise _no_locks(folder, "it is no folder") from None
+    except OSError as error:
+        raise _no_locks(folder, error.strerror or str(error)) from error
+    if not stat.S_ISDIR(about.st_mode):
+        raise _no_locks(folder, "it is a link")
+    if about.st_uid != os.getuid():
+        raise _no_locks(folder, "it belongs to another user")
+    return folder
+
+
+def _no_locks(folder: Path, reason: str) -> UserError:
+    return UserError(
+        f"{folder}: the locks of the GPUs cannot lie there ({reason}); "
+        "remove it, or name another place in TMPDIR, the same for all jobs"
+    )
+
+
+def _digest(*names: str) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    handle = open_plain(path)
+    try:
+        lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _try_claim(folder: Path, locks: dict[str, Path], count: int) -> list[str]:
+    """The names of `count` free GPUs, held from now on; none where there are fewer."""
+    with _alone(folder / "gate.lock"):
+        taken: dict[str, int] = {}
+        for name, path in locks.items():
+            handle = open_plain(path)
+            if not lock(handle):
+                os.close(handle)
+                continue
+            taken[name] = handle
+            if len(taken) == count:
+                _held.extend(taken.values())
+                return list(taken)
+        for handle in taken.values():
+            os.close(handle)
+        return []
+
+
+@cache
+def torch_device() -> str:
+    """`cuda` where torch can use a GPU, else `cpu`; from then on the same computation gives the same numbers.
+
+    On a CPU with the same number of threads, and on a GPU of the same kind: of several algorithms for a layer
+    torch takes those that add in a fixed order (cuBLAS and cuDNN too). Where a GPU has none, torch warns in
+    the log. Another device, number of threads or version of torch rounds differently.
+    """
+    import torch
+    from torch.utils import deterministic
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, and read by nothing
+    if torch.cuda.is_available():
+        return "cuda"
+    if ids := visible_gpus():
+        log.warning("torch can use none of the visible GPUs (%s): computing on the CPU", ", ".join(ids))
+    return "cpu"
+
+
+def device_name() -> str:
+    """What the device is called, for the records."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        return next(line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "cpu"

@@ -1,0 +1,113 @@
+"""How a command ends: its exit code, its last sentence, and output that cannot be written."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
+
+from drdc.runtime.errors import UserError, out_of_memory
+
+UNUSABLE, FAULT, INTERRUPTED = 2, 70, 130  # exit codes; 70 as in the sysexits.h of BSD
+
+
+def exit_code(command: Callable[[], int]) -> int:
+    """Run a command to its exit code; whatever ends it early is told on stderr.
+
+    Returns:
+        What it gives; 2 for bad input, too little memory, or standard output that cannot be written (a full
+        disk, a closed pipe); 70 for a fault of the program, with its traceback; 130 after Ctrl-C. Never 1,
+        unless the command itself gives it.
+    """
+    _open_streams()
+    try:
+        return _tried(command)
+    finally:
+        _settle(sys.stdout)
+        _settle(sys.stderr)
+
+
+def say(text: str) -> None:
+    """Print a line on standard output.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise UserError(
+            f"standard output cannot be written ({error.strerror}); the command has stopped there"
+        ) from None
+
+
+def tell(message: str) -> None:
+    """Print a message of the program on stderr; where nobody can read that, the work goes on all the same."""
+    with suppress(OSError):
+        print(f"drdc: {message}", file=sys.stderr)
+
+
+def _tried(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except UserError as error:
+        tell(str(error))
+        return UNUSABLE
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Exception as error:
+        return _failed(error)
+
+
+def _interrupted() -> int:
+    tell("interrupted; the same command goes on from the last saved state")
+    return INTERRUPTED
+
+
+def _failed(error: Exception) -> int:
+    """Tell why a command could not go on, and give its exit code."""
+    if _from_interrupt(error):
+        return _interrupted()
+    if out_of_memory(error):
+        reason = str(error).strip().partition("\n")[0][:200]
+        tell(f"out of memory ({reason}); give the command more memory, or less to do at a time")
+        return UNUSABLE
+    with suppress(OSError):
+        traceback.print_exception(error)
+    return FAULT
+
+
+def _from_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C lies behind an error: a module in C that is being imported then raises its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _open_streams() -> None:
+    """Make standard output and error usable: letters that a terminal has not are escaped.
+
+    Where the caller closed one, the next file to be opened would take its number and what is printed.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    sys.stdout, sys.stderr = (
+        stream or os.fdopen(number, "w") for number, stream in ((1, sys.stdout), (2, sys.stderr))
+    )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _settle(stream: TextIO) -> None:
+    """Write what a stream still holds, or let it go: Python would fail with it when it ends."""
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

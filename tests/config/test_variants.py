@@ -1,0 +1,129 @@
+"""The cells of Table 5 and Figure 2: their settings, what they share, and what that saves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drdc.config.variants import ABLATION, FULL, Variant, runs, stored, sweeps, unet_calls, variants
+from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.runtime.errors import UserError
+
+CONFIG = Path(__file__).parents[1] / "config"
+
+
+def experiment(**evaluation: Any) -> Experiment:
+    return load_experiment({"dataset": {"root": "data"}, "evaluation": evaluation})
+
+
+def every(e: Experiment) -> dict[str, Variant]:
+    return variants(e.sampling, e.fusion, e.evaluation)
+
+
+def test_without_an_evaluation_there_is_the_method_alone() -> None:
+    e = experiment()
+    assert every(e) == {FULL: Variant(FULL, "diffusion", FULL, e.sampling, e.fusion)}
+    assert sweeps(e.sampling, e.fusion, e.evaluation) == []
+
+
+def test_the_ablation_is_the_papers_seven_columns() -> None:
+    e = experiment(ablation=True)
+    found = every(e)
+    assert set(found) == set(ABLATION)
+    assert len(ABLATION) == 7
+    for name, (model_conditioning, test_time, temporal, base) in ABLATION.items():
+        variant = found[name]
+        assert (variant.model == "diffusion") is model_conditioning
+        assert variant.sampling.test_time_conditioning is test_time
+        assert (variant.fusion.timesteps == "all") is temporal
+        assert (len(variant.fusion.base_scales) > 1) is base
+        assert variant.fusion.weight == e.fusion.weight
+        if not temporal:
+            assert (variant.fusion.scales, variant.fusion.filter_size) == ([1], 1)
+            assert len(variant.fusion.grid_sizes or []) == 1
+
+
+def test_ticks_of_the_ablation_are_counted_as_in_the_paper() -> None:
+    columns = list(ABLATION.values())
+    assert [sum(flags[i] for flags in columns) for i in range(4)] == [5, 5, 4, 1]
+
+
+def test_variants_share_predictions_where_model_and_sampling_are_the_same() -> None:
+    found = every(
+        experiment(ablation=True, sweeps={"weight": [0.5], "steps": [5], "grid_sizes": [[2], [32]]})
+    )
+    shared = {name: v.predictions for name, v in found.items()}
+    assert {shared[n] for n in (FULL, "MC+TTC", "MC+TTC+STF+base", "weight=0.5", "grid_sizes=2")} == {FULL}
+    assert shared["TTC"] == shared["TTC+STF"] != shared["MC"] == shared["MC+STF"]
+    assert shared["steps=5"] == "steps=5"
+    assert shared["grid_sizes=32"] == "grid_sizes=32", "it was not predicted for the method itself"
+
+
+def test_predictions_keep_what_their_variants_need() -> None:
+    found = every(experiment(ablation=True, sweeps={"steps": [5]}))
+    assert stored(found, FULL).detailed
+    assert stored(found, "TTC").detailed, "the last timestep of one grid size is scored from it"
+    assert stored(found, "TTC").model == "unconditional"
+    assert not stored(found, "steps=5").detailed
+
+
+def test_the_experiments_own_value_is_not_run_twice_and_stands_in_its_panel() -> None:
+    e = experiment(
+        sweeps={"weight": [1.0, 0.5, 0.9], "scales": [[1], [1, 2, 4, 8]], "normalisation": ["none"]}
+    )
+    assert set(every(e)) == {FULL, "weight=0.5", "weight=1", "scales=1", "normalisation=none"}
+    panels = {p.setting: p for p in sweeps(e.sampling, e.fusion, e.evaluation)}
+    assert panels["weight"].values == ("0.5", "0.9", "1")
+    assert panels["weight"].default == "0.9"
+    assert panels["scales"].values == ("1", "1+2+4+8")
+    assert panels["normalisation"].values == ("mean", "none")
+
+
+def test_runs_are_all_seeds_for_the_method_and_the_chosen_ones_for_the_rest() -> None:
+    e = experiment(seeds=[1, 3], sweeps={"weight": [0.5]})
+    found = [(v.name, seed) for v, seed in runs(every(e), e.seeds, e.evaluation)]
+    assert found == [*((FULL, seed) for seed in range(5)), ("weight=0.5", 1), ("weight=0.5", 3)]
+
+
+def test_calls_are_counted_once_for_shared_predictions() -> None:
+    assert unet_calls(every(experiment())) == (80, 80)
+    assert unet_calls(every(experiment(sweeps={"weight": [0.5], "grid_sizes": [[2]]}))) == (80, 80 + 80 + 20)
+    assert unet_calls(every(experiment(sweeps={"steps": [5]}))) == (120, 120)
+    # conditional; without test-time conditioning; unconditional. By themselves: 4 with 80 calls, 3 with 20.
+    assert unet_calls(every(experiment(ablation=True))) == (240, 4 * 80 + 3 * 20)
+
+
+def test_the_papers_plan_takes_a_fifth_of_the_calls_of_its_cells_one_by_one() -> None:
+    shared, alone = unet_calls(every(load_experiment(CONFIG / "mvtec.yaml")))
+    assert (shared, alone) == (1304, 6644), "config/README.md names these numbers"
+    assert alone >= 5 * shared
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "named"),
+    [
+        ({"sweeps": {"filter_size": [4]}}, "filter_size=4"),
+        ({"sweeps": {"initial_index": [1001]}}, "initial_index=1001"),
+        ({"sweeps": {"grid_sizes": [[5]]}}, "grid_sizes=5"),
+        ({"sweeps": {"normalisation": ["median"]}}, "normalisation=median"),
+        ({"sweeps": {"weight": [1.5]}}, "weight=1.5"),
+        ({"seeds": [7]}, "evaluation.seeds"),
+        ({"sweeps": {"timesteps": [3]}}, "timesteps"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(evaluation: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        experiment(**evaluation)
+
+
+def test_an_ablation_of_an_unconditional_experiment_is_refused() -> None:
+    with pytest.raises(UserError, match=r"evaluation\.ablation.*model_conditioning"):
+        load_experiment(
+            {
+                "dataset": {"root": "data"},
+                "diffusion": {"model_conditioning": False},
+                "evaluation": {"ablation": True},
+            }
+        )

@@ -1,0 +1,183 @@
+"""Heatmaps and fusion: the stored low-resolution means give the maps of Eq. 14-17 taken literally."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from drdc.config.sections import BASE_SCALES, STORED_SCALES, Fusion
+from drdc.equations.fusion import (
+    feature_error,
+    image_score,
+    mean_filter,
+    normalise,
+    scale_error,
+    spatio_temporal_map,
+    upsample_base,
+    weighted_sum,
+)
+from drdc.results.predictions import fuse, raw_maps, record_type
+
+SIZE = 32
+
+
+@pytest.fixture
+def reconstructions() -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of images (2, 3, H, W) and x̂₀ for |T| = 3, |K| = 2: (3, 2, 2, 3, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 3, SIZE, SIZE, generator=generator) * 2 - 1
+    return image, image + 0.3 * torch.randn(3, 2, 2, 3, SIZE, SIZE, generator=generator)
+
+
+def test_eq_9_is_the_distance_of_two_colours() -> None:
+    image = torch.zeros(1, 3, 4, 4)
+    other = image.clone()
+    other[0, :, 1, 2] = torch.tensor([2.0, 1.0, 2.0])
+    error = scale_error(image, other, 1)
+    assert error[0, 1, 2] == 3
+    assert error.sum() == 3
+
+
+def test_eq_2_is_the_distance_of_two_features() -> None:
+    features = torch.randn(2, 5, 3, 3)
+    assert torch.allclose(
+        feature_error(features, features * 3)[1, 2, 0], 2 * features[1, :, 2, 0].norm(), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("scale", STORED_SCALES)
+def test_comparing_after_the_reduction_equals_reducing_both(
+    reconstructions: tuple[torch.Tensor, torch.Tensor], scale: int
+) -> None:
+    image, x0 = reconstructions
+    literal = (F.avg_pool2d(image, scale) - F.avg_pool2d(x0[0, 0], scale)).square().sum(1).sqrt()
+    assert torch.allclose(scale_error(image, x0[0, 0], scale), literal, atol=1e-5)
+
+
+@pytest.mark.parametrize("scales", [[1], [1, 2, 4, 8], [2, 16]])
+def test_stored_means_give_eq_14_to_16_taken_literally(
+    reconstructions: tuple[torch.Tensor, torch.Tensor], scales: list[int]
+) -> None:
+    image, x0 = reconstructions
+    terms = []
+    for t in range(3):
+        for k in range(2):
+            for s in scales:
+                low = (
+                    (F.avg_pool2d(image, s) - F.avg_pool2d(x0[t, k], s)).square().sum(1, keepdim=True).sqrt()
+                )
+                full = F.interpolate(low, (SIZE, SIZE), mode="bilinear", align_corners=False)  # U of Eq. 14
+                terms.append(full[:, 0])
+    literal = mean_filter(torch.stack(terms).mean(0), 5)  # Eq. 15, 16
+
+    lean, detailed = np.zeros(2, record_type(SIZE, 4, None)), np.zeros(2, record_type(SIZE, 4, [4, 8]))
+    for s in STORED_SCALES:
+        errors = scale_error(image.expand_as(x0), x0, s).mean(0)
+        lean[f"scale{s}"] = errors.mean(0).numpy()
+        for k, error in zip((4, 8), errors, strict=True):
+            detailed[f"k{k}.scale{s}"] = error.numpy()
+    for records in (lean, detailed):
+        _, stored = raw_maps(records, Fusion(scales=scales, filter_size=5))
+        assert torch.allclose(stored, literal, atol=2e-3)  # stored in half precision
+
+
+def test_some_grid_sizes_are_those_alone() -> None:
+    records = np.zeros(1, record_type(SIZE, 4, [2, 4, 8]))
+    for k in (2, 4, 8):
+        for s in STORED_SCALES:
+            records[f"k{k}.scale{s}"] = k
+    assert torch.equal(raw_maps(records, Fusion(grid_sizes=[2, 8]))[1], torch.full((1, SIZE, SIZE), 5.0))
+    assert torch.equal(raw_maps(records, Fusion(grid_sizes=[4]))[1], torch.full((1, SIZE, SIZE), 4.0))
+
+
+def test_the_last_timestep_alone_is_eq_9() -> None:
+    records = np.zeros(1, record_type(SIZE, 4, [4]))
+    records["last"] = np.random.default_rng(0).random((1, SIZE, SIZE))
+    fusion = Fusion(timesteps="last", grid_sizes=[4], scales=[1], filter_size=1)
+    assert np.allclose(raw_maps(records, fusion)[1].numpy(), records["last"])
+
+
+def test_the_base_map_at_several_scales_is_the_mean_of_features_compared_at_each() -> None:
+    features, reconstruction = torch.randn(2, 3, 5, 14, 14)
+    records = np.zeros(3, record_type(SIZE, 14, None))
+    expected = []
+    for s in BASE_SCALES:
+        error = feature_error(features, reconstruction, s)
+        pooled = [F.avg_pool2d(f, s, ceil_mode=True) for f in (features, reconstruction)]
+        assert torch.allclose(error, torch.linalg.vector_norm(pooled[0] - pooled[1], dim=1), atol=1e-5)
+        assert error.shape[-1] == -(-14 // s)
+        records[f"base{s}"] = error.numpy()
+        expected.append(upsample_base(error, SIZE))
+    several, _ = raw_maps(records, Fusion(base_scales=list(BASE_SCALES)))
+    assert torch.allclose(several, torch.stack(expected).mean(0), atol=1e-5)
+    assert torch.allclose(raw_maps(records, Fusion())[0], expected[0], atol=1e-5)
+
+
+def test_the_mean_filter_is_a_box_that_shrinks_at_the_border() -> None:
+    heatmap = torch.rand(1, 12, 12)
+    ours = mean_filter(heatmap, 5)[0].numpy()
+    inside = ndimage.uniform_filter(heatmap[0].numpy(), 5)
+    assert np.allclose(ours[2:-2, 2:-2], inside[2:-2, 2:-2], atol=1e-6)
+    assert ours[0, 0] == pytest.approx(heatmap[0, :3, :3].mean().item(), abs=1e-6)
+    assert torch.allclose(mean_filter(torch.full((1, 12, 12), 0.7), 5), torch.tensor(0.7))
+    assert torch.equal(mean_filter(heatmap, 1), heatmap)
+
+
+def test_the_mean_filter_commutes_with_the_mean_over_scales() -> None:
+    a, b = torch.rand(2, 1, 16, 16)
+    assert torch.allclose(mean_filter((a + b) / 2, 7), (mean_filter(a, 7) + mean_filter(b, 7)) / 2, atol=1e-6)
+
+
+def test_the_weight_goes_from_the_base_map_to_the_diffusion_map() -> None:
+    diffusion, base = torch.rand(2, 1, 4, 4)
+    assert torch.equal(weighted_sum(diffusion, base, 1.0), diffusion)
+    assert torch.equal(weighted_sum(diffusion, base, 0.0), base)
+    assert torch.allclose(weighted_sum(diffusion, base, 0.9), 0.9 * diffusion + 0.1 * base)
+
+
+def test_normalisation_brings_maps_of_any_scale_together() -> None:
+    heatmap = torch.rand(1, 8, 8)
+    for factor in (0.01, 40.0):
+        scaled = heatmap * factor
+        statistics = (scaled.mean().item(), scaled.std().item())
+        assert torch.allclose(normalise(scaled, statistics, "mean"), heatmap / heatmap.mean(), atol=1e-5)
+        standardised = normalise(scaled, statistics, "mean_std")
+        assert standardised.mean().item() == pytest.approx(0, abs=1e-5)
+        assert standardised.std().item() == pytest.approx(1, abs=1e-4)
+        assert torch.equal(normalise(scaled, statistics, "none"), scaled)
+
+
+def test_fused_maps_do_not_depend_on_the_scale_of_the_features() -> None:
+    rng = np.random.default_rng(0)
+    records = np.zeros(1, record_type(SIZE, 4, None))
+    records["base1"] = rng.random((1, 4, 4))
+    for s in STORED_SCALES:
+        records[f"scale{s}"] = rng.random((1, SIZE // s, SIZE // s))
+    larger = records.copy()
+    larger["base1"] *= 50
+    fusion = Fusion(filter_size=3, pool_size=4)
+    first = fuse(records, fusion, {"base": (0.5, 0.2), "diffusion": (0.3, 0.1)})
+    second = fuse(larger, fusion, {"base": (25.0, 10.0), "diffusion": (0.3, 0.1)})
+    assert torch.allclose(first.drdc, second.drdc, atol=1e-4)
+
+
+def test_the_image_score_is_the_largest_pooled_value() -> None:
+    heatmap = torch.zeros(2, 16, 16)
+    heatmap[1, 4:8, 6:10] = 2.0
+    assert image_score(heatmap, 4).tolist() == [0.0, 2.0]
+    assert image_score(heatmap, 1).tolist() == [0.0, 2.0]
+    assert image_score(heatmap, 8).tolist() == [0.0, 0.5]
+
+
+def test_upsampling_keeps_corners_and_constants() -> None:
+    low = torch.rand(1, 4, 4)
+    high = upsample_base(low, SIZE)
+    assert torch.allclose(high[0, [0, 0, -1, -1], [0, -1, 0, -1]], low[0, [0, 0, -1, -1], [0, -1, 0, -1]])
+    assert torch.allclose(upsample_base(torch.full((1, 4, 4), 3.0), SIZE), torch.tensor(3.0))
+    assert torch.allclose(spatio_temporal_map({1: high, 4: torch.full((1, 8, 8), 3.0)}, SIZE), (high + 3) / 2)
+
+
+def test_a_prediction_at_paper_size_stays_small() -> None:
+    assert record_type(224, 14, None).itemsize < 0.15e6, "the cells of Figure 2"
+    assert record_type(224, 14, [2, 4, 8, 16]).itemsize < 0.8e6, "with every grid size and the reconstruction"

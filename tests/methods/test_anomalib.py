@@ -1,0 +1,382 @@
+"""The adapter onto anomalib: its models fit, separate and are loaded; bad settings are named."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from drawn import COUNTS, assert_finds, drawn_experiment, rows_of
+from PIL import Image
+from pydantic import ValidationError
+
+from drdc.methods.anomalib.images import made_textures
+from drdc.methods.anomalib.method import Anomalib
+from drdc.methods.anomalib.models import model_class
+from drdc.methods.anomalib.papers import NETWORKS, PAPERS
+from drdc.methods.inputs import Inputs
+from drdc.methods.interface import Shapes
+from drdc.methods.registry import system_class
+from drdc.methods.trainer import SystemJob, Trainer
+from drdc.results.layout import Layout
+from drdc.runtime.errors import UserError
+from drdc.runtime.files import load_weights, save_weights
+from drdc.training.state import fingerprint_of
+
+SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
+PACKAGE = {"weights": "package"}
+LITE = {"backbone": "tf_efficientnet_lite0"}
+QUICK = {"input_size": 64, "batch_size": 8, "learning_rate": 3e-3, "validations": 2}
+#: Settings with which a model is fitted here in seconds and tells a red square from none.
+SEPARATING: dict[str, dict[str, Any]] = {
+    "patchcore": {"arguments": {**LITE, "layers": [1, 2]}, "input_size": 64, **PACKAGE},
+    "stfpm": {"arguments": {**LITE, "layers": [1, 2]}, **QUICK, "epochs": 40, **PACKAGE},
+    "reverse_distillation": {
+        **{"arguments": {"backbone": "resnet18"}, "weights": "scratch"},
+        **{**QUICK, "epochs": 6},
+    },
+    "fastflow": {"arguments": {"flow_steps": 2}, "weights": "scratch", **QUICK, "epochs": 8},
+    "draem": {
+        **{"arguments": {"base_width": 16}, **QUICK, "validations": 1, "input_size": 32},
+        **{"learning_rate": 1e-3, "epochs": 20, "score": "pool", "pool_size": 4},
+    },
+}
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.chdir(tmp_path)
+    return drawn_experiment()
+
+
+def fitted(layout: Layout, settings: dict[str, Any]) -> Anomalib:
+    """A model fitted with seed 0, never saved."""
+    complete, inputs = Anomalib.Settings(**settings), Inputs.read(layout)
+    torch.manual_seed(0)
+    system = Anomalib(complete, inputs.shapes).eval()
+    system.fit(Trainer(SystemJob(layout, 0, "systems/one", complete, fingerprint_of({})), inputs))
+    return system.eval()
+
+
+def loaded(system: Anomalib) -> Anomalib:
+    """The same model from a file."""
+    save_weights(Path("one.safetensors"), system.state_dict(), {"one": {}})
+    weights, _ = load_weights(Path("one.safetensors"), "one")
+    again = Anomalib(system.settings, system.shapes, weights)
+    again.restore(weights)
+    return again.eval()
+
+
+def maps_and_scores(system: Anomalib, layout: Layout, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.inference_mode():
+        batch = Inputs.read(layout).batch(rows_of(kind))
+        maps = system.heatmaps(*batch)
+        return maps, system.image_scores(maps, *batch)
+
+
+@pytest.mark.parametrize("model", SEPARATING)
+def test_a_model_separates_a_plain_defect_also_when_loaded(layout: Layout, model: str) -> None:
+    system = fitted(layout, {"model": model, **SEPARATING[model]})
+    _, normal = maps_and_scores(system, layout, "good")
+    maps, anomalous = maps_and_scores(system, layout, "defect")
+    masks = np.load(layout.masks)[rows_of("defect")]
+    assert_finds(maps.numpy(), anomalous.numpy(), normal.numpy(), masks)
+    again = maps_and_scores(loaded(system), layout, "defect")
+    assert all(map(torch.equal, (maps, anomalous), again))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [
+        ("padim", {"layers": ["layer1", "layer2"], "n_features": 30}),
+        (
+            "patchcore",
+            {"backbone": "resnet18", "layers": ["layer2", "layer3"], "coreset_sampling_ratio": 1.0},
+        ),
+    ],
+)
+def test_scores_and_heatmaps_are_those_of_anomalibs_own_engine(
+    layout: Layout, model: str, arguments: dict[str, Any]
+) -> None:
+    """Same network, same images, anomalib's own transform, reader, training and prediction on its side."""
+    side = 64
+    theirs = model_class(model)(
+        **{**arguments, "layers": tuple(arguments["layers"]), "pre_trained": False, "post_processor": False},
+        **{"evaluator": False, "visualizer": False},
+        pre_processor=model_class(model).configure_pre_processor((side, side)),
+    )
+    settings = {"model": model, "arguments": arguments, "weights": "scratch", "input_size": side}
+    inputs = Inputs.read(layout)
+    ours = Anomalib(Anomalib.Settings(**settings), inputs.shapes).eval()
+    ours.model.load_state_dict(theirs.model.state_dict())
+    ours.fit(Trainer(SystemJob(layout, 0, "systems/one", ours.settings, fingerprint_of({})), inputs))
+    expected = _scored_by_engine(theirs, layout)
+    for kind, (scores, maps) in expected.items():
+        found_maps, found = maps_and_scores(ours.eval(), layout, kind)
+        torch.testing.assert_close(found.cpu(), scores, rtol=1e-4, atol=1e-6)
+        size = (SHAPES.image_size,) * 2
+        wanted = F.interpolate(maps, size, mode="bilinear", antialias=True)[:, 0]
+        torch.testing.assert_close(found_maps.cpu(), wanted, rtol=1e-4, atol=1e-6)
+
+
+def _scored_by_engine(model: Any, layout: Layout) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Image scores (B,) and maps (B, 1, side, side) of the test images, by kind: all done by anomalib."""
+    from anomalib.data import Folder, PredictDataset
+    from anomalib.engine import Engine
+
+    pixels = Inputs.read(layout).images.stored
+    for kind in ("train", "good", "defect"):
+        Path("png", kind).mkdir(parents=True)
+        for row in rows_of(kind):
+            Image.fromarray(pixels[row]).save(f"png/{kind}/{row:03}.png")
+    engine = Engine(default_root_dir="engine", accelerator="cpu", logger=False, enable_progress_bar=False)
+    data = {"normal_dir": "train", "normal_test_dir": "good", "abnormal_dir": "defect"}
+    folder = Folder("drawn", root="png", **data, num_workers=0, val_split_mode="same_as_test")
+    engine.fit(model, datamodule=folder)
+    found = {}
+    for kind in ("good", "defect"):
+        batches = engine.predict(model, dataset=PredictDataset(f"png/{kind}"), return_predictions=True)
+        scores = torch.cat([batch.pred_score.reshape(-1) for batch in batches])
+        maps = torch.cat(
+            [batch.anomaly_map.reshape(-1, 1, *batch.anomaly_map.shape[-2:]) for batch in batches]
+        )
+        found[kind] = scores, maps
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "mean"),
+    [
+        ({"model": "stfpm", "weights": "scratch"}, [0.485, 0.456, 0.406]),
+        (
+            {"model": "padim", "arguments": {**LITE, "layers": [1], "n_features": 9}, **PACKAGE},
+            [0.5, 0.5, 0.5],
+        ),
+        (
+            {
+                **{"model": "dinomaly", "weights": "scratch"},
+                "arguments": {"encoder_name": "vit_small_patch14_reg4_dinov2"},
+            },
+            [0.485, 0.456, 0.406],
+        ),
+        ({"model": "draem"}, None),
+    ],
+)
+def test_images_are_normalised_as_the_backbone_wants_them(
+    settings: dict[str, Any], mean: list[float] | None
+) -> None:
+    from torchvision.transforms.v2 import Normalize
+
+    transform = Anomalib(Anomalib.Settings(**settings), SHAPES)._adapter.lightning.pre_processor.transform
+    means = [list(part.mean) for part in transform.transforms if isinstance(part, Normalize)]
+    assert means == ([] if mean is None else [mean])
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "steps"),
+    [
+        ("dinomaly", {"encoder_name": "vit_small_patch14_reg4_dinov2", "decoder_depth": 8}, 3),
+        ("inp_former", {"encoder_name": "vit_small_patch14_reg4_dinov2"}, 3),
+    ],
+)
+def test_a_transformer_without_weights_is_trained_and_loaded(
+    layout: Layout, model: str, arguments: dict[str, Any], steps: int
+) -> None:
+    """Nothing is separated without DINOv2's weights; the encoder stays as it was, the decoder does not."""
+    settings = {
+        **{"model": model, "arguments": arguments, "weights": "scratch", "input_size": 56},
+        **{"epochs": steps * 8 / COUNTS["train"], "batch_size": 8, "validations": 1},
+    }
+    torch.manual_seed(0)
+    before = Anomalib(Anomalib.Settings(**settings), SHAPES).state_dict()
+    system = loaded(fitted(layout, settings))
+    after = system.state_dict()
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert {"bottleneck", "decoder"} <= changed
+    assert "encoder" not in changed
+    if model == "dinomaly":
+        assert int(after["model.steps"]) == steps
+    maps, scores = maps_and_scores(system, layout, "good")
+    assert maps.shape == (COUNTS["good"], 16, 16)
+    assert scores.shape == (COUNTS["good"],)
+
+
+def test_efficient_ad_standardises_its_teacher_and_scales_its_maps(layout: Layout) -> None:
+    """A teacher that was never trained: this shows the way, not the quality. 256 pixels are its smallest."""
+    Path("natural").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save("natural/one.jpg")
+    settings = {
+        **{"model": "efficient_ad", "arguments": {"imagenet_dir": "natural", "teacher_out_channels": 8}},
+        **{"weights": "scratch", "epochs": 2 / COUNTS["train"], "validations": 1},
+    }
+    system = loaded(fitted(layout, settings))
+    assert (system.model.mean_std["std"] > 0).all()
+    quantiles = system.model.quantiles
+    assert quantiles["qb_st"] > quantiles["qa_st"]
+    assert quantiles["qb_ae"] > quantiles["qa_ae"]
+    maps, scores = maps_and_scores(system, layout, "defect")
+    assert maps.shape == (COUNTS["defect"], 16, 16)
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "padin"}, "no such image model; known: .*padim.*stfpm"),
+        (
+            {"arguments": {"layer": [1]}},
+            "'layer' is no argument of padim; known: backbone, layers, n_features",
+        ),
+        ({"arguments": {"pre_trained": False}}, "'pre_trained' is set by `weights`"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Anomalib.Settings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": "package"}, "'resnet18' needs model.safetensors of https://.*/timm/resnet18"),
+        ({"weights": "gone.safetensors"}, "there is no file gone.safetensors"),
+        ({"model": "dinomaly", "weights": "package"}, "needs model.safetensors of .*reg4_dinov2"),
+        ({"model": "inp_former", "weights": "gone.pth"}, "needs model.safetensors of .*reg4_dinov2"),
+        (
+            {"model": "csflow"},
+            "csflow fetches weights unasked, which this project cannot use; take another",
+        ),
+        ({"model": "winclip"}, "winclip has a way of fitting of its own"),
+        ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is no width"),
+        ({"model": "efficient_ad"}, "needs pretrained_teacher_small.pth of https://.*name the file here"),
+    ],
+)
+def test_what_a_model_cannot_be_built_with_is_said(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Anomalib(Anomalib.Settings(**settings), SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layers": [1], "n_features": None}, "n_features must be specified"),
+        ({"n_features": 9}, "arguments.layers: 'tf_efficientnet_lite0' has no such layers; give .* numbers"),
+        ({"layers": ["blocks.1", "layer3"]}, "lacks some of the layers blocks.1, layer3; give .* numbers"),
+        ({"layers": [1], "n_features": 9999}, "found 9999.*; change arguments"),
+    ],
+)
+def test_arguments_that_do_not_fit_each_other_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Anomalib(Anomalib.Settings(arguments={**LITE, "n_features": 9, **arguments}, **PACKAGE), SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"model": "draem", "arguments": {"dtd_dir": "gone"}},
+            "gone: holds no images; unpack https://.*dtd.* or leave that out for made textures",
+        ),
+        (
+            {"model": "efficient_ad", "weights": "scratch"},
+            "arguments.imagenet_dir: .* unpack https://.*imagenette2.tgz",
+        ),
+        (
+            {"model": "dinomaly", "weights": "scratch", "input_size": 64},
+            "cannot be fitted to images of 64 pixels .*divisible by patch size .14.*change input_size",
+        ),
+    ],
+)
+def test_what_stands_against_fitting_is_said(layout: Layout, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        fitted(layout, settings)
+
+
+def test_the_published_networks_have_anomalibs_parameters() -> None:
+    """PaDiM: ResNet-18 up to its third stage. DRAEM: an autoencoder and a U-Net."""
+    from anomalib.models.image.draem.torch_model import DraemModel
+
+    padim = Anomalib(Anomalib.Settings(weights="scratch"), SHAPES)
+    draem = Anomalib(Anomalib.Settings(model="draem"), SHAPES)
+    assert count(padim) == 2_782_784
+    assert padim.model.n_features == 100
+    assert count(draem) == count(DraemModel())
+
+
+def count(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_two_rows_of_the_paper_have_their_names() -> None:
+    names = {
+        model: Anomalib.name_in_paper(Anomalib.Settings(model=model).model_dump())
+        for model in ("padim", "draem", "patchcore")
+    }
+    assert names == {"padim": "PaDiM", "draem": "DRÆM", "patchcore": ""}
+
+
+@pytest.mark.parametrize("model", PAPERS)
+def test_a_models_source_is_told_with_the_network_that_anomalib_takes_by_itself(model: str) -> None:
+    defaults = inspect.signature(model_class(model)).parameters
+    own = [str(defaults[name].default) for name in NETWORKS if name in defaults]
+    assert own == ([PAPERS[model].backbone] if PAPERS[model].backbone else [])
+    plain = Anomalib.cited(Anomalib.Settings(model=model).model_dump(), "any")
+    assert plain.startswith(PAPERS[model].citation)
+    assert "Akcay et al." in plain
+    assert "backbone" not in plain
+
+
+def test_what_differs_from_a_models_source_is_told() -> None:
+    def told(**settings: Any) -> str:
+        return Anomalib.cited(Anomalib.Settings(**settings).model_dump(), "any")
+
+    other = told(model="padim", arguments={"backbone": "tf_efficientnet_lite0"}, weights="package")
+    assert other.endswith("; backbone differs (tf_efficientnet_lite0 for resnet18)")
+    assert "random weights" in told(model="padim", weights="scratch")
+    assert "random weights" not in other + told(model="draem", weights="scratch")
+    assert "AdamW" in told(model="stfpm")
+    assert "AdamW" not in other
+    assert "made textures; 16 channels for 128" in told(model="draem", arguments={"base_width": 16})
+    assert "made" not in told(model="draem", arguments={"dtd_dir": "textures"})
+    assert told(model="cfm").startswith("the model cfm; run through anomalib")
+
+
+def test_a_model_changes_defaults_and_what_is_given_goes_first() -> None:
+    assert Anomalib.Settings(model="dinomaly").input_size == 392
+    assert Anomalib.Settings(model="dinomaly", input_size=56).input_size == 56
+    assert Anomalib.Settings().input_size == 256
+
+
+def test_made_textures_are_the_same_for_the_same_seed_and_gone_afterwards() -> None:
+    found = []
+    for seed in (0, 0, 1):
+        with made_textures(seed, 3) as paths:
+            found.append([path.read_bytes() for path in paths])
+        assert not any(path.exists() for path in paths)
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+    assert len(set(found[0])) == 3
+
+
+def test_checking_a_configuration_does_not_import_anomalibs_models() -> None:
+    code = (
+        "import sys; from drdc.methods.anomalib.method import Anomalib; Anomalib.Settings(model='draem'); "
+        "assert not {'anomalib.models', 'lightning'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_anomalib_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("drdc.methods.anomalib.method", "drdc.methods.anomalib.models"):
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "anomalib", None)  # as if it were not there
+    with pytest.raises(UserError, match=r"needs the package 'anomalib', .*-e '.\[baselines\]'`"):
+        system_class("anomalib")

@@ -1,0 +1,111 @@
+"""Reading what scored runs left, and naming what failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from stamping import stamped
+
+from drdc.config.sections import Evaluation, Fusion, Sampling, Sweeps
+from drdc.config.variants import FULL, Variant, runs, variants
+from drdc.results.layout import Layout
+from drdc.results.scores import failed_before, read_evidence, read_runs
+from drdc.runtime.errors import UserError
+
+LAYOUT = Layout("tiny")
+EVALUATION = Evaluation(ablation=True, sweeps=Sweeps(weight=[0.5], steps=[5]))
+EVERY = variants(Sampling(), Fusion(), EVALUATION)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write_scores(seed: int, variant: str = FULL) -> None:
+    methods = ["base", "diffusion", "drdc"] if variant == FULL else ["drdc"]
+    rows = [
+        {"experiment": "tiny", "method": m, "variant": variant, "seed": seed, "category": c, "metric": k}
+        for m in methods
+        for c in ("01", "nut")
+        for k in ("image_auroc", "pixel_auroc")
+    ]
+    path = LAYOUT.seed_scores(seed, variant)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).assign(value=0.5, note="").to_csv(path, index=False)
+    stamped(path)
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_all_runs_stand_one_below_the_other() -> None:
+    for seed in (0, 1):
+        write_scores(seed)
+        write_scores(seed, "weight=0.5")
+    scores = read_runs(LAYOUT, runs(EVERY, [0, 1], EVALUATION, ["weight=0.5"]))
+    assert len(scores) == 2 * (12 + 4)
+    assert set(scores["category"]) == {"01", "nut"}
+    assert scores["value"].eq(0.5).all()
+
+
+def test_a_run_that_failed_has_all_its_cells_and_names_the_log() -> None:
+    write_scores(0)
+    scores = read_runs(LAYOUT, runs(EVERY, [0, 1], EVALUATION, ["weight=0.5"]))
+    failed = scores[scores["note"].str.startswith("failed; see results/tiny/logs/")]
+    assert len(failed) == 12 + 2 * 4, "seed 1 of the method, both seeds of the variant"
+    assert failed["value"].isna().all()
+    assert set(failed[failed["variant"] == "weight=0.5"]["method"]) == {"drdc"}
+
+
+def test_the_log_is_that_of_the_first_job_without_a_result() -> None:
+    def named(variant: Variant) -> str:
+        log = failed_before(LAYOUT, variant, 0, ["cap", "nut"])
+        return log.name if log else "none"
+
+    assert named(EVERY[FULL]) == "train_base.seed0.log"
+    touch(LAYOUT.model(0, "base"))
+    assert named(EVERY["TTC"]) == "train_unconditional.seed0.log"
+    touch(LAYOUT.model(0, "diffusion"))
+    touch(LAYOUT.predictions(0, FULL, "cap"))
+    assert named(EVERY[FULL]) == "predict.seed0.full.nut.log"
+    assert named(EVERY["steps=5"]) == "predict.seed0.steps=5.all.log"
+    touch(LAYOUT.predictions(0, FULL, "nut"))
+    assert named(EVERY["weight=0.5"]) == "none"
+
+
+def test_without_any_score_there_is_nothing_to_report() -> None:
+    with pytest.raises(UserError, match="run `drdc score` first"):
+        read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
+
+
+def test_a_damaged_file_is_named() -> None:
+    write_scores(0)
+    path = LAYOUT.seed_scores(0)
+    path.write_text(path.read_text().replace("0.5", "high", 1))
+    with pytest.raises(UserError, match=r"seed0/scores\.csv: is damaged or was changed by hand"):
+        read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
+    stamped(path)
+    with pytest.raises(UserError, match=r"seed0/scores\.csv: column value"):
+        read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
+    path.write_text("")
+    stamped(path)
+    with pytest.raises(UserError, match=r"seed0/scores\.csv: cannot be read"):
+        read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
+
+
+def test_evidence_of_the_seeds_that_have_it() -> None:
+    path = LAYOUT.seed_evidence(1, "image_scores")
+    touch(path)
+    pd.DataFrame({"seed": [1], "row": [3], "category": ["01"], "drdc": [0.25]}).to_csv(path, index=False)
+    stamped(path)
+    frame = read_evidence(LAYOUT, [0, 1], "image_scores")
+    assert frame.loc[0, ["category", "drdc"]].tolist() == ["01", 0.25]
+    assert frame["row"].dtype == np.int64
+    with pytest.raises(UserError, match=r"seed0/curves\.csv: is missing"):
+        read_evidence(LAYOUT, [0, 1], "curves")

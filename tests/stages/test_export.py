@@ -1,0 +1,115 @@
+"""`drdc export`: the same bytes each time, no test image needed, and only numbers that belong to it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from exporting import CHANGES, drdc, experiment
+from running import planned, snakemake
+
+from drdc import Detector
+from drdc.detection.backends import DrdcFinder
+from drdc.detection.model_file import load_bundle
+from drdc.runtime.digests import sha256_of
+
+
+def export(folder: Path, *options: str) -> int:
+    return drdc(folder, "export", "--config", "config.yaml", "--threads", "1", *options)
+
+
+@pytest.fixture
+def copy(exported: Path, tmp_path: Path) -> Path:
+    """The working directory of a copy of the exported experiment."""
+    shutil.copytree(exported.parents[1], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_the_same_command_writes_the_same_bytes(exported: Path, copy: Path) -> None:
+    assert export(copy) == 0
+    assert sha256_of(copy / "results/tiny/model.safetensors") == sha256_of(exported / "model.safetensors")
+
+
+def test_all_networks_are_in_the_file_as_they_were_trained(exported: Path) -> None:
+    from safetensors.torch import load_file
+
+    _, tensors, _ = load_bundle(exported)
+    for kind in ("base", "diffusion"):
+        trained = load_file(exported / f"seed0/{kind}.safetensors")
+        inside = {key.removeprefix(f"{kind}."): v for key, v in tensors.items() if key.startswith(f"{kind}.")}
+        assert inside.keys() == trained.keys()
+        assert all(inside[key].equal(trained[key]) for key in trained)
+
+
+def test_calibration_is_made_of_held_out_images_alone(exported: Path) -> None:
+    table = pd.read_csv(exported / "seed0/image_scores.csv", keep_default_na=False)
+    held_out = table[table.split == "val"].sort_values("row")
+    calibration = Detector.load(exported).modes["full"].calibration
+    np.testing.assert_allclose(calibration.scores, held_out.drdc, rtol=1e-6)
+    assert calibration.categories.tolist() == held_out.category.tolist()
+    assert (calibration.peaks >= calibration.scores).all(), "the maximum is at least the pooled maximum"
+
+
+def test_scores_of_other_settings_are_not_noted(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["fusion"]["weight"] = 0.4
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    assert export(copy) == 0
+    assert "was scored with other settings" in caplog.text
+    changed = Detector.load(copy / "results/tiny")
+    finder = changed.modes["full"].finder
+    assert isinstance(finder, DrdcFinder)
+    assert finder.fusion.weight == 0.4
+    assert changed.modes["full"].accuracy == {}
+    assert "loss of accuracy not measured: add 1 to evaluation.sweeps.steps" in changed.about_fast
+
+
+def test_a_missing_part_is_one_sentence_and_nothing_is_written(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "results/tiny/model.safetensors").unlink()
+    (copy / "results/tiny/seed0/predictions/full/wood.npy").unlink()
+    assert export(copy) == 2
+    assert "wood.npy: is missing; run `drdc predict` first" in capsys.readouterr().err
+    assert export(copy, "--seed", "7") == 2
+    assert "seed7/base.safetensors" in capsys.readouterr().err
+    assert not (copy / "results/tiny/model.safetensors").exists()
+
+
+def without_tests(folder: Path, exported: Path) -> dict[str, object]:
+    """A folder in MVTec layout with normal training images alone, and the settings of an experiment on it."""
+    for category in ("capsule", "wood"):
+        shutil.copytree(exported / f"dataset/{category}/train", folder / f"data/{category}/train")
+    return {**CHANGES["dataset"], "name": "mvtec", "root": str(folder / "data")}
+
+
+def test_a_dataset_without_any_test_image_gives_a_detector(exported: Path, tmp_path: Path) -> None:
+    dataset = without_tests(tmp_path, exported)
+    stages = ["prepare", "features", "train base", "train diffusion", "predict", "export"]
+    folder = experiment(tmp_path, stages, dataset=dataset, diffusion={"images": 16})
+    detector = Detector.load(folder)
+    assert detector.modes["full"].accuracy == {}
+    assert len(detector.modes["full"].calibration.scores) == 20
+    assert np.isfinite(detector.detect(tmp_path / "data/wood/train/good/000.png").score)
+
+
+def test_the_workflow_scores_for_the_detector_only_where_there_are_test_images(
+    exported: Path, tmp_path: Path
+) -> None:
+    dataset = without_tests(tmp_path, exported)
+    experiment(tmp_path, [], dataset=dataset)
+    options = ("detector", "--configfile", str(tmp_path / "config.yaml"), "--dry-run")
+    alone = {"prepare": 1, "features": 1, "train_base": 1, "train_diffusion": 1, "predict": 2, "export": 1}
+    found = planned(snakemake(tmp_path, *options).stdout)
+    assert {rule: n for rule, n in found.items() if rule != "detector"} == alone
+    shutil.copytree(exported / "dataset/wood/test", tmp_path / "data/wood/test")
+    found = planned(snakemake(tmp_path, *options).stdout)
+    assert {rule: n for rule, n in found.items() if rule != "detector"} == alone | {
+        "predict": 3,
+        "score": 1,
+        "score_variant": 1,
+    }
