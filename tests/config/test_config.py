@@ -14,13 +14,14 @@ from snakemake.cli import parse_config  # type: ignore[import-untyped]
 from snakemake.utils import update_config  # type: ignore[import-untyped]
 
 from drdc.config.sections import Dataset, Section
-from drdc.experiment.experiment import Experiment, as_in_a_file, load_experiment, manual
+from drdc.experiment import manual
+from drdc.experiment.experiment import Experiment, as_in_a_file, load_experiment
 from drdc.experiment.stage_settings import USES, all_handed, config_hash, handed, stage_settings
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.stages.prepare import prepare
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "config").glob("*.yaml"))
 PAPER = ROOT / "config" / "mvtec.yaml"
 SMALLEST: dict[str, Any] = {"dataset": {"root": "data"}}

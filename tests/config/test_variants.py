@@ -11,7 +11,7 @@ from drdc.config.variants import ABLATION, FULL, Variant, runs, stored, sweeps, 
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.runtime.errors import UserError
 
-CONFIG = Path(__file__).parents[1] / "config"
+CONFIG = Path(__file__).parents[2] / "config"
 
 
 def experiment(**evaluation: Any) -> Experiment:

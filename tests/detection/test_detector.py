@@ -204,7 +204,7 @@ def test_options_are_checked_before_any_image_is_read(detector: Detector) -> Non
 def test_three_lines_of_the_documentation_run(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The block of the module and of docs/detect.md, with the folder and the image that it names."""
     block = re.findall(r"^    (.+)$", drdc.detection.detector.__doc__ or "", re.M)[:3]
-    page = (Path(__file__).parents[1] / "docs/detect.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/detect.md").read_text()
     assert "\n".join(block) in re.sub(r"\n+", "\n", page)
     copy = exported.parent.parent / "as-documented"
     shutil.copytree(exported, copy / "results/demo", ignore=shutil.ignore_patterns("dataset"))

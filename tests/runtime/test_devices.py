@@ -17,7 +17,7 @@ from drdc.runtime import devices
 from drdc.runtime.errors import UserError
 from drdc.runtime.locks import lock, open_plain
 
-ROOT = str(Path(devices.__file__).parents[1])
+ROOT = str(Path(devices.__file__).parents[2])
 # Claims, notes the beginning, works some seconds or until its input ends, notes the end; the clock is the
 # machine's, so all jobs share it.
 JOB = """

@@ -66,7 +66,7 @@ sys.exit(exit_code(talk))
 def talk(redirection: str, encoding: str = "utf-8") -> tuple[int, str]:
     """Exit code and what is left to read of a program that writes much, behind a shell's redirection."""
     command = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {redirection}', sys.executable, TALKS]
-    environment = {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         command, capture_output=True, text=True, errors="replace", env=environment, check=False
     )
@@ -106,7 +106,7 @@ def test_a_closed_stream_gives_its_number_to_no_file(tmp_path: Path) -> None:
         "exit_code(work)"
     )
     shell = ["bash", "-c", '"$0" -c "$1" "$2" >&- 2>&- <&-', sys.executable, code, str(tmp_path / "file")]
-    subprocess.run(shell, env={"PYTHONPATH": str(Path(__file__).parents[1])}, check=True)
+    subprocess.run(shell, env={"PYTHONPATH": str(Path(__file__).parents[2])}, check=True)
     assert (tmp_path / "file").read_text() == "written"
 
 
@@ -128,7 +128,7 @@ def test_ctrl_c_while_the_program_is_imported(tmp_path: Path, module: str) -> No
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background\n"
         "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
     )
-    environment = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"}
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
     command = [sys.executable, "-m", "drdc", "check", "nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 130
@@ -139,7 +139,7 @@ def test_ctrl_c_while_the_program_is_imported(tmp_path: Path, module: str) -> No
 @pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["detect", "größe"]])
 def test_help_goes_through_any_pipe(arguments: list[str]) -> None:
     command = ["bash", "-c", '"$0" -m drdc "$@" | true', sys.executable, *arguments]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONIOENCODING": "ascii"}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr

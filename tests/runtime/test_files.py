@@ -146,7 +146,7 @@ with exclusive(Path(sys.argv[1])):
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 from running import TINY, call, planned
 
-TOY = Path(__file__).parents[1] / "baselines/toy"
+TOY = Path(__file__).parents[1] / "methods/toy"
 RESULTS = Path("results/tiny")
 SYSTEMS = {
     "toy": {},
