@@ -5,7 +5,7 @@
 The images are one picture of 128 x 128 pixels under many names, 32 x 32 after decoding; the models have
 random weights and the reverse chain one step of two calls. Each stage is the real command in a process of its
 own. Anonymous memory is what the process holds itself; resident memory also counts pages of files that the
-system takes back when it needs them.
+method takes back when it needs them.
 """
 
 from __future__ import annotations

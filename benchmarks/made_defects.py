@@ -1,7 +1,7 @@
 """Choosing settings without test images: made defects in held-out normal images.
 
     python benchmarks/made_defects.py CONFIG --initial-index 50 100 150 --grid-sizes 4 8 16
-    python benchmarks/made_defects.py CONFIG --model results/NAME/systems/SYSTEM.safetensors
+    python benchmarks/made_defects.py CONFIG --model results/NAME/methods/METHOD.safetensors
 
 Each held-out normal image of the trained experiment CONFIG is taken three times: as it is, with a faint
 blurred spot, and with a strip of itself pasted elsewhere. Printed: mean over categories and both kinds of

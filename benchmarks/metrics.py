@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from drdc.evaluation.metrics import CategoryEvaluator
 
 Result = dict[str, float]
-System = Callable[[NDArray[np.float32], NDArray[np.bool_]], Result]
+Method = Callable[[NDArray[np.float32], NDArray[np.bool_]], Result]
 
 
 def sample(maps: int, size: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -61,41 +61,41 @@ def torchmetrics(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> Resul
 
 
 def best_of(
-    system: System, scores: NDArray[np.float32], masks: NDArray[np.bool_], repeats: int
+    method: Method, scores: NDArray[np.float32], masks: NDArray[np.bool_], repeats: int
 ) -> tuple[float, Result]:
     """Shortest wall time in seconds, and the result."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        result = system(scores, masks)
+        result = method(scores, masks)
         times.append(time.perf_counter() - start)
     return min(times), result
 
 
 def main() -> None:
-    """Measure every installed system and print one row each."""
+    """Measure every installed method and print one row each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--maps", type=int, default=100, help="number of maps (default 100)")
     parser.add_argument("--size", type=int, default=224, help="side of a map in pixels (default 224)")
     parser.add_argument(
-        "--repeats", type=int, default=3, help="runs per system, the shortest counts (default 3)"
+        "--repeats", type=int, default=3, help="runs per method, the shortest counts (default 3)"
     )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     scores, masks = sample(arguments.maps, arguments.size, arguments.seed)
-    systems = [scikit_learn, ours]
+    methods = [scikit_learn, ours]
     if importlib.util.find_spec("torchmetrics"):
-        systems.append(torchmetrics)
-    measured = {system: best_of(system, scores, masks, arguments.repeats) for system in systems}
+        methods.append(torchmetrics)
+    measured = {method: best_of(method, scores, masks, arguments.repeats) for method in methods}
     base_time, truth = measured[scikit_learn]
     size = arguments.size
     print(f"{arguments.maps} maps of {size} x {size}; ours: all seven metrics, others: AUROC and AP")
-    print(f"{'system':<14}{'seconds':>10}{'ratio':>8}  error")
-    for system, (seconds, result) in measured.items():
+    print(f"{'method':<14}{'seconds':>10}{'ratio':>8}  error")
+    for method, (seconds, result) in measured.items():
         errors = ", ".join(f"{name} {abs(value - truth[name]):.1e}" for name, value in result.items())
-        print(f"{system.__name__:<14}{seconds:>10.2f}{seconds / base_time:>8.2f}  {errors}")
+        print(f"{method.__name__:<14}{seconds:>10.2f}{seconds / base_time:>8.2f}  {errors}")
 
 
 if __name__ == "__main__":

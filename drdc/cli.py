@@ -27,11 +27,11 @@ STAGES = {
     "predict": "compute the maps of test and held-out images: seed<k>/predictions/",
     "score": "fuse the maps and compute the metrics: seed<k>/scores.csv, seed<k>/variants/",
     "export": "write networks, settings and calibration in one file: model.safetensors",
-    "train-system": "fit a system that DRDC is compared with: seed<k>/systems/<name>.safetensors",
-    "predict-system": "compute the heatmaps of a compared system: seed<k>/systems/<name>.npy",
-    "score-system": "compute the metrics of a compared system: seed<k>/systems/<name>.csv",
-    "export-system": "write a compared system with its calibration in one file: systems/<name>.safetensors",
-    "collect": "put the scores of all seeds, variants and systems together: scores.csv",
+    "train-system": "fit a method that DRDC is compared with: seed<k>/methods/<name>.safetensors",
+    "predict-system": "compute the heatmaps of a compared method: seed<k>/methods/<name>.npy",
+    "score-system": "compute the metrics of a compared method: seed<k>/methods/<name>.csv",
+    "export-system": "write a compared method with its calibration in one file: methods/<name>.safetensors",
+    "collect": "put the scores of all seeds, variants and methods together: scores.csv",
     "costs": "measure time, memory and size of base model and DRDC: costs.csv",
     "tables": "write the tables: tables/",
     "figures": "draw the figures: figures/",
@@ -98,7 +98,7 @@ def run(
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
         variant: a name of `drdc.config.variants.variants`; None stands for the whole method.
-        wildcards: `seed`, `model`, `category`, `system`, `name` where the stage has them; None stands for
+        wildcards: `seed`, `model`, `category`, `method`, `name` where the stage has them; None stands for
             all. A training has `processes` too, None for one on each GPU.
     """
     from drdc.config.variants import FULL
@@ -107,7 +107,7 @@ def run(
     from drdc.runtime.devices import claim_gpus
 
     stage = MODELS[wildcards["model"]] if command == "train" else command.replace("-", "_")
-    experiment, settings = stage_settings(stage, config, variant or FULL, wildcards.pop("system", ""))
+    experiment, settings = stage_settings(stage, config, variant or FULL, wildcards.pop("method", ""))
     if stage == "train_base":
         del wildcards["model"]
     layout = Layout(experiment)
@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--processes", type=positive, help="share each batch (default: one process for each GPU)"
             )
         if name in OF_A_SYSTEM:
-            command.add_argument("system", help="its name below `systems` in the configuration")
+            command.add_argument("method", help="its name below `methods` in the configuration")
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
         if name == "salvage":

@@ -35,7 +35,7 @@ DOWNLOADS = ("mvtec", "btad", "visa")
 MOST_PIXELS = 2048  # of a side
 MOST_IMAGES = 100_000  # of a batch, or drawn
 MOST_EPOCHS = 1_000_000
-MOST_CHANNELS = 16_384  # of a compared system's layer
+MOST_CHANNELS = 16_384  # of a compared method's layer
 MOST_TIMESTEPS = 100_000
 
 

@@ -135,7 +135,7 @@ def _names(samples: Sequence[Sample]) -> Iterator[Problem]:
         first, *others = same
         for name in others:
             problem = f"differs from category {first} only in upper and lower case"
-            mend = "rename one: some systems take both for one folder"
+            mend = "rename one: some methods take both for one folder"
             yield Problem("categories-differ-in-case", name, "", problem, mend)
     for sample in samples:
         for path in filter(None, (sample.path, sample.mask)):

@@ -38,7 +38,7 @@ class Sample:
 def choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> dict[str, str]:
     """The wanted categories in the order asked (None: all), and the names by which they were found.
 
-    The two may differ in their Unicode form: what one system writes as one letter is two to another.
+    The two may differ in their Unicode form: what one method writes as one letter is two to another.
 
     Raises:
         UserError: one of them was not found in the dataset's folder `root`.

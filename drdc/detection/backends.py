@@ -1,4 +1,4 @@
-"""What a detector computes heatmaps with: the whole method, or a system that it is compared with.
+"""What a detector computes heatmaps with: the whole method, or a method that it is compared with.
 
 Both give of an image what the workflow stores of it: the same pixels, features and rounding.
 """
@@ -59,7 +59,7 @@ class Finder(Protocol):
 
 def finders(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, Finder]:
     """The finder of each mode, from the content of an exported file."""
-    if "system" in about:
+    if "method" in about:
         return {FULL: ComparedFinder.of(tensors, about)}
     return {**DrdcFinder.modes_of(tensors, about)}
 
@@ -189,11 +189,11 @@ class DrdcFinder:
 
 @dataclass(frozen=True, eq=False)
 class ComparedFinder:
-    """A system that DRDC is compared with.
+    """A method that DRDC is compared with.
 
     Attributes:
-        fitted: the system with its weights.
-        features: the experiment's backbone; None where the system does not use it.
+        fitted: the method with its weights.
+        features: the experiment's backbone; None where the method does not use it.
         seed: of the run.
     """
 
@@ -211,12 +211,12 @@ class ComparedFinder:
         """From the content of an exported file.
 
         Raises:
-            UserError: there is no such system here, or its settings name something outside the file.
+            UserError: there is no such method here, or its settings name something outside the file.
         """
         _refuse_addresses(about["settings"])
-        weights, features = below(tensors, "system"), None
+        weights, features = below(tensors, "method"), None
         fitted = Fitted.of(checked(lambda: built(weights, about)), about)
-        if fitted.system.uses_features:
+        if fitted.method.uses_features:
             backbone = Backbone(**about["backbone"])
             extractor = checked(lambda: FeatureExtractor(backbone, below(tensors, "backbone")))
             features = PictureFeatures(backbone, extractor.to(torch_device()))
@@ -224,12 +224,12 @@ class ComparedFinder:
 
     @property
     def batch_size(self) -> int:
-        return self.fitted.system.settings.batch_size
+        return self.fitted.method.settings.batch_size
 
     def find(self, pictures: list[Picture]) -> tuple[Tensor, Tensor]:
-        """See `Finder.find`; where the system draws noise, it follows from the first picture of the batch."""
+        """See `Finder.find`; where the method draws noise, it follows from the first picture of the batch."""
         device = torch_device()
-        images = to_unit_range(_squares(pictures, self.fitted.system.shapes.image_size)).to(device)
+        images = to_unit_range(_squares(pictures, self.fitted.method.shapes.image_size)).to(device)
         features = self.features(pictures) if self.features else None
         gpus = [torch.cuda.current_device()] if device == "cuda" else []
         with torch.random.fork_rng(gpus):  # the caller's own random numbers stay as they were
@@ -247,7 +247,7 @@ def _refuse_addresses(settings: Any) -> None:
     """Raise UserError where a text among the settings is an address, from which a library might fetch."""
     if isinstance(settings, str) and ":" in settings:
         raise UserError(
-            f"the system's settings name {settings!r}, an address, and a detector fetches nothing; "
+            f"the method's settings name {settings!r}, an address, and a detector fetches nothing; "
             "take a model by a name that its library knows"
         )
     inner = settings.values() if isinstance(settings, dict) else settings

@@ -4,7 +4,7 @@
     detector = Detector.load("results/demo")
     result = detector.detect("image.png")
 
-The file is what `drdc export` writes (`drdc.stages.export`), or `drdc export-system` for a compared system:
+The file is what `drdc export` writes (`drdc.stages.export`), or `drdc export-system` for a compared method:
 all networks, settings and the calibration. It is safetensors, plain numbers and text, so that loading it runs
 no code that came with it and fetches nothing.
 """
@@ -31,7 +31,7 @@ from drdc.data.pictures import Picture, Source, read_picture
 from drdc.detection.backends import FAST, Finder, finders
 from drdc.detection.model_file import load_bundle, read_calibration
 from drdc.evaluation.calibration import RATE, Calibration, Reference, p_value
-from drdc.methods.registry import system_class
+from drdc.methods.registry import method_class
 from drdc.runtime.errors import UserError, out_of_memory
 
 AUROCS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
@@ -98,7 +98,7 @@ class Detector:
 
     Attributes:
         experiment: name of the experiment that it was trained in.
-        method: `drdc`, or the name of the compared system.
+        method: `drdc`, or the name of the compared method.
         categories: what it was trained on.
         image_size: height and width in pixels at which images are compared.
         modes: `full`, and of the whole method `fast`.
@@ -130,13 +130,13 @@ class Detector:
 
         Raises:
             UserError: the file is missing, damaged, no exported model, written by a newer version, or of a
-                compared system that this installation does not have.
+                compared method that this installation does not have.
         """
         path, tensors, about = load_bundle(model)
-        _refuse_unknown_system(path, about)
+        _refuse_unknown_method(path, about)
         try:
             return cls(tensors, about)
-        except Exception as error:  # whatever a file holds, and whatever a system makes of it
+        except Exception as error:  # whatever a file holds, and whatever a method makes of it
             if out_of_memory(error):
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -175,7 +175,7 @@ class Detector:
             false_alarm_rate: probability, at most, with which a normal image is called anomalous.
             fast: one timestep instead of all, where there is such a mode; `about_fast` says what is lost.
             batch_size: images in one batch; default: `batch_size` of the experiment's `sampling`, or of the
-                compared system's settings.
+                compared method's settings.
             bits: see `read`.
 
         Raises:
@@ -274,11 +274,11 @@ def judgement(score: float, reference: Reference) -> dict[str, Any]:
     }
 
 
-def _refuse_unknown_system(path: Path, about: dict[str, Any]) -> None:
-    """Raise UserError, with the registry's own advice, where a system or its package is not installed."""
-    if isinstance(system := about.get("system"), str):
+def _refuse_unknown_method(path: Path, about: dict[str, Any]) -> None:
+    """Raise UserError, with the registry's own advice, where a method or its package is not installed."""
+    if isinstance(method := about.get("method"), str):
         try:
-            system_class(system)
+            method_class(method)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
 

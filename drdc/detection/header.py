@@ -47,14 +47,14 @@ class _Ranges(_Finite):
 
 
 class _Header(_Finite):
-    """What every detector has; and a compared system its name, shapes and scale."""
+    """What every detector has; and a compared method its name, shapes and scale."""
 
     experiment: _Name
     seed: int = Field(ge=0, le=LARGEST_SEED)
     provenance: dict[str, str]
     modes: dict[_Name, _Mode] = Field(min_length=1, max_length=100)
     ranges: _Ranges
-    system: str | None = None
+    method: str | None = None
     name: _Name | None = None
     shapes: _Shapes | None = None
     scale: _Pair | None = None
@@ -91,7 +91,7 @@ def _check(name: str, about: dict[str, Any]) -> None:
     if FULL not in about["modes"]:
         raise UserError(f"{name}: modes: {FULL!r} is missing")
     dataset = {key: about.get(key) for key in ("categories", "image_size")}
-    if "system" in about:
+    if "method" in about:
         validated(Dataset, dataset, name, ())
         validated(Backbone, about.get("backbone", {}), name, ("backbone",))
         return

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from drdc.detection.header import check_header, refuse_endless, refuse_larger_than_memory
 from drdc.evaluation.calibration import Calibration
-from drdc.results.layout import EXPORTED, SYSTEMS
+from drdc.results.layout import EXPORTED, METHODS
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below, read_metadata, read_weights, save_weights
 
@@ -34,7 +34,7 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
     path = Path(model)
     path = path / EXPORTED if path.is_dir() else path
     if not path.is_file():
-        target, command = (path, "export-system") if path.parent.name == SYSTEMS else ("detector", "export")
+        target, command = (path, "export-system") if path.parent.name == METHODS else ("detector", "export")
         raise UserError(f"{path}: is missing; `snakemake {target}` or `drdc {command}` writes it")
     refuse_larger_than_memory(path)
     try:

@@ -28,9 +28,9 @@ from drdc.config.variants import variants
 from drdc.runtime.arguments import LARGEST_SEED
 from drdc.runtime.errors import UserError
 
-#: Names that the scores hold already, so that no other system can have them.
+#: Names that the scores hold already, so that no other method can have them.
 OWN_METHODS = ("base", "diffusion", "drdc", "random_map")
-#: What stands beside the systems' names in image_scores.csv and in the gallery.
+#: What stands beside the methods' names in image_scores.csv and in the gallery.
 _TAKEN = ("experiment", "seed", "row", "path", "category", "split", "defect_type", "label")
 TAKEN = (*OWN_METHODS, *_TAKEN, "image", "truth", "outline", "reconstruction")
 
@@ -51,11 +51,11 @@ class Experiment(Section):
     sampling: Sampling = setting(Sampling(), "paper", "The reverse chain.")
     fusion: Fusion = setting(Fusion(), "paper", "The fusion of the heatmaps.")
     evaluation: Evaluation = setting(Evaluation(), "ours", "Ablation, sensitivity and costs.")
-    systems: dict[str, dict[str, Any]] = setting(
+    methods: dict[str, dict[str, Any]] = setting(
         {},
         "ours",
-        "Systems to run beside DRDC: for each its name, and below it the settings that differ from the "
-        "defaults; with `system`, another name than that of the system can be given.",
+        "Methods to run beside DRDC: for each its name, and below it the settings that differ from the "
+        "defaults; with `method`, another name than that of the method can be given.",
     )
 
     @field_validator("seeds")
@@ -65,7 +65,7 @@ class Experiment(Section):
             raise ValueError(f"must be different whole numbers, 0 or larger and at most {LARGEST_SEED}")
         return value
 
-    @field_validator("systems")
+    @field_validator("methods")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
@@ -95,23 +95,23 @@ def load_experiment(source: str | Path | dict[str, Any]) -> Experiment:
         _check_sweeps(experiment)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
-    return experiment.model_copy(update={"systems": _with_defaults(experiment.systems, name)})
+    return experiment.model_copy(update={"methods": _with_defaults(experiment.methods, name)})
 
 
-def _with_defaults(systems: dict[str, dict[str, Any]], source: str) -> dict[str, dict[str, Any]]:
-    """The systems with all their settings; UserError where one is not known or has a wrong setting."""
-    from drdc.methods.registry import system_class  # only where needed: systems import torch
+def _with_defaults(methods: dict[str, dict[str, Any]], source: str) -> dict[str, dict[str, Any]]:
+    """The methods with all their settings; UserError where one is not known or has a wrong setting."""
+    from drdc.methods.registry import method_class  # only where needed: methods import torch
 
     complete = {}
-    for name, given in systems.items():
-        system = str(given.get("system", name))
+    for name, given in methods.items():
+        method = str(given.get("method", name))
         try:
-            settings = system_class(system).Settings
+            settings = method_class(method).Settings
         except UserError as error:
-            raise UserError(f"{source}: systems.{name}: {error}") from None
-        own = {key: value for key, value in given.items() if key != "system"}
-        checked = validated(settings, own, source, ("systems", name))
-        complete[name] = {"system": system, **checked.model_dump(mode="json")}
+            raise UserError(f"{source}: methods.{name}: {error}") from None
+        own = {key: value for key, value in given.items() if key != "method"}
+        checked = validated(settings, own, source, ("methods", name))
+        complete[name] = {"method": method, **checked.model_dump(mode="json")}
     return complete
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from drdc.config.sections import Section
 from drdc.experiment.experiment import Experiment
-from drdc.methods.registry import own_systems, system_class
+from drdc.methods.registry import method_class, own_methods
 
 SCHEMA = Path("workflow/schemas/config.schema.json")
 MANUAL = Path("config/README.md")
@@ -59,8 +59,8 @@ def manual() -> str:
     """The manual as Markdown: one table for each section."""
     parts = [INTRODUCTION]
     _describe(Experiment, "", parts)
-    for name in own_systems():
-        _describe(system_class(name).Settings, f"systems.{name}", parts)
+    for name in own_methods():
+        _describe(method_class(name).Settings, f"methods.{name}", parts)
     return "\n".join(parts)
 
 

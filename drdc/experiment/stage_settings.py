@@ -25,25 +25,25 @@ USES: dict[str, tuple[str, ...]] = {
     "train_diffusion": ("diffusion",),
     "predict": ("sampling", "stored"),
     "score": ("dataset", "backbone", "base", "diffusion", "sampling", "fusion", "variant", "stored"),
-    "train_system": ("system",),
-    "predict_system": ("system",),
-    "score_system": ("dataset", "backbone", "system"),
-    "export_system": ("seeds", "dataset", "backbone", "system"),
+    "train_system": ("method",),
+    "predict_system": ("method",),
+    "score_system": ("dataset", "backbone", "method"),
+    "export_system": ("seeds", "dataset", "backbone", "method"),
     "export": ("seeds", "dataset", "backbone", "base", "diffusion", "sampling", "fusion"),
-    "collect": ("seeds", "sampling", "fusion", "evaluation", "systems"),
-    "costs": ("seeds", "backbone", "sampling", "timed_steps", "systems"),
-    "tables": ("seeds", "backbone", "sampling", "fusion", "evaluation", "systems"),
-    "figures": ("seeds", "sampling", "fusion", "evaluation", "systems"),
-    "gallery": ("seeds", "fusion", "systems"),
+    "collect": ("seeds", "sampling", "fusion", "evaluation", "methods"),
+    "costs": ("seeds", "backbone", "sampling", "timed_steps", "methods"),
+    "tables": ("seeds", "backbone", "sampling", "fusion", "evaluation", "methods"),
+    "figures": ("seeds", "sampling", "fusion", "evaluation", "methods"),
+    "gallery": ("seeds", "fusion", "methods"),
     "about": ALL,
     "salvage": ALL,
 }
 
 
 def stage_settings(
-    stage: str, source: str | Path, variant: str = FULL, system: str = ""
+    stage: str, source: str | Path, variant: str = FULL, method: str = ""
 ) -> tuple[str, dict[str, Any]]:
-    """Name of the experiment and the settings that `stage` uses (see `USES`), of a variant or a system.
+    """Name of the experiment and the settings that `stage` uses (see `USES`), of a variant or a method.
 
     `source` is a YAML file, validated as a whole, or a `Handed` file with just those settings, which is how
     the workflow hands over exactly what a rule depends on.
@@ -51,13 +51,13 @@ def stage_settings(
     name, mapping = read_mapping(source)
     if "stage" not in mapping:
         experiment = load_experiment(source)
-        return experiment.experiment, used_by(experiment, stage, variant, system)
+        return experiment.experiment, used_by(experiment, stage, variant, method)
     _check_handed(Path(source), mapping["stage"], stage)
     keys = ("experiment", *USES[stage])
     if missing := [key for key in keys if key not in mapping]:
         raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
-    types |= {"variant": str, "stored": Stored, "timed_steps": list[int], "system": Configured}
+    types |= {"variant": str, "stored": Stored, "timed_steps": list[int], "method": Configured}
     used = {key: validated(types[key], mapping[key], name, (key,)) for key in keys}
     return used.pop("experiment"), used
 
@@ -81,9 +81,9 @@ class Handed:
                 part.write_text(self.text, encoding="utf-8")
 
 
-def handed(experiment: Experiment, stage: str, variant: str = FULL, system: str = "") -> Handed:
+def handed(experiment: Experiment, stage: str, variant: str = FULL, method: str = "") -> Handed:
     """The settings of `experiment` that `stage` uses, as the workflow hands them over."""
-    return _handed(experiment, stage, used_by(experiment, stage, variant, system))
+    return _handed(experiment, stage, used_by(experiment, stage, variant, method))
 
 
 def _handed(experiment: Experiment, stage: str, own: dict[str, Any]) -> Handed:
@@ -93,12 +93,12 @@ def _handed(experiment: Experiment, stage: str, own: dict[str, Any]) -> Handed:
 
 
 def all_handed(experiment: Experiment) -> Iterator[Handed]:
-    """`handed` for every stage, variant and system of `experiment`."""
+    """`handed` for every stage, variant and method of `experiment`."""
     every = _variants(experiment)
     for stage, keys in USES.items():
         for variant in every if "stored" in keys else [FULL]:
-            for system in experiment.systems if "system" in keys else [""]:
-                yield _handed(experiment, stage, _used(experiment, stage, every, variant, system))
+            for method in experiment.methods if "method" in keys else [""]:
+                yield _handed(experiment, stage, _used(experiment, stage, every, variant, method))
 
 
 def _check_handed(path: Path, holds: str, wanted: str) -> None:
@@ -108,9 +108,9 @@ def _check_handed(path: Path, holds: str, wanted: str) -> None:
         raise UserError(f"{path}: holds the settings of {holds}; name those of {wanted}, or a YAML file")
 
 
-def used_by(experiment: Experiment, stage: str, name: str = FULL, system: str = "") -> dict[str, Any]:
-    """The settings of `experiment` that `stage` uses, of a variant or a system; UserError if unknown."""
-    return _used(experiment, stage, _variants(experiment), name, system)
+def used_by(experiment: Experiment, stage: str, name: str = FULL, method: str = "") -> dict[str, Any]:
+    """The settings of `experiment` that `stage` uses, of a variant or a method; UserError if unknown."""
+    return _used(experiment, stage, _variants(experiment), name, method)
 
 
 def _variants(experiment: Experiment) -> dict[str, Variant]:
@@ -118,7 +118,7 @@ def _variants(experiment: Experiment) -> dict[str, Variant]:
 
 
 def _used(
-    experiment: Experiment, stage: str, every: dict[str, Variant], name: str, system: str
+    experiment: Experiment, stage: str, every: dict[str, Variant], name: str, method: str
 ) -> dict[str, Any]:
     if name not in every:
         raise UserError(f"variant {name!r} is not part of {experiment.experiment}; known: {', '.join(every)}")
@@ -130,17 +130,17 @@ def _used(
         "stored": stored(every, variant.predictions),
         "timed_steps": experiment.evaluation.costs,
     }
-    if "system" in USES[stage]:
-        values["system"] = _configured(experiment, system)
+    if "method" in USES[stage]:
+        values["method"] = _configured(experiment, method)
     return {key: values[key] for key in USES[stage]}
 
 
 def _configured(experiment: Experiment, name: str) -> Configured:
-    if name not in experiment.systems:
-        known = ", ".join(experiment.systems) or "none; add it below `systems` in the configuration"
-        raise UserError(f"system {name!r} is not part of {experiment.experiment}; known: {known}")
-    own = dict(experiment.systems[name])
-    return Configured(name=name, system=own.pop("system"), settings=own)
+    if name not in experiment.methods:
+        known = ", ".join(experiment.methods) or "none; add it below `methods` in the configuration"
+        raise UserError(f"method {name!r} is not part of {experiment.experiment}; known: {known}")
+    own = dict(experiment.methods[name])
+    return Configured(name=name, method=own.pop("method"), settings=own)
 
 
 def _plain(section: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Systems beside DRDC: controls that check the evaluation itself, and one file for each compared system."""
+"""Methods beside DRDC: controls that check the evaluation itself, and one file for each compared method."""

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import channel_scale, upsample_base
-from drdc.methods.interface import History, Shapes, System, TrainedSettings, blurred
+from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
 from drdc.methods.trainer import Trainer
 
 
-class Asymmetric(System):
+class Asymmetric(Method):
     """Where the student does not find what the teacher gives, nothing like it was seen in training.
 
     The teacher, a flow of coupling blocks, learns to map features to a normal distribution by maximum

@@ -14,7 +14,7 @@ from torchvision.transforms.functional import rotate  # type: ignore[import-unty
 
 from drdc.config.sections import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
 from drdc.equations.fusion import upsample_base
-from drdc.methods.interface import History, JointSystem, Shapes, TrainedSettings, blurred
+from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings, blurred
 from drdc.methods.pixels import backbone_pixels
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import FeatureExtractor
@@ -40,7 +40,7 @@ class Network(Backbone):
     )
 
 
-class CutPaste(JointSystem):
+class CutPaste(JointMethod):
     """What a network learns by finding pasted patches tells real defects from normal images too.
 
     It classifies normal images, the same with a patch of their own pasted elsewhere (CutPaste), and the same

@@ -11,7 +11,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
-from drdc.methods.interface import Shapes, System, TrainedSettings
+from drdc.methods.interface import Method, Shapes, TrainedSettings
 from drdc.methods.pixels import backbone_pixels
 from drdc.models.backbone import FeatureExtractor
 from drdc.runtime.errors import UserError
@@ -37,7 +37,7 @@ class FrozenLayers(Backbone):
     )
 
 
-class FCDD(System):
+class FCDD(Method):
     """The network's output at each place is the distance of that part of the image from the normal ones.
 
     Convolutions alone, the first of them pre-trained and frozen, give one number φ for each place. Its

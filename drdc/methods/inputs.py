@@ -1,4 +1,4 @@
-"""Images and features of an experiment as the compared systems see them."""
+"""Images and features of an experiment as the compared methods see them."""
 
 from __future__ import annotations
 

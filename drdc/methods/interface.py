@@ -1,4 +1,4 @@
-"""What a compared system is: a network with settings that is fitted to normal images and gives heatmaps."""
+"""What a compared method is: a network with settings that is fitted to normal images and gives heatmaps."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 History = list[dict[str, float]]
 
 
-class SystemSettings(Section):
-    """Settings that every system has."""
+class MethodSettings(Section):
+    """Settings that every method has."""
 
     batch_size: int = setting(8, "ours", "Images computed together.", ge=1, le=MOST_IMAGES)
     pool_size: int = setting(
@@ -41,15 +41,15 @@ class SystemSettings(Section):
     )
 
 
-class TrainedSettings(Optimisation, SystemSettings):
-    """Settings of a system that is trained by gradients."""
+class TrainedSettings(Optimisation, MethodSettings):
+    """Settings of a method that is trained by gradients."""
 
     epochs: float = setting(100, "ours", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Sizes of what a system is given: images (B, 3, image_size, image_size), features (B, C, h, h).
+    """Sizes of what a method is given: images (B, 3, image_size, image_size), features (B, C, h, h).
 
     Attributes:
         image_size: height and width of images and heatmaps in pixels.
@@ -61,8 +61,8 @@ class Shapes:
     feature_size: int
 
 
-class System(nn.Module):
-    """A compared system. One subclass in a file of this folder is a system of the name of the file.
+class Method(nn.Module):
+    """A compared method. One subclass in a file of this folder is a method of the name of the file.
 
     Its state is its `state_dict`: what fitting finds belongs into parameters and buffers. Children whose
     parameters all are frozen stay in evaluation mode.
@@ -73,7 +73,7 @@ class System(nn.Module):
     Args:
         settings: an instance of the class's `Settings`.
         shapes: sizes of images and features.
-        weights: the state of a fitted system that is about to be loaded: what would be fetched (a pre-trained
+        weights: the state of a fitted method that is about to be loaded: what would be fetched (a pre-trained
             network) is taken from it instead. None where there is none yet.
 
     Attributes:
@@ -81,12 +81,12 @@ class System(nn.Module):
         paper_name: what the DRDC paper's tables call it; empty where they do not have it.
         uses_features: whether `loss` or `heatmaps` look at the experiment's features; else they may be empty.
         citation: authors, title, place and year.
-        differs: in what this system differs from that, in few words, whatever the settings.
-        paper_backbone: the pre-trained network of its paper, as timm names it, where this system takes the
+        differs: in what this method differs from that, in few words, whatever the settings.
+        paper_backbone: the pre-trained network of its paper, as timm names it, where this method takes the
             experiment's features; empty for none. Others have it as the default of `backbone`.
     """
 
-    Settings: ClassVar[type[SystemSettings]] = SystemSettings
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
     paper_name: ClassVar[str] = ""
     uses_features: ClassVar[bool] = True
     citation: ClassVar[str] = ""
@@ -120,7 +120,7 @@ class System(nn.Module):
     def fit(self, trainer: Trainer) -> History:
         """Fit to the training images; returns the loss curve, empty where nothing is trained by gradients.
 
-        The default minimises `loss`. A system with several phases calls `trainer.descend` for each; one
+        The default minimises `loss`. A method with several phases calls `trainer.descend` for each; one
         without gradients reads `trainer.batches()` and fills its buffers.
         """
         return trainer.descend(self, type(self).loss)
@@ -137,11 +137,11 @@ class System(nn.Module):
         return image_score(heatmaps, min(self.settings.pool_size, self.shapes.image_size))
 
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """`heatmaps` and `image_scores`; of a `JointSystem` in one."""
+        """`heatmaps` and `image_scores`; of a `JointMethod` in one."""
         heatmaps = self.heatmaps(images, features).float()
         return heatmaps, self.image_scores(heatmaps, images, features)
 
-    def train(self, mode: bool = True) -> System:
+    def train(self, mode: bool = True) -> Method:
         super().train(mode)
         for child in self.children():
             parameters = list(child.parameters())
@@ -158,8 +158,8 @@ class System(nn.Module):
         self.load_state_dict(dict(weights))
 
 
-class JointSystem(System):
-    """A system that finds heatmaps and image scores at once: it defines `heatmaps_and_scores` alone."""
+class JointMethod(Method):
+    """A method that finds heatmaps and image scores at once: it defines `heatmaps_and_scores` alone."""
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
         return self.heatmaps_and_scores(images, features)[0]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
 from drdc.equations.fusion import upsample_base
-from drdc.methods.interface import History, JointSystem, Shapes, TrainedSettings, blurred
+from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings, blurred
 from drdc.methods.pixels import backbone_pixels
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import FeatureExtractor
@@ -20,7 +20,7 @@ from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
 
 
-class Distillation(JointSystem):
+class Distillation(JointMethod):
     """Where a cloner of a pre-trained network disagrees with it, nothing like it was seen in training.
 
     The frozen source network and a narrower network of its depth see the same normal images; the cloner

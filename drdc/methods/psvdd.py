@@ -12,7 +12,7 @@ from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
-from drdc.methods.interface import History, Shapes, System, TrainedSettings
+from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 from drdc.runtime.errors import UserError
 
@@ -22,7 +22,7 @@ DIRECTIONS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)
 CHUNK = 256
 
 
-class PatchSVDD(System):
+class PatchSVDD(Method):
     """Patches are encoded, and compared with all that are known to be normal.
 
     A small encoder gives small patches a code each; a large patch has that of its four quarters, encoded

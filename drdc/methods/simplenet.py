@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import channel_scale, upsample_base
-from drdc.methods.interface import History, Shapes, System, TrainedSettings, blurred
+from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
 from drdc.methods.trainer import Trainer
 
 
-class SimpleNet(System):
+class SimpleNet(Method):
     """A discriminator learns to tell adapted normal features from the same with noise added.
 
     Features are averaged over 3×3 neighbours; a linear adaptor without bias brings them to the image domain;

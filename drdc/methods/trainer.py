@@ -1,4 +1,4 @@
-"""Fitting a compared system: its images, and the one resumable training loop for each of its phases."""
+"""Fitting a compared method: its images, and the one resumable training loop for each of its phases."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from drdc.training.state import Progress, State
 Loss = Callable[[Any, Tensor, Tensor], Tensor]
 
 
-class SystemJob(Job):
-    """The fitting of a system; `kind` is `systems/<name>`, for a phase of it `systems/<name>.<phase>`."""
+class MethodJob(Job):
+    """The fitting of a method; `kind` is `methods/<name>`, for a phase of it `methods/<name>.<phase>`."""
 
     @property
     def section(self) -> str:
@@ -31,14 +31,14 @@ class SystemJob(Job):
 
 
 class Trainer:
-    """What a system is fitted with.
+    """What a method is fitted with.
 
     Args:
         job: the fitting as a whole.
         inputs: images and features.
     """
 
-    def __init__(self, job: SystemJob, inputs: Inputs) -> None:
+    def __init__(self, job: MethodJob, inputs: Inputs) -> None:
         self.job, self.inputs = job, inputs
 
     def batches(self) -> Iterator[Batch]:
@@ -62,8 +62,8 @@ class Trainer:
         Args:
             network: all its parameters that are not frozen are trained, in place.
             loss: a function of a class, like `type(self).loss`, or any other of these arguments.
-            phase: names the phase's states, distinct for each phase of a system.
-            settings: of this phase; by default those of the system.
+            phase: names the phase's states, distinct for each phase of a method.
+            settings: of this phase; by default those of the method.
 
         Returns:
             The loss curve; see `drdc.training.loop.train`.

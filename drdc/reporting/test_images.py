@@ -14,7 +14,7 @@ from drdc.data.manifest import read_manifest
 from drdc.evaluation.category import COMPARED
 from drdc.reporting.gallery import Shown
 from drdc.results.layout import Layout
-from drdc.results.predictions import batches, fuse, read_parts, read_system, statistics
+from drdc.results.predictions import batches, fuse, read_method, read_parts, statistics
 from drdc.results.scores import read_evidence
 from drdc.runtime.files import load_array
 
@@ -31,9 +31,9 @@ class TestImages:
     def __init__(self, layout: Layout, seed: int, fusion: Fusion, systems: Iterable[str] = ()) -> None:
         self.fusion, self._table = fusion, read_manifest(layout.manifest)
         images = read_evidence(layout, [seed], "image_scores").set_index("row")
-        paths = {name: layout.system(seed, name, ".npy") for name in systems}
+        paths = {name: layout.method(seed, name, ".npy") for name in systems}
         self.systems = [name for name in systems if paths[name].is_file()]
-        self._of_systems = {name: read_system(layout, seed, name, self._table) for name in self.systems}
+        self._of_systems = {name: read_method(layout, seed, name, self._table) for name in self.systems}
         for name, records in self._of_systems.items():
             images[name] = pd.Series(records["score"].astype(float), records["row"])
         self.scores = images[images["split"] == "test"]

@@ -10,8 +10,8 @@ from drdc.config.variants import ABLATION, FULL, swept
 
 #: The detector's file in the folder of an experiment.
 EXPORTED = "model.safetensors"
-#: The folder of the compared systems: of a run's files, and of the detectors that they make.
-SYSTEMS = "systems"
+#: The folder of the compared methods: of a run's files, and of the detectors that they make.
+METHODS = "methods"
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class Layout:
         """Maps; `name` as in `drdc.config.variants.Stored`, `part` a category, or `all` for all of them."""
         return self.seed(seed) / "predictions" / name / f"{part}.npy"
 
-    def system(self, seed: int, name: str, ending: str) -> Path:
-        """What a compared system leaves: `.npy` its heatmaps, `.csv` its metrics; `model` has its weights."""
-        return self.seed(seed) / SYSTEMS / f"{name}{ending}"
+    def method(self, seed: int, name: str, ending: str) -> Path:
+        """What a compared method leaves: `.npy` its heatmaps, `.csv` its metrics; `model` has its weights."""
+        return self.seed(seed) / METHODS / f"{name}{ending}"
 
     def seed_scores(self, seed: int, variant: str = FULL) -> Path:
         """Metrics of one run: of all methods, or of a variant of DRDC."""
@@ -127,9 +127,9 @@ class Layout:
         """Networks, settings and calibration in one file, for `drdc detect`."""
         return self.root / EXPORTED
 
-    def exported_system(self, name: str) -> Path:
-        """The same of a compared system."""
-        return self.root / SYSTEMS / f"{name}.safetensors"
+    def exported_method(self, name: str) -> Path:
+        """The same of a compared method."""
+        return self.root / METHODS / f"{name}.safetensors"
 
     @property
     def about(self) -> Path:
@@ -183,12 +183,12 @@ FIGURES = {
 }
 
 
-def lacking(kind: str, variants: Iterable[str], systems: Collection[str]) -> str:
+def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str:
     """What an experiment lacks for tables and figures of a kind, and the mend; "" where it lacks nothing.
 
     Args:
         kind: a value of `TABLES` or `FIGURES`.
-        variants, systems: names of those that the experiment runs.
+        variants, methods: names of those that the experiment runs.
     """
     needs = {
         "ablation": (
@@ -196,7 +196,7 @@ def lacking(kind: str, variants: Iterable[str], systems: Collection[str]) -> str
             "the variants of the ablation; set evaluation.ablation to true",
         ),
         "sweeps": (bool(swept(variants)), "values to compare; name some in evaluation.sweeps"),
-        "heatmaps": (bool(systems), "compared systems; name some in systems"),
+        "heatmaps": (bool(methods), "compared methods; name some in methods"),
     }
     there, need = needs.get(kind, (True, ""))
     return "" if there else f"needs {need}"

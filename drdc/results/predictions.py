@@ -116,9 +116,9 @@ def read_parts(
     return read
 
 
-def read_system(layout: Layout, seed: int, name: str, table: pd.DataFrame) -> NDArray[np.void]:
-    """The heatmaps and scores of a compared system, (N,) of `drdc.stages.predict_system.record_type`."""
-    path, stage = layout.system(seed, name, ".npy"), "predict-system"
+def read_method(layout: Layout, seed: int, name: str, table: pd.DataFrame) -> NDArray[np.void]:
+    """The heatmaps and scores of a compared method, (N,) of `drdc.stages.predict_system.record_type`."""
+    path, stage = layout.method(seed, name, ".npy"), "predict-system"
     return _of_rows(open_array(path, stage), (table.split != "train").to_numpy(), path, stage)
 
 

@@ -19,13 +19,13 @@ NAMES = ("path", "category", "split", "defect_type", "method", "variant", "level
 TEXTS = ("experiment", "method", "variant", "seed", "category", "metric", "note")
 
 Run = tuple[Variant, int]
-SystemRun = tuple[str, int]
+MethodRun = tuple[str, int]
 
 
-def read_runs(layout: Layout, runs: Iterable[Run], systems: Iterable[SystemRun] = ()) -> pd.DataFrame:
+def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] = ()) -> pd.DataFrame:
     """The metrics of several runs, (variant, seed), one below the other: text as text, values as numbers.
 
-    After them those of compared `systems`, (name, seed).
+    After them those of compared `methods`, (name, seed).
 
     A run without a file has all its methods, categories and metrics, no values, and the note
     `failed; see <log>`.
@@ -44,7 +44,7 @@ def read_runs(layout: Layout, runs: Iterable[Run], systems: Iterable[SystemRun] 
     if pattern is None:
         raise UserError(f"results of {layout.experiment}: nothing was scored yet; run `drdc score` first")
     frames += [_failed(layout, pattern, *run) for run in absent]
-    frames += [_system(layout, pattern, *run) for run in systems]
+    frames += [_method(layout, pattern, *run) for run in methods]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -114,11 +114,11 @@ def failed_before(layout: Layout, variant: Variant, seed: int, categories: list[
     return None
 
 
-def system_failed_before(layout: Layout, name: str, seed: int) -> Path | None:
-    """`failed_before` for a compared system."""
-    if not layout.model(seed, f"systems/{name}").is_file():
+def method_failed_before(layout: Layout, name: str, seed: int) -> Path | None:
+    """`failed_before` for a compared method."""
+    if not layout.model(seed, f"methods/{name}").is_file():
         return layout.log(f"train_system.seed{seed}.{name}")
-    if not layout.system(seed, name, ".npy").is_file():
+    if not layout.method(seed, name, ".npy").is_file():
         return layout.log(f"predict_system.seed{seed}.{name}")
     return None
 
@@ -127,11 +127,11 @@ def _scores(path: Path, stage: str = "score") -> pd.DataFrame:
     return typed(read_table(path, stage), TEXTS, ("value",), str(path))
 
 
-def _system(layout: Layout, pattern: pd.DataFrame, name: str, seed: int) -> pd.DataFrame:
-    """The metrics of a compared system; where it failed, all its cells with that note."""
-    if (path := layout.system(seed, name, ".csv")).is_file():
+def _method(layout: Layout, pattern: pd.DataFrame, name: str, seed: int) -> pd.DataFrame:
+    """The metrics of a compared method; where it failed, all its cells with that note."""
+    if (path := layout.method(seed, name, ".csv")).is_file():
         return _scores(path, "score-system")
-    log = system_failed_before(layout, name, seed) or layout.log(f"score_system.seed{seed}.{name}")
+    log = method_failed_before(layout, name, seed) or layout.log(f"score_system.seed{seed}.{name}")
     rows = pattern[pattern["method"] == "drdc"]
     return rows.assign(method=name, seed=str(seed), value=nan, note=failure_note(log))
 

@@ -18,11 +18,11 @@ def collect(
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
-    systems: dict[str, Any],
+    methods: dict[str, Any],
 ) -> None:
-    """Write `scores.csv`, with all seeds, variants and systems, and what of `EVIDENCE` the seeds left."""
+    """Write `scores.csv`, with all seeds, variants and methods, and what of `EVIDENCE` the seeds left."""
     every = variants(sampling, fusion, evaluation)
-    frames = {"scores": read_runs(layout, runs(every, seeds, evaluation), product(systems, seeds))}
+    frames = {"scores": read_runs(layout, runs(every, seeds, evaluation), product(methods, seeds))}
     frames |= {kind: read_evidence(layout, seeds, kind) for kind in EVIDENCE}
     for kind, frame in frames.items():
         write_table(layout.evidence(kind), frame)

@@ -48,10 +48,10 @@ def costs(
     backbone: Backbone,
     sampling: Sampling,
     timed_steps: list[int],
-    systems: dict[str, Any],
+    methods: dict[str, Any],
 ) -> None:
     """Write `costs.csv`: base model (with its backbone), DRDC with several numbers of timesteps, and the
-    compared systems (with the backbone where they use its features; one that is not fitted is left out).
+    compared methods (with the backbone where they use its features; one that is not fitted is left out).
 
     All are measured on the same images and device, from decoded pixels to heatmaps; a GPU gets
     `sampling.batch_size` images at a time, a CPU at most `BATCH`. Columns: method, variant, unet_calls,
@@ -76,8 +76,8 @@ def costs(
         base_maps(batch)
         inpainter.reconstruct(own_images[batch], keys[batch], seeds[0])
 
-    def system_maps(batch: slice, fitted: Fitted) -> None:
-        used = fitted.system.uses_features
+    def method_maps(batch: slice, fitted: Fitted) -> None:
+        used = fitted.method.uses_features
         fitted.maps_and_scores(own_images[batch], extractor(pixels[batch]) if used else None)
 
     found = _Measurements(len(rows))
@@ -89,10 +89,10 @@ def costs(
         variant = FULL if steps == sampling.steps else f"steps={steps}"
         head = {"method": "drdc", "variant": variant, "unet_calls": inpainter.calls}
         found.add(head, partial(drdc_maps, inpainter=inpainter), [extractor, base, inpainter.denoiser])
-    for name in filter(lambda name: layout.model(seeds[0], f"systems/{name}").is_file(), systems):
+    for name in filter(lambda name: layout.model(seeds[0], f"methods/{name}").is_file(), methods):
         fitted = Fitted.load(layout, seeds[0], name)
-        networks = [fitted.system, *([extractor] if fitted.system.uses_features else [])]
-        found.add({"method": name, "variant": FULL}, partial(system_maps, fitted=fitted), networks)
+        networks = [fitted.method, *([extractor] if fitted.method.uses_features else [])]
+        found.add({"method": name, "variant": FULL}, partial(method_maps, fitted=fitted), networks)
     about: dict[str, Any] = {
         "device": device_name(),
         "threads": torch.get_num_threads(),

@@ -18,7 +18,7 @@ from drdc.reporting.gallery import Shown, choose, gallery, median_of
 from drdc.reporting.heatmaps import heatmaps
 from drdc.reporting.pareto import pareto
 from drdc.results.layout import FIGURES, Layout, lacking
-from drdc.results.scores import Run, SystemRun, numeric, read_evidence, read_runs, read_table
+from drdc.results.scores import MethodRun, Run, numeric, read_evidence, read_runs, read_table
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
@@ -34,7 +34,7 @@ def figures(
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
-    systems: dict[str, Any],
+    methods: dict[str, Any],
 ) -> None:
     """Draw one figure, or all that the experiment has, as `figures/<name>.png`.
 
@@ -45,16 +45,16 @@ def figures(
         raise UserError(f"there is no figure {name!r}; known: {', '.join(FIGURES)}")
     panels = sweeps(sampling, fusion, evaluation)
     every = variants(sampling, fusion, evaluation)
-    lacks = {one: lacking(kind, every, systems) for one, kind in FIGURES.items()}
+    lacks = {one: lacking(kind, every, methods) for one, kind in FIGURES.items()}
     if name is not None and lacks[name]:
         raise UserError(f"{name} {lacks[name]}")
     models = ["base", "diffusion", *(["unconditional"] if evaluation.ablation else [])]
     draw: dict[str, Callable[[], None]] = {
         "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, swept(every)), panels),
         "fig3": lambda: _fig3(layout, seeds[0], fusion),
-        "heatmaps": lambda: _heatmaps(layout, seeds[0], fusion, systems),
+        "heatmaps": lambda: _heatmaps(layout, seeds[0], fusion, methods),
         "pareto": lambda: _pareto(
-            layout, runs(every, seeds, evaluation, swept(every, "steps")), product(systems, seeds)
+            layout, runs(every, seeds, evaluation, swept(every, "steps")), product(methods, seeds)
         ),
         "losses": lambda: losses(_logs(layout, models, seeds), layout.figures / "losses.png"),
     } | {kind: _evidence(layout, seeds, kind) for kind in ("histograms", "separation", "curves")}
@@ -74,8 +74,8 @@ def _fig2(layout: Layout, chosen: list[Run], panels: list[Sweep]) -> None:
         drawn.to_csv(path, index=False)
 
 
-def _pareto(layout: Layout, chosen: list[Run], systems: Iterable[SystemRun]) -> None:
-    scores = read_runs(layout, chosen, systems)
+def _pareto(layout: Layout, chosen: list[Run], methods: Iterable[MethodRun]) -> None:
+    scores = read_runs(layout, chosen, methods)
     pareto(numeric(read_table(layout.costs, "costs")), scores, layout.figures / "pareto.png")
 
 
@@ -101,11 +101,11 @@ def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
         no_figure(f"{category} has no test images to show.", layout.figures / f"fig3-{category}.png")
 
 
-def _heatmaps(layout: Layout, seed: int, fusion: Fusion, systems: dict[str, Any]) -> None:
-    """The median image of each category in Figure 3, as base model, DRDC and all systems see it."""
+def _heatmaps(layout: Layout, seed: int, fusion: Fusion, methods: dict[str, Any]) -> None:
+    """The median image of each category in Figure 3, as base model, DRDC and all methods see it."""
     from drdc.reporting.test_images import TestImages
 
-    images = TestImages(layout, seed, fusion, systems)
+    images = TestImages(layout, seed, fusion, methods)
     groups = list(_chosen(images).values())
     heatmaps(groups, [*COMPARED, *images.systems], layout.figures / "heatmaps.png")
 

@@ -12,21 +12,21 @@ from drdc.reporting.test_images import TestImages
 from drdc.results.layout import Layout
 
 
-def gallery(layout: Layout, *, seeds: list[int], fusion: Fusion, systems: dict[str, Any]) -> None:
+def gallery(layout: Layout, *, seeds: list[int], fusion: Fusion, methods: dict[str, Any]) -> None:
     """Write `gallery.html` of the first seed; the threshold starts where that of `drdc detect` lies.
 
     Where the held-out images are too few for its false-alarm rate, it starts at the smallest that they allow.
-    A compared system without heatmaps is left out.
+    A compared method without heatmaps is left out.
     """
-    images = TestImages(layout, seeds[0], fusion, systems)
-    methods = (*COMPARED, *images.systems)
+    images = TestImages(layout, seeds[0], fusion, methods)
+    shown = (*COMPARED, *images.systems)
     count = len(images.held_out)
     rate = offered_rate(count)
     write_gallery(
         images.shown(list(images.scores.index)),
         layout.gallery,
         title=f"{layout.experiment}, seed {seeds[0]}",
-        thresholds={method: threshold(images.held_out[method].to_numpy(), rate) for method in methods},
+        thresholds={method: threshold(images.held_out[method].to_numpy(), rate) for method in shown},
         calibration=f"{count} held-out normal images of all categories for a false-alarm rate of at most "
         f"{100 * float(ceiled(rate)):g} %",
         limits=images.limits(),

@@ -1,4 +1,4 @@
-"""fitted system -> its heatmaps and image scores."""
+"""fitted method -> its heatmaps and image scores."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from drdc.runtime.resumable_array import Unfinished
 from drdc.training.loop import step_seed
 
 
-def predict_system(layout: Layout, seed: int, *, system: Configured) -> None:
-    """Write `seed<k>/systems/<name>.npy`, see `record_type`; goes on after the last saved batch.
+def predict_system(layout: Layout, seed: int, *, method: Configured) -> None:
+    """Write `seed<k>/methods/<name>.npy`, see `record_type`; goes on after the last saved batch.
 
     One record for each test and each held-out normal image.
     """
     table, inputs = read_manifest(layout.manifest), Inputs.read(layout)
     rows = np.flatnonzero(table.split != "train")
-    fitted = Fitted.load(layout, seed, system.name)
-    size = fitted.system.settings.batch_size
+    fitted = Fitted.load(layout, seed, method.name)
+    size = fitted.method.settings.batch_size
     identity = {
         "rows": rows.tolist(),
         "inputs": inputs.digest(rows),
         "seed": seed,
-        "model": load_metadata(layout.model(seed, f"systems/{system.name}"))["sha256"],
+        "model": load_metadata(layout.model(seed, f"methods/{method.name}"))["sha256"],
         "computed by": [drdc.__version__, torch.__version__, torch_device(), size],
     }
     work = Unfinished(
-        layout.unfinished(seed, "systems", system.name),
-        layout.system(seed, system.name, ".npy"),
+        layout.unfinished(seed, "methods", method.name),
+        layout.method(seed, method.name, ".npy"),
         layout.manifest,
         identity,
         record_type(inputs.shapes.image_size),
@@ -48,12 +48,12 @@ def predict_system(layout: Layout, seed: int, *, system: Configured) -> None:
     def fill(batch: NDArray[np.int64]) -> None:
         torch.manual_seed(step_seed(seed, int(table.pixels_sha256[rows[batch[0]]], 16)))
         maps, scores = fitted.maps_and_scores(*inputs.batch(rows[batch]))
-        what, fix = f"the scores of {fitted.name!r} are", f"change systems.{fitted.name} in the configuration"
+        what, fix = f"the scores of {fitted.name!r} are", f"change methods.{fitted.name} in the configuration"
         refuse_not_finite(what, [maps, scores], inputs.images.paths[rows[batch]], fix)
         work.rows["row"][batch] = rows[batch]
         work.rows["heatmap"][batch], work.rows["score"][batch] = maps, scores
 
-    with enough_memory(f"systems.{system.name}.batch_size"), torch.inference_mode():
+    with enough_memory(f"methods.{method.name}.batch_size"), torch.inference_mode():
         work.complete(size, fill)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from drdc.config.sections import Backbone, Evaluation, Fusion, Sampling, other_backbone
 from drdc.config.variants import ABLATION, Variant, runs, variants
-from drdc.methods.registry import system_class
+from drdc.methods.registry import method_class
 from drdc.reporting import ablation, costs, separation
 from drdc.reporting import significance as evidence
 from drdc.reporting import tables as of_scores
@@ -21,7 +21,7 @@ from drdc.reporting.formats import Table, write
 from drdc.reporting.published import Compared
 from drdc.reporting.regions import regions
 from drdc.results.layout import TABLES, Layout, lacking
-from drdc.results.scores import SystemRun, numeric, read_evidence, read_runs, read_table
+from drdc.results.scores import MethodRun, numeric, read_evidence, read_runs, read_table
 from drdc.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ MAKERS: dict[str, Callable[[pd.DataFrame], Table]] = {
     "significance": evidence.significance,
     "inference": costs.costs,
 }
-#: Tables that list the systems run beside DRDC too.
-WITH_SYSTEMS: dict[str, Callable[..., Table]] = {
+#: Tables that list the methods run beside DRDC too.
+WITH_METHODS: dict[str, Callable[..., Table]] = {
     "summary": of_scores.summary,
     "table2": of_scores.table2,
     "table3": of_scores.table3,
@@ -54,7 +54,7 @@ def tables(
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
-    systems: dict[str, Any],
+    methods: dict[str, Any],
 ) -> None:
     """Write one table, or all that the experiment has, to `tables/` as csv, md, tex and html.
 
@@ -63,35 +63,35 @@ def tables(
     if name is not None and name not in TABLES:
         raise UserError(f"there is no table {name!r}; known: {', '.join(TABLES)}")
     every = variants(sampling, fusion, evaluation)
-    lacks = {one: lacking(kind, every, systems) for one, kind in TABLES.items()}
+    lacks = {one: lacking(kind, every, methods) for one, kind in TABLES.items()}
     if name is not None and lacks[name]:
         raise UserError(f"{name} {lacks[name]}")
     for one in TABLES if name is None else [name]:
         if not lacks[one]:
-            of_systems = product(systems, seeds) if TABLES[one] == "scores" else ()
-            source = _source(layout, TABLES[one], every, seeds, evaluation, of_systems)
-            table = _maker(one, systems, backbone.name)(source)
+            of_methods = product(methods, seeds) if TABLES[one] == "scores" else ()
+            source = _source(layout, TABLES[one], every, seeds, evaluation, of_methods)
+            table = _maker(one, methods, backbone.name)(source)
             write(
                 replace(table, notes=(*table.notes, *_own_backbone(one, backbone.name))), layout.tables / one
             )
             log.info("\n%s", (layout.tables / f"{one}.md").read_text(encoding="utf-8"))
 
 
-def _maker(name: str, systems: dict[str, Any], backbone: str) -> Callable[[pd.DataFrame], Table]:
-    """The function of a table; those with a place for further systems are told which there are."""
-    if name not in WITH_SYSTEMS:
+def _maker(name: str, methods: dict[str, Any], backbone: str) -> Callable[[pd.DataFrame], Table]:
+    """The function of a table; those with a place for further methods are told which there are."""
+    if name not in WITH_METHODS:
         return MAKERS[name]
     compared = {}
-    for run, settings in systems.items():
-        found = system_class(settings["system"])
+    for run, settings in methods.items():
+        found = method_class(settings["method"])
         compared[run] = Compared(found.name_in_paper(settings), found.cited(settings, backbone))
-    return partial(WITH_SYSTEMS[name], systems=compared)
+    return partial(WITH_METHODS[name], systems=compared)
 
 
 def _own_backbone(name: str, backbone: str) -> list[str]:
     """A note for the tables with the paper's numbers, where base model and DRDC have another network."""
     differs = other_backbone(backbone, Backbone().name)
-    return [f"base, DRDC: {differs}."] if differs and name in (*WITH_SYSTEMS, "table5") else []
+    return [f"base, DRDC: {differs}."] if differs and name in (*WITH_METHODS, "table5") else []
 
 
 def _source(
@@ -100,7 +100,7 @@ def _source(
     every: dict[str, Variant],
     seeds: list[int],
     evaluation: Evaluation,
-    systems: Iterable[SystemRun],
+    methods: Iterable[MethodRun],
 ) -> pd.DataFrame:
     if kind == "costs":
         return numeric(read_table(layout.costs, "costs"))
@@ -108,5 +108,5 @@ def _source(
         return numeric(read_table(layout.regions, "prepare"))
     if kind in ("scores", "ablation"):
         chosen = runs(every, seeds, evaluation, ABLATION if kind == "ablation" else ())
-        return read_runs(layout, chosen, systems)
+        return read_runs(layout, chosen, methods)
     return read_evidence(layout, seeds, kind)

@@ -1,4 +1,4 @@
-"""images, features -> a compared system, fitted to the normal images of all categories."""
+"""images, features -> a compared method, fitted to the normal images of all categories."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 from drdc.equations.fusion import map_scale
 from drdc.methods.inputs import Inputs
-from drdc.methods.registry import Configured, system_class
-from drdc.methods.trainer import SystemJob, Trainer
+from drdc.methods.registry import Configured, method_class
+from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError
@@ -20,38 +20,38 @@ from drdc.training.loop import step_seed
 from drdc.training.state import fingerprint_of
 
 
-def train_system(layout: Layout, seed: int, *, system: Configured) -> None:
-    """Write `seed<k>/systems/<name>.safetensors` and its loss curve, or go on with an earlier call's."""
+def train_system(layout: Layout, seed: int, *, method: Configured) -> None:
+    """Write `seed<k>/methods/<name>.safetensors` and its loss curve, or go on with an earlier call's."""
     inputs = Inputs.read(layout)
-    settings = system_class(system.system).Settings.model_validate(system.settings)
-    kind = f"systems/{system.name}"
+    settings = method_class(method.method).Settings.model_validate(method.settings)
+    kind = f"methods/{method.name}"
     identity = {
         "kind": kind,
         "seed": seed,
-        "system": system.system,
+        "method": method.method,
         "settings": settings.model_dump(mode="json", exclude={"save_images", "save_minutes"}),
         "categories": inputs.images.categories[inputs.images.train].tolist(),
         "inputs": [inputs.digest(rows) for rows in (inputs.images.train, inputs.images.held_out)],
     }
-    job = SystemJob(layout, seed, kind, settings, fingerprint_of(identity))
-    carry_out(job, 1, lambda job, group: _fit(job, inputs, system))
+    job = MethodJob(layout, seed, kind, settings, fingerprint_of(identity))
+    carry_out(job, 1, lambda job, group: _fit(job, inputs, method))
 
 
 def _fit(job: Any, inputs: Inputs, configured: Configured) -> None:
     torch.manual_seed(job.seed)
-    system = system_class(configured.system)(job.settings, inputs.shapes).to(torch_device()).eval()
+    method = method_class(configured.method)(job.settings, inputs.shapes).to(torch_device()).eval()
     trainer = Trainer(job, inputs)
-    history = system.fit(trainer)
-    system.eval()
+    history = method.fit(trainer)
+    method.eval()
     with torch.inference_mode():
         torch.manual_seed(step_seed(job.seed, -1))
-        scale = map_scale(system.heatmaps(*batch) for batch in trainer.held_out())
+        scale = map_scale(method.heatmaps(*batch) for batch in trainer.held_out())
     if not all(map(isfinite, scale)):
         raise UserError(
             f"the heatmaps of {configured.name!r} are NaN or infinite for held-out images; "
-            f"change systems.{configured.name} in the configuration"
+            f"change methods.{configured.name} in the configuration"
         )
     # What is not trained by gradients has no curve: one row says so.
     untrained = {"images": len(inputs.images.train), "train_loss": nan, "val_loss": nan, "lr": 0.0}
-    about: dict[str, Any] = {"system": configured.system, "shapes": asdict(inputs.shapes), "scale": scale}
-    finish(job, system, history or [untrained], about)
+    about: dict[str, Any] = {"method": configured.method, "shapes": asdict(inputs.shapes), "scale": scale}
+    finish(job, method, history or [untrained], about)

@@ -47,7 +47,7 @@ def run(*, model: str, output: Path) -> None:
     finder = Detector.load(model).modes[FULL].finder
     if not isinstance(finder, DrdcFinder):
         raise UserError(
-            f"{model}: a compared system has no base model; name the file that `drdc export` writes"
+            f"{model}: a compared method has no base model; name the file that `drdc export` writes"
         )
     size = finder.features.settings.input_size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)

@@ -156,7 +156,7 @@ def test_a_number_that_no_computer_could_use_is_one_sentence(key: str, value: An
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_no_number_is_infinite_or_missing(name: str, value: float) -> None:
     assert f"base.{name}" in fault(base={name: value})
-    assert f"systems.simplenet.{name}" in fault(systems={"simplenet": {name: value}})
+    assert f"methods.simplenet.{name}" in fault(methods={"simplenet": {name: value}})
 
 
 @pytest.mark.parametrize("text", ["seeds: [" + "9" * 5000 + "]", "a: 2026-13-45", "[" * 1200, "a: !!int x"])
@@ -276,7 +276,7 @@ def by_command_line(*words: str) -> Experiment:
     return load_experiment(as_in_a_file(config, given))
 
 
-NET = "systems={{net: {{system: anomalib, model: {}, arguments: {{{}}}}}}}".format
+NET = "methods={{net: {{method: anomalib, model: {}, arguments: {{{}}}}}}}".format
 
 
 @pytest.mark.parametrize(
@@ -301,9 +301,9 @@ NET = "systems={{net: {{system: anomalib, model: {}, arguments: {{{}}}}}}}".form
         ),
         ("dataset={root: 2024}", "dataset.root", "2024"),
         ("dataset={name: elpv, root: null, categories: [mono]}", "dataset.root", None),
-        (NET("patchcore", "num_neighbors: 3"), "systems.net.arguments.num_neighbors", 3),
-        (NET("patchcore", "layers: [1, 2]"), "systems.net.arguments.layers", [1, 2]),
-        (NET("padim", "n_features: null"), "systems.net.arguments.n_features", None),
+        (NET("patchcore", "num_neighbors: 3"), "methods.net.arguments.num_neighbors", 3),
+        (NET("patchcore", "layers: [1, 2]"), "methods.net.arguments.layers", [1, 2]),
+        (NET("padim", "n_features: null"), "methods.net.arguments.n_features", None),
     ],
 )
 def test_the_command_line_means_what_a_file_means(words: str, key: str, value: object) -> None:
@@ -342,7 +342,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 # --- stages ----------------------------------------------------------------------------------------------
 
 
-SYSTEM = {"systems": {"net": {"system": "simplenet"}}}
+METHOD = {"methods": {"net": {"method": "simplenet"}}}
 
 
 @pytest.fixture
@@ -354,9 +354,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("stage", USES)
 def test_a_stage_sees_the_same_from_a_file_and_as_handed_over(stage: str, here: Path) -> None:
     demo = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    Path("config.yaml").write_text(yaml.safe_dump(demo | SYSTEM))
-    name, sections = stage_settings(stage, "config.yaml", system="net")
-    given = handed(load_experiment("config.yaml"), stage, system="net")
+    Path("config.yaml").write_text(yaml.safe_dump(demo | METHOD))
+    name, sections = stage_settings(stage, "config.yaml", method="net")
+    given = handed(load_experiment("config.yaml"), stage, method="net")
     given.write()
     again, read = stage_settings(stage, given.path)
     assert (name, sections) == (again, read)
@@ -372,15 +372,15 @@ CHANGES = {
     "sampling": {"steps": 5},
     "fusion": {"weight": 0.8},
     "seeds": [7],
-    "systems": {"net": {"system": "simplenet", "width": 8}},
+    "methods": {"net": {"method": "simplenet", "width": 8}},
 }
 
 
 @pytest.mark.parametrize("section", CHANGES)
 def test_a_change_reaches_the_stages_that_use_it_and_no_other(section: str) -> None:
-    before, after = experiment(**SYSTEM), experiment(**SYSTEM | {section: CHANGES[section]})
-    changed = {s for s in USES if handed(before, s, system="net") != handed(after, s, system="net")}
-    seen = {section, "system"} if section == "systems" else {section}
+    before, after = experiment(**METHOD), experiment(**METHOD | {section: CHANGES[section]})
+    changed = {s for s in USES if handed(before, s, method="net") != handed(after, s, method="net")}
+    seen = {section, "method"} if section == "methods" else {section}
     assert changed == {stage for stage, sections in USES.items() if seen & set(sections)}
 
 
@@ -397,8 +397,8 @@ def test_what_is_handed_over_is_complete() -> None:
 
 
 def test_the_name_of_what_is_handed_over_follows_its_content() -> None:
-    paths = [one.path for one in all_handed(experiment(**SYSTEM))]
-    paths += [one.path for one in all_handed(experiment(**SYSTEM, fusion={"weight": 0.8}))]
+    paths = [one.path for one in all_handed(experiment(**METHOD))]
+    paths += [one.path for one in all_handed(experiment(**METHOD, fusion={"weight": 0.8}))]
     assert len(set(paths)) < len(paths), "what did not change has the same file"
     assert handed(experiment(), "score").path != handed(experiment(fusion={"weight": 0.8}), "score").path
 

@@ -1,4 +1,4 @@
-"""A compared system as a detector: the workflow's own scores, decisions, one mode, files that it refuses."""
+"""A compared method as a detector: the workflow's own scores, decisions, one mode, files that it refuses."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from drdc.runtime.errors import UserError
 
 SMALL = {"width": 16, "epochs": 20, "batch_size": 4, "validations": 2, "patch": 1, "blur": 1}
 #: One that uses the experiment's features, and one that looks at the pixels alone.
-SYSTEMS: dict[str, dict[str, Any]] = {
-    "small": {"system": "simplenet", "learning_rate": 3e-3, "noise": 1.0, **SMALL},
+METHODS: dict[str, dict[str, Any]] = {
+    "small": {"method": "simplenet", "learning_rate": 3e-3, "noise": 1.0, **SMALL},
     "patches": {
-        **{"system": "psvdd", "patch": 8, "widths": [16], "code": 16, "small_stride": 4, "large_stride": 4},
+        **{"method": "psvdd", "patch": 8, "widths": [16], "code": 16, "small_stride": 4, "large_stride": 4},
         **{"memory": 2000, "epochs": 20, "batch_size": 8, "validations": 2, "learning_rate": 3e-3},
     },
 }
@@ -37,13 +37,13 @@ COMMANDS = ("train-system", "predict-system", "score-system", "export-system")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a small experiment with two exported systems; only to be read."""
-    stages = ["prepare", "features", *(f"{command} {name}" for name in SYSTEMS for command in COMMANDS)]
-    return experiment(tmp_path_factory.mktemp("systems"), stages, systems=SYSTEMS)
+    """Folder of a small experiment with two exported methods; only to be read."""
+    stages = ["prepare", "features", *(f"{command} {name}" for name in METHODS for command in COMMANDS)]
+    return experiment(tmp_path_factory.mktemp("methods"), stages, methods=METHODS)
 
 
 def exported(trained: Path, name: str) -> Path:
-    return trained / f"systems/{name}.safetensors"
+    return trained / f"methods/{name}.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,13 @@ def detector(trained: Path) -> Detector:
 def stored(trained: Path, name: str, split: str) -> tuple[list[Path], np.ndarray]:
     """Images of one split, and what the workflow stored of them."""
     table = pd.read_csv(trained / "manifest.csv", keep_default_na=False)
-    records = np.load(trained / f"seed0/systems/{name}.npy")
+    records = np.load(trained / f"seed0/methods/{name}.npy")
     records = records[(table.split[records["row"]] == split).to_numpy()]
     return [trained / "dataset" / path for path in table.path[records["row"]]], records
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
-@pytest.mark.parametrize("name", list(SYSTEMS))
+@pytest.mark.parametrize("name", list(METHODS))
 def test_an_image_has_the_score_and_heatmap_that_the_workflow_gave_it(
     trained: Path, name: str, split: str
 ) -> None:
@@ -82,10 +82,10 @@ def test_the_calibration_is_that_of_the_held_out_images(trained: Path, detector:
     assert calibration.categories.tolist() == [path.relative_to(trained).parts[1] for path in paths]
 
 
-def test_the_header_says_where_the_system_comes_from_and_how_good_it_is(
+def test_the_header_says_where_the_method_comes_from_and_how_good_it_is(
     trained: Path, detector: Detector
 ) -> None:
-    scores = pd.read_csv(trained / "seed0/systems/small.csv", keep_default_na=False)
+    scores = pd.read_csv(trained / "seed0/methods/small.csv", keep_default_na=False)
     for name, accuracy in detector.modes["full"].accuracy.items():
         assert accuracy == pytest.approx(scores[scores.metric == name].value.astype(float).mean())
     assert set(detector.modes["full"].accuracy) == {"image_auroc", "pixel_auroc"}
@@ -95,8 +95,8 @@ def test_the_header_says_where_the_system_comes_from_and_how_good_it_is(
 
 
 def test_the_backbone_is_in_the_file_only_where_it_is_used(trained: Path) -> None:
-    parts = {name: {key.split(".")[0] for key in load_bundle(exported(trained, name))[1]} for name in SYSTEMS}
-    assert parts == {"small": {"system", "backbone", "calibration"}, "patches": {"system", "calibration"}}
+    parts = {name: {key.split(".")[0] for key in load_bundle(exported(trained, name))[1]} for name in METHODS}
+    assert parts == {"small": {"method", "backbone", "calibration"}, "patches": {"method", "calibration"}}
 
 
 def test_a_blot_is_found_where_it_is_and_called_anomalous(trained: Path) -> None:
@@ -138,7 +138,7 @@ def test_there_is_no_fast_mode_and_it_is_said_in_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", list(SYSTEMS))
+@pytest.mark.parametrize("name", list(METHODS))
 def test_the_command_writes_its_results(
     trained: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,7 +161,7 @@ def test_the_command_writes_its_results(
 def test_the_page_offers_no_fast_mode_and_its_bar_fits_scores_of_any_size(
     trained: Path, detector: Detector
 ) -> None:
-    """The image scores of a system are not on the scale of its heatmaps; half the bar is the threshold."""
+    """The image scores of a method are not on the scale of its heatmaps; half the bar is the threshold."""
     parts = {block.elem_id: block for block in page(detector).blocks.values() if hasattr(block, "elem_id")}
     assert not parts["fast"].visible
     assert parts["category"].visible
@@ -194,11 +194,11 @@ def test_what_is_missing_is_one_sentence_and_nothing_is_written(
     shutil.copytree(trained.parents[1], tmp_path / "copy")
     folder = tmp_path / "copy/results/tiny"
     exported(folder, "small").unlink()
-    (folder / "seed0/systems/small.npy").unlink()
+    (folder / "seed0/methods/small.npy").unlink()
     options = ("--config", "config.yaml", "--threads", "1")
     for name, words in {
         "small": "small.npy: is missing; run `drdc predict-system` first",
-        "smal": "system 'smal' is not part of tiny; known: patches, small",
+        "smal": "method 'smal' is not part of tiny; known: patches, small",
     }.items():
         assert drdc(tmp_path / "copy", "export-system", name, *options) == 2
         assert words in capsys.readouterr().err
@@ -212,7 +212,7 @@ def test_the_workflow_makes_it_without_drdc_and_scores_only_where_there_are_test
 ) -> None:
     config = yaml.safe_load((trained.parents[1] / "config.yaml").read_text())
     options = ("--configfile", tmp_path / "config.yaml", "--dry-run")
-    target = "results/tiny/systems/small.safetensors"
+    target = "results/tiny/methods/small.safetensors"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     alone = ["prepare", "features", "train_system", "predict_system", "export_system"]
     assert planned(snakemake(tmp_path, target, *options).stdout) == dict.fromkeys([*alone, "score_system"], 1)
@@ -226,9 +226,9 @@ def test_the_workflow_makes_it_without_drdc_and_scores_only_where_there_are_test
 @pytest.mark.parametrize(
     ("about", "words"),
     [
-        ({"system": "simplnet"}, "there is no system 'simplnet'; did you mean 'simplenet'"),
-        ({"system": "os"}, "there is no system 'os'"),
-        ({"system": 5}, "system: input should be a valid string"),
+        ({"method": "simplnet"}, "there is no method 'simplnet'; did you mean 'simplenet'"),
+        ({"method": "os"}, "there is no method 'os'"),
+        ({"method": 5}, "method: input should be a valid string"),
         ({"settings": {"width": 17}}, "do not fit together"),
         ({"settings": {"widht": 16}}, "do not fit together"),
         ({"scale": ["a", "b"]}, "scale.0: input should be a valid number"),
@@ -248,12 +248,12 @@ def test_a_header_that_does_not_fit_is_refused_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_a_system_has_no_base_model_for_other_runtimes(
+def test_a_method_has_no_base_model_for_other_runtimes(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ("onnx", "--model", str(exported(trained, "small")), "--output", "base.onnx")
     assert drdc(tmp_path, *command) == 2
-    assert "a compared system has no base model; name the file" in capsys.readouterr().err
+    assert "a compared method has no base model; name the file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

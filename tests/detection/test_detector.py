@@ -270,7 +270,7 @@ def test_missing_foreign_and_damaged_files_are_refused(exported: Path, tmp_path:
     whole = (exported / "model.safetensors").read_bytes()
     for name, content in {
         "empty": b"",
-        "pickle": b"\x80\x04cos\nsystem\n",
+        "pickle": b"\x80\x04cos\nmethod\n",
         "cut": whole[:-1000],
         "foreign": save({"a": torch.zeros(2)}),
     }.items():

@@ -36,11 +36,11 @@ ABOUT: dict[str, Any] = {
         "fast": {"accuracy": {}, "statistics": SCALE, "sampling": SAMPLING | {"steps": 1}},
     },
 }
-SYSTEM: dict[str, Any] = {
+METHOD: dict[str, Any] = {
     key: ABOUT[key] for key in ("experiment", "categories", "seed", "image_size", "provenance", "ranges")
 }
-SYSTEM |= {
-    "system": "simplenet",
+METHOD |= {
+    "method": "simplenet",
     "name": "simplenet",
     "settings": {},
     "shapes": {"image_size": 64, "channels": 192, "feature_size": 8},
@@ -64,7 +64,7 @@ def with_value(about: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return copy
 
 
-@pytest.mark.parametrize("about", [ABOUT, SYSTEM])
+@pytest.mark.parametrize("about", [ABOUT, METHOD])
 def test_what_an_export_writes_is_taken(about: dict[str, Any]) -> None:
     check_header(Path("model"), about)
     check_header(Path("model"), about | {"bits": 12})
@@ -109,7 +109,7 @@ OF_A_SYSTEM = [
 
 @pytest.mark.parametrize(
     ("about", "key", "value"),
-    [(ABOUT, *one) for one in HOSTILE + OF_DRDC] + [(SYSTEM, *one) for one in HOSTILE + OF_A_SYSTEM],
+    [(ABOUT, *one) for one in HOSTILE + OF_DRDC] + [(METHOD, *one) for one in HOSTILE + OF_A_SYSTEM],
 )
 def test_a_header_is_held_to_the_rules_of_a_configuration(
     about: dict[str, Any], key: str, value: Any
@@ -203,12 +203,12 @@ def test_a_file_larger_than_the_memory_is_not_read(tmp_path: Path) -> None:
         (ABOUT, {"base.x": torch.zeros(0, 2**40)}),
         (with_value(ABOUT, "base.hidden", 8192), {}),
         (with_value(ABOUT, "backbone.name", "vit_giant_patch14_224"), {}),
-        (SYSTEM, {}),
-        (with_value(SYSTEM, "settings", {"width": 10**9}), {}),
-        (with_value(SYSTEM, "settings", {"width": 16_384}), {}),
-        (with_value(SYSTEM, "settings", [[[[3]]]]), {}),
-        (with_value(SYSTEM, "system", "no_such"), {}),
-        (with_value(SYSTEM, "system", "../../evil"), {}),
+        (METHOD, {}),
+        (with_value(METHOD, "settings", {"width": 10**9}), {}),
+        (with_value(METHOD, "settings", {"width": 16_384}), {}),
+        (with_value(METHOD, "settings", [[[[3]]]]), {}),
+        (with_value(METHOD, "method", "no_such"), {}),
+        (with_value(METHOD, "method", "../../evil"), {}),
     ],
 )
 def test_networks_that_are_not_in_the_file_take_no_memory(

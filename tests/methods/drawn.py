@@ -1,4 +1,4 @@
-"""A tiny drawn experiment for the compared systems: grey noise, and a red square as a plain defect."""
+"""A tiny drawn experiment for the compared methods: grey noise, and a red square as a plain defect."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stamping import stamped
 from drdc.data.manifest import COLUMNS
 from drdc.methods.fitted_method import Fitted
 from drdc.methods.inputs import Inputs
-from drdc.methods.interface import System
-from drdc.methods.registry import Configured, system_class
-from drdc.methods.trainer import SystemJob, Trainer
+from drdc.methods.interface import Method
+from drdc.methods.registry import Configured, method_class
+from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
 from drdc.stages.train_system import train_system
 from drdc.training.state import fingerprint_of
@@ -28,7 +28,7 @@ _REFINED = {
     "base": {"hidden": 16, "heads": 2, "feedforward": 32, "neighbour_window": 1, "epochs": 20, **_BASE},
     **{"width": 8, "levels": 2, "scales": [1, 2], "filter_size": 3, "pool_size": 2, "epochs": 20, **_QUICK},
 }
-#: For each system settings with which it is fitted here in a second or two.
+#: For each method settings with which it is fitted here in a second or two.
 SMALL: dict[str, dict[str, Any]] = {
     "anomalib": {
         "model": "padim",
@@ -138,19 +138,19 @@ def _features(images: np.ndarray) -> np.ndarray:
 
 
 def fitted(layout: Layout, name: str, settings: dict[str, Any] | None = None) -> Fitted:
-    """A system fitted by the stage of the workflow with settings of `SMALL` or others, saved and loaded."""
-    train_system(layout, 0, system=Configured(name=name, system=name, settings=settings or SMALL[name]))
+    """A method fitted by the stage of the workflow with settings of `SMALL` or others, saved and loaded."""
+    train_system(layout, 0, method=Configured(name=name, method=name, settings=settings or SMALL[name]))
     return Fitted.load(layout, 0, name)
 
 
-def unsaved(layout: Layout, name: str) -> System:
-    """The same system with the same seed, never saved."""
-    kind, inputs = system_class(name), Inputs.read(layout)
+def unsaved(layout: Layout, name: str) -> Method:
+    """The same method with the same seed, never saved."""
+    kind, inputs = method_class(name), Inputs.read(layout)
     settings = kind.Settings(**SMALL[name])
     torch.manual_seed(0)
-    system = kind(settings, inputs.shapes).eval()
-    system.fit(Trainer(SystemJob(layout, 0, "systems/unsaved", settings, fingerprint_of({})), inputs))
-    return system.eval()
+    method = kind(settings, inputs.shapes).eval()
+    method.fit(Trainer(MethodJob(layout, 0, "methods/unsaved", settings, fingerprint_of({})), inputs))
+    return method.eval()
 
 
 def assert_finds(maps: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, masks: np.ndarray) -> None:
@@ -167,8 +167,8 @@ def assert_finds(maps: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, ma
         assert heatmap[mask].mean() > heatmap[~mask].mean()
 
 
-def assert_needs_no_features(model: System) -> None:
-    """A system for images of 16 × 16 trains and predicts without the experiment's features."""
+def assert_needs_no_features(model: Method) -> None:
+    """A method for images of 16 × 16 trains and predicts without the experiment's features."""
     images, none = torch.rand(2, 3, 16, 16), torch.zeros(2, 0)
     assert not model.uses_features
     with torch.inference_mode():

@@ -22,8 +22,8 @@ from drdc.methods.anomalib.models import model_class
 from drdc.methods.anomalib.papers import NETWORKS, PAPERS
 from drdc.methods.inputs import Inputs
 from drdc.methods.interface import Shapes
-from drdc.methods.registry import system_class
-from drdc.methods.trainer import SystemJob, Trainer
+from drdc.methods.registry import method_class
+from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights, save_weights
@@ -59,35 +59,35 @@ def fitted(layout: Layout, settings: dict[str, Any]) -> Anomalib:
     """A model fitted with seed 0, never saved."""
     complete, inputs = Anomalib.Settings(**settings), Inputs.read(layout)
     torch.manual_seed(0)
-    system = Anomalib(complete, inputs.shapes).eval()
-    system.fit(Trainer(SystemJob(layout, 0, "systems/one", complete, fingerprint_of({})), inputs))
-    return system.eval()
+    method = Anomalib(complete, inputs.shapes).eval()
+    method.fit(Trainer(MethodJob(layout, 0, "methods/one", complete, fingerprint_of({})), inputs))
+    return method.eval()
 
 
-def loaded(system: Anomalib) -> Anomalib:
+def loaded(method: Anomalib) -> Anomalib:
     """The same model from a file."""
-    save_weights(Path("one.safetensors"), system.state_dict(), {"one": {}})
+    save_weights(Path("one.safetensors"), method.state_dict(), {"one": {}})
     weights, _ = load_weights(Path("one.safetensors"), "one")
-    again = Anomalib(system.settings, system.shapes, weights)
+    again = Anomalib(method.settings, method.shapes, weights)
     again.restore(weights)
     return again.eval()
 
 
-def maps_and_scores(system: Anomalib, layout: Layout, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+def maps_and_scores(method: Anomalib, layout: Layout, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.inference_mode():
         batch = Inputs.read(layout).batch(rows_of(kind))
-        maps = system.heatmaps(*batch)
-        return maps, system.image_scores(maps, *batch)
+        maps = method.heatmaps(*batch)
+        return maps, method.image_scores(maps, *batch)
 
 
 @pytest.mark.parametrize("model", SEPARATING)
 def test_a_model_separates_a_plain_defect_also_when_loaded(layout: Layout, model: str) -> None:
-    system = fitted(layout, {"model": model, **SEPARATING[model]})
-    _, normal = maps_and_scores(system, layout, "good")
-    maps, anomalous = maps_and_scores(system, layout, "defect")
+    method = fitted(layout, {"model": model, **SEPARATING[model]})
+    _, normal = maps_and_scores(method, layout, "good")
+    maps, anomalous = maps_and_scores(method, layout, "defect")
     masks = np.load(layout.masks)[rows_of("defect")]
     assert_finds(maps.numpy(), anomalous.numpy(), normal.numpy(), masks)
-    again = maps_and_scores(loaded(system), layout, "defect")
+    again = maps_and_scores(loaded(method), layout, "defect")
     assert all(map(torch.equal, (maps, anomalous), again))
 
 
@@ -116,7 +116,7 @@ def test_scores_and_heatmaps_are_those_of_anomalibs_own_engine(
     inputs = Inputs.read(layout)
     ours = Anomalib(Anomalib.Settings(**settings), inputs.shapes).eval()
     ours.model.load_state_dict(theirs.model.state_dict())
-    ours.fit(Trainer(SystemJob(layout, 0, "systems/one", ours.settings, fingerprint_of({})), inputs))
+    ours.fit(Trainer(MethodJob(layout, 0, "methods/one", ours.settings, fingerprint_of({})), inputs))
     expected = _scored_by_engine(theirs, layout)
     for kind, (scores, maps) in expected.items():
         found_maps, found = maps_and_scores(ours.eval(), layout, kind)
@@ -196,14 +196,14 @@ def test_a_transformer_without_weights_is_trained_and_loaded(
     }
     torch.manual_seed(0)
     before = Anomalib(Anomalib.Settings(**settings), SHAPES).state_dict()
-    system = loaded(fitted(layout, settings))
-    after = system.state_dict()
+    method = loaded(fitted(layout, settings))
+    after = method.state_dict()
     changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
     assert {"bottleneck", "decoder"} <= changed
     assert "encoder" not in changed
     if model == "dinomaly":
         assert int(after["model.steps"]) == steps
-    maps, scores = maps_and_scores(system, layout, "good")
+    maps, scores = maps_and_scores(method, layout, "good")
     assert maps.shape == (COUNTS["good"], 16, 16)
     assert scores.shape == (COUNTS["good"],)
 
@@ -217,12 +217,12 @@ def test_efficient_ad_standardises_its_teacher_and_scales_its_maps(layout: Layou
         **{"model": "efficient_ad", "arguments": {"imagenet_dir": "natural", "teacher_out_channels": 8}},
         **{"weights": "scratch", "epochs": 2 / COUNTS["train"], "validations": 1},
     }
-    system = loaded(fitted(layout, settings))
-    assert (system.model.mean_std["std"] > 0).all()
-    quantiles = system.model.quantiles
+    method = loaded(fitted(layout, settings))
+    assert (method.model.mean_std["std"] > 0).all()
+    quantiles = method.model.quantiles
     assert quantiles["qb_st"] > quantiles["qa_st"]
     assert quantiles["qb_ae"] > quantiles["qa_ae"]
-    maps, scores = maps_and_scores(system, layout, "defect")
+    maps, scores = maps_and_scores(method, layout, "defect")
     assert maps.shape == (COUNTS["defect"], 16, 16)
     assert scores.isfinite().all()
 
@@ -379,4 +379,4 @@ def test_without_anomalib_the_command_that_installs_it_is_named(monkeypatch: pyt
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "anomalib", None)  # as if it were not there
     with pytest.raises(UserError, match=r"needs the package 'anomalib', .*-e '.\[baselines\]'`"):
-        system_class("anomalib")
+        method_class("anomalib")

@@ -14,7 +14,7 @@ from drdc.runtime.errors import UserError
 SHAPES = Shapes(image_size=16, channels=5, feature_size=3)
 
 
-def system(**changes: object) -> Asymmetric:
+def method(**changes: object) -> Asymmetric:
     torch.manual_seed(0)
     return Asymmetric(Asymmetric.Settings(**(SMALL["ast"] | changes)), SHAPES).eval()
 
@@ -37,7 +37,7 @@ def test_at_the_published_size_it_has_the_published_parameters() -> None:
 
 
 def test_the_teachers_determinant_is_that_of_its_jacobian() -> None:
-    model = system().double()
+    model = method().double()
     for parameter in model.teacher.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     x = torch.randn(1, 5, 3, 3, dtype=torch.float64)
@@ -49,7 +49,7 @@ def test_the_teachers_determinant_is_that_of_its_jacobian() -> None:
 
 
 def test_an_untrained_teacher_only_reorders_channels() -> None:
-    model, x = system(), torch.randn(2, 5, 3, 3)
+    model, x = method(), torch.randn(2, 5, 3, 3)
     output, log_determinant = flow(model.teacher, x, model.position.expand(2, -1, -1, -1))
     assert torch.equal(output.sort(1).values, x.sort(1).values)
     assert not torch.equal(output, x)
@@ -68,10 +68,10 @@ def test_each_place_has_an_encoding_of_its_own() -> None:
 def test_the_image_score_is_the_mean_of_the_heatmap_or_its_maximum() -> None:
     heatmap = torch.rand(2, 16, 16)
     unused = torch.zeros(2, 3, 16, 16), torch.zeros(2, 5, 3, 3)
-    assert torch.equal(system(score="mean").image_scores(heatmap, *unused), heatmap.mean((1, 2)))
-    assert torch.equal(system(score="max").image_scores(heatmap, *unused), heatmap.amax((1, 2)))
+    assert torch.equal(method(score="mean").image_scores(heatmap, *unused), heatmap.mean((1, 2)))
+    assert torch.equal(method(score="max").image_scores(heatmap, *unused), heatmap.amax((1, 2)))
 
 
 def test_an_encoding_that_cannot_be_shared_by_rows_and_columns_is_refused() -> None:
-    with pytest.raises(UserError, match=r"systems\.ast\.position_channels: .*multiple of 4 \(given: 6\)"):
-        validated(Asymmetric.Settings, {"position_channels": 6}, "x.yaml", ("systems", "ast"))
+    with pytest.raises(UserError, match=r"methods\.ast\.position_channels: .*multiple of 4 \(given: 6\)"):
+        validated(Asymmetric.Settings, {"position_channels": 6}, "x.yaml", ("methods", "ast"))

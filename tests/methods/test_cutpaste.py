@@ -16,7 +16,7 @@ from drdc.runtime.errors import UserError
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 
 
-def system(**changes: object) -> CutPaste:
+def method(**changes: object) -> CutPaste:
     torch.manual_seed(0)
     return CutPaste(CutPaste.Settings(**(SMALL["cutpaste"] | changes)), SHAPES).eval()
 
@@ -39,7 +39,7 @@ def test_at_the_published_size_it_has_the_published_parameters() -> None:
 
 def test_a_pasted_patch_has_the_asked_area_and_sides() -> None:
     """Without change of colour the patch holds the values of a rectangle of the same image."""
-    model, image = system(jitter=0.0), shades(128)
+    model, image = method(jitter=0.0), shades(128)
     torch.manual_seed(0)
     ratios = []
     for _ in range(60):
@@ -55,14 +55,14 @@ def test_a_pasted_patch_has_the_asked_area_and_sides() -> None:
 
 
 def test_a_pasted_patch_is_of_the_image_itself() -> None:
-    model, image = system(jitter=0.0), shades(32)
+    model, image = method(jitter=0.0), shades(32)
     torch.manual_seed(0)
     patched = model.pasted(image)
     assert torch.isclose(patched[0][..., None], image[0].flatten(), atol=1e-5).any(-1).all()
 
 
 def test_a_scar_is_small_and_thin_and_turned() -> None:
-    model, image = system(jitter=0.0), shades(256)
+    model, image = method(jitter=0.0), shades(256)
     torch.manual_seed(0)
     areas, slanted = [], 0
     for _ in range(60):
@@ -76,7 +76,7 @@ def test_a_scar_is_small_and_thin_and_turned() -> None:
 
 
 def test_a_change_of_colour_stays_in_range_and_leaves_the_image_alone() -> None:
-    model, image = system(jitter=0.5), shades(32)
+    model, image = method(jitter=0.5), shades(32)
     before = image.clone()
     for change in (model.pasted, model.scarred):
         assert change(image).abs().max() <= 1
@@ -86,7 +86,7 @@ def test_a_change_of_colour_stays_in_range_and_leaves_the_image_alone() -> None:
 
 
 def test_a_classifier_that_knows_nothing_costs_the_logarithm_of_three() -> None:
-    model = system()
+    model = method()
     torch.nn.init.zeros_(model.head[-1].weight)
     torch.nn.init.zeros_(model.head[-1].bias)
     loss = model.loss(torch.rand(4, 3, 16, 16), torch.zeros(4, 4, 4, 4))
@@ -123,7 +123,7 @@ def test_a_feature_that_never_varies_has_a_density_too() -> None:
 
 
 def test_the_heatmap_is_the_density_of_each_place_and_the_score_that_of_the_pooled_features() -> None:
-    model, images = system(blur=0.0), torch.rand(2, 3, 16, 16)
+    model, images = method(blur=0.0), torch.rand(2, 3, 16, 16)
     features = torch.zeros(2, 4, 4, 4)
     model.place.mean.fill_(1.0)
     model.whole.mean.fill_(2.0)
@@ -139,7 +139,7 @@ def test_the_heatmap_is_the_density_of_each_place_and_the_score_that_of_the_pool
 
 def test_random_weights_follow_from_the_seed_and_need_no_file() -> None:
     settings = {"initial": "random", "backbone": {"name": "resnet18.tv_in1k", "input_size": 32}}
-    first, second = (system(**settings).state_dict() for _ in range(2))
+    first, second = (method(**settings).state_dict() for _ in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     other = CutPaste(CutPaste.Settings(**(SMALL["cutpaste"] | settings)), SHAPES)
     assert not torch.equal(other.network.network.conv1.weight, first["network.network.conv1.weight"])
@@ -148,11 +148,11 @@ def test_random_weights_follow_from_the_seed_and_need_no_file() -> None:
 def test_an_unknown_network_and_impossible_sizes_are_refused_in_one_sentence() -> None:
     backbone = {"name": "resnet19"}
     with pytest.raises(UserError, match=r"backbone 'resnet19' cannot be made .* must be a timm model"):
-        system(initial="random", backbone=backbone)
+        method(initial="random", backbone=backbone)
     for key in ("area", "scar_width", "scar_height"):
-        with pytest.raises(UserError, match=rf"systems\.cutpaste\.{key}: .*the smaller one first"):
-            validated(CutPaste.Settings, {key: [3, 2]}, "x.yaml", ("systems", "cutpaste"))
+        with pytest.raises(UserError, match=rf"methods\.cutpaste\.{key}: .*the smaller one first"):
+            validated(CutPaste.Settings, {key: [3, 2]}, "x.yaml", ("methods", "cutpaste"))
 
 
 def test_it_needs_no_features_of_the_experiment() -> None:
-    assert_needs_no_features(system())
+    assert_needs_no_features(method())

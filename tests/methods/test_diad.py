@@ -107,16 +107,16 @@ def test_under_guidance_only_the_u_nets_decoder_is_free_and_the_guide_is_a_copy_
 
 
 def test_the_image_steers_the_reconstruction_once_the_guide_is_trained() -> None:
-    system = tiny()
-    system.denoiser.begin_guidance()
+    method = tiny()
+    method.denoiser.begin_guidance()
     latents, timesteps = torch.randn(1, 4, 16, 16), torch.tensor([500])
-    optimizer = torch.optim.AdamW([p for p in system.denoiser.parameters() if p.requires_grad], 1e-2)
+    optimizer = torch.optim.AdamW([p for p in method.denoiser.parameters() if p.requires_grad], 1e-2)
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     for _ in range(4):  # the first step moves the zero convolutions, the second what is before them
         optimizer.zero_grad()
-        (system.denoiser(latents, timesteps, images[:1]) - 1).square().mean().backward()
+        (method.denoiser(latents, timesteps, images[:1]) - 1).square().mean().backward()
         optimizer.step()
-    one, other = (system.denoiser(latents, timesteps, image[None]) for image in images)
+    one, other = (method.denoiser(latents, timesteps, image[None]) for image in images)
     assert not torch.allclose(one, other, atol=1e-6)
 
 
@@ -206,7 +206,7 @@ def test_it_gives_the_pattern_back_without_the_defect_and_so_finds_it(
 
     given, _ = inputs.batch(rows_of("defect"))
     with torch.inference_mode():
-        error = (model.system.reconstructed(given) - given).abs().mean(1).numpy()
+        error = (model.method.reconstructed(given) - given).abs().mean(1).numpy()
     assert error[masks].mean() > 2 * error[~masks].mean()
 
 
@@ -238,20 +238,20 @@ def stable_diffusion(folder: Path) -> None:
 def test_a_folder_of_stable_diffusion_fills_it_and_a_restored_one_does_without(tmp_path: Path) -> None:
     folder = tmp_path / "sd"
     stable_diffusion(folder)
-    system = tiny(pretrained=str(folder))
+    method = tiny(pretrained=str(folder))
     torch.manual_seed(7)
     expected = kl_autoencoder(Autoencoder(**TINY["autoencoder"])).state_dict()
-    for name, value in system.autoencoder.state_dict().items():
+    for name, value in method.autoencoder.state_dict().items():
         assert torch.equal(value, expected[name]), name
-    assert torch.equal(system.denoiser.context, empty_prompt(text_state()))
-    assert system.denoiser.context.shape == (1, 5, 64)
+    assert torch.equal(method.denoiser.context, empty_prompt(text_state()))
+    assert method.denoiser.context.shape == (1, 5, 64)
 
     folder.rename(tmp_path / "gone")
-    weights = system.state_dict()
-    again = DiAD(system.settings, SHAPES, weights).eval()
+    weights = method.state_dict()
+    again = DiAD(method.settings, SHAPES, weights).eval()
     again.restore(weights)
     images, maps = torch.rand(1, 3, 32, 32) * 2 - 1, []
-    for one in (system, again):
+    for one in (method, again):
         torch.manual_seed(0)
         with torch.inference_mode():
             maps.append(one.heatmaps(images, torch.zeros(1, 4, 2, 2)))

@@ -20,7 +20,7 @@ from drdc.runtime.errors import UserError
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 
 
-def system(**changes: object) -> FCDD:
+def method(**changes: object) -> FCDD:
     torch.manual_seed(0)
     return FCDD(FCDD.Settings(**(SMALL["fcdd"] | changes)), SHAPES).eval()
 
@@ -89,7 +89,7 @@ def test_the_loss_is_the_distance_of_normal_images_and_minus_the_log_of_one_minu
 
 
 def test_the_map_is_the_pseudo_huber_norm_of_the_output() -> None:
-    model = system()
+    model = method()
     for value in (0.0, 0.1, 3.0):
         torch.nn.init.zeros_(model.head[-1].weight)
         torch.nn.init.constant_(model.head[-1].bias, value)
@@ -99,7 +99,7 @@ def test_the_map_is_the_pseudo_huber_norm_of_the_output() -> None:
 
 
 def test_only_the_last_layers_are_trained() -> None:
-    model = system().train()
+    model = method().train()
     model.loss(torch.rand(4, 3, 16, 16), torch.zeros(4, 4, 4, 4)).backward()
     assert not any(p.requires_grad for p in model.backbone.parameters())
     assert not any(m.training for m in model.backbone.modules())
@@ -146,8 +146,8 @@ def test_confetti_stay_in_range_and_are_other_ones_each_time() -> None:
 
 def test_the_image_score_is_the_mean_of_the_heatmap_or_its_maximum() -> None:
     heatmap, unused = torch.rand(2, 16, 16), (torch.zeros(2, 3, 16, 16), torch.zeros(2, 4, 4, 4))
-    assert torch.equal(system(score="mean").image_scores(heatmap, *unused), heatmap.mean((1, 2)))
-    assert torch.equal(system(score="max").image_scores(heatmap, *unused), heatmap.amax((1, 2)))
+    assert torch.equal(method(score="mean").image_scores(heatmap, *unused), heatmap.mean((1, 2)))
+    assert torch.equal(method(score="max").image_scores(heatmap, *unused), heatmap.amax((1, 2)))
 
 
 def test_a_gaussian_that_leaves_gaps_is_refused() -> None:
@@ -157,8 +157,8 @@ def test_a_gaussian_that_leaves_gaps_is_refused() -> None:
 
 def test_sides_that_are_no_part_of_the_image_are_refused() -> None:
     for sides in ([0.3, 0.2], [0, 0.1], [0.5, 1.5]):
-        with pytest.raises(UserError, match=r"systems\.fcdd\.confetti_sides: .*the smaller one first"):
-            validated(FCDD.Settings, {"confetti_sides": sides}, "x.yaml", ("systems", "fcdd"))
+        with pytest.raises(UserError, match=r"methods\.fcdd\.confetti_sides: .*the smaller one first"):
+            validated(FCDD.Settings, {"confetti_sides": sides}, "x.yaml", ("methods", "fcdd"))
 
 
 def test_the_defaults_fit_the_published_size() -> None:
@@ -169,4 +169,4 @@ def test_the_defaults_fit_the_published_size() -> None:
 
 
 def test_it_needs_no_features_of_the_experiment() -> None:
-    assert_needs_no_features(system())
+    assert_needs_no_features(method())

@@ -1,4 +1,4 @@
-"""The interface of compared systems: fitting, interruption, saving, and what it hands to the rest."""
+"""The interface of compared methods: fitting, interruption, saving, and what it hands to the rest."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from drdc.methods.fitted_method import Fitted
 from drdc.methods.inputs import Inputs
-from drdc.methods.interface import History, Shapes, System, SystemSettings, TrainedSettings, blurred
-from drdc.methods.registry import own_systems, system_class
-from drdc.methods.trainer import SystemJob, Trainer
+from drdc.methods.interface import History, Method, MethodSettings, Shapes, TrainedSettings, blurred
+from drdc.methods.registry import method_class, own_methods
+from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.stages.costs import described
@@ -31,7 +31,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     return drawn_experiment()
 
 
-class TwoPhases(System):
+class TwoPhases(Method):
     """A teacher, then a student of it; the second phase breaks off where `broken` is set."""
 
     class Settings(TrainedSettings):
@@ -66,7 +66,7 @@ class TwoPhases(System):
         return (self.teacher(images) - self.student(images)).square().sum(1)
 
 
-class Bank(System):
+class Bank(Method):
     """Remembers all training features: a buffer whose size only the fitting knows."""
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Any = None) -> None:
@@ -78,8 +78,8 @@ class Bank(System):
         return []
 
 
-def trainer(layout: Layout, settings: SystemSettings) -> Trainer:
-    job = SystemJob(layout, 0, "systems/test", settings, fingerprint_of({}))
+def trainer(layout: Layout, settings: MethodSettings) -> Trainer:
+    job = MethodJob(layout, 0, "methods/test", settings, fingerprint_of({}))
     return Trainer(job, Inputs.read(layout))
 
 
@@ -109,11 +109,11 @@ def test_a_finished_phase_is_not_run_again_and_the_end_is_that_of_an_uninterrupt
 
 
 def test_a_buffer_of_any_size_is_restored(layout: Layout) -> None:
-    bank = Bank(SystemSettings(), SHAPES)
-    fitting = trainer(layout, SystemSettings())
+    bank = Bank(MethodSettings(), SHAPES)
+    fitting = trainer(layout, MethodSettings())
     bank.fit(fitting)
     assert bank.bank.shape == (len(fitting.inputs.images.train), 4)
-    other = Bank(SystemSettings(), SHAPES)
+    other = Bank(MethodSettings(), SHAPES)
     other.restore(bank.state_dict())
     assert torch.equal(other.bank, bank.bank)
 
@@ -131,9 +131,9 @@ def test_inputs_are_pixels_in_unit_range_and_features_of_the_same_rows(layout: L
 
 
 def test_frozen_children_stay_in_evaluation_mode_and_dropout_does_not() -> None:
-    class Mixed(System):
+    class Mixed(Method):
         def __init__(self) -> None:
-            super().__init__(SystemSettings(), SHAPES)
+            super().__init__(MethodSettings(), SHAPES)
             self.frozen = nn.Sequential(nn.BatchNorm2d(3)).requires_grad_(False)
             self.trained = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout())
             self.dropout = nn.Dropout()
@@ -149,9 +149,9 @@ def test_the_image_score_is_the_maximum_of_pooled_pixels() -> None:
     heatmap = torch.zeros(1, 16, 16)
     heatmap[0, 4:6, 4:6] = 1.0
     for pool, value in ((1, 1.0), (2, 1.0), (4, 0.25)):
-        system = System(SystemSettings(pool_size=pool), SHAPES)
+        method = Method(MethodSettings(pool_size=pool), SHAPES)
         images, features = torch.zeros(1, 3, 16, 16), torch.zeros(1, 4, 2, 2)
-        assert system.image_scores(heatmap, images, features).item() == pytest.approx(value)
+        assert method.image_scores(heatmap, images, features).item() == pytest.approx(value)
 
 
 def test_a_gaussian_filter_keeps_the_mean_and_spreads_a_point() -> None:
@@ -167,14 +167,14 @@ def test_a_gaussian_filter_keeps_the_mean_and_spreads_a_point() -> None:
 def test_stored_maps_keep_the_order_of_pixels_whatever_their_size() -> None:
     """Maps of 10⁻⁷ would vanish in float16, and those of 10⁶ overflow; after standardising neither does."""
 
-    class Given(System):
+    class Given(Method):
         def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
             return images[:, 0]
 
     values = torch.linspace(0, 1, 16 * 16).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
     for factor, offset in ((1e-7, 0.0), (1e6, 0.0), (1.0, 1000.0)):
-        system = Given(SystemSettings(), SHAPES)
-        fitted = Fitted("given", system, (factor * 0.5 + offset, factor * 0.3))
+        method = Given(MethodSettings(), SHAPES)
+        fitted = Fitted("given", method, (factor * 0.5 + offset, factor * 0.3))
         maps, scores = fitted.maps_and_scores(values * factor + offset, torch.zeros(1, 4, 2, 2))
         assert maps.dtype == np.float16
         assert (np.diff(maps.ravel().astype(float)) >= 0).all()
@@ -182,10 +182,10 @@ def test_stored_maps_keep_the_order_of_pixels_whatever_their_size() -> None:
         assert np.isfinite(scores).all()
 
 
-def test_every_file_of_a_system_defines_one_with_settings_and_a_source() -> None:
-    for name in own_systems():
-        found = system_class(name)
-        assert issubclass(found.Settings, SystemSettings)
+def test_every_file_of_a_method_defines_one_with_settings_and_a_source() -> None:
+    for name in own_methods():
+        found = method_class(name)
+        assert issubclass(found.Settings, MethodSettings)
         assert found.citation, name
         for key, field in found.Settings.model_fields.items():
             assert field.description, f"{name}.{key}"
@@ -193,14 +193,14 @@ def test_every_file_of_a_system_defines_one_with_settings_and_a_source() -> None
 
 def test_a_backbone_that_is_not_the_papers_is_told_beside_the_citation() -> None:
     def told(name: str, used: str) -> str:
-        found = system_class(name)
+        found = method_class(name)
         settings = found.Settings.model_validate(SMALL[name]).model_dump()
         if "backbone" in settings:
             settings["backbone"]["name"] = used
         return found.cited(settings, used)
 
     for name, published in {"st": "resnet18", "mkd": "vgg16", "simplenet": "wide_resnet50_2"}.items():
-        assert system_class(name).citation in told(name, published)
+        assert method_class(name).citation in told(name, published)
         assert "backbone" not in told(name, f"{published}.other_weights")
         assert told(name, "resnet50").endswith(f"; backbone differs (resnet50 for {published})")
     assert "backbone" not in told("psvdd", "resnet50"), "it has none"
@@ -214,10 +214,10 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     about = tmp_path / "needy-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: needy\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[drdc.systems]\nneedy = needy:Needy\n")
+    (about / "entry_points.txt").write_text("[drdc.methods]\nneedy = needy:Needy\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(UserError, match=r"needs .* run `pip install a_package_that_is_not_there`"):
-        system_class("needy")
+        method_class("needy")
 
 
 #: It compares features of image and reconstruction, which of white noise have nothing in common; its own test
@@ -225,31 +225,31 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 ELSEWHERE = "diad"
 
 
-@pytest.mark.parametrize("name", [name for name in own_systems() if name != ELSEWHERE])
-def test_a_system_separates_a_plain_defect_and_its_map_is_highest_there(layout: Layout, name: str) -> None:
-    system, inputs = fitted(layout, name), Inputs.read(layout)
-    _, normal = system.maps_and_scores(*inputs.batch(rows_of("good")))
-    maps, anomalous = system.maps_and_scores(*inputs.batch(rows_of("defect")))
+@pytest.mark.parametrize("name", [name for name in own_methods() if name != ELSEWHERE])
+def test_a_method_separates_a_plain_defect_and_its_map_is_highest_there(layout: Layout, name: str) -> None:
+    method, inputs = fitted(layout, name), Inputs.read(layout)
+    _, normal = method.maps_and_scores(*inputs.batch(rows_of("good")))
+    maps, anomalous = method.maps_and_scores(*inputs.batch(rows_of("defect")))
     assert_finds(maps, anomalous, normal, np.load(layout.masks)[rows_of("defect")])
 
 
-@pytest.mark.parametrize("name", own_systems())
-def test_a_saved_and_loaded_system_gives_the_scores_of_one_never_saved(layout: Layout, name: str) -> None:
+@pytest.mark.parametrize("name", own_methods())
+def test_a_saved_and_loaded_method_gives_the_scores_of_one_never_saved(layout: Layout, name: str) -> None:
     batch, found = Inputs.read(layout).batch(np.arange(4)), []
     loaded = fitted(layout, name)
-    for system in (loaded.system, unsaved(layout, name)):
+    for method in (loaded.method, unsaved(layout, name)):
         torch.manual_seed(0)
         with torch.inference_mode():
-            maps = system.heatmaps(*batch)
-            found.append((maps, system.image_scores(maps, *batch)))
+            maps = method.heatmaps(*batch)
+            found.append((maps, method.image_scores(maps, *batch)))
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
-    if not system.uses_features:
+    if not method.uses_features:
         torch.manual_seed(0)
         with torch.inference_mode():
-            assert torch.equal(system.heatmaps(batch[0], batch[1][:, :0]), found[1][0])
+            assert torch.equal(method.heatmaps(batch[0], batch[1][:, :0]), found[1][0])
 
     def predict(rows: slice) -> None:
         loaded.maps_and_scores(batch[0][rows], batch[1][rows])
 
-    assert described(predict, [loaded.system], 4)["flops"] > 0, "the counter of operations works with it"
+    assert described(predict, [loaded.method], 4)["flops"] > 0, "the counter of operations works with it"

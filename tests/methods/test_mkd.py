@@ -136,5 +136,5 @@ def test_settings_that_do_not_fit_each_other_are_refused() -> None:
         small(convolutions=[2])
     with pytest.raises(UserError, match=r"backbone\.input_size: 36 must be a multiple of 8"):
         small(backbone=SMALL["mkd"]["backbone"] | {"input_size": 36})
-    with pytest.raises(UserError, match=r"systems\.mkd\.opening: .*odd"):
-        validated(Distillation.Settings, {"opening": 2}, "x.yaml", ("systems", "mkd"))
+    with pytest.raises(UserError, match=r"methods\.mkd\.opening: .*odd"):
+        validated(Distillation.Settings, {"opening": 2}, "x.yaml", ("methods", "mkd"))

@@ -29,7 +29,7 @@ SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 CPU = torch.device("cpu")
 
 
-def system(**changes: object) -> PatchSVDD:
+def method(**changes: object) -> PatchSVDD:
     torch.manual_seed(0)
     return PatchSVDD(PatchSVDD.Settings(**(SMALL["psvdd"] | changes)), SHAPES).eval()
 
@@ -113,14 +113,14 @@ def test_pairs_are_patches_of_one_image_at_the_asked_offset_and_inside() -> None
 
 def test_the_loss_is_that_of_guessing_plus_the_weighted_distance_of_neighbours() -> None:
     images, features = torch.rand(4, 3, 16, 16), torch.zeros(4, 4, 4, 4)
-    unknowing = system(svdd_weight=0.0)
+    unknowing = method(svdd_weight=0.0)
     for judge in (unknowing.small_classifier, unknowing.large_classifier):
         torch.nn.init.zeros_(judge[-1].weight)
         torch.nn.init.zeros_(judge[-1].bias)
     assert unknowing.loss(images, features).item() == pytest.approx(2 * math.log(8), rel=1e-5)
     losses = []
     for weight in (0.0, 1.0, 2.0):
-        model = system(svdd_weight=weight)
+        model = method(svdd_weight=weight)
         torch.manual_seed(1)
         losses.append(model.loss(images, features).item())
     assert losses[1] > losses[0]
@@ -151,7 +151,7 @@ def test_the_memory_holds_as_many_codes_of_each_training_image_as_it_may(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(str(tmp_path))
-    loaded = fitted(drawn_experiment(), "psvdd").system
+    loaded = fitted(drawn_experiment(), "psvdd").method
     train, asked = COUNTS["train"], SMALL["psvdd"]["memory"]
     assert loaded.small_memory.shape == (train * (asked // train), SMALL["psvdd"]["code"])
     assert len(loaded.small_memory) <= asked
@@ -167,17 +167,17 @@ def test_the_classifier_tells_eight_places() -> None:
 
 def test_settings_that_fit_no_patch_are_refused_in_one_sentence() -> None:
     cases = (
-        ({"patch": 16}, r"systems\.psvdd\.widths: must be 3 numbers, a quarter of `patch` less one"),
-        ({"patch": 6}, r"systems\.psvdd\.patch: .*multiple of 4"),
-        ({"patch": 4, "widths": []}, r"systems\.psvdd\.large_stride: leaves gaps .* take at most 8"),
-        ({"small_stride": 3}, r"systems\.psvdd\.small_stride: .*multiple of 2"),
+        ({"patch": 16}, r"methods\.psvdd\.widths: must be 3 numbers, a quarter of `patch` less one"),
+        ({"patch": 6}, r"methods\.psvdd\.patch: .*multiple of 4"),
+        ({"patch": 4, "widths": []}, r"methods\.psvdd\.large_stride: leaves gaps .* take at most 8"),
+        ({"small_stride": 3}, r"methods\.psvdd\.small_stride: .*multiple of 2"),
     )
     for given, message in cases:
         with pytest.raises(UserError, match=message):
-            validated(PatchSVDD.Settings, given, "x.yaml", ("systems", "psvdd"))
+            validated(PatchSVDD.Settings, given, "x.yaml", ("methods", "psvdd"))
     with pytest.raises(UserError, match="no neighbours in images of 16; take at most 4"):
-        system(patch=8, widths=[4])
+        method(patch=8, widths=[4])
 
 
 def test_it_needs_no_features_of_the_experiment() -> None:
-    assert_needs_no_features(system())
+    assert_needs_no_features(method())

@@ -141,6 +141,6 @@ def test_settings_that_do_not_fit_the_images_are_refused() -> None:
         StudentTeacher(StudentTeacher.Settings(receptive_fields=[17, 33]), shapes)
     with pytest.raises(UserError, match=r"crop: 17 is larger than dataset\.image_size 16"):
         StudentTeacher(StudentTeacher.Settings(receptive_fields=[17], crop=17), shapes)
-    with pytest.raises(UserError, match=r"systems\.st\.receptive_fields: .*twice"):
+    with pytest.raises(UserError, match=r"methods\.st\.receptive_fields: .*twice"):
         given = {"receptive_fields": [17, 17]}
-        validated(StudentTeacher.Settings, given, "x.yaml", ("systems", "st"))
+        validated(StudentTeacher.Settings, given, "x.yaml", ("methods", "st"))

@@ -19,7 +19,7 @@ SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 
 def refusal(given: dict) -> str:
     with pytest.raises(UserError) as caught:
-        validated(UniAD.Settings, given, "x.yaml", ("systems", "uniad"))
+        validated(UniAD.Settings, given, "x.yaml", ("methods", "uniad"))
     return str(caught.value)
 
 
@@ -94,8 +94,8 @@ def test_its_name_in_the_paper_follows_its_size() -> None:
         ({"size": 4, "scaled_window": False}, "size: leaves no token outside of a neighbour_window of 7"),
         ({"neighbour_window": 4}, "neighbour_window: must be odd, or 0 (given: 4)"),
         ({"hidden": 64, "heads": 5}, "heads: must divide `hidden`, which must be even, 64"),
-        ({"sise": 28}, "unknown key 'systems.uniad.sise'; did you mean 'size'?"),
-        ({"backbone": {"stages": []}}, "systems.uniad.backbone.stages: "),
+        ({"sise": 28}, "unknown key 'methods.uniad.sise'; did you mean 'size'?"),
+        ({"backbone": {"stages": []}}, "methods.uniad.backbone.stages: "),
     ],
 )
 def test_an_impossible_setting_is_one_sentence(given: dict, sentence: str) -> None:

@@ -16,7 +16,7 @@ from drdc.runtime.errors import UserError
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 
 
-def system(**changes: object) -> UniADVAE:
+def method(**changes: object) -> UniADVAE:
     torch.manual_seed(0)
     return UniADVAE(UniADVAE.Settings(**(SMALL["uniad_vae"] | changes)), SHAPES).eval()
 
@@ -59,8 +59,8 @@ def test_the_weight_goes_from_the_base_map_to_the_image_error() -> None:
     images, features = torch.rand(2, 3, 16, 16), torch.rand(2, 4, 4, 4)
     weights = (0.0, 0.25, 1.0)
     with torch.no_grad():
-        base, mixed, error = (system(weight=w).heatmaps(images, features) for w in weights)
-        maps = system().maps(images, features)
+        base, mixed, error = (method(weight=w).heatmaps(images, features) for w in weights)
+        maps = method().maps(images, features)
     assert torch.equal(base, maps[0])
     assert torch.equal(error, maps[1])
     assert torch.allclose(mixed, 0.25 * error + 0.75 * base)
@@ -68,7 +68,7 @@ def test_the_weight_goes_from_the_base_map_to_the_image_error() -> None:
 
 
 def test_both_maps_are_divided_by_their_own_means() -> None:
-    model = system(weight=0.5)
+    model = method(weight=0.5)
     images, features = torch.rand(2, 3, 16, 16), torch.rand(2, 4, 4, 4)
     model.scales_of_maps.copy_(torch.tensor([[2.0, 9.0], [5.0, 9.0]]))
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_both_maps_are_divided_by_their_own_means() -> None:
 
 
 def test_the_image_error_is_that_of_eq_9_where_there_is_one_scale_and_no_filter() -> None:
-    model = system(scales=[1], filter_size=1, weight=1.0)
+    model = method(scales=[1], filter_size=1, weight=1.0)
     images, features = torch.rand(2, 3, 16, 16), torch.rand(2, 4, 4, 4)
     with torch.no_grad():
         expected = scale_error(images, model.painter(images), 1)
@@ -86,11 +86,11 @@ def test_the_image_error_is_that_of_eq_9_where_there_is_one_scale_and_no_filter(
 
 def test_an_image_that_cannot_be_halved_so_often_is_refused() -> None:
     with pytest.raises(UserError, match="levels: an image of 16 pixels cannot be halved 5 times; take fewer"):
-        system(levels=5)
+        method(levels=5)
 
 
 def test_a_fault_in_the_base_models_settings_is_named_with_its_place() -> None:
-    with pytest.raises(UserError, match=r"systems\.uniad_vae\.base\.neighbour_window: must be odd, or 0"):
-        validated(UniADVAE.Settings, {"base": {"neighbour_window": 2}}, "x.yaml", ("systems", "uniad_vae"))
-    with pytest.raises(UserError, match=r"systems\.uniad_vae\.filter_size: must be odd"):
-        validated(UniADVAE.Settings, {"filter_size": 2}, "x.yaml", ("systems", "uniad_vae"))
+    with pytest.raises(UserError, match=r"methods\.uniad_vae\.base\.neighbour_window: must be odd, or 0"):
+        validated(UniADVAE.Settings, {"base": {"neighbour_window": 2}}, "x.yaml", ("methods", "uniad_vae"))
+    with pytest.raises(UserError, match=r"methods\.uniad_vae\.filter_size: must be odd"):
+        validated(UniADVAE.Settings, {"filter_size": 2}, "x.yaml", ("methods", "uniad_vae"))

@@ -20,17 +20,17 @@ from drdc.data.manifest import read_manifest
 from drdc.detection.model_file import load_bundle
 from drdc.methods.fitted_method import read_fitted
 from drdc.results.layout import Layout
-from drdc.results.predictions import read_parts, read_system
+from drdc.results.predictions import read_method, read_parts
 from drdc.results.scores import read_table
 from drdc.runtime.digests import sidecar
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array, load_weights
 
 TINY = Layout("tiny")
-SYSTEM = "small"
-SYSTEMS = {SYSTEM: {"system": "simplenet", "width": 8, "epochs": 1, "batch_size": 4, "validations": 1}}
+METHOD = "small"
+METHODS = {METHOD: {"method": "simplenet", "width": 8, "epochs": 1, "batch_size": 4, "validations": 1}}
 MORE = [
-    *(f"{stage}-system {SYSTEM}" for stage in ("train", "predict", "score", "export")),
+    *(f"{stage}-method {METHOD}" for stage in ("train", "predict", "score", "export")),
     *("collect", "costs"),
 ]
 TRAINED = {"base": {"epochs": 1}, "diffusion": {"images": 32}}
@@ -40,7 +40,7 @@ TRAINED = {"base": {"epochs": 1}, "diffusion": {"images": 32}}
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with everything that the stages store; only to be read."""
     folder = tmp_path_factory.mktemp("whole")
-    experiment(folder, [*STAGES, *MORE], systems=SYSTEMS, **TRAINED)
+    experiment(folder, [*STAGES, *MORE], methods=METHODS, **TRAINED)
     return folder
 
 
@@ -72,26 +72,26 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "features": (TINY.features, _array(TINY.features, "features")),
     "base": (TINY.model(0, "base"), lambda: load_weights(TINY.model(0, "base"), "base")),
     "diffusion": (TINY.model(0, "diffusion"), lambda: load_weights(TINY.model(0, "diffusion"), "diffusion")),
-    "system": (TINY.model(0, f"systems/{SYSTEM}"), lambda: read_fitted(TINY, 0, SYSTEM)),
+    "method": (TINY.model(0, f"methods/{METHOD}"), lambda: read_fitted(TINY, 0, METHOD)),
     "predictions": (TINY.predictions(0, "full", "wood"), _parts("full")),
     "lean predictions": (TINY.predictions(0, "steps=1", "all"), _parts("steps=1")),
     "heatmaps": (
-        TINY.system(0, SYSTEM, ".npy"),
-        lambda: read_system(TINY, 0, SYSTEM, read_manifest(TINY.manifest)),
+        TINY.method(0, METHOD, ".npy"),
+        lambda: read_method(TINY, 0, METHOD, read_manifest(TINY.manifest)),
     ),
     "model": (TINY.exported, lambda: load_bundle(TINY.exported)),
-    "model of a system": (
-        TINY.exported_system(SYSTEM),
-        lambda: load_bundle(TINY.exported_system(SYSTEM)),
+    "model of a method": (
+        TINY.exported_method(METHOD),
+        lambda: load_bundle(TINY.exported_method(METHOD)),
     ),
     "seed scores": _table(TINY.seed_scores(0)),
     "variant scores": _table(TINY.seed_scores(0, "steps=1")),
-    "system scores": _table(TINY.system(0, SYSTEM, ".csv")),
+    "method scores": _table(TINY.method(0, METHOD, ".csv")),
     "image scores": _table(TINY.seed_evidence(0, "image_scores")),
     "curves": _table(TINY.seed_evidence(0, "curves")),
     "defects": _table(TINY.seed_evidence(0, "defects")),
     "losses": _table(TINY.losses(0, "base")),
-    "system losses": _table(TINY.losses(0, f"systems/{SYSTEM}")),
+    "method losses": _table(TINY.losses(0, f"methods/{METHOD}")),
     "costs": _table(TINY.costs),
     "problems": _table(TINY.problems),
     "regions": _table(TINY.regions),
@@ -176,7 +176,7 @@ def test_predictions_in_the_place_of_others_are_refused(here: Path) -> None:
     """With their digests and without them."""
     for source, target, name in (
         (TINY.predictions(0, "full", "capsule"), TINY.predictions(0, "full", "wood"), "predictions"),
-        (TINY.predictions(0, "full", "wood"), TINY.system(0, SYSTEM, ".npy"), "heatmaps"),
+        (TINY.predictions(0, "full", "wood"), TINY.method(0, METHOD, ".npy"), "heatmaps"),
         (TINY.images, TINY.masks, "masks"),
     ):
         shutil.copy(source, target)

@@ -357,7 +357,7 @@ def test_an_array_is_written_in_pieces(tmp_path: Path) -> None:
     assert (tmp_path / "images.npy").stat().st_size == 128 + 10
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve space")
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this method cannot reserve space")
 def test_an_array_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reserved: list[int] = []
 

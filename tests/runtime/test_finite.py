@@ -97,7 +97,7 @@ def test_weights_are_refused_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert str(caught.value).startswith(str(layout.model(0, "base")))
 
 
-def test_an_infinite_heat_of_a_system_is_not_clamped_to_a_number() -> None:
+def test_an_infinite_heat_of_a_method_is_not_clamped_to_a_number() -> None:
     class Hot(torch.nn.Module):
         def heatmaps_and_scores(self, images: torch.Tensor, _: object) -> tuple[torch.Tensor, torch.Tensor]:
             maps = torch.full((len(images), 2, 2), 1e30)

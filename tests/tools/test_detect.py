@@ -309,7 +309,7 @@ def test_very_long_names_leave_room_for_the_ending(tmp_path: Path) -> None:
 
 @pytest.fixture
 def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with images, links, other files, and what systems leave."""
+    """A folder with images, links, other files, and what methods leave."""
     monkeypatch.chdir(tmp_path)
     touch(
         tmp_path, "in/a.png", "in/b.GIF", "in/c.heic", "in/d.heic", "in/plain", "in/deep/e.png", "store/f.png"

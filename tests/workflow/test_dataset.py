@@ -38,7 +38,7 @@ def plan(folder: Path, *words: str) -> dict[str, int]:
 
 @pytest.fixture
 def untested(tmp_path: Path) -> Path:
-    """A category with normal training images, and what systems leave where test images would be."""
+    """A category with normal training images, and what methods leave where test images would be."""
     draw(tmp_path / "data", "cap", "train/good/0.png", "train/good/1.png", "test/@eaDir/0.png")
     for junk in ("test/good/.DS_Store", "test/.DS_Store"):
         path = tmp_path / "data/cap" / junk
@@ -61,7 +61,7 @@ def test_what_needs_test_images_is_refused_while_planning(untested: Path, target
 
 @pytest.mark.parametrize(
     ("target", "key"),
-    [("fig2", "evaluation.sweeps"), ("table5", "evaluation.ablation"), ("heatmaps", "systems")],
+    [("fig2", "evaluation.sweeps"), ("table5", "evaluation.ablation"), ("heatmaps", "methods")],
 )
 def test_what_is_not_run_is_refused_while_planning(tmp_path: Path, target: str, key: str) -> None:
     configure(tmp_path, ["cap"], {})

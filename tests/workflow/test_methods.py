@@ -1,4 +1,4 @@
-"""Compared systems in the workflow, run for real: one of ours, one of a package that a user installed."""
+"""Compared methods in the workflow, run for real: one of ours, one of a package that a user installed."""
 
 import json
 import os
@@ -17,17 +17,17 @@ from running import TINY, call, planned
 
 TOY = Path(__file__).parents[1] / "methods/toy"
 RESULTS = Path("results/tiny")
-SYSTEMS = {
+METHODS = {
     "toy": {},
-    "small": {"system": "simplenet", "width": 8, "epochs": 2, "batch_size": 4, "validations": 2},
+    "small": {"method": "simplenet", "width": 8, "epochs": 2, "batch_size": 4, "validations": 2},
 }
-#: What follows from the scores of any system.
+#: What follows from the scores of any method.
 TABLES = {"collect", "tables", "about", "html_report"}
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder into which pip has installed the toy, as a user installs a package with a system."""
+    """The folder into which pip has installed the toy, as a user installs a package with a method."""
     folder = tmp_path_factory.mktemp("toy")
     shutil.copytree(TOY, folder / "source")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
@@ -36,15 +36,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def configured(folder: Path, systems: dict[str, dict[str, object]]) -> Path:
-    config = yaml.safe_load(TINY.read_text()) | {"evaluation": {}, "systems": systems}
-    (folder / "systems.yaml").write_text(yaml.safe_dump(config))
-    return folder / "systems.yaml"
+def configured(folder: Path, methods: dict[str, dict[str, object]]) -> Path:
+    config = yaml.safe_load(TINY.read_text()) | {"evaluation": {}, "methods": methods}
+    (folder / "methods.yaml").write_text(yaml.safe_dump(config))
+    return folder / "methods.yaml"
 
 
-def run(folder: Path, installed: Path, systems: dict[str, dict[str, object]], *options: str) -> str:
-    """Run the workflow with these systems; its output with the exit code in front."""
-    arguments = call(folder, *options, "--cores", "2", "--configfile", configured(folder, systems))
+def run(folder: Path, installed: Path, methods: dict[str, dict[str, object]], *options: str) -> str:
+    """Run the workflow with these methods; its output with the exit code in front."""
+    arguments = call(folder, *options, "--cores", "2", "--configfile", configured(folder, methods))
     arguments["env"] |= {"PYTHONPATH": str(installed)}
     done = subprocess.run(**arguments, capture_output=True, check=False)
     return f"{done.returncode}\n{done.stdout}{done.stderr}"
@@ -57,26 +57,26 @@ def column(folder: Path, table: str, name: str) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
-    """Scores and tables of the tiny experiment with both systems."""
+    """Scores and tables of the tiny experiment with both methods."""
     folder = tmp_path_factory.mktemp("run")
     wanted = ["table2", "summary", "metrics", "inference", "pareto", "heatmaps"]
     wanted += [str(RESULTS / name) for name in ("scores.csv", "gallery.html")]
-    output = run(folder, installed, SYSTEMS, *wanted)
+    output = run(folder, installed, METHODS, *wanted)
     assert output.startswith("0\n"), output
     return folder
 
 
-def test_each_system_leaves_weights_curve_heatmaps_and_scores(folder: Path) -> None:
-    left = {path.name for path in (folder / RESULTS / "seed0/systems").glob("[!.]*")}
+def test_each_method_leaves_weights_curve_heatmaps_and_scores(folder: Path) -> None:
+    left = {path.name for path in (folder / RESULTS / "seed0/methods").glob("[!.]*")}
     endings = (".safetensors", ".losses.csv", ".npy", ".csv")
-    assert left == {f"{name}{ending}" for name in SYSTEMS for ending in endings}
+    assert left == {f"{name}{ending}" for name in METHODS for ending in endings}
     assert not list((folder / RESULTS / "state").rglob("*.pt")), "no state of a finished fitting"
 
 
-def test_systems_stand_in_the_scores_as_methods_like_the_others(folder: Path) -> None:
+def test_methods_stand_in_the_scores_as_methods_like_the_others(folder: Path) -> None:
     scores = pd.read_csv(folder / RESULTS / "scores.csv", keep_default_na=False)
     reference = scores[(scores.method == "drdc") & (scores.variant == "full")]
-    for name in SYSTEMS:
+    for name in METHODS:
         own = scores[scores.method == name]
         places = [frame[["category", "metric"]].to_numpy().tolist() for frame in (own, reference)]
         assert places[0] == places[1]
@@ -85,12 +85,12 @@ def test_systems_stand_in_the_scores_as_methods_like_the_others(folder: Path) ->
         assert (own.versions == reference.versions.iloc[0]).all()
 
 
-def test_costs_and_gallery_show_each_system(folder: Path) -> None:
+def test_costs_and_gallery_show_each_method(folder: Path) -> None:
     seconds = column(folder, "inference", "seconds per image").value.astype(float)
-    assert (seconds[list(SYSTEMS)] > 0).all()
+    assert (seconds[list(METHODS)] > 0).all()
     page = (folder / RESULTS / "gallery.html").read_text(encoding="utf-8")
     facts = re.findall(r'<script type="application/json" class="facts">(.*?)</script>', page)
-    records = np.load(folder / RESULTS / "seed0/systems/small.npy")
+    records = np.load(folder / RESULTS / "seed0/methods/small.npy")
     paths = pd.read_csv(folder / RESULTS / "manifest.csv").path
     scores = dict(zip(paths[records["row"]], records["score"], strict=True))
     for image in map(json.loads, facts):
@@ -98,18 +98,18 @@ def test_costs_and_gallery_show_each_system(folder: Path) -> None:
         assert "toy" in image["scores"]
 
 
-def test_a_picture_sets_the_heatmaps_of_all_systems_side_by_side(folder: Path) -> None:
-    """Input, ground truth, base, DRDC and both systems: six panels, or four without them."""
+def test_a_picture_sets_the_heatmaps_of_all_methods_side_by_side(folder: Path) -> None:
+    """Input, ground truth, base, DRDC and both methods: six panels, or four without them."""
     path = folder / RESULTS / "figures/heatmaps.png"
     picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
     sixth = (1200 - 100) // 6
     for column in range(6):
         assert picture[30:100, 100 + column * sixth + 20 : 100 + column * sixth + 150].std() > 1
-    assert "heatmaps needs compared systems" in _figure_without_systems(folder)
+    assert "heatmaps needs compared methods" in _figure_without_methods(folder)
 
 
-def _figure_without_systems(folder: Path) -> str:
-    (folder / "none.yaml").write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"systems": {}}))
+def _figure_without_methods(folder: Path) -> str:
+    (folder / "none.yaml").write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"methods": {}}))
     command = [sys.executable, "-m", "drdc", "figures", "heatmaps", "--config", "none.yaml"]
     arguments = {"cwd": folder, "capture_output": True, "text": True, "check": False}
     done = subprocess.run(command, **arguments)
@@ -117,10 +117,10 @@ def _figure_without_systems(folder: Path) -> str:
     return done.stderr
 
 
-def test_the_tables_have_a_column_or_row_for_each_system(folder: Path) -> None:
+def test_the_tables_have_a_column_or_row_for_each_method(folder: Path) -> None:
     scores = pd.read_csv(folder / RESULTS / "scores.csv", keep_default_na=False)
     wood = scores[(scores.category == "wood") & (scores.metric == "image_auroc")].set_index("method").value
-    for name in SYSTEMS:
+    for name in METHODS:
         assert float(column(folder, "table2", f"{name} (ours)").value["wood"]) == 100 * float(wood[name])
         assert name in column(folder, "summary", "Pixel AP").index
         assert f"wood: {name}" in column(folder, "metrics", "Pixel AP").index
@@ -131,8 +131,8 @@ def test_the_tables_have_a_column_or_row_for_each_system(folder: Path) -> None:
         assert re.search(rf"{name}: .*backbone differs \({used} for {published}\)", page)
 
 
-def test_a_changed_system_runs_again_alone(folder: Path, installed: Path) -> None:
-    changed = SYSTEMS | {"small": SYSTEMS["small"] | {"width": 9}}
+def test_a_changed_method_runs_again_alone(folder: Path, installed: Path) -> None:
+    changed = METHODS | {"small": METHODS["small"] | {"width": 9}}
     output = run(folder, installed, changed, "--dry-run", "table2")
     jobs = planned(output)
     assert {rule: jobs.get(rule) for rule in ("train_system", "predict_system", "score_system")} == {
@@ -143,21 +143,21 @@ def test_a_changed_system_runs_again_alone(folder: Path, installed: Path) -> Non
     assert not {"train_base", "train_diffusion", "predict", "score", "prepare", "features"} & set(jobs)
 
 
-def test_without_systems_nothing_of_them_is_planned(folder: Path, installed: Path) -> None:
+def test_without_methods_nothing_of_them_is_planned(folder: Path, installed: Path) -> None:
     assert not {"train_system", "predict_system", "score_system"} & set(
         planned(run(folder, installed, {}, "--dry-run"))
     )
 
 
-def test_a_system_that_fails_is_failed_in_the_tables_and_the_rest_is_made(
+def test_a_method_that_fails_is_failed_in_the_tables_and_the_rest_is_made(
     folder: Path, installed: Path, tmp_path: Path
 ) -> None:
     """A learning rate that no training survives: its loss is soon not finite."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    broken = SYSTEMS | {"small": SYSTEMS["small"] | {"learning_rate": 1e30}}
+    broken = METHODS | {"small": METHODS["small"] | {"learning_rate": 1e30}}
     assert run(copy, installed, broken, "table2", "summary").startswith("1\n")
-    assert "change systems.small.learning_rate" in (
+    assert "change methods.small.learning_rate" in (
         copy / RESULTS / "logs/train_system.seed0.small.log"
     ).read_text(encoding="utf-8")
     failed = column(copy, "table2", "small (ours)")
@@ -166,18 +166,18 @@ def test_a_system_that_fails_is_failed_in_the_tables_and_the_rest_is_made(
 
 
 @pytest.mark.parametrize(
-    ("systems", "words"),
+    ("methods", "words"),
     [
-        ({"simplnet": {}}, "systems.simplnet: there is no system 'simplnet'; did you mean 'simplenet'?"),
-        ({"a": {"system": "toy", "flor": 1}}, "unknown key 'systems.a.flor'; did you mean 'floor'?"),
-        ({"drdc": {"system": "toy"}}, "'drdc' cannot be a name here"),
-        ({"toy": {"floor": -1}}, "systems.toy.floor: input should be greater than 0 (given: -1)"),
+        ({"simplnet": {}}, "methods.simplnet: there is no method 'simplnet'; did you mean 'simplenet'?"),
+        ({"a": {"method": "toy", "flor": 1}}, "unknown key 'methods.a.flor'; did you mean 'floor'?"),
+        ({"drdc": {"method": "toy"}}, "'drdc' cannot be a name here"),
+        ({"toy": {"floor": -1}}, "methods.toy.floor: input should be greater than 0 (given: -1)"),
     ],
 )
-def test_bad_systems_are_one_sentence(
-    tmp_path: Path, installed: Path, systems: dict[str, dict[str, object]], words: str
+def test_bad_methods_are_one_sentence(
+    tmp_path: Path, installed: Path, methods: dict[str, dict[str, object]], words: str
 ) -> None:
-    output = run(tmp_path, installed, systems, "--dry-run")
+    output = run(tmp_path, installed, methods, "--dry-run")
     assert output.startswith("1\n")
     assert words in output
     assert "Traceback" not in output
@@ -186,12 +186,12 @@ def test_bad_systems_are_one_sentence(
 def test_the_commands_work_without_the_workflow(folder: Path, installed: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    before = pd.read_csv(copy / RESULTS / "seed0/systems/toy.csv")
-    shutil.rmtree(copy / RESULTS / "seed0/systems")
-    configured(copy, SYSTEMS)
+    before = pd.read_csv(copy / RESULTS / "seed0/methods/toy.csv")
+    shutil.rmtree(copy / RESULTS / "seed0/methods")
+    configured(copy, METHODS)
     environment = os.environ | {"PYTHONPATH": str(installed)}
     for command in ("train-system", "predict-system", "score-system"):
-        line = [sys.executable, "-m", "drdc", command, "toy", "--config", "systems.yaml", "--threads", "1"]
+        line = [sys.executable, "-m", "drdc", command, "toy", "--config", "methods.yaml", "--threads", "1"]
         subprocess.run(line, cwd=copy, env=environment, check=True, capture_output=True)
-    again = pd.read_csv(copy / RESULTS / "seed0/systems/toy.csv")
+    again = pd.read_csv(copy / RESULTS / "seed0/methods/toy.csv")
     assert again.value.equals(before.value)

@@ -46,13 +46,13 @@ wildcard_constraints:
     predictions="[^/]+",
     part="[^/]+",
     variant="[^/]+",
-    system="[^/.]+",
+    method="[^/.]+",
 
 
 @cache
-def settings(stage, variant=FULL, system=""):
+def settings(stage, variant=FULL, method=""):
     """The file of the settings that a stage uses, and no others: with one of them changes its name."""
-    return str(handed(EXPERIMENT, stage, variant, system).path)
+    return str(handed(EXPERIMENT, stage, variant, method).path)
 
 
 def all_cores(wildcards, share=1):
@@ -63,15 +63,15 @@ def all_cores(wildcards, share=1):
 
 
 def training_threads(wildcards):
-    """On one computer all seeds are trained side by side, and so are all compared systems."""
-    systems = len(EXPERIMENT.systems) if "system" in wildcards.keys() else 1
-    return all_cores(wildcards, share=len(SEEDS) * systems)
+    """On one computer all seeds are trained side by side, and so are all compared methods."""
+    methods = len(EXPERIMENT.methods) if "method" in wildcards.keys() else 1
+    return all_cores(wildcards, share=len(SEEDS) * methods)
 
 
 def fitting_minutes(wildcards):
     """DiAD alone takes days: 270,000 steps of its third training at 0.5 to 1.3 s (see docs/cluster.md)."""
-    own = EXPERIMENT.systems.get(wildcards.system, {})
-    return 4320 if own.get("system") == "diad" else 1440
+    own = EXPERIMENT.methods.get(wildcards.method, {})
+    return 4320 if own.get("method") == "diad" else 1440
 
 
 def memory(megabytes):
@@ -136,11 +136,11 @@ def scored_for_detector():
     ]
 
 
-def scored_systems():
-    """The scores of all compared systems."""
+def scored_methods():
+    """The scores of all compared methods."""
     return [
-        LAYOUT.system(seed, name, ".csv")
-        for name in EXPERIMENT.systems
+        LAYOUT.method(seed, name, ".csv")
+        for name in EXPERIMENT.methods
         for seed in SEEDS
     ]
 
@@ -149,19 +149,19 @@ def missing(kind):
     """What this experiment lacks for tables and figures of a kind, and the mend; "" where it lacks nothing."""
     if kind != "losses" and not TESTED:
         return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
-    return lacking(kind, VARIANTS, EXPERIMENT.systems)
+    return lacking(kind, VARIANTS, EXPERIMENT.methods)
 
 
 def ingredients(kind):
     """What a table or a figure is made of, see TABLES and FIGURES in drdc/results/layout.py."""
     if kind == "scores":
-        return scored([]) + scored_systems()
+        return scored([]) + scored_methods()
     if kind == "ablation":
         return scored(ABLATION)
     if kind == "sweeps":
         return scored(swept(VARIANTS))
     if kind == "costs":
-        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps")), *scored_systems()]
+        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps")), *scored_methods()]
     if kind == "regions":
         return [LAYOUT.regions]
     if kind == "losses":
@@ -170,8 +170,8 @@ def ingredients(kind):
         scores = LAYOUT.seed_evidence(SEEDS[0], "image_scores")
         return [LAYOUT.images, LAYOUT.masks, scores, *predicted(FULL, SEEDS[0])]
     if kind == "heatmaps":
-        systems = [LAYOUT.system(SEEDS[0], name, ".npy") for name in EXPERIMENT.systems]
-        return ingredients("predictions") + systems
+        methods = [LAYOUT.method(SEEDS[0], name, ".npy") for name in EXPERIMENT.methods]
+        return ingredients("predictions") + methods
     return [LAYOUT.seed_evidence(seed, kind) for seed in SEEDS]
 
 

@@ -37,8 +37,8 @@ rule costs:
             seed=SEEDS[0],
             model=["base", "diffusion"],
         ),
-        systems=[
-            LAYOUT.model(SEEDS[0], f"systems/{name}") for name in EXPERIMENT.systems
+        methods=[
+            LAYOUT.model(SEEDS[0], f"methods/{name}") for name in EXPERIMENT.methods
         ],
     output:
         costs="results/{experiment}/costs.csv",
@@ -55,6 +55,6 @@ rule costs:
     params:
         config=settings("costs"),
     message:
-        "Measuring time, memory and size of base model, DRDC and compared systems"
+        "Measuring time, memory and size of base model, DRDC and compared methods"
     shell:
         "drdc costs --config {params.config:q} --threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"

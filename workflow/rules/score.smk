@@ -51,7 +51,7 @@ rule score_variant:
 rule collect:
     input:
         scores=scored(),
-        systems=scored_systems(),
+        methods=scored_methods(),
         evidence=expand(
             "results/{{experiment}}/seed{seed}/{kind}.csv",
             seed=SEEDS,

@@ -26,7 +26,7 @@ class Adapter:
     """A model that is trained by gradients of the loss that its `training_step` gives.
 
     Args:
-        settings: of the system.
+        settings: of the method.
         weights: where its pre-trained networks come from, see `weights_from`.
 
     Attributes:
@@ -44,9 +44,9 @@ class Adapter:
         """What anomalib's class is built with."""
         return dict(self.settings.arguments)
 
-    def fit(self, system: Anomalib, trainer: Trainer) -> History:
+    def fit(self, method: Anomalib, trainer: Trainer) -> History:
         """Fit the network in place."""
-        return trainer.descend(system, type(system).loss)
+        return trainer.descend(method, type(method).loss)
 
     def loss(self, images: Tensor) -> Tensor:
         """Training loss of a batch of images as the model wants them."""
@@ -67,10 +67,10 @@ class Adapter:
 class MemoryBank(Adapter):
     """A model that collects features of all training images, and makes its buffers of them."""
 
-    def fit(self, system: Anomalib, trainer: Trainer) -> History:
+    def fit(self, method: Anomalib, trainer: Trainer) -> History:
         with torch.no_grad(), giving_losses(self.lightning), fitting_images(self.settings):
             for images, _ in trainer.batches():
-                self.lightning.model(system.prepared(images))
+                self.lightning.model(method.prepared(images))
         # its progress bar is for eyes, not for logs
         quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
         with all_seeded(), quiet:

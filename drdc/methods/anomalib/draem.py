@@ -52,9 +52,9 @@ class Draem(Adapter):
         if attention:
             self.lightning.setup_sspcab()
 
-    def fit(self, system: Anomalib, trainer: Trainer) -> History:
+    def fit(self, method: Anomalib, trainer: Trainer) -> History:
         folder = self.settings.arguments.get("dtd_dir")
         made = folder is None
         with made_textures(trainer.job.seed) if made else nullcontext(images_below(folder, _ADVICE)) as paths:
             self.lightning.augmenter.anomaly_source_paths = paths
-            return super().fit(system, trainer)
+            return super().fit(method, trainer)

@@ -40,18 +40,18 @@ class EfficientAd(Adapter):
         for part in (network.teacher, network.mean_std, network.quantiles):
             part.requires_grad_(False)
 
-    def fit(self, system: Anomalib, trainer: Trainer) -> History:
+    def fit(self, method: Anomalib, trainer: Trainer) -> History:
         network = self.lightning.model
         self.lightning.imagenet_iterator = self._natural_images()
         with torch.no_grad():
-            outputs = (network.teacher(system.prepared(images)) for images, _ in trainer.batches())
+            outputs = (network.teacher(method.prepared(images)) for images, _ in trainer.batches())
             scale = channel_scale(outputs)
         for name, values in zip(("mean", "std"), scale, strict=True):
             network.mean_std[name].copy_(values.view(1, -1, 1, 1))
-        history = super().fit(system, trainer)
-        system.eval()
+        history = super().fit(method, trainer)
+        method.eval()
         with torch.no_grad():
-            held_out = (system.prepared(images) for images, _ in trainer.held_out())
+            held_out = (method.prepared(images) for images, _ in trainer.held_out())
             maps = zip(*(network.get_maps(images) for images in held_out), strict=True)
             for name, found in zip(("st", "ae"), maps, strict=True):
                 low, high = self.lightning._get_quantiles_of_maps(list(found))

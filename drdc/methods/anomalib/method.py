@@ -12,7 +12,7 @@ from torch import Tensor
 from drdc.config.sections import MOST_PIXELS, setting
 from drdc.methods.anomalib.models import OURS, known_arguments, known_models
 from drdc.methods.anomalib.papers import ANOMALIB, cited
-from drdc.methods.interface import History, JointSystem, Shapes, System, TrainedSettings
+from drdc.methods.interface import History, JointMethod, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 
 #: What differs from the defaults of `Settings`, where a model's paper or anomalib have something else.
@@ -26,7 +26,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class Anomalib(JointSystem):
+class Anomalib(JointMethod):
     """One model of anomalib: its network and its loss, with the rest of this project around it.
 
     anomalib itself trains one model for each category. Here the model gets the training images of all
@@ -133,5 +133,5 @@ class Anomalib(JointSystem):
         size = (self.shapes.image_size,) * 2
         heatmaps = F.interpolate(maps, size, mode="bilinear", antialias=True)[:, 0]
         if self.settings.score == "pool":
-            return heatmaps, System.image_scores(self, heatmaps, images, features)
+            return heatmaps, Method.image_scores(self, heatmaps, images, features)
         return heatmaps, found.pred_score.float().view(len(images))

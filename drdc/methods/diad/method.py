@@ -23,7 +23,7 @@ from drdc.methods.diad.autoencoder import (
     reconstruction_loss,
     unnormalised,
 )
-from drdc.methods.interface import History, Shapes, System, TrainedSettings, blurred
+from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import FeatureExtractor
 from drdc.runtime.errors import UserError
@@ -38,7 +38,7 @@ STABLE_SCALE = 0.18215
 BETAS, TIMESTEPS = (0.00085, 0.012), 1000
 
 
-class DiAD(System):
+class DiAD(Method):
     """Reconstruction by a latent diffusion model that is guided by the image's semantics.
 
     An autoencoder brings images to latents an eighth their size. A denoiser predicts the noise of a noisy

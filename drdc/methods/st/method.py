@@ -11,7 +11,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
-from drdc.methods.interface import History, Shapes, System, TrainedSettings
+from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.st.patches import correlation, drawn_patches, pooled_features
 from drdc.methods.st.scale import Scale
 from drdc.methods.trainer import Trainer
@@ -44,7 +44,7 @@ class Teacher(TrainedSettings):
     )
 
 
-class StudentTeacher(System):
+class StudentTeacher(Method):
     """Where students do not give the teacher's descriptors, or contradict each other, is an anomaly.
 
     For each receptive field a teacher, a small convolutional network, first learns what a frozen pre-trained

@@ -1,4 +1,4 @@
-"""The base model as part of a compared system: its settings, its loss, its heatmap."""
+"""The base model as part of a compared method: its settings, its loss, its heatmap."""
 
 from __future__ import annotations
 

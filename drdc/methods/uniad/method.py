@@ -10,7 +10,7 @@ from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
 from drdc.config.sections import MOST_PIXELS, Backbone, setting
-from drdc.methods.interface import Shapes, System
+from drdc.methods.interface import Method, Shapes
 from drdc.methods.pixels import backbone_pixels
 from drdc.methods.uniad.base import CITATION, BaseSettings, base_map, feature_loss, reconstructor
 from drdc.models.backbone import FeatureExtractor
@@ -25,7 +25,7 @@ def window_at(window: int, side: int) -> int:
     return window * side // BASE_SIDE // 2 * 2 + 1 if window else 0
 
 
-class UniAD(System):
+class UniAD(Method):
     """A transformer reconstructs the feature map at `size`×`size`; the heatmap is what it misses.
 
     The network, its losses and its recipe are those of the base model (`drdc.models.reconstructor`), with 784

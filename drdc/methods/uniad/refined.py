@@ -18,7 +18,7 @@ from drdc.equations.fusion import (
     spatio_temporal_map,
     weighted_sum,
 )
-from drdc.methods.interface import History, Shapes, System, TrainedSettings
+from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 from drdc.methods.uniad.base import BaseSettings, base_map, feature_loss, reconstructor
 
@@ -52,7 +52,7 @@ class RefinedSettings(TrainedSettings):
         return value
 
 
-class Refined(System):
+class Refined(Method):
     """The base model on the experiment's features, and a network that reconstructs images.
 
     Two phases: the base model by its own recipe, then the image network. Both errors are brought to one scale

@@ -1,4 +1,4 @@
-"""The smallest system: how far is each pixel from what normal images have at its place?"""
+"""The smallest method: how far is each pixel from what normal images have at its place?"""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from drdc.config.sections import setting
-from drdc.methods.interface import History, Shapes, System, SystemSettings
+from drdc.methods.interface import History, Method, MethodSettings, Shapes
 from drdc.methods.trainer import Trainer
 
 
-class PixelGaussian(System):
+class PixelGaussian(Method):
     """Mean and deviation of each pixel over all normal images; a heatmap counts deviations from the mean."""
 
-    class Settings(SystemSettings):
+    class Settings(MethodSettings):
         """Settings of the toy."""
 
         floor: float = setting(0.05, "ours", "Smallest deviation of a pixel.", gt=0)
