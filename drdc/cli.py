@@ -23,14 +23,10 @@ if TYPE_CHECKING:
 STAGES = {
     "prepare": "list and decode the dataset: manifest.csv",
     "features": "compute the backbone's features: features.npy",
-    "train": "train the base model or a diffusion model: seed<k>/*.safetensors",
-    "predict": "compute the maps of test and held-out images: seed<k>/predictions/",
-    "score": "fuse the maps and compute the metrics: seed<k>/scores.csv, seed<k>/variants/",
-    "export": "write networks, settings and calibration in one file: model.safetensors",
-    "train-system": "fit a method that DRDC is compared with: seed<k>/methods/<name>.safetensors",
-    "predict-system": "compute the heatmaps of a compared method: seed<k>/methods/<name>.npy",
-    "score-system": "compute the metrics of a compared method: seed<k>/methods/<name>.csv",
-    "export-system": "write a compared method with its calibration in one file: methods/<name>.safetensors",
+    "train": "train a model: base, diffusion, unconditional, or a method of the configuration",
+    "predict": "compute what is stored of test and held-out images: seed<k>/predictions/",
+    "score": "compute the metrics of a variant of DRDC, of a method, or of the controls: seed<k>/scores/",
+    "export": "write a trained method with its calibration in one file: detectors/<method>.safetensors",
     "collect": "put the scores of all seeds, variants and methods together: scores.csv",
     "costs": "measure time, memory and size of base model and DRDC: costs.csv",
     "tables": "write the tables: tables/",
@@ -48,10 +44,14 @@ TOOLS: dict[str, str] = {
     "serve": "a page on this computer to drop an image and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA",
 }
-OF_A_SYSTEM = ("train-system", "predict-system", "score-system", "export-system")
-SEEDED = ("train", "predict", "score", "train-system", "predict-system", "score-system")
-EXPORTS = ("export", "export-system")
-MODELS = {"base": "train_base", "diffusion": "train_diffusion", "unconditional": "train_diffusion"}
+SEEDED = ("train", "predict", "score")
+#: What stands for the name of what a stage is of: see `drdc.experiment.stage_settings.used_by`.
+OF = {
+    "train": "base, diffusion, unconditional, or a method of the configuration",
+    "predict": "a cell of Table 5 or Figure 2, or a method of the configuration (default: DRDC)",
+    "score": "as for predict, or `controls` (default: DRDC)",
+    "export": "a method of the configuration (default: DRDC)",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +87,7 @@ def run(
     config: str,
     threads: int | None = None,
     gpu: int = 0,
-    variant: str | None = None,
+    of: str | None = None,
     **wildcards: Any,
 ) -> None:
     """Run a stage with the settings it uses.
@@ -97,22 +97,20 @@ def run(
         config: YAML file, or what the workflow hands over, see `stage_settings`.
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
-        variant: a name of `drdc.config.variants.variants`; None stands for the whole method.
-        wildcards: `seed`, `model`, `category`, `method`, `name` where the stage has them; None stands for
-            all. A training has `processes` too, None for one on each GPU.
+        of: what goes through the stage, see `OF`; None stands for DRDC.
+        wildcards: `seed`, `category`, `name` where the stage has them; None stands for all. A training has
+            `processes` too, None for one on each GPU.
     """
-    from drdc.config.variants import FULL
     from drdc.experiment.stage_settings import stage_settings
     from drdc.results.layout import Layout
     from drdc.runtime.devices import claim_gpus
 
-    stage = MODELS[wildcards["model"]] if command == "train" else command.replace("-", "_")
-    experiment, settings = stage_settings(stage, config, variant or FULL, wildcards.pop("method", ""))
-    if stage == "train_base":
-        del wildcards["model"]
+    stage = command.replace("-", "_")
+    experiment, settings = stage_settings(stage, config, of or "")
     layout = Layout(experiment)
     gpus = claim_gpus(gpu)
     if command == "train":
+        wildcards["model"] = of
         wildcards["processes"] = _processes(wildcards.get("processes"), gpus if gpu else gpus[:1])
     _compute_with(threads or os.cpu_count() or 1, wildcards.get("processes", 1))
     for part in _parts(layout, wildcards, settings):
@@ -127,7 +125,8 @@ def _parts(layout: Layout, wildcards: dict[str, Any], settings: dict[str, Any]) 
     from drdc.data.manifest import read_manifest
 
     categories = sorted(set(read_manifest(layout.manifest).category))
-    return [wildcards | {"category": part} for part in predicted_parts(settings["stored"].name, categories)]
+    name = settings["stored"].name if "stored" in settings else settings["method"].name
+    return [wildcards | {"category": part} for part in predicted_parts(name, categories)]
 
 
 def _processes(wanted: int | None, gpus: list[str]) -> int:
@@ -159,13 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in STAGES.items():
         command = commands.add_parser(name, help=text, description=text)
+        if name in OF:
+            command.add_argument("of", metavar="NAME", nargs=None if name == "train" else "?", help=OF[name])
         if name == "train":
-            command.add_argument("model", choices=list(MODELS))
             command.add_argument(
                 "--processes", type=positive, help="share each batch (default: one process for each GPU)"
             )
-        if name in OF_A_SYSTEM:
-            command.add_argument("method", help="its name below `methods` in the configuration")
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
         if name == "salvage":
@@ -175,10 +173,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name in SEEDED:
             command.add_argument("--seed", type=seed, default=0, help="run number (default: %(default)s)")
-        if name in EXPORTS:
+        if name == "export":
             command.add_argument("--seed", type=seed, help="run number (default: the experiment's first)")
-        if name in ("predict", "score"):
-            command.add_argument("--variant", help="a cell of Table 5 or Figure 2")
         if name == "predict":
             command.add_argument("--category", help="one category (default: all)")
         command.add_argument("--threads", type=positive, help="CPU threads (default: all)")

@@ -14,6 +14,11 @@ from typing import Any
 from drdc.config.sections import BASE_SCALES, Evaluation, Fusion, Sampling, Section, single_grid_size
 
 FULL = "full"
+#: The whole method's name in the scores; and the name under which the control methods are scored.
+DRDC, CONTROLS = "drdc", "controls"
+#: The control methods: a random heatmap, and for each reduction the ground truth at that resolution.
+RANDOM = "random_map"
+ORACLES = {1: "oracle_mask@1"} | {s: f"oracle_mask@1/{s}" for s in (2, 4, 8, 16)}
 
 #: Table 5, in the paper's order of columns: name -> (model conditioning, test-time conditioning,
 #: spatio-temporal fusion, multi-scale base heatmap). The seventh column is the full method itself.

@@ -4,7 +4,7 @@
     detector = Detector.load("results/demo")
     result = detector.detect("image.png")
 
-The file is what `drdc export` writes (`drdc.stages.export`), or `drdc export-system` for a compared method:
+The file is what `drdc export` writes (`drdc.stages.export`), for DRDC or another method:
 all networks, settings and the calibration. It is safetensors, plain numbers and text, so that loading it runs
 no code that came with it and fetches nothing.
 """
@@ -28,7 +28,7 @@ from torch import Tensor
 from drdc.config.variants import FULL
 from drdc.data.depth import Ranges
 from drdc.data.pictures import Picture, Source, read_picture
-from drdc.detection.backends import FAST, Finder, finders
+from drdc.detection.backends import FAST, Backend, backends
 from drdc.detection.model_file import load_bundle, read_calibration
 from drdc.evaluation.calibration import RATE, Calibration, Reference, p_value
 from drdc.methods.registry import method_class
@@ -83,12 +83,12 @@ class Mode:
     """One way to compute heatmaps, with what was measured in that way.
 
     Attributes:
-        finder: gives heatmaps and image scores.
+        backend: gives heatmaps and image scores.
         calibration: scores of held-out normal images.
         accuracy: mean AUROCs over the categories' test images, by metric; empty where there were none.
     """
 
-    finder: Finder
+    backend: Backend
     calibration: Calibration
     accuracy: dict[str, float]
 
@@ -114,11 +114,11 @@ class Detector:
         self.provenance: dict[str, str] = about["provenance"]
         self.modes = {
             name: Mode(
-                finder,
+                backend,
                 read_calibration(tensors, name, self.categories),
                 about["modes"][name]["accuracy"],
             )
-            for name, finder in finders(tensors, about).items()
+            for name, backend in backends(tensors, about).items()
         }
 
     @classmethod
@@ -210,7 +210,7 @@ class Detector:
     @property
     def batch_size(self) -> int:
         """Images that are looked at together, where nothing else is asked for."""
-        return self.modes[FULL].finder.batch_size
+        return self.modes[FULL].backend.predictor.batch_size
 
     @property
     def about_fast(self) -> str:
@@ -218,7 +218,9 @@ class Detector:
         if FAST not in self.modes:
             return f"{self.method} has no fast mode, only DRDC itself has one"
         full, fast = self.modes[FULL], self.modes[FAST]
-        cost = f"{fast.finder.calls} U-Net calls an image instead of {full.finder.calls}"
+        cost = (
+            f"{fast.backend.predictor.calls} U-Net calls an image instead of {full.backend.predictor.calls}"
+        )
         both = [name for name in AUROCS if name in full.accuracy and name in fast.accuracy]
         if not both:
             return f"{cost}; loss of accuracy not measured: add 1 to evaluation.sweeps.steps and run again"
@@ -242,8 +244,8 @@ class Detector:
     @torch.inference_mode()
     def _detect(self, pictures: list[Picture], mode: Mode, reference: Reference) -> list[Detection]:
         started = time.perf_counter()
-        maps, scores = mode.finder.find(pictures)
-        if not (maps.isfinite().all() and scores.isfinite().all()):
+        maps, scores = mode.backend.find(pictures)
+        if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
             raise UserError("the model gives values that are no finite numbers; train and export it again")
         heatmaps = [_resized(own, picture) for own, picture in zip(maps, pictures, strict=True)]
         seconds = (time.perf_counter() - started) / len(pictures)
@@ -253,7 +255,7 @@ class Detector:
                 heatmap=heatmap,
                 seconds=seconds,
                 **judgement(score, reference),
-                usual=mode.finder.usual,
+                usual=mode.backend.usual,
                 image=picture.image,
                 notes=picture.notes,
             )
@@ -283,7 +285,8 @@ def _refuse_unknown_method(path: Path, about: dict[str, Any]) -> None:
             raise UserError(f"{path}: {error}") from None
 
 
-def _resized(heatmap: Tensor, picture: Picture) -> NDArray[np.float32]:
+def _resized(heatmap: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:
     """(h, w) at the size of the picture, (H, W): bilinear, never above the largest value."""
     width, height = picture.image.size
-    return F.interpolate(heatmap[None, None], (height, width), mode="bilinear")[0, 0].numpy()
+    whole = torch.from_numpy(heatmap)[None, None]
+    return F.interpolate(whole, (height, width), mode="bilinear")[0, 0].numpy()

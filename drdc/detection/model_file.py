@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from drdc.config.variants import DRDC
 from drdc.detection.header import check_header, refuse_endless, refuse_larger_than_memory
 from drdc.evaluation.calibration import Calibration
-from drdc.results.layout import EXPORTED, METHODS
+from drdc.results.layout import DETECTORS
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below, read_metadata, read_weights, save_weights
 
 #: Version of the file; a number that this code does not know is refused.
-FORMAT = 2
+FORMAT = 3
 
 
 def save_bundle(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -32,10 +33,9 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
         UserError: the file is missing, damaged, no exported model, or written by a newer version.
     """
     path = Path(model)
-    path = path / EXPORTED if path.is_dir() else path
+    path = path / DETECTORS / f"{DRDC}.safetensors" if path.is_dir() else path
     if not path.is_file():
-        target, command = (path, "export-system") if path.parent.name == METHODS else ("detector", "export")
-        raise UserError(f"{path}: is missing; `snakemake {target}` or `drdc {command}` writes it")
+        raise UserError(f"{path}: is missing; `snakemake {path}` or `drdc export` writes it")
     refuse_larger_than_memory(path)
     try:
         refuse_endless(path)
@@ -44,8 +44,7 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
     except (OSError, UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: is damaged or no exported model ({reason}); `drdc export` or `drdc export-system` "
-            "writes one"
+            f"{path}: is damaged or no exported model ({reason}); `drdc export` writes one"
         ) from None
     if version != FORMAT:
         raise UserError(

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from drdc.evaluation.metrics import NO_MASKS, CategoryEvaluator, Metric, RankingCurve
 from drdc.runtime.finite import refuse_not_finite
 
-#: The methods whose curves, defect types and image scores are kept, not their metrics alone.
+#: What the reports compare first: the base model alone, and with its refinement.
 COMPARED = ("base", "drdc")
 
 METRICS = tuple(CategoryEvaluator(has_masks=False).results())
-IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "base", "diffusion", "drdc")
+IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "method", "score")
+DEFECT_COLUMNS = ("method", "category", "defect_type", "images", "metric", "value", "note")
 CURVE_COLUMNS = ("method", "category", "level", "recall", "precision", "fpr")
 
 Row = dict[str, Any]
@@ -60,11 +61,13 @@ class CategoryEvaluation:
         category: its name.
         methods: names of those that are measured.
         has_masks: whether the dataset has ground-truth masks for it, see `has_masks`.
-        thorough: also by defect type, for the methods of `COMPARED`.
+        compared: those of them with curves and defect types, not metrics alone.
     """
 
-    def __init__(self, category: str, methods: Iterable[str], has_masks: bool, thorough: bool) -> None:
-        self.category, self.has_masks, self.thorough = category, has_masks, thorough
+    def __init__(
+        self, category: str, methods: Iterable[str], has_masks: bool, compared: Iterable[str]
+    ) -> None:
+        self.category, self.has_masks, self.compared = category, has_masks, tuple(compared)
         self._methods = {method: CategoryEvaluator(has_masks) for method in methods}
         self._defect_pixels: dict[tuple[str, str], RankingCurve] = {}
         self.image_rows: list[Row] = []
@@ -92,12 +95,10 @@ class CategoryEvaluation:
             what = f"the scores of {method} are"
             refuse_not_finite(what, [maps[method], scores[method]], about.path, "predict these images again")
             evaluator.update(maps[method], masks, scores[method], about.label.to_numpy(), known)
-        if not self.thorough:
-            return
         self.image_rows += image_rows(about, scores)
         for defect in set(about.defect_type[(about.label == 1) & known]) if self.has_masks else ():
             chosen = (about.defect_type == defect).to_numpy() & known
-            for method in COMPARED:
+            for method in self.compared:
                 curve = self._defect_pixels.setdefault((method, defect), RankingCurve(unit="pixels"))
                 curve.update(maps[method][chosen], masks[chosen])
 
@@ -114,7 +115,7 @@ class CategoryEvaluation:
         return [
             {"method": method, "category": self.category, "level": level}
             | dict(zip(points, map(float, values), strict=True))
-            for method in COMPARED
+            for method in self.compared
             for level, curve in (
                 ("image", self._methods[method].images),
                 ("pixel", self._methods[method].pixels),
@@ -134,9 +135,10 @@ class CategoryEvaluation:
         for defect in sorted(set(images.defect_type[images.label == 1])) or [""]:
             own = (images.defect_type == defect) & (images.label == 1)
             ranked = images[own | (images.label == 0)]
-            for method in COMPARED:
+            for method in self.compared:
+                mine = ranked[ranked.method == method]
                 ranking = RankingCurve(unit="images")
-                ranking.update(ranked[method], ranked.label)
+                ranking.update(mine.score, mine.label)
                 pixels = self._defect_pixels.get((method, defect))
                 why = NO_MASKS if defect else "not defined: no anomalous images"
                 located = Metric(np.nan, why) if pixels is None else pixels.auroc()
@@ -144,7 +146,7 @@ class CategoryEvaluation:
                     "method": method,
                     "category": self.category,
                     "defect_type": defect,
-                    "images": sum(own),
+                    "images": sum(mine.label == 1),
                 }
                 rows.append(head | _result("image_auroc", ranking.auroc()))
                 rows.append(head | _result("pixel_auroc", located))
@@ -152,11 +154,10 @@ class CategoryEvaluation:
 
 
 def image_rows(about: pd.DataFrame, scores: Mapping[str, Floats]) -> list[Row]:
-    """row, path, category, split, defect_type, label and the image score of base, diffusion and drdc."""
-    facts = about[["path", "category", "split", "defect_type", "label"]]
-    kept = {method: scores[method] for method in ("base", "diffusion", "drdc")}
-    frame = facts.assign(row=about.index, **kept)
-    rows: list[Row] = frame[list(IMAGE_COLUMNS)].to_dict("records")  # type: ignore[assignment]
+    """`IMAGE_COLUMNS` for each image and method; `about`: rows of the manifest."""
+    facts = about[["path", "category", "split", "defect_type", "label"]].assign(row=about.index)
+    frames = [facts.assign(method=method, score=own) for method, own in scores.items()]
+    rows: list[Row] = pd.concat(frames)[list(IMAGE_COLUMNS)].to_dict("records")  # type: ignore[assignment]
     return rows
 
 

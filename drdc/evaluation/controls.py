@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pandas as pd
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Method name of the oracle for each reduction.
-ORACLES = {1: "oracle_mask@1"} | {s: f"oracle_mask@1/{s}" for s in (2, 4, 8, 16)}
+from drdc.config.variants import ORACLES, RANDOM
 
 
 def random_map(key: str, seed: int, size: int) -> NDArray[np.float32]:
@@ -34,3 +35,17 @@ def oracle_mask(masks: Tensor, reduction: int) -> Tensor:
     size = whole.shape[-1]
     small = F.interpolate(whole, (size // reduction,) * 2, mode="bilinear", align_corners=False)
     return F.interpolate(small, (size, size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[str, NDArray[np.float32]]:
+    """The heatmaps (B, H, W) of all control methods for some images.
+
+    Args:
+        about: their rows of the manifest.
+        masks: (B, H, W), true on defects.
+        seed: of the run.
+    """
+    noise = [random_map(key, seed, masks.shape[-1]) for key in about.pixels_sha256]
+    whole = torch.from_numpy(masks)
+    oracles = {method: oracle_mask(whole, s).numpy() for s, method in ORACLES.items()}
+    return {RANDOM: np.stack(noise)} | oracles

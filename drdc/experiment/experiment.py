@@ -29,7 +29,7 @@ from drdc.runtime.arguments import LARGEST_SEED
 from drdc.runtime.errors import UserError
 
 #: Names that the scores hold already, so that no other method can have them.
-OWN_METHODS = ("base", "diffusion", "drdc", "random_map")
+OWN_METHODS = ("base", "diffusion", "unconditional", "full", "drdc", "controls", "random_map")
 #: What stands beside the methods' names in image_scores.csv and in the gallery.
 _TAKEN = ("experiment", "seed", "row", "path", "category", "split", "defect_type", "label")
 TAKEN = (*OWN_METHODS, *_TAKEN, "image", "truth", "outline", "reconstruction")

@@ -4,46 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from drdc.config.variants import FULL, Stored, Variant, stored, variants
+from drdc.config.variants import CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping, validated
-from drdc.methods.registry import Configured
+from drdc.methods.registry import Configured, method_class
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
 ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
+_OF_DRDC = ("dataset", "backbone", "base", "diffusion", "sampling", "fusion")
+_OF_A_METHOD = ("dataset", "backbone", "method")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
     "prepare": ("dataset",),
     "features": ("dataset", "backbone"),
-    "train_base": ("base",),
-    "train_diffusion": ("diffusion",),
-    "predict": ("sampling", "stored"),
-    "score": ("dataset", "backbone", "base", "diffusion", "sampling", "fusion", "variant", "stored"),
-    "train_system": ("method",),
-    "predict_system": ("method",),
-    "score_system": ("dataset", "backbone", "method"),
-    "export_system": ("seeds", "dataset", "backbone", "method"),
-    "export": ("seeds", "dataset", "backbone", "base", "diffusion", "sampling", "fusion"),
+    "costs": ("seeds", "image_size", "backbone", "sampling", "timed_steps", "methods"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "methods"),
-    "costs": ("seeds", "backbone", "sampling", "timed_steps", "methods"),
     "tables": ("seeds", "backbone", "sampling", "fusion", "evaluation", "methods"),
-    "figures": ("seeds", "sampling", "fusion", "evaluation", "methods"),
-    "gallery": ("seeds", "fusion", "methods"),
+    "figures": ("seeds", "image_size", "sampling", "fusion", "evaluation", "methods"),
+    "gallery": ("seeds", "image_size", "fusion", "methods"),
     "about": ALL,
     "salvage": ALL,
 }
+#: The same of the stages that each method goes through: of DRDC's own parts by name, and of `ANY` other method.
+ANY = "*"
+USES_OF: dict[str, dict[str, tuple[str, ...]]] = {
+    "train": {
+        "base": ("base",),
+        "diffusion": ("image_size", "diffusion"),
+        "unconditional": ("image_size", "diffusion"),
+        ANY: ("image_size", "method"),
+    },
+    "predict": {FULL: ("image_size", "sampling", "stored"), ANY: ("image_size", "method")},
+    "score": {FULL: (*_OF_DRDC, "variant", "stored"), CONTROLS: ("dataset", "pool_size"), ANY: _OF_A_METHOD},
+    "export": {DRDC: ("seeds", *_OF_DRDC), ANY: ("seeds", *_OF_A_METHOD)},
+}
 
 
-def stage_settings(
-    stage: str, source: str | Path, variant: str = FULL, method: str = ""
-) -> tuple[str, dict[str, Any]]:
-    """Name of the experiment and the settings that `stage` uses (see `USES`), of a variant or a method.
+def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, dict[str, Any]]:
+    """Name of the experiment and the settings that `stage` uses, see `used_by`.
 
     `source` is a YAML file, validated as a whole, or a `Handed` file with just those settings, which is how
     the workflow hands over exactly what a rule depends on.
@@ -51,14 +55,16 @@ def stage_settings(
     name, mapping = read_mapping(source)
     if "stage" not in mapping:
         experiment = load_experiment(source)
-        return experiment.experiment, used_by(experiment, stage, variant, method)
+        return experiment.experiment, used_by(experiment, stage, of)
     _check_handed(Path(source), mapping["stage"], stage)
-    keys = ("experiment", *USES[stage])
-    if missing := [key for key in keys if key not in mapping]:
-        raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
-    types |= {"variant": str, "stored": Stored, "timed_steps": list[int], "method": Configured}
-    used = {key: validated(types[key], mapping[key], name, (key,)) for key in keys}
+    types |= {"image_size": int, "pool_size": int, "variant": str, "stored": Stored, "timed_steps": list[int]}
+    types |= {"method": Configured}
+    possible = [USES[stage]] if stage in USES else USES_OF[stage].values()
+    keys = next((k for k in possible if {"stage", "experiment", *k} == mapping.keys()), None)
+    if keys is None:
+        raise UserError(f"{name}: does not hold the settings that {stage} uses; start the workflow again")
+    used = {key: validated(types[key], mapping[key], name, (key,)) for key in ("experiment", *keys)}
     return used.pop("experiment"), used
 
 
@@ -81,9 +87,9 @@ class Handed:
                 part.write_text(self.text, encoding="utf-8")
 
 
-def handed(experiment: Experiment, stage: str, variant: str = FULL, method: str = "") -> Handed:
-    """The settings of `experiment` that `stage` uses, as the workflow hands them over."""
-    return _handed(experiment, stage, used_by(experiment, stage, variant, method))
+def handed(experiment: Experiment, stage: str, of: str = "") -> Handed:
+    """The settings of `experiment` that `stage` uses, see `used_by`, as the workflow hands them over."""
+    return _handed(experiment, stage, used_by(experiment, stage, of))
 
 
 def _handed(experiment: Experiment, stage: str, own: dict[str, Any]) -> Handed:
@@ -93,12 +99,11 @@ def _handed(experiment: Experiment, stage: str, own: dict[str, Any]) -> Handed:
 
 
 def all_handed(experiment: Experiment) -> Iterator[Handed]:
-    """`handed` for every stage, variant and method of `experiment`."""
+    """`handed` for every stage, and all that it may be of."""
     every = _variants(experiment)
-    for stage, keys in USES.items():
-        for variant in every if "stored" in keys else [FULL]:
-            for method in experiment.methods if "method" in keys else [""]:
-                yield _handed(experiment, stage, _used(experiment, stage, every, variant, method))
+    for stage in (*USES, *USES_OF):
+        for of in _known(experiment, stage, every):
+            yield _handed(experiment, stage, _used(experiment, stage, every, of))
 
 
 def _check_handed(path: Path, holds: str, wanted: str) -> None:
@@ -108,39 +113,73 @@ def _check_handed(path: Path, holds: str, wanted: str) -> None:
         raise UserError(f"{path}: holds the settings of {holds}; name those of {wanted}, or a YAML file")
 
 
-def used_by(experiment: Experiment, stage: str, name: str = FULL, method: str = "") -> dict[str, Any]:
-    """The settings of `experiment` that `stage` uses, of a variant or a method; UserError if unknown."""
-    return _used(experiment, stage, _variants(experiment), name, method)
+def used_by(experiment: Experiment, stage: str, of: str = "") -> dict[str, Any]:
+    """The settings of `experiment` that `stage` uses.
+
+    Args:
+        stage: a key of `USES` or `USES_OF`.
+        of: for the latter, what goes through it: a trained model (train), a variant or a method (predict,
+            score), a method (export); "" for the whole method of DRDC.
+
+    Raises:
+        UserError: the experiment has none of that name.
+    """
+    return _used(experiment, stage, _variants(experiment), of)
 
 
 def _variants(experiment: Experiment) -> dict[str, Variant]:
     return variants(experiment.sampling, experiment.fusion, experiment.evaluation)
 
 
-def _used(
-    experiment: Experiment, stage: str, every: dict[str, Variant], name: str, method: str
-) -> dict[str, Any]:
-    if name not in every:
-        raise UserError(f"variant {name!r} is not part of {experiment.experiment}; known: {', '.join(every)}")
-    variant = every[name]
-    values = {key: getattr(experiment, key) for key in Experiment.model_fields} | {
-        "sampling": variant.sampling,
-        "fusion": variant.fusion,
-        "variant": variant.name,
-        "stored": stored(every, variant.predictions),
-        "timed_steps": experiment.evaluation.costs,
-    }
-    if "method" in USES[stage]:
-        values["method"] = _configured(experiment, method)
-    return {key: values[key] for key in USES[stage]}
+def _known(experiment: Experiment, stage: str, every: Iterable[str]) -> list[str]:
+    """What `stage` can be of."""
+    if stage in USES:
+        return [""]
+    own = list(every) if FULL in USES_OF[stage] else []
+    named = [name for name in USES_OF[stage] if name not in (FULL, ANY)]
+    return [*own, *named, *experiment.methods]
+
+
+def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str) -> dict[str, Any]:
+    values: dict[str, Any] = {key: getattr(experiment, key) for key in Experiment.model_fields}
+    values |= {"image_size": experiment.dataset.image_size, "pool_size": experiment.fusion.pool_size}
+    values["timed_steps"] = experiment.evaluation.costs
+    if stage in USES:
+        return {key: values[key] for key in USES[stage]}
+    uses = USES_OF[stage]
+    of = of or (FULL if FULL in uses else DRDC)
+    if of not in (known := _known(experiment, stage, every)):
+        raise UserError(f"{stage}: {of!r} is not part of {experiment.experiment}; known: {', '.join(known)}")
+    if of in experiment.methods:
+        values["method"] = _configured(experiment, of)
+        return {key: values[key] for key in uses[ANY]}
+    if of in every:
+        variant = every[of]
+        values |= {"sampling": variant.sampling, "fusion": variant.fusion, "variant": variant.name}
+        values["stored"] = stored(every, variant.predictions)
+        of = FULL
+    return {key: values[key] for key in uses[of]}
 
 
 def _configured(experiment: Experiment, name: str) -> Configured:
-    if name not in experiment.methods:
-        known = ", ".join(experiment.methods) or "none; add it below `methods` in the configuration"
-        raise UserError(f"method {name!r} is not part of {experiment.experiment}; known: {known}")
     own = dict(experiment.methods[name])
     return Configured(name=name, method=own.pop("method"), settings=own)
+
+
+class MethodFacts(NamedTuple):
+    """What planning needs to know of a method of the configuration, see `drdc.methods.interface.Method`."""
+
+    input_size: int
+    uses_features: bool
+    minutes: int
+
+
+def method_facts(experiment: Experiment, name: str) -> MethodFacts:
+    """Of the method `name` below `methods`, with its settings."""
+    settings = experiment.methods[name]
+    kind = method_class(settings["method"])
+    size = kind.input_size(settings, experiment.dataset.image_size)
+    return MethodFacts(size, kind.uses_features, kind.minutes)
 
 
 def _plain(section: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Images and features of an experiment as the compared methods see them."""
+"""Images and features of an experiment as the methods see them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from drdc.data.manifest import read_manifest
 from drdc.equations.diffusion import to_unit_range
 from drdc.methods.interface import Shapes
 from drdc.results.layout import Layout
@@ -19,7 +20,26 @@ from drdc.runtime.devices import torch_device
 from drdc.runtime.files import load_array
 from drdc.training.job import Images
 
-Batch = tuple[Tensor, Tensor]
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method sees of B images.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in [-1, 1], at the method's input size.
+        features: (B, C, h, w) float32 of the experiment's backbone; (B, 0) where the method uses none.
+        keys: SHA-256 of each image's pixels, from which its noise follows.
+    """
+
+    images: Tensor
+    features: Tensor
+    keys: Sequence[str]
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8], features: Tensor | None, keys: Sequence[str]) -> Batch:
+        """From pixels (B, H, W, 3), on the device."""
+        images = to_unit_range(pixels).to(torch_device())
+        return cls(images, images.new_zeros(len(images), 0) if features is None else features, keys)
 
 
 @dataclass(frozen=True)
@@ -28,27 +48,32 @@ class Inputs:
 
     Attributes:
         images: what the manifest says, and the pixels (N, H, W, 3) uint8 as `images.stored`.
-        features: (N, C, h, w) float16.
+        features: (N, C, h, w) float16; None where the method uses none.
+        keys: SHA-256 of each image's pixels, (N,).
     """
 
     images: Images
-    features: NDArray[np.float16]
+    features: NDArray[np.float16] | None
+    keys: NDArray[np.str_]
 
     @classmethod
-    def read(cls, layout: Layout) -> Inputs:
-        """Raises UserError where an earlier stage has left nothing, or nothing usable."""
-        images = Images.read(layout, layout.images, "prepare")
-        return cls(images, load_array(layout.features, len(images.stored), "features"))
+    def read(cls, layout: Layout, size: int, uses_features: bool) -> Inputs:
+        """Images of that size; raises UserError where an earlier stage has left nothing, or nothing usable."""
+        table = read_manifest(layout.manifest)
+        images = Images.read(layout, layout.images(size), "images")
+        features = load_array(layout.features, len(table), "features") if uses_features else None
+        return cls(images, features, table.pixels_sha256.to_numpy())
 
     @property
     def shapes(self) -> Shapes:
-        return Shapes(self.images.stored.shape[1], *self.features.shape[1:3])
+        channels, side = (0, 1) if self.features is None else self.features.shape[1:3]
+        return Shapes(self.images.stored.shape[1], channels, side)
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Images (B, 3, H, W) in [-1, 1] and features (B, C, h, w), both float32 on the device."""
-        device = torch_device()
-        features = torch.from_numpy(self.features[rows]).to(device).float()
-        return to_unit_range(self.images.stored[rows]).to(device), features
+        features = None
+        if self.features is not None:
+            features = torch.from_numpy(self.features[rows]).to(torch_device()).float()
+        return Batch.of(self.images.stored[rows], features, self.keys[rows].tolist())
 
     def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:
         """Those rows, `size` at a time."""
@@ -56,7 +81,9 @@ class Inputs:
 
     def digest(self, rows: NDArray[np.int64]) -> str:
         """SHA-256 of pixels and features of those rows."""
-        digest = hashlib.sha256(str((self.images.stored.shape[1:], self.features.shape[1:])).encode())
+        arrays = [self.images.stored, *([] if self.features is None else [self.features])]
+        digest = hashlib.sha256(str([array.shape[1:] for array in arrays]).encode())
         for part in chunks(rows):
-            digest.update(self.images.stored[part].tobytes() + self.features[part].tobytes())
+            for array in arrays:
+                digest.update(array[part].tobytes())
         return digest.hexdigest()

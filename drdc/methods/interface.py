@@ -52,8 +52,8 @@ class Shapes:
     """Sizes of what a method is given: images (B, 3, image_size, image_size), features (B, C, h, h).
 
     Attributes:
-        image_size: height and width of images and heatmaps in pixels.
-        channels, feature_size: C and h of the experiment's backbone.
+        image_size: height and width of its images and heatmaps in pixels.
+        channels, feature_size: C and h of the experiment's backbone; 0 and 1 where it uses no features.
     """
 
     image_size: int
@@ -82,6 +82,7 @@ class Method(nn.Module):
         uses_features: whether `loss` or `heatmaps` look at the experiment's features; else they may be empty.
         citation: authors, title, place and year.
         differs: in what this method differs from that, in few words, whatever the settings.
+        minutes: time limit of its training on a cluster.
         paper_backbone: the pre-trained network of its paper, as timm names it, where this method takes the
             experiment's features; empty for none. Others have it as the default of `backbone`.
     """
@@ -91,11 +92,20 @@ class Method(nn.Module):
     uses_features: ClassVar[bool] = True
     citation: ClassVar[str] = ""
     differs: ClassVar[str] = ""
+    minutes: ClassVar[int] = 1440
     paper_backbone: ClassVar[str] = ""
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
         self.settings, self.shapes = settings, shapes
+
+    @classmethod
+    def input_size(cls, settings: Mapping[str, Any], image_size: int) -> int:
+        """Height and width of the images that it sees, with these settings, which are complete.
+
+        That of its own backbone, if it has one, else `image_size`, that of the experiment's dataset.
+        """
+        return settings["backbone"]["input_size"] if "backbone" in settings else image_size
 
     @classmethod
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:

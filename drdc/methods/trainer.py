@@ -10,24 +10,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drdc.methods.inputs import Batch, Inputs
+from drdc.methods.inputs import Inputs
 from drdc.methods.interface import History, TrainedSettings
-from drdc.runtime.batching import chunks
+from drdc.runtime.errors import UserError
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.loop import Task, step_seed, train
 from drdc.training.state import Progress, State
 
+#: Images (B, 3, H, W) in [-1, 1] and features (B, C, h, w).
+Pair = tuple[Tensor, Tensor]
 #: (network, images, features) -> scalar.
 Loss = Callable[[Any, Tensor, Tensor], Tensor]
 
 
 class MethodJob(Job):
-    """The fitting of a method; `kind` is `methods/<name>`, for a phase of it `methods/<name>.<phase>`."""
+    """The fitting of a method; `kind` is `<name>`, for a phase of it `<name>.<phase>`."""
 
     @property
     def section(self) -> str:
-        return self.kind.partition(".")[0].replace("/", ".")
+        return f"methods.{self.kind.partition('.')[0]}"
 
 
 class Trainer:
@@ -41,13 +43,16 @@ class Trainer:
     def __init__(self, job: MethodJob, inputs: Inputs) -> None:
         self.job, self.inputs = job, inputs
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Pair]:
         """All training images once, in the order of the manifest: (images, features) of each batch."""
-        return self.inputs.batches(self.inputs.images.train, self.job.settings.batch_size)
+        return self._pairs(self.inputs.images.train, self.job.settings.batch_size)
 
-    def held_out(self) -> Iterator[Batch]:
+    def held_out(self) -> Iterator[Pair]:
         """All held-out normal images once."""
-        return self.inputs.batches(self.inputs.images.held_out, self.job.settings.batch_size)
+        return self._pairs(self.inputs.images.held_out, self.job.settings.batch_size)
+
+    def _pairs(self, rows: NDArray[Any], size: int) -> Iterator[Pair]:
+        return ((batch.images, batch.features) for batch in self.inputs.batches(rows, size))
 
     def descend(
         self,
@@ -86,12 +91,18 @@ class Trainer:
         images, seed = self.inputs.images, self.job.seed
 
         def batch_loss(model: nn.Module, rows: NDArray[Any], _drawn: None, part: slice) -> Tensor:
-            return loss(model, *self.inputs.batch(rows[part]))
+            batch = self.inputs.batch(rows[part])
+            found = loss(model, batch.images, batch.features)
+            if found.shape != ():
+                raise UserError(
+                    f"{self.job.section}: its loss has the shape {tuple(found.shape)}; return a scalar, the mean"
+                )
+            return found
 
         def held_out_loss(model: nn.Module) -> float:
             torch.manual_seed(step_seed(seed, -1))  # the same noise at each validation
-            parts = chunks(images.held_out, settings.batch_size)
-            losses = [len(rows) * loss(model, *self.inputs.batch(rows)).item() for rows in parts]
+            batches = self._pairs(images.held_out, settings.batch_size)
+            losses = [len(batch[0]) * loss(model, *batch).item() for batch in batches]
             return sum(losses) / len(images.held_out)
 
         return Task(

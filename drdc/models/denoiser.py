@@ -11,6 +11,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from drdc.config.sections import Diffusion
+from drdc.runtime.devices import use_bf16
 
 
 class Denoiser(nn.Module):
@@ -60,17 +61,6 @@ def adm_unet(settings: Diffusion) -> Any:
             _zero(module.to_out[0])
     _zero(unet.conv_out)
     return unet
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bf16; `auto` where the hardware multiplies it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (
-        torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    )
 
 
 def _zero(layer: nn.Module) -> None:

@@ -102,7 +102,7 @@ class Reconstructor(nn.Module):
 
     def __init__(self, settings: Base, channels: int, feature_size: int) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.feature_size = settings, feature_size
         self.input = nn.Linear(channels, settings.hidden)
         self.position = PositionEmbedding(feature_size, settings.hidden)
         self.encoder = nn.ModuleList(EncoderLayer(settings) for _ in range(settings.encoder_layers))

@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drdc.config.variants import ABLATION, FULL, swept
+from drdc.config.variants import ABLATION, DRDC, swept
 
-#: The detector's file in the folder of an experiment.
-EXPORTED = "model.safetensors"
-#: The folder of the compared methods: of a run's files, and of the detectors that they make.
-METHODS = "methods"
+#: The folder of the detectors in that of an experiment.
+DETECTORS = "detectors"
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,9 @@ class Layout:
         """What is known of the dataset, see `drdc.data.fingerprint`: no rule's output, like `state`."""
         return self.root / "dataset.json"
 
-    @property
-    def images(self) -> Path:
-        """(N, H, W, 3) uint8, rows as in the manifest."""
-        return self.root / "images.npy"
+    def images(self, size: int) -> Path:
+        """(N, size, size, 3) uint8, rows as in the manifest."""
+        return self.root / "images" / f"{size}.npy"
 
     @property
     def masks(self) -> Path:
@@ -64,20 +61,16 @@ class Layout:
         return self.root / "features.npy"
 
     @property
-    def scores(self) -> Path:
-        return self.root / "scores.csv"
-
-    @property
     def costs(self) -> Path:
-        """Time, memory and size of base model and DRDC, measured in one run."""
+        """Time, memory and size of the methods, measured in one run."""
         return self.root / "costs.csv"
 
     @property
     def gallery(self) -> Path:
         return self.root / "gallery.html"
 
-    def evidence(self, kind: str) -> Path:
-        """`seed_evidence` of all seeds."""
+    def collected(self, kind: str) -> Path:
+        """`scored` of all runs and seeds together."""
         return self.root / f"{kind}.csv"
 
     @property
@@ -91,45 +84,32 @@ class Layout:
     def seed(self, seed: int) -> Path:
         return self.root / f"seed{seed}"
 
-    def model(self, seed: int, kind: str) -> Path:
-        """Trained weights; `kind` is base, diffusion or unconditional."""
-        return self.seed(seed) / f"{kind}.safetensors"
+    def model(self, seed: int, name: str) -> Path:
+        """Trained weights; `name` is base, diffusion, unconditional or that of another method."""
+        return self.seed(seed) / f"{name}.safetensors"
 
-    def losses(self, seed: int, kind: str) -> Path:
-        return self.seed(seed) / f"{kind}.losses.csv"
+    def losses(self, seed: int, name: str) -> Path:
+        return self.seed(seed) / f"{name}.losses.csv"
 
-    def state(self, seed: int, kind: str) -> Path:
+    def state(self, seed: int, name: str) -> Path:
         """What an interrupted training resumes from: no rule's output, so that nothing deletes it."""
-        return self.root / "state" / f"seed{seed}-{kind}.pt"
+        return self.root / "state" / f"seed{seed}-{name}.pt"
 
     def unfinished(self, seed: int, name: str, part: str) -> Path:
         """Predictions until all of them are computed: no rule's output, like `state`."""
         return self.root / "state" / f"seed{seed}-predict-{name}-{part}.npy"
 
     def predictions(self, seed: int, name: str, part: str) -> Path:
-        """Maps; `name` as in `drdc.config.variants.Stored`, `part` a category, or `all` for all of them."""
+        """What predicting leaves; `name`: of a variant or a method, `part`: a category, or `all`."""
         return self.seed(seed) / "predictions" / name / f"{part}.npy"
 
-    def method(self, seed: int, name: str, ending: str) -> Path:
-        """What a compared method leaves: `.npy` its heatmaps, `.csv` its metrics; `model` has its weights."""
-        return self.seed(seed) / METHODS / f"{name}{ending}"
+    def scored(self, seed: int, run: str, kind: str = "scores") -> Path:
+        """What scoring leaves; `run`: a variant, a method or the controls; `kind`: one of `SCORED`."""
+        return self.seed(seed) / "scores" / run / f"{kind}.csv"
 
-    def seed_scores(self, seed: int, variant: str = FULL) -> Path:
-        """Metrics of one run: of all methods, or of a variant of DRDC."""
-        return self.seed(seed) / ("scores.csv" if variant == FULL else f"variants/{variant}.csv")
-
-    def seed_evidence(self, seed: int, kind: str) -> Path:
-        """What else the scoring of a run leaves: `image_scores`, `curves` or `defects`."""
-        return self.seed(seed) / f"{kind}.csv"
-
-    @property
-    def exported(self) -> Path:
+    def detector(self, method: str = DRDC) -> Path:
         """Networks, settings and calibration in one file, for `drdc detect`."""
-        return self.root / EXPORTED
-
-    def exported_method(self, name: str) -> Path:
-        """The same of a compared method."""
-        return self.root / METHODS / f"{name}.safetensors"
+        return self.root / DETECTORS / f"{method}.safetensors"
 
     @property
     def about(self) -> Path:
@@ -202,6 +182,5 @@ def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str
     return "" if there else f"needs {need}"
 
 
-#: What the scoring of the whole method leaves beside its metrics, `<kind>.csv`.
-EVIDENCE = ("image_scores", "curves", "defects")
-FORMATS = ("csv", "md", "tex", "html")
+#: What the scoring of a run leaves, `<kind>.csv`: its metrics and the evidence behind them.
+SCORED = ("scores", "image_scores", "curves", "defects")

@@ -112,24 +112,16 @@ def read_parts(
     opened = in_order(lambda part: open_array(paths[part], "predict"), chosen, job_threads())
     for part, records in zip(chosen, opened, strict=True):
         of_part = ((table.category == part) | (part == "all")) & (table.split != "train")
-        read.append(_of_rows(records, of_part.to_numpy(), paths[part], "predict"))
+        read.append(_of_rows(records, of_part.to_numpy(), paths[part]))
     return read
 
 
-def read_method(layout: Layout, seed: int, name: str, table: pd.DataFrame) -> NDArray[np.void]:
-    """The heatmaps and scores of a compared method, (N,) of `drdc.stages.predict_system.record_type`."""
-    path, stage = layout.method(seed, name, ".npy"), "predict-system"
-    return _of_rows(open_array(path, stage), (table.split != "train").to_numpy(), path, stage)
-
-
-def _of_rows(
-    records: NDArray[np.void], chosen: NDArray[np.bool_], path: Path, stage: str
-) -> NDArray[np.void]:
+def _of_rows(records: NDArray[np.void], chosen: NDArray[np.bool_], path: Path) -> NDArray[np.void]:
     """The records themselves, where they are those of the chosen rows of the manifest, (N,)."""
     if "row" in (records.dtype.names or ()) and np.array_equal(records["row"], np.flatnonzero(chosen)):
         return records
     raise UserError(
-        f"{path}: holds the predictions of other images; remove it and run `drdc {stage}` or the same "
+        f"{path}: holds the predictions of other images; remove it and run `drdc predict` or the same "
         "`snakemake` command again"
     )
 
@@ -142,7 +134,7 @@ def batches(parts: Iterable[NDArray[np.void]], chosen: NDArray[np.bool_]) -> Ite
 
 
 @dataclass(frozen=True)
-class Heatmaps:
+class Fused:
     """Full-size maps of some images, each (B, H, W) float32; `base` and `diffusion` on their common scale."""
 
     base: Tensor
@@ -172,12 +164,12 @@ def _field(records: NDArray[np.void], name: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(records[name])).float()  # faster than numpy's astype
 
 
-def fuse(records: NDArray[np.void], fusion: Fusion, statistics: Statistics) -> Heatmaps:
+def fuse(records: NDArray[np.void], fusion: Fusion, statistics: Statistics) -> Fused:
     """Eq. 17 on maps brought to one scale."""
     base, diffusion = raw_maps(records, fusion)
     base = normalise(base, statistics["base"], fusion.normalisation)
     diffusion = normalise(diffusion, statistics["diffusion"], fusion.normalisation)
-    return Heatmaps(base, diffusion, weighted_sum(diffusion, base, fusion.weight))
+    return Fused(base, diffusion, weighted_sum(diffusion, base, fusion.weight))
 
 
 def statistics(parts: Iterable[NDArray[np.void]], held_out: NDArray[np.bool_], fusion: Fusion) -> Statistics:

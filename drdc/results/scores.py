@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
 import pandas as pd
 
-from drdc.config.variants import FULL, Variant, predicted_parts
+from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Variant, predicted_parts
 from drdc.results.layout import Layout
 from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError
@@ -25,35 +26,53 @@ MethodRun = tuple[str, int]
 def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] = ()) -> pd.DataFrame:
     """The metrics of several runs, (variant, seed), one below the other: text as text, values as numbers.
 
-    After them those of compared `methods`, (name, seed).
-
-    A run without a file has all its methods, categories and metrics, no values, and the note
+    After each run of the whole method those of the controls, and in the end those of other `methods`, (name,
+    seed). A run without a file has all its methods, categories and metrics, no values, and the note
     `failed; see <log>`.
 
     Raises:
         UserError: the whole method was scored with no seed.
     """
-    frames, absent = [], []
+    wanted = []
     for variant, seed in runs:
-        path = layout.seed_scores(seed, variant.name)
-        if path.is_file():
-            frames.append(_scores(path))
-        else:
-            absent.append((variant, seed))
-    pattern = next((frame for frame in frames if set(frame["variant"]) == {FULL}), None)
+        wanted.append(_Wanted(variant.name, seed, variant.name, _methods_of(variant), variant))
+        if variant.name == FULL:
+            wanted.append(_Wanted(CONTROLS, seed, FULL, (RANDOM, *ORACLES.values())))
+    wanted += [_Wanted(name, seed, FULL, (name,)) for name, seed in methods]
+    paths = [layout.scored(one.seed, one.run) for one in wanted]
+    found = [_scores(path) if path.is_file() else None for path in paths]
+    pattern = next(
+        (f for one, f in zip(wanted, found, strict=True) if one.run == FULL and f is not None), None
+    )
     if pattern is None:
         raise UserError(f"results of {layout.experiment}: nothing was scored yet; run `drdc score` first")
-    frames += [_failed(layout, pattern, *run) for run in absent]
-    frames += [_method(layout, pattern, *run) for run in methods]
+    pairs = zip(wanted, found, strict=True)
+    frames = [_failed(layout, pattern, one) if frame is None else frame for one, frame in pairs]
     return pd.concat(frames, ignore_index=True)
 
 
-def read_evidence(layout: Layout, seeds: list[int], kind: str) -> pd.DataFrame:
-    """`image_scores`, `curves` or `defects` of all seeds that have them; UserError where none has."""
-    paths = [path for seed in seeds if (path := layout.seed_evidence(seed, kind)).is_file()]
-    if not paths:
-        raise UserError(f"{layout.seed_evidence(seeds[0], kind)}: is missing; run `drdc score` first")
-    return numeric(pd.concat([read_table(path) for path in paths], ignore_index=True))
+@dataclass(frozen=True)
+class _Wanted:
+    """A run and what its scores hold; `model`: of DRDC."""
+
+    run: str
+    seed: int
+    variant: str
+    methods: tuple[str, ...]
+    of_drdc: Variant | None = None
+
+
+def _methods_of(variant: Variant) -> tuple[str, ...]:
+    return ("base", "diffusion", DRDC) if variant.name == FULL else (DRDC,)
+
+
+def read_evidence(layout: Layout, runs: Iterable[MethodRun], kind: str) -> pd.DataFrame:
+    """`image_scores`, `curves` or `defects` of all runs, (name, seed), that have them; UserError if none has."""
+    paths = [layout.scored(seed, run, kind) for run, seed in runs]
+    existing = [path for path in paths if path.is_file()]
+    if not existing:
+        raise UserError(f"{paths[0]}: is missing; run `drdc score` first")
+    return numeric(pd.concat([read_table(path) for path in existing], ignore_index=True))
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -103,41 +122,34 @@ def failure_note(log: Path) -> str:
     return f"failed; see {log}"
 
 
-def failed_before(layout: Layout, variant: Variant, seed: int, categories: list[str]) -> Path | None:
-    """The log of the first job that a run needs and that left no result; None where all did."""
-    for kind in ("base", variant.model):
-        if not layout.model(seed, kind).is_file():
-            return layout.log(f"train_{kind}.seed{seed}")
-    for part in predicted_parts(variant.predictions, categories):
-        if not layout.predictions(seed, variant.predictions, part).is_file():
-            return layout.log(f"predict.seed{seed}.{variant.predictions}.{part}")
-    return None
+def failed_before(
+    layout: Layout, run: str, seed: int, categories: list[str], variant: Variant | None
+) -> Path:
+    """The log of the first job that a run needs and that left no result, else of its scoring.
+
+    `variant`: that of DRDC which the run is; None for another method.
+    """
+    models = [run] if variant is None else ["base", variant.model]
+    predictions = run if variant is None else variant.predictions
+    if run != CONTROLS:
+        for model in models:
+            if not layout.model(seed, model).is_file():
+                return layout.log(f"train.seed{seed}.{model}")
+        for part in predicted_parts(predictions, categories):
+            if not layout.predictions(seed, predictions, part).is_file():
+                return layout.log(f"predict.seed{seed}.{predictions}.{part}")
+    return layout.log(f"score.seed{seed}.{run}")
 
 
-def method_failed_before(layout: Layout, name: str, seed: int) -> Path | None:
-    """`failed_before` for a compared method."""
-    if not layout.model(seed, f"methods/{name}").is_file():
-        return layout.log(f"train_system.seed{seed}.{name}")
-    if not layout.method(seed, name, ".npy").is_file():
-        return layout.log(f"predict_system.seed{seed}.{name}")
-    return None
+def _scores(path: Path) -> pd.DataFrame:
+    return typed(read_table(path), TEXTS, ("value",), str(path))
 
 
-def _scores(path: Path, stage: str = "score") -> pd.DataFrame:
-    return typed(read_table(path, stage), TEXTS, ("value",), str(path))
-
-
-def _method(layout: Layout, pattern: pd.DataFrame, name: str, seed: int) -> pd.DataFrame:
-    """The metrics of a compared method; where it failed, all its cells with that note."""
-    if (path := layout.method(seed, name, ".csv")).is_file():
-        return _scores(path, "score-system")
-    log = method_failed_before(layout, name, seed) or layout.log(f"score_system.seed{seed}.{name}")
-    rows = pattern[pattern["method"] == "drdc"]
-    return rows.assign(method=name, seed=str(seed), value=nan, note=failure_note(log))
-
-
-def _failed(layout: Layout, pattern: pd.DataFrame, variant: Variant, seed: int) -> pd.DataFrame:
-    rows = pattern if variant.name == FULL else pattern[pattern["method"] == "drdc"]
-    log = failed_before(layout, variant, seed, sorted(set(pattern["category"])))
-    log = log or layout.log(f"score.seed{seed}.{variant.name}")
-    return rows.assign(variant=variant.name, seed=str(seed), value=nan, note=failure_note(log))
+def _failed(layout: Layout, pattern: pd.DataFrame, wanted: _Wanted) -> pd.DataFrame:
+    """All cells of a run without scores; `pattern`: the scores of another."""
+    categories = sorted(set(pattern["category"]))
+    log = failed_before(layout, wanted.run, wanted.seed, categories, wanted.of_drdc)
+    rows = pattern[pattern["method"] == DRDC].assign(
+        variant=wanted.variant, seed=str(wanted.seed), value=nan, note=failure_note(log)
+    )
+    return pd.concat([rows.assign(method=method) for method in wanted.methods])

@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from drdc.runtime.errors import UserError
 from drdc.runtime.locks import lock, open_plain
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 #: Descriptors of the claimed GPUs' lock files: open as long as the process lives.
@@ -177,6 +181,19 @@ def _try_claim(folder: Path, locks: dict[str, Path], count: int) -> list[str]:
 
 
 @cache
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bf16; `auto` where the hardware multiplies it natively."""
+    import torch
+
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (
+        torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    )
+
+
 def torch_device() -> str:
     """`cuda` where torch can use a GPU, else `cpu`; from then on the same computation gives the same numbers.
 

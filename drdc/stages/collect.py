@@ -6,8 +6,8 @@ from itertools import product
 from typing import Any
 
 from drdc.config.sections import Evaluation, Fusion, Sampling
-from drdc.config.variants import runs, variants
-from drdc.results.layout import EVIDENCE, Layout
+from drdc.config.variants import FULL, runs, variants
+from drdc.results.layout import SCORED, Layout
 from drdc.results.scores import read_evidence, read_runs, write_table
 
 
@@ -20,9 +20,13 @@ def collect(
     evaluation: Evaluation,
     methods: dict[str, Any],
 ) -> None:
-    """Write `scores.csv`, with all seeds, variants and methods, and what of `EVIDENCE` the seeds left."""
+    """Write `scores.csv`, with all seeds, variants and methods, and the evidence of all methods that left some.
+
+    `image_scores.csv`, `curves.csv` and `defects.csv` have the whole method and all others, with all seeds.
+    """
     every = variants(sampling, fusion, evaluation)
-    frames = {"scores": read_runs(layout, runs(every, seeds, evaluation), product(methods, seeds))}
-    frames |= {kind: read_evidence(layout, seeds, kind) for kind in EVIDENCE}
-    for kind, frame in frames.items():
-        write_table(layout.evidence(kind), frame)
+    scores = read_runs(layout, runs(every, seeds, evaluation), product(methods, seeds))
+    write_table(layout.collected("scores"), scores)
+    for kind in SCORED[1:]:
+        of_methods = list(product([FULL, *methods], seeds))
+        write_table(layout.collected(kind), read_evidence(layout, of_methods, kind))

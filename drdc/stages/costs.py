@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,17 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from drdc.config.sections import Backbone, Sampling
-from drdc.config.variants import FULL
-from drdc.data.images import to_square
+from drdc.config.variants import DRDC, FULL
 from drdc.data.manifest import read_manifest
-from drdc.equations.diffusion import to_unit_range
 from drdc.equations.fusion import feature_error
-from drdc.methods.fitted_method import Fitted
+from drdc.methods.drdc.predictor import DrdcPredictor
+from drdc.methods.fitted_method import FittedMethod
+from drdc.methods.inputs import Batch
+from drdc.methods.predictor import Predictor
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.inpainter import Inpainter, load_base
 from drdc.results.layout import Layout
@@ -38,69 +38,94 @@ ROUNDS = 5
 BATCH = 4  # images at a time on a CPU, which gains nothing from more
 STATUS = Path("/proc/self/status")
 
-Run = Callable[[slice], None]
+Run = Callable[[slice], Any]
 
 
 def costs(
     layout: Layout,
     *,
     seeds: list[int],
+    image_size: int,
     backbone: Backbone,
     sampling: Sampling,
     timed_steps: list[int],
     methods: dict[str, Any],
 ) -> None:
-    """Write `costs.csv`: base model (with its backbone), DRDC with several numbers of timesteps, and the
-    compared methods (with the backbone where they use its features; one that is not fitted is left out).
+    """Write `costs.csv`: base model (with its backbone), DRDC with several numbers of timesteps, and other
+    methods (with the backbone where they use its features; one that is not fitted is left out).
 
-    All are measured on the same images and device, from decoded pixels to heatmaps; a GPU gets
+    All are measured on the same images and device, from decoded pixels to what is stored; a GPU gets
     `sampling.batch_size` images at a time, a CPU at most `BATCH`. Columns: method, variant, unet_calls,
     seconds_per_image and cpu_seconds_per_image (`timed`), parameters, flops and peak_memory (`described`),
     device, threads, batch_size.
     """
-    table = read_manifest(layout.manifest)
     size = sampling.batch_size if torch.cuda.is_available() else min(BATCH, sampling.batch_size)
-    rows = np.flatnonzero(table.split != "train")[:size]
-    images = load_array(layout.images, len(table), "prepare")[rows]
-    extractor, base = FeatureExtractor(backbone).to(torch_device()), load_base(layout, seeds[0])
-    scaled = np.stack([to_square(Image.fromarray(image), backbone.input_size) for image in images])
-    pixels = torch.from_numpy(scaled).permute(0, 3, 1, 2).to(torch_device())
-    own_images = to_unit_range(images).to(torch_device())
-    keys = table.pixels_sha256[rows].tolist()
+    images = _Images.read(layout, backbone, size)
+    base, known = load_base(layout, seeds[0]), Inpainter.load(layout, seeds[0], sampling)
+    found = _Measurements(len(images.rows))
 
-    def base_maps(batch: slice) -> None:
-        features = extractor(pixels[batch]).half().float()
-        feature_error(features, base(features))
+    def base_maps(batch: slice) -> Tensor:
+        features = images.features(batch)
+        return feature_error(features, base(features))
 
-    def drdc_maps(batch: slice, inpainter: Inpainter) -> None:
-        base_maps(batch)
-        inpainter.reconstruct(own_images[batch], keys[batch], seeds[0])
-
-    def method_maps(batch: slice, fitted: Fitted) -> None:
-        used = fitted.method.uses_features
-        fitted.maps_and_scores(own_images[batch], extractor(pixels[batch]) if used else None)
-
-    found = _Measurements(len(rows))
-    found.add({"method": "base", "variant": FULL, "unet_calls": 0}, base_maps, [extractor, base])
-    known = Inpainter.load(layout, seeds[0], sampling)
+    found.add({"method": "base", "variant": FULL, "unet_calls": 0}, base_maps, [images.extractor, base])
     for steps in sorted({*timed_steps, sampling.steps}):
         own = sampling.model_copy(update={"steps": steps})
         inpainter = Inpainter(known.denoiser, known.alpha_bar, own)
+        predictor = DrdcPredictor(base, inpainter, image_size, seeds[0])
         variant = FULL if steps == sampling.steps else f"steps={steps}"
-        head = {"method": "drdc", "variant": variant, "unet_calls": inpainter.calls}
-        found.add(head, partial(drdc_maps, inpainter=inpainter), [extractor, base, inpainter.denoiser])
-    for name in filter(lambda name: layout.model(seeds[0], f"methods/{name}").is_file(), methods):
-        fitted = Fitted.load(layout, seeds[0], name)
-        networks = [fitted.method, *([extractor] if fitted.method.uses_features else [])]
-        found.add({"method": name, "variant": FULL}, partial(method_maps, fitted=fitted), networks)
+        images.measure(found, {"method": DRDC, "variant": variant, "unet_calls": inpainter.calls}, predictor)
+    for name in filter(lambda name: layout.model(seeds[0], name).is_file(), methods):
+        fitted = FittedMethod.load(layout, seeds[0], name, image_size)
+        images.measure(found, {"method": name, "variant": FULL}, fitted)
     about: dict[str, Any] = {
         "device": device_name(),
         "threads": torch.get_num_threads(),
-        "batch_size": len(rows),
+        "batch_size": len(images.rows),
     }
     frame = pd.DataFrame(found.rows()).assign(**about)
     log.info("\n%s", frame.to_string(index=False))
     write_table(layout.costs, frame)
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The test images that all methods are measured on, and the experiment's backbone.
+
+    Attributes:
+        rows: of the manifest.
+        keys: SHA-256 of their pixels.
+    """
+
+    layout: Layout
+    rows: NDArray[np.int64]
+    keys: list[str]
+    total: int
+    pixels: Tensor
+    extractor: FeatureExtractor
+
+    @classmethod
+    def read(cls, layout: Layout, backbone: Backbone, count: int) -> _Images:
+        table = read_manifest(layout.manifest)
+        rows = np.flatnonzero(table.split != "train")[:count]
+        stored = load_array(layout.images(backbone.input_size), len(table), "images")[rows]
+        pixels = torch.from_numpy(stored).permute(0, 3, 1, 2).to(torch_device())
+        extractor = FeatureExtractor(backbone).to(torch_device())
+        return cls(layout, rows, table.pixels_sha256[rows].tolist(), len(table), pixels, extractor)
+
+    def features(self, batch: slice) -> Tensor:
+        features: Tensor = self.extractor(self.pixels[batch])
+        return features.half().float()
+
+    def measure(self, found: _Measurements, head: dict[str, Any], predictor: Predictor) -> None:
+        stored = load_array(self.layout.images(predictor.input_size), self.total, "images")[self.rows]
+
+        def predict(batch: slice) -> Any:
+            features = self.features(batch) if predictor.uses_features else None
+            return predictor.predict(Batch.of(stored[batch], features, self.keys[batch]))
+
+        own = [self.extractor] if predictor.uses_features else []
+        found.add(head, predict, [*own, *predictor.networks])
 
 
 class _Measurements:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,19 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drdc.config.sections import Backbone, Dataset, Fusion, Sampling
-from drdc.config.variants import FULL
+from drdc.config.variants import DRDC, FULL
 from drdc.data.manifest import noted_ranges, read_manifest
-from drdc.detection.backends import FAST
+from drdc.detection.backends import FAST, backends
 from drdc.detection.detector import AUROCS
 from drdc.detection.model_file import calibration_tensors, save_bundle
 from drdc.equations.diffusion import to_unit_range
-from drdc.equations.fusion import image_score
 from drdc.evaluation.calibration import Calibration
 from drdc.experiment.stage_settings import config_hash
+from drdc.methods.fitted_method import read_fitted
+from drdc.methods.registry import Configured, method_class
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.inpainter import Inpainter, load_trained
+from drdc.results.heatmaps import DrdcReading, Heatmaps
 from drdc.results.layout import Layout
-from drdc.results.predictions import Statistics, batches, fuse, read_parts, statistics, store_errors
+from drdc.results.predictions import batches, store_errors
 from drdc.results.scores import read_table, typed
 from drdc.runtime.batching import chunks, progress_bar
 from drdc.runtime.digests import digest_of
@@ -47,91 +47,147 @@ def export(
     seeds: list[int],
     dataset: Dataset,
     backbone: Backbone,
-    sampling: Sampling,
-    fusion: Fusion,
-    **others: Any,
+    method: Configured | None = None,
+    **settings: Any,
 ) -> None:
-    """Write `model.safetensors`, which `drdc.detection.detector.Detector` reads.
+    """Write `detectors/<method>.safetensors`, which `drdc.detection.detector.Detector` reads.
 
-    Its tensors are `backbone.*`, `base.*`, `diffusion.*` and those of `calibration_tensors`. Its header holds
-    the settings, the maps' statistics and where all of it comes from; nothing in it differs when the same
-    command runs again. No test image is needed; where test images were scored with these settings, the mean
-    AUROCs are noted.
+    Its tensors are the networks' and those of `calibration_tensors`. Its header holds the settings and where
+    all of it comes from; nothing in it differs when the same command runs again. No test image is needed;
+    where test images were scored with these settings, the mean AUROCs are noted.
 
     Args:
         seed: the run; None for the first.
-        others: the settings of both trainings, which only enter the configuration's hash.
+        method: of the configuration; None for DRDC.
+        settings: those of DRDC, by section.
+
+    Raises:
+        UserError: no image was held out, an earlier stage is missing, or the file alone would not be enough.
     """
     seed = seeds[0] if seed is None else seed
     table = read_manifest(layout.manifest)
-    held_out = held_out_images(table)
-    tensors, about = _networks(layout, seed, backbone)
-    settings = {"dataset": dataset, "backbone": backbone, "fusion": fusion, **others}
-    parts = read_parts(layout, seed, FULL, table)
-    modes, calibrations = {}, {}
-    for name, own in ((FULL, sampling), (FAST, sampling.model_copy(update={"steps": 1}))):
-        known = parts if own == sampling else [_predicted(layout, seed, table, parts, own)]
-        scale = statistics(known, held_out, fusion)
-        calibrations[name] = calibrated(batches(known, held_out), table, partial(_judged, fusion, scale))
-        scored = layout.seed_scores(seed, FULL if own == sampling else "steps=1")
-        noted = accuracy(scored, "drdc", settings | {"sampling": own})
-        modes[name] = {"sampling": own.model_dump(), "statistics": scale, "accuracy": noted}
-    about |= {"seed": seed, "image_size": dataset.image_size, "fusion": fusion.model_dump(), "modes": modes}
-    write(layout.exported, layout, tensors, calibrations, about, settings | {"sampling": sampling})
-
-
-def write(
-    path: Path,
-    layout: Layout,
-    tensors: dict[str, Tensor],
-    calibrations: dict[str, Calibration],
-    about: dict[str, Any],
-    settings: dict[str, Any],
-) -> None:
-    """Write a detector's file: networks and calibrations of its modes, and where all of it comes from.
-
-    Args:
-        about: its header, but for what each detector has.
-        settings: that led to it, whose hash is noted.
-    """
-    table = read_manifest(layout.manifest)
-    categories, ranges = sorted(set(table.category)), noted_ranges(table, settings["dataset"].bits)
-    origin = provenance(settings) | {"manifest_sha256": digest_of(layout.manifest)}
-    shared = {"experiment": layout.experiment, "categories": categories, "provenance": origin}
-    shared["ranges"] = asdict(ranges)
-    save_bundle(path, tensors | calibration_tensors(calibrations, categories), about | shared)
-    log.info("%s: calibrated on %d held-out normal images", path, len(calibrations[FULL].scores))
-
-
-def held_out_images(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows of the manifest are held-out normal images, (N,).
-
-    Raises:
-        UserError: there are none.
-    """
     held_out = (table.split == "val").to_numpy()
     if not held_out.any():
         raise UserError("dataset.holdout: no image was held out to calibrate on; raise it and run again")
-    return held_out
+    shared = {"dataset": dataset, "backbone": backbone}
+    name = DRDC if method is None else method.name
+    if method is None:
+        exported = _drdc(layout, seed, table, held_out, backbone, shared, **settings)
+    else:
+        exported = _method(layout, seed, table, backbone, shared, method)
+    about = exported.about | {"seed": seed, "image_size": dataset.image_size}
+    about["modes"] = {
+        mode: own.about | {"accuracy": accuracy(layout.scored(seed, own.run), name, own.settings)}
+        for mode, own in exported.modes.items()
+    }
+    about |= _origin(layout, table, dataset, exported.modes[FULL].settings)
+    if method is not None:
+        backends(exported.tensors, about)  # what cannot be built again from the file is refused now
+    calibrations = {
+        mode: calibrated(own.heatmaps, name, table, held_out) for mode, own in exported.modes.items()
+    }
+    tensors = exported.tensors | calibration_tensors(calibrations, about["categories"])
+    save_bundle(layout.detector(name), tensors, about)
+    images = len(calibrations[FULL].scores)
+    log.info("%s: calibrated on %d held-out normal images", layout.detector(name), images)
+
+
+class _Mode(NamedTuple):
+    """One way to compute heatmaps.
+
+    Attributes:
+        heatmaps: those of the held-out images.
+        run: under which its test images are scored.
+        settings: with which these scores were computed.
+        about: what the header says of it.
+    """
+
+    heatmaps: Heatmaps
+    run: str
+    settings: dict[str, Any]
+    about: dict[str, Any]
+
+
+class _Exported(NamedTuple):
+    """Networks and header of a method, and its modes."""
+
+    tensors: dict[str, Tensor]
+    about: dict[str, Any]
+    modes: dict[str, _Mode]
+
+
+def _drdc(
+    layout: Layout,
+    seed: int,
+    table: pd.DataFrame,
+    held_out: NDArray[np.bool_],
+    backbone: Backbone,
+    shared: dict[str, Any],
+    *,
+    sampling: Sampling,
+    fusion: Fusion,
+    **trainings: Any,
+) -> _Exported:
+    tensors, about = _networks(layout, seed, backbone)
+    full = Heatmaps.of_drdc(layout, seed, table, fusion, whole=False)
+    modes = {}
+    for name, own in ((FULL, sampling), (FAST, sampling.model_copy(update={"steps": 1}))):
+        heatmaps = full
+        if own != sampling:
+            records = _predicted(layout, seed, table, full, held_out, own)
+            heatmaps = Heatmaps.fused([records], table, fusion, whole=False)
+        assert isinstance(heatmaps.reading, DrdcReading)
+        used = shared | {"fusion": fusion, **trainings, "sampling": own}
+        run = FULL if own == sampling else "steps=1"
+        noted = {"sampling": own.model_dump(), "statistics": heatmaps.reading.scale}
+        modes[name] = _Mode(heatmaps, run, used, noted)
+    return _Exported(tensors, about | {"fusion": fusion.model_dump()}, modes)
+
+
+def _method(
+    layout: Layout,
+    seed: int,
+    table: pd.DataFrame,
+    backbone: Backbone,
+    shared: dict[str, Any],
+    method: Configured,
+) -> _Exported:
+    weights, about = read_fitted(layout, seed, method.name)
+    parts = {"method": weights}
+    if method_class(about["method"]).uses_features:
+        parts["backbone"] = FeatureExtractor(backbone).state_dict()
+        about["backbone"] = backbone.model_dump()
+    heatmaps = Heatmaps.of_method(layout, seed, table, method.name)
+    mode = _Mode(heatmaps, method.name, shared | {"method": method}, {})
+    return _Exported(_named(parts), about, {FULL: mode})
+
+
+def _named(parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """`<part>.<name>` -> tensor."""
+    return {f"{part}.{key}": value for part, own in parts.items() for key, value in own.items()}
+
+
+def _origin(
+    layout: Layout, table: pd.DataFrame, dataset: Dataset, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """What the header says of where a detector comes from."""
+    return {
+        "experiment": layout.experiment,
+        "categories": sorted(set(table.category)),
+        "provenance": provenance(settings) | {"manifest_sha256": digest_of(layout.manifest)},
+        "ranges": asdict(noted_ranges(table, dataset.bits)),
+    }
 
 
 def calibrated(
-    records: Iterable[NDArray[np.void]],
-    table: pd.DataFrame,
-    judged: Callable[[NDArray[np.void]], tuple[Any, Any]],
+    heatmaps: Heatmaps, method: str, table: pd.DataFrame, held_out: NDArray[np.bool_]
 ) -> Calibration:
-    """Image scores and maxima of the heatmaps of held-out images, in the order of the manifest.
-
-    Args:
-        records: their predictions, a few at a time.
-        judged: (scores, maxima) of some records, each (B,).
-    """
+    """Image scores and maxima of the heatmaps of held-out images, in the order of the manifest."""
     found: dict[int, tuple[float, float]] = {}
-    for batch in records:
-        scores, peaks = (np.asarray(values) for values in judged(batch))
-        refuse_not_finite("scores are", [scores, peaks], table.path.iloc[batch["row"]], "predict again")
-        pairs = zip(scores.tolist(), peaks.tolist(), strict=True)
-        found |= dict(zip(batch["row"].tolist(), pairs, strict=True))
+    for rows, both in heatmaps.batches(held_out):
+        scores, peaks = both[method].scores, both[method].maps.max((1, 2))
+        refuse_not_finite("scores are", [scores, peaks], table.path.iloc[rows], "predict again")
+        found |= dict(zip(rows.tolist(), zip(scores.tolist(), peaks.tolist(), strict=True), strict=True))
     scores, peaks = np.array([found[row] for row in sorted(found)]).T.copy()
     return Calibration(scores, peaks, table.category[sorted(found)].to_numpy(str))
 
@@ -141,35 +197,32 @@ def _networks(layout: Layout, seed: int, backbone: Backbone) -> tuple[dict[str, 
     base, about_base = load_trained(layout, seed, "base", "base")
     diffusion, about_diffusion = load_trained(layout, seed, "diffusion", "diffusion")
     extractor = FeatureExtractor(backbone).state_dict()
-    FeatureExtractor(
-        backbone, extractor
-    )  # a name that only the hub knows cannot be built again from the file
-    weights = {"backbone": extractor, "base": base, "diffusion": diffusion}
-    tensors = {f"{part}.{key}": value for part, own in weights.items() for key, value in own.items()}
+    FeatureExtractor(backbone, extractor)  # a name that only the hub knows cannot be built from the file
     about = {"backbone": backbone.model_dump(), "base": about_base["base"]}
+    tensors = _named({"backbone": extractor, "base": base, "diffusion": diffusion})
     return tensors, about | {"diffusion": about_diffusion["diffusion"]}
 
 
 @torch.inference_mode()
 def _predicted(
-    layout: Layout, seed: int, table: pd.DataFrame, parts: list[NDArray[np.void]], sampling: Sampling
+    layout: Layout,
+    seed: int,
+    table: pd.DataFrame,
+    full: Heatmaps,
+    held_out: NDArray[np.bool_],
+    sampling: Sampling,
 ) -> NDArray[np.void]:
     """The predictions of the held-out images with another sampling: only the diffusion model runs again."""
-    records = np.concatenate(list(batches(parts, held_out_images(table))))
-    images = load_array(layout.images, len(table), "prepare")
+    records = np.concatenate(list(batches(full.parts, held_out)))
     inpainter = Inpainter.load(layout, seed, sampling)
+    size = records["last"].shape[-1]
+    images = load_array(layout.images(size), len(table), "images")
     for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
         rows = records["row"][batch]
         keys = table.pixels_sha256[rows].tolist()
         errors = inpainter.reconstruct(to_unit_range(images[rows]), keys, seed)
         store_errors(records, batch, errors, sampling.grid_sizes)
     return records
-
-
-def _judged(fusion: Fusion, scale: Statistics, records: NDArray[np.void]) -> tuple[Tensor, Tensor]:
-    """Scores of some images, and maxima of their heatmaps."""
-    maps = fuse(records, fusion, scale).drdc
-    return image_score(maps, fusion.pool_size), maps.amax((1, 2))
 
 
 def accuracy(path: Path, method: str, settings: dict[str, Any]) -> dict[str, float]:

@@ -1,10 +1,9 @@
-"""trained models -> predictions: base maps (Eq. 2) and the reverse chain's errors (Eq. 7-14)."""
+"""trained models -> predictions: what is stored of each test and each held-out normal image."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,98 +14,104 @@ import drdc
 from drdc.config.sections import Sampling
 from drdc.config.variants import Stored
 from drdc.data.manifest import read_manifest
-from drdc.equations.diffusion import to_unit_range
-from drdc.models.inpainter import Inpainter, load_base
+from drdc.methods.drdc.predictor import DrdcPredictor
+from drdc.methods.fitted_method import FittedMethod
+from drdc.methods.inputs import Inputs
+from drdc.methods.predictor import Predictor
+from drdc.methods.registry import Configured
 from drdc.results.layout import Layout
-from drdc.results.predictions import record_type, store_base, store_errors
-from drdc.runtime.batching import chunks
+from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError, enough_memory
-from drdc.runtime.files import load_array, load_metadata
+from drdc.runtime.files import load_metadata
 from drdc.runtime.finite import refuse_not_finite
 from drdc.runtime.resumable_array import Unfinished
 
 log = logging.getLogger(__name__)
 
+
+def predict(
+    layout: Layout,
+    seed: int,
+    category: str,
+    *,
+    image_size: int,
+    sampling: Sampling | None = None,
+    stored: Stored | None = None,
+    method: Configured | None = None,
+) -> None:
+    """Write `seed<k>/predictions/<name>/<category>.npy`, the category `all` standing for all of them.
+
+    One record for each test and each held-out normal image: of DRDC see `drdc.results.predictions`, of
+    another method `drdc.results.heatmaps.stored_type`. Resumes after the last saved batch of a call that was
+    killed, and computes nothing where the same predictions are there already.
+    """
+    if method is not None:
+        predictor: Predictor = FittedMethod.load(layout, seed, method.name, image_size)
+        _predict(layout, seed, method.name, category, predictor, [method.name], _advice(method.name), {})
+    elif sampling is not None and stored is not None:
+        predictor = DrdcPredictor.load(layout, seed, image_size, sampling, stored)
+        settings = {"sampling": sampling.model_dump(mode="json")}
+        _predict(layout, seed, stored.name, category, predictor, ["base", stored.model], _FIX, settings)
+
+
 _FIX = (
+    "sampling.batch_size",
     "lower base.learning_rate and diffusion.learning_rate, so that the models are trained again, or set "
-    "sampling.clip to true"
+    "sampling.clip to true",
 )
 
 
-def predict(layout: Layout, seed: int, category: str, *, sampling: Sampling, stored: Stored) -> None:
-    """Write `seed<k>/predictions/<name>/<category>.npy`, the category `all` standing for all of them.
+def _advice(name: str) -> tuple[str, str]:
+    return f"methods.{name}.batch_size", f"change methods.{name} in the configuration"
 
-    One record for each test and each held-out normal image, see `drdc.results.predictions`. Goes on after
-    the last saved batch of a call that was killed, and computes nothing where the same predictions are there
-    already.
-    """
-    inputs = _Inputs.load(layout, category)
-    models = {kind: layout.model(seed, kind) for kind in ("base", stored.model)}
-    base, inpainter = load_base(layout, seed), Inpainter.load(layout, seed, sampling, stored.model)
-    grid_sizes = sampling.grid_sizes if stored.detailed else None
-    identity = inputs.identity() | {
+
+def _predict(
+    layout: Layout,
+    seed: int,
+    name: str,
+    category: str,
+    predictor: Predictor,
+    models: Sequence[str],
+    advice: tuple[str, str],
+    settings: dict[str, Any],
+) -> None:
+    """`advice`: the setting that takes less memory, and what to do where values are not finite."""
+    inputs = Inputs.read(layout, predictor.input_size, predictor.uses_features)
+    rows = _rows(layout, category)
+    identity = settings | {
+        "rows": rows.tolist(),
+        "keys": inputs.keys[rows].tolist(),
+        "inputs": inputs.digest(rows),
         "seed": seed,
-        "sampling": sampling.model_dump(mode="json"),
-        "models": [load_metadata(path)["sha256"] for path in models.values()],
-        "computed by": [drdc.__version__, torch.__version__, inpainter.device.type],
+        "models": [load_metadata(layout.model(seed, model))["sha256"] for model in models],
+        "computed by": [drdc.__version__, torch.__version__, torch_device(), predictor.batch_size],
     }
     work = Unfinished(
-        layout.unfinished(seed, stored.name, category),
-        layout.predictions(seed, stored.name, category),
+        layout.unfinished(seed, name, category),
+        layout.predictions(seed, name, category),
         layout.manifest,
         identity,
-        record_type(inputs.images.shape[1], inputs.features.shape[2], grid_sizes),
-        len(inputs.rows),
+        predictor.record_type,
+        len(rows),
     )
 
     def fill(batch: NDArray[np.int64]) -> None:
-        rows = inputs.rows[batch]
-        work.rows["row"][batch] = rows
-        own = torch.from_numpy(inputs.features[rows]).to(inpainter.device).float()
-        store_base(work.rows, batch, own, base(own))
-        keys = [inputs.keys[i] for i in batch]
-        errors = inpainter.reconstruct(to_unit_range(inputs.images[rows]), keys, seed)
-        store_errors(work.rows, batch, errors, grid_sizes)
-        refuse_not_finite("the predictions are", [work.rows[batch]], inputs.paths[batch], _FIX)
+        records = predictor.predict(inputs.batch(rows[batch]))
+        records["row"] = rows[batch]
+        refuse_not_finite("the predictions are", [records], inputs.images.paths[rows[batch]], advice[1])
+        work.rows[batch] = records
 
-    log.info("%d U-Net calls an image", inpainter.calls)
-    with enough_memory("sampling.batch_size"), torch.inference_mode():
-        work.complete(sampling.batch_size, fill)
+    log.info("%d U-Net calls an image", predictor.calls)
+    with enough_memory(advice[0]), torch.inference_mode():
+        work.complete(predictor.batch_size, fill)
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """The test and held-out images of a category, or of all.
-
-    Attributes:
-        rows: their row numbers in the manifest, (N,).
-        paths: of their files, (N,), for messages.
-        keys: the digests of their pixels, from which their noise follows.
-        images, features: of the whole manifest, memory-mapped.
-    """
-
-    rows: NDArray[np.int64]
-    paths: NDArray[np.str_]
-    keys: list[str]
-    images: np.ndarray
-    features: np.ndarray
-
-    @classmethod
-    def load(cls, layout: Layout, category: str) -> _Inputs:
-        table = read_manifest(layout.manifest)
-        chosen = (table.category == category) | (category == "all")
-        rows = np.flatnonzero(chosen & (table.split != "train"))
-        if not len(rows):
-            known = ", ".join(sorted(set(table.category)))
-            raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
-        images = load_array(layout.images, len(table), "prepare")
-        features = load_array(layout.features, len(table), "features")
-        return cls(rows, table.path[rows].to_numpy(), table.pixels_sha256[rows].tolist(), images, features)
-
-    def identity(self) -> dict[str, Any]:
-        """What tells these inputs from any others."""
-        digests = [hashlib.sha256(), hashlib.sha256()]
-        for rows in chunks(self.rows):
-            for digest, array in zip(digests, (self.images, self.features), strict=True):
-                digest.update(array[rows].tobytes())
-        return {"rows": self.rows.tolist(), "keys": self.keys, "inputs": [d.hexdigest() for d in digests]}
+def _rows(layout: Layout, category: str) -> NDArray[np.int64]:
+    """The rows of the manifest with the test and held-out images of a category, or of all."""
+    table = read_manifest(layout.manifest)
+    chosen = (table.category == category) | (category == "all")
+    rows = np.flatnonzero(chosen & (table.split != "train"))
+    if not len(rows):
+        known = ", ".join(sorted(set(table.category)))
+        raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
+    return rows

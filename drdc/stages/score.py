@@ -1,28 +1,30 @@
-"""predictions -> scores: fuse the maps, score the images, compute every metric per category."""
+"""predictions -> scores: heatmaps, image scores and every metric, category by category."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import logging
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from dataclasses import dataclass
+from functools import partial as partial_
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 import drdc
 from drdc.config.sections import Diffusion, Fusion
-from drdc.config.variants import FULL, Stored
+from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
 from drdc.data.manifest import read_manifest
 from drdc.equations.fusion import image_score
 from drdc.evaluation.category import (
     CURVE_COLUMNS,
+    DEFECT_COLUMNS,
+    IMAGE_COLUMNS,
     CategoryEvaluation,
     Row,
     has_masks,
@@ -30,118 +32,144 @@ from drdc.evaluation.category import (
     means,
     undefined_rows,
 )
-from drdc.evaluation.controls import ORACLES, oracle_mask, random_map
+from drdc.evaluation.controls import controls
 from drdc.evaluation.metrics import NO_MASKS
 from drdc.experiment.stage_settings import config_hash
-from drdc.models.denoiser import use_bf16
-from drdc.results.layout import EVIDENCE, Layout
-from drdc.results.predictions import batches, fuse, read_parts, statistics
+from drdc.methods.registry import Configured
+from drdc.results.heatmaps import Found, Heatmaps
+from drdc.results.layout import SCORED, Layout
 from drdc.results.scores import failure_note, write_table
-from drdc.runtime.batching import in_order, job_threads
-from drdc.runtime.devices import device_name, torch_device
+from drdc.runtime.batching import chunks, in_order, job_threads
+from drdc.runtime.devices import device_name, torch_device, use_bf16
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array
 
 log = logging.getLogger(__name__)
 
-METHODS = ("base", "diffusion", "drdc", "random_map", *ORACLES.values())
 LIBRARIES = ("torch", "timm", "diffusers", "numpy", "scipy", "snakemake")
+COLUMNS = {"image_scores": IMAGE_COLUMNS, "curves": CURVE_COLUMNS, "defects": DEFECT_COLUMNS}
+
+#: (rows of the manifest, what each method says), a few images at a time, for the chosen rows.
+Batches = Callable[[NDArray[np.bool_]], Iterator[tuple[NDArray[np.int64], dict[str, Found]]]]
 
 
 def score(
     layout: Layout,
     seed: int,
     *,
-    fusion: Fusion,
-    variant: str,
-    stored: Stored,
+    fusion: Fusion | None = None,
+    variant: str = FULL,
+    stored: Stored | None = None,
+    method: Configured | None = None,
+    pool_size: int = 1,
     partial: bool = False,
     **others: Any,
 ) -> None:
-    """Fuse the maps of one run and compute the metrics.
+    """Compute the metrics of one run: of DRDC or a variant of it, of another method, or of the controls.
 
-    For the whole method write `seed<k>/scores.csv`, one row for each method, category and metric, and beside
-    it `image_scores.csv`, `curves.csv` and `defects.csv`; for another variant the metrics of DRDC alone, in
-    `seed<k>/variants/`. The maps' common scale comes from held-out normal training images; test images only
-    give the metrics.
+    Write in `seed<k>/scores/<run>/`: `scores.csv`, one row for each method, category and metric, and the
+    evidence behind it, `image_scores.csv`, `curves.csv` and `defects.csv`. What brings DRDC's maps to one
+    scale comes from held-out normal training images; test images only give the metrics.
 
     Args:
-        partial: note a category without predictions as failed instead of stopping; the scale of the maps then
-            comes from the other categories.
-        others: the settings that led to the predictions; they only enter the configuration's hash.
+        pool_size: of the average pool before the maximum, for the controls; other methods know their own.
+        partial: note a category without predictions as failed instead of stopping.
+        others: settings that led to the predictions; they only enter the configuration's hash.
 
     Raises:
         UserError: there are no test images. The metrics of a category without them have no values.
     """
     table = read_manifest(layout.manifest)
-    parts = read_parts(layout, seed, stored.name, table, partial)
-    predicted = set(table.category.iloc[np.concatenate([records["row"] for records in parts])])
-    tested = set(table.category[table.split == "test"])
-    if not tested & predicted:
-        raise UserError(
-            f"{layout.manifest}: there are no test images to score; add some, or take the target `detector`, "
-            "which trains and exports a model without them"
-        )
-    found: dict[str, list[Row]] = {"scores": [], **{kind: [] for kind in EVIDENCE}}
+    masks = load_array(layout.masks, len(table), "prepare")
     with _one_thread_each():
-        run = _Run(layout, table, seed, fusion, parts, variant == FULL)
-        for rows in in_order(run.evaluate, sorted(predicted), job_threads()):
-            for kind in rows:
-                found[kind] += rows[kind]
+        if fusion is not None and stored is not None:
+            whole = variant == FULL
+            maps = Heatmaps.of_drdc(layout, seed, table, fusion, stored.name, whole=whole, partial=partial)
+            run = _Run(variant, maps.methods, ("base", DRDC) if whole else (DRDC,), maps.batches)
+            predicted, used = maps.categories(table), {"fusion": fusion}
+        elif method is not None:
+            maps = Heatmaps.of_method(layout, seed, table, method.name)
+            run = _Run(method.name, maps.methods, maps.methods, maps.batches)
+            predicted, used = maps.categories(table), {"method": method}
+        else:
+            run = _Run(
+                CONTROLS, (RANDOM, *ORACLES.values()), (), _Controls(table, masks, seed, pool_size).batches
+            )
+            predicted, used = set(table.category), {}
+        if not predicted & set(table.category[table.split == "test"]):
+            raise UserError(
+                f"{layout.manifest}: there are no test images to score; add some, or take the target "
+                "`detector`, which trains and exports a model without them"
+            )
+        evaluate = partial_(_evaluate, run, table, masks)
+        found = list(in_order(evaluate, sorted(predicted), job_threads()))
     for category in sorted(set(table.category) - predicted):
-        note = failure_note(layout.log(f"predict.seed{seed}.{stored.name}.{category}"))
-        found["scores"] += undefined_rows(category, METHODS if variant == FULL else ["drdc"], note)
-    _write(layout, seed, variant, found, provenance({"fusion": fusion, **others}))
+        note = failure_note(layout.log(f"predict.seed{seed}.{run.name}.{category}"))
+        found.append({"scores": undefined_rows(category, run.methods, note)})
+    rows = {kind: [row for part in found for row in part.get(kind, [])] for kind in SCORED}
+    _write(layout, seed, run, variant, rows, provenance(used | others))
 
 
+@dataclass(frozen=True)
 class _Run:
-    """The predictions of one run with all that their evaluation needs."""
+    """What is evaluated.
 
-    def __init__(
-        self,
-        layout: Layout,
-        table: pd.DataFrame,
-        seed: int,
-        fusion: Fusion,
-        parts: list[NDArray[np.void]],
-        full: bool,
-    ) -> None:
-        self.table, self.seed, self.fusion, self.parts, self.full = table, seed, fusion, parts, full
-        self.masks = load_array(layout.masks, len(table), "prepare")
-        self.scale = statistics(parts, (table.split == "val").to_numpy(), fusion)
-        log.info("means and deviations over held-out normal images: %s", self.scale)
+    Attributes:
+        name: of its files.
+        methods: names of its methods.
+        compared: those of them with curves and defect types.
+        batches: what they say of chosen images.
+    """
 
-    def evaluate(self, category: str) -> dict[str, list[Row]]:
-        """The rows of one category: of all methods with the evidence, or DRDC's metrics alone."""
-        masked = has_masks(self.table[self._chosen(category, "test")])
-        without = [] if masked else list(ORACLES.values())
-        methods = [m for m in METHODS if m not in without] if self.full else ["drdc"]
-        evaluation = CategoryEvaluation(category, methods, masked, self.full)
-        for about, maps in self._fused(category, "test"):
-            truth = self.masks[about.index]
-            maps = maps | _controls(about, truth, self.seed) if self.full else maps
-            maps = {method: maps[method] for method in methods}
-            evaluation.update(about, truth, {m: h.numpy() for m, h in maps.items()}, self._scores(maps))
-        if not self.full:
-            return {"scores": evaluation.metric_rows()}
-        held_out = [image_rows(about, self._scores(maps)) for about, maps in self._fused(category, "val")]
-        return {
-            "scores": evaluation.metric_rows() + undefined_rows(category, without, NO_MASKS),
-            "image_scores": evaluation.image_rows + list(chain.from_iterable(held_out)),
-            "curves": evaluation.curve_rows(),
-            "defects": evaluation.defect_rows(),
-        }
+    name: str
+    methods: tuple[str, ...]
+    compared: tuple[str, ...]
+    batches: Batches
 
-    def _fused(self, category: str, split: str) -> Iterator[tuple[pd.DataFrame, dict[str, Tensor]]]:
-        """(rows of the manifest, heatmaps of base, diffusion and drdc), a few images at a time."""
-        for records in batches(self.parts, self._chosen(category, split)):
-            yield self.table.iloc[records["row"]], dict(vars(fuse(records, self.fusion, self.scale)))
 
-    def _scores(self, maps: dict[str, Tensor]) -> dict[str, NDArray[np.floating]]:
-        return {method: image_score(m, self.fusion.pool_size).numpy() for method, m in maps.items()}
+@dataclass(frozen=True)
+class _Controls:
+    """The control methods, which need no predictions."""
 
-    def _chosen(self, category: str, split: str) -> NDArray[np.bool_]:
-        return ((self.table.category == category) & (self.table.split == split)).to_numpy()
+    table: pd.DataFrame
+    masks: NDArray[np.bool_]
+    seed: int
+    pool_size: int
+
+    def batches(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], dict[str, Found]]]:
+        for rows in chunks(np.flatnonzero(chosen & (self.table.split == "test").to_numpy())):
+            maps = controls(self.table.iloc[rows], np.asarray(self.masks[rows]), self.seed)
+            yield rows, {name: Found(own, self._scores(own)) for name, own in maps.items()}
+
+    def _scores(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        return image_score(torch.from_numpy(maps), self.pool_size).numpy()
+
+
+def _evaluate(
+    run: _Run, table: pd.DataFrame, masks: NDArray[np.bool_], category: str
+) -> dict[str, list[Row]]:
+    """The rows of one category, by kind."""
+    chosen = (table.category == category).to_numpy()
+    test = chosen & (table.split == "test").to_numpy()
+    masked = has_masks(table[test])
+    without = [] if masked else [name for name in run.methods if name in ORACLES.values()]
+    methods = [name for name in run.methods if name not in without]
+    evaluation = CategoryEvaluation(category, methods, masked, run.compared)
+    for rows, found in run.batches(test):
+        maps = {name: found[name].maps for name in methods}
+        scores = {name: found[name].scores for name in methods}
+        evaluation.update(table.iloc[rows], np.asarray(masks[rows]), maps, scores)
+    held_out = [
+        row
+        for rows, found in run.batches(chosen & (table.split == "val").to_numpy())
+        for row in image_rows(table.iloc[rows], {name: own.scores for name, own in found.items()})
+    ]
+    return {
+        "scores": evaluation.metric_rows() + undefined_rows(category, without, NO_MASKS),
+        "image_scores": evaluation.image_rows + held_out,
+        "curves": evaluation.curve_rows(),
+        "defects": evaluation.defect_rows(),
+    }
 
 
 @contextmanager
@@ -158,30 +186,28 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[str, Tensor]:
-    """Heatmaps (B, H, W) of the control methods."""
-    noise = [random_map(key, seed, masks.shape[-1]) for key in about.pixels_sha256]
-    oracles = {method: oracle_mask(torch.from_numpy(masks), s) for s, method in ORACLES.items()}
-    return {"random_map": torch.from_numpy(np.stack(noise))} | oracles
-
-
 def _write(
-    layout: Layout, seed: int, variant: str, found: dict[str, list[Row]], origin: dict[str, str]
+    layout: Layout,
+    seed: int,
+    run: _Run,
+    variant: str,
+    rows: dict[str, list[Row]],
+    origin: dict[str, str],
 ) -> None:
-    """The files of one run: all metrics with where they come from, and the evidence of the full variant."""
-    frame = pd.DataFrame(found.pop("scores"))
+    """The files of one run: all metrics with where they come from, and the evidence."""
+    frame = pd.DataFrame(rows["scores"])
     head = {"experiment": layout.experiment, "method": frame.pop("method"), "variant": variant, "seed": seed}
     frame = pd.concat([pd.DataFrame(head, index=frame.index), frame], axis=1).assign(**origin)
     log.info("means over categories, seed %d\n%s", seed, means(frame))
-    for kind, rows in found.items() if variant == FULL else ():
-        evidence = pd.DataFrame(rows, columns=list(CURVE_COLUMNS) if kind == "curves" else None)
+    for kind, columns in COLUMNS.items():
+        evidence = pd.DataFrame(rows[kind], columns=list(columns))
         evidence.insert(0, "seed", seed)
-        write_table(layout.seed_evidence(seed, kind), evidence)
-    write_table(layout.seed_scores(seed, variant), frame)
+        write_table(layout.scored(seed, run.name, kind), evidence)
+    write_table(layout.scored(seed, run.name), frame)
 
 
 def provenance(settings: dict[str, Any]) -> dict[str, str]:
-    """What a number depends on beside the data: code, configuration, libraries, device and its rounding."""
+    """What a number depends on besides the data: code, configuration, libraries, device and its rounding."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
     return {
         "code_version": drdc.__version__,

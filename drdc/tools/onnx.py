@@ -16,7 +16,8 @@ from drdc.runtime.files import atomic
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from drdc.detection.backends import DrdcFinder
+    from drdc.models.backbone import FeatureExtractor
+    from drdc.models.reconstructor import Reconstructor
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,22 +42,23 @@ def run(*, model: str, output: Path) -> None:
     import torch
 
     from drdc.config.variants import FULL
-    from drdc.detection.backends import DrdcFinder
     from drdc.detection.detector import Detector
+    from drdc.methods.drdc.predictor import DrdcPredictor
 
-    finder = Detector.load(model).modes[FULL].finder
-    if not isinstance(finder, DrdcFinder):
+    backend = Detector.load(model).modes[FULL].backend
+    predictor, features = backend.predictor, backend.features
+    if features is None or not isinstance(predictor, DrdcPredictor):
         raise UserError(
             f"{model}: a compared method has no base model; name the file that `drdc export` writes"
         )
-    size = finder.features.settings.input_size
+    size, heatmap_size = features.settings.input_size, predictor.input_size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # each optimisation is a line in their logs
         logging.getLogger(name).setLevel(logging.WARNING)
     with atomic(output) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         program = torch.onnx.export(
-            base_heatmap(finder),
+            base_heatmap(features.extractor.cpu(), predictor.base.cpu(), heatmap_size),
             (example,),
             input_names=["image"],
             output_names=["heatmap"],
@@ -66,11 +68,11 @@ def run(*, model: str, output: Path) -> None:
         )
         assert program is not None
         program.save(path, external_data=False)
-    say(f"{output}: image uint8 (B, 3, {size}, {size}) -> heatmap float32 (B, {finder.image_size}, same)")
+    say(f"{output}: image uint8 (B, 3, {size}, {size}) -> heatmap float32 (B, {heatmap_size}, same)")
 
 
-def base_heatmap(finder: DrdcFinder) -> nn.Module:
-    """The network that is exported, on the CPU: (B, 3, S, S) of 0-255 -> (B, H, H)."""
+def base_heatmap(extractor: FeatureExtractor, base: Reconstructor, size: int) -> nn.Module:
+    """The network that is exported: (B, 3, S, S) of 0-255 -> (B, size, size)."""
     from torch import nn
 
     from drdc.equations.fusion import feature_error, upsample_base
@@ -78,10 +80,10 @@ def base_heatmap(finder: DrdcFinder) -> nn.Module:
     class BaseHeatmap(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.extractor, self.base = finder.features.extractor.cpu(), finder.base.cpu()
+            self.extractor, self.base = extractor, base
 
         def forward(self, image: Tensor) -> Tensor:
             features = self.extractor(image)
-            return upsample_base(feature_error(features, self.base(features)), finder.image_size)
+            return upsample_base(feature_error(features, self.base(features)), size)
 
     return BaseHeatmap().eval()

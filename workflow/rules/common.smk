@@ -3,12 +3,21 @@ import sys
 from functools import cache
 
 from drdc.config.sections import Evaluation
+from drdc.config.variants import (
+    ABLATION,
+    CONTROLS,
+    DRDC,
+    FULL,
+    predicted_parts,
+    runs,
+    swept,
+    variants,
+)
 from drdc.data.fingerprint import listing, trigger
-from drdc.runtime.errors import UserError
 from drdc.experiment.experiment import as_in_a_file, load_experiment
-from drdc.experiment.stage_settings import all_handed, handed
-from drdc.results.layout import EVIDENCE, FIGURES, TABLES, Layout, lacking
-from drdc.config.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
+from drdc.experiment.stage_settings import all_handed, handed, method_facts
+from drdc.results.layout import FIGURES, SCORED, TABLES, Layout, lacking
+from drdc.runtime.errors import UserError
 
 
 def refuse(cause):
@@ -34,6 +43,8 @@ TESTED = LISTING is None or LISTING.tested
 EVALUATION = EXPERIMENT.evaluation if TESTED else Evaluation()
 VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EVALUATION)
 RUNS = runs(VARIANTS, SEEDS, EVALUATION)
+#: All methods: DRDC, by its predictions, and those of the configuration.
+METHODS = [FULL, *EXPERIMENT.methods]
 TRAININGS = sorted(
     {(model, seed) for variant, seed in RUNS for model in ("base", variant.model)}
 )
@@ -42,17 +53,17 @@ TRAININGS = sorted(
 wildcard_constraints:
     experiment=re.escape(EXPERIMENT.experiment),
     seed=r"\d+",
-    model="diffusion|unconditional",
+    model="[^/.]+",
     predictions="[^/]+",
     part="[^/]+",
-    variant="[^/]+",
+    run="[^/]+",
     method="[^/.]+",
 
 
 @cache
-def settings(stage, variant=FULL, method=""):
+def settings(stage, of=""):
     """The file of the settings that a stage uses, and no others: with one of them changes its name."""
-    return str(handed(EXPERIMENT, stage, variant, method).path)
+    return str(handed(EXPERIMENT, stage, of).path)
 
 
 def all_cores(wildcards, share=1):
@@ -63,15 +74,16 @@ def all_cores(wildcards, share=1):
 
 
 def training_threads(wildcards):
-    """On one computer all seeds are trained side by side, and so are all compared methods."""
-    methods = len(EXPERIMENT.methods) if "method" in wildcards.keys() else 1
-    return all_cores(wildcards, share=len(SEEDS) * methods)
+    """On one computer all seeds are trained side by side, and so are all methods of the configuration."""
+    trainings = len(SEEDS) * (len(EXPERIMENT.methods) if wildcards.model in EXPERIMENT.methods else 1)
+    return all_cores(wildcards, share=trainings)
 
 
-def fitting_minutes(wildcards):
-    """DiAD alone takes days: 270,000 steps of its third training at 0.5 to 1.3 s (see docs/cluster.md)."""
-    own = EXPERIMENT.methods.get(wildcards.method, {})
-    return 4320 if own.get("method") == "diad" else 1440
+def training_minutes(wildcards):
+    """DRDC's own: a day for the base model, two for a diffusion model."""
+    if wildcards.model in EXPERIMENT.methods:
+        return method_facts(EXPERIMENT, wildcards.model).minutes
+    return 1440 if wildcards.model == "base" else 2880
 
 
 def memory(megabytes):
@@ -108,41 +120,51 @@ def check_targets():
             refuse(f"{name} {fault}")
 
 
-def predicted(variant, seed):
-    """The predictions that a variant is scored from."""
-    name = VARIANTS[variant].predictions
-    return [
-        LAYOUT.predictions(seed, name, part)
-        for part in predicted_parts(name, CATEGORIES)
-    ]
+def seen_by(name):
+    """The arrays that a method or a variant of DRDC sees."""
+    if name in EXPERIMENT.methods:
+        facts = method_facts(EXPERIMENT, name)
+        own = [LAYOUT.images(facts.input_size)]
+        return own + ([LAYOUT.features] if facts.uses_features else [])
+    return [LAYOUT.images(EXPERIMENT.dataset.image_size), LAYOUT.features]
 
 
-def scored(names=None):
-    """The scores of the whole method with all seeds, and of the variants `names`, or of all."""
-    return [
-        LAYOUT.seed_scores(seed, v.name)
-        for v, seed in runs(VARIANTS, SEEDS, EVALUATION, names)
-    ]
+def trained_on(model):
+    """The arrays that a model is trained on."""
+    if model in EXPERIMENT.methods:
+        return seen_by(model)
+    return [LAYOUT.features if model == "base" else LAYOUT.images(EXPERIMENT.dataset.image_size)]
 
 
-def scored_for_detector():
-    """The scores that the detector's file notes: of the first seed, where there are test images."""
-    if not TESTED:
+def models_of(name):
+    """The trained models of a method or a variant of DRDC."""
+    if name in EXPERIMENT.methods:
+        return [name]
+    return ["base", VARIANTS[FULL if name == DRDC else name].model]
+
+
+def predicted(run, seed):
+    """The predictions that a run is scored from: a variant of DRDC, a method, or the controls, which need none."""
+    if run == CONTROLS:
         return []
+    own = VARIANTS.get(FULL if run == DRDC else run)
+    name = own.predictions if own else run
+    return [LAYOUT.predictions(seed, name, part) for part in predicted_parts(name, CATEGORIES)]
+
+
+def scored(names=(), kinds=SCORED):
+    """What scoring all methods with all seeds leaves, and of the variants `names` of DRDC."""
+    others = [(name, seed) for name in (CONTROLS, *EXPERIMENT.methods) for seed in SEEDS]
+    chosen = [(variant.name, seed) for variant, seed in runs(VARIANTS, SEEDS, EVALUATION, names)]
     return [
-        LAYOUT.seed_scores(seed, v.name)
-        for v, seed in runs(VARIANTS, SEEDS, EVALUATION, ["steps=1"])
-        if seed == SEEDS[0]
+        LAYOUT.scored(seed, run, kind) for run, seed in chosen + others for kind in kinds
     ]
 
 
-def scored_methods():
-    """The scores of all compared methods."""
-    return [
-        LAYOUT.method(seed, name, ".csv")
-        for name in EXPERIMENT.methods
-        for seed in SEEDS
-    ]
+def scored_for_detector(method):
+    """The scores that a detector's file notes: of the first seed, where there are test images."""
+    names = [method] if method != DRDC else [FULL, *(n for n in VARIANTS if n == "steps=1")]
+    return [LAYOUT.scored(SEEDS[0], name) for name in names if TESTED]
 
 
 def missing(kind):
@@ -155,24 +177,26 @@ def missing(kind):
 def ingredients(kind):
     """What a table or a figure is made of, see TABLES and FIGURES in drdc/results/layout.py."""
     if kind == "scores":
-        return scored([]) + scored_methods()
+        return scored(kinds=["scores"])
     if kind == "ablation":
-        return scored(ABLATION)
+        return scored(ABLATION, ["scores"])
     if kind == "sweeps":
-        return scored(swept(VARIANTS))
+        return scored(swept(VARIANTS), ["scores"])
     if kind == "costs":
-        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps")), *scored_methods()]
+        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps"), ["scores"])]
     if kind == "regions":
         return [LAYOUT.regions]
     if kind == "losses":
         return [LAYOUT.losses(seed, model) for model, seed in TRAININGS]
-    if kind == "predictions":
-        scores = LAYOUT.seed_evidence(SEEDS[0], "image_scores")
-        return [LAYOUT.images, LAYOUT.masks, scores, *predicted(FULL, SEEDS[0])]
-    if kind == "heatmaps":
-        methods = [LAYOUT.method(SEEDS[0], name, ".npy") for name in EXPERIMENT.methods]
-        return ingredients("predictions") + methods
-    return [LAYOUT.seed_evidence(seed, kind) for seed in SEEDS]
+    if kind in ("predictions", "heatmaps"):
+        shown = METHODS if kind == "heatmaps" else [FULL]
+        return [
+            LAYOUT.images(EXPERIMENT.dataset.image_size),
+            LAYOUT.masks,
+            *(LAYOUT.scored(SEEDS[0], name, "image_scores") for name in shown),
+            *(path for name in shown for path in predicted(name, SEEDS[0])),
+        ]
+    return [LAYOUT.scored(seed, name, kind) for name in METHODS for seed in SEEDS]
 
 
 def shown():

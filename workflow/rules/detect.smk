@@ -4,31 +4,33 @@
 rule export:
     input:
         manifest="results/{experiment}/manifest.csv",
-        images="results/{experiment}/images.npy",
-        base=f"results/{{experiment}}/seed{SEEDS[0]}/base.safetensors",
-        diffusion=f"results/{{experiment}}/seed{SEEDS[0]}/diffusion.safetensors",
-        predictions=predicted(FULL, SEEDS[0]),
-        scores=scored_for_detector(),
+        arrays=lambda w: seen_by(w.method),
+        models=lambda w: [
+            LAYOUT.model(SEEDS[0], name) for name in models_of(w.method)
+        ],
+        predictions=lambda w: predicted(w.method, SEEDS[0]),
+        scores=lambda w: scored_for_detector(w.method),
     output:
-        model="results/{experiment}/model.safetensors",
+        model="results/{experiment}/detectors/{method}.safetensors",
     log:
-        "results/{experiment}/logs/export.log",
+        "results/{experiment}/logs/export.{method}.log",
     benchmark:
-        "results/{experiment}/benchmarks/export.tsv"
+        "results/{experiment}/benchmarks/export.{method}.tsv"
     threads: 1
     resources:
         mem_mb=memory(4000),
         runtime=240,
         gpu=1,
     params:
-        config=settings("export"),
+        config=lambda w: settings("export", w.method),
     message:
-        "Calibrating the detector and writing it to one file"
+        "Calibrating the detector of {wildcards.method} and writing it to one file"
     shell:
-        "drdc export --config {params.config:q} --threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"
+        "drdc export {wildcards.method} --config {params.config:q} --threads {threads} "
+        "--gpu {resources.gpu} > {log:q} 2>&1"
 
 
 # Trained and calibrated, also without any test image: `snakemake detector`.
 rule detector:
     input:
-        f"{RESULTS}/model.safetensors",
+        LAYOUT.detector(),

@@ -1,13 +1,14 @@
-# Predictions are shared by all cells of Table 5 and Figure 2 with the same model and sampling (drdc/config/variants.py).
+# Predictions are shared by all cells of Table 5 and Figure 2 with the same model and sampling
+# (drdc/config/variants.py).
 
 
 rule predict:
     input:
         manifest="results/{experiment}/manifest.csv",
-        images="results/{experiment}/images.npy",
-        features="results/{experiment}/features.npy",
-        base="results/{experiment}/seed{seed}/base.safetensors",
-        diffusion=lambda w: f"results/{w.experiment}/seed{w.seed}/{VARIANTS[w.predictions].model}.safetensors",
+        arrays=lambda w: seen_by(w.predictions),
+        models=lambda w: [
+            LAYOUT.model(w.seed, name) for name in models_of(w.predictions)
+        ],
     output:
         predictions="results/{experiment}/seed{seed}/predictions/{predictions}/{part}.npy",
     log:
@@ -22,24 +23,17 @@ rule predict:
     params:
         config=lambda w: settings("predict", w.predictions),
     message:
-        "Predicting {wildcards.part}, variant {wildcards.predictions}, seed {wildcards.seed}"
+        "Predicting {wildcards.part} by {wildcards.predictions}, seed {wildcards.seed}"
     shell:
-        "drdc predict --config {params.config:q} --seed {wildcards.seed} --category {wildcards.part:q} "
-        "--threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"
+        "drdc predict {wildcards.predictions:q} --config {params.config:q} --seed {wildcards.seed} "
+        "--category {wildcards.part:q} --threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"
 
 
 rule costs:
     input:
         manifest="results/{experiment}/manifest.csv",
-        images="results/{experiment}/images.npy",
-        models=expand(
-            "results/{{experiment}}/seed{seed}/{model}.safetensors",
-            seed=SEEDS[0],
-            model=["base", "diffusion"],
-        ),
-        methods=[
-            LAYOUT.model(SEEDS[0], f"methods/{name}") for name in EXPERIMENT.methods
-        ],
+        arrays=[array for name in METHODS for array in seen_by(name)],
+        models=[LAYOUT.model(SEEDS[0], name) for one in METHODS for name in models_of(one)],
     output:
         costs="results/{experiment}/costs.csv",
     log:
@@ -55,6 +49,6 @@ rule costs:
     params:
         config=settings("costs"),
     message:
-        "Measuring time, memory and size of base model, DRDC and compared methods"
+        "Measuring time, memory and size of all methods"
     shell:
         "drdc costs --config {params.config:q} --threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-"""images, features -> a compared method, fitted to the normal images of all categories."""
+"""images, features -> a fitted method, trained on the normal images of all categories."""
 
 from __future__ import annotations
 
@@ -20,20 +20,25 @@ from drdc.training.loop import step_seed
 from drdc.training.state import fingerprint_of
 
 
-def train_system(layout: Layout, seed: int, *, method: Configured) -> None:
-    """Write `seed<k>/methods/<name>.safetensors` and its loss curve, or go on with an earlier call's."""
-    inputs = Inputs.read(layout)
+def inputs_of(layout: Layout, image_size: int, configured: Configured) -> Inputs:
+    """What a method of the configuration sees, in an experiment with that `dataset.image_size`."""
+    kind = method_class(configured.method)
+    return Inputs.read(layout, kind.input_size(configured.settings, image_size), kind.uses_features)
+
+
+def fit_method(layout: Layout, seed: int, *, image_size: int, method: Configured) -> None:
+    """Write `seed<k>/<name>.safetensors` and its loss curve, or resume an earlier call's training."""
+    inputs = inputs_of(layout, image_size, method)
     settings = method_class(method.method).Settings.model_validate(method.settings)
-    kind = f"methods/{method.name}"
     identity = {
-        "kind": kind,
+        "kind": method.name,
         "seed": seed,
         "method": method.method,
         "settings": settings.model_dump(mode="json", exclude={"save_images", "save_minutes"}),
         "categories": inputs.images.categories[inputs.images.train].tolist(),
         "inputs": [inputs.digest(rows) for rows in (inputs.images.train, inputs.images.held_out)],
     }
-    job = MethodJob(layout, seed, kind, settings, fingerprint_of(identity))
+    job = MethodJob(layout, seed, method.name, settings, fingerprint_of(identity))
     carry_out(job, 1, lambda job, group: _fit(job, inputs, method))
 
 

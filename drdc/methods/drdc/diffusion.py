@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from numpy.typing import NDArray
@@ -21,7 +22,13 @@ from drdc.training.loop import Task, step_seed, train
 
 
 def train_diffusion(
-    layout: Layout, seed: int, model: str = "diffusion", *, diffusion: Diffusion, processes: int = 1
+    layout: Layout,
+    seed: int,
+    model: str = "diffusion",
+    *,
+    image_size: int,
+    diffusion: Diffusion,
+    processes: int = 1,
 ) -> None:
     """Write `seed<k>/<model>.safetensors` and its loss curve; goes on where an earlier call was stopped.
 
@@ -30,14 +37,13 @@ def train_diffusion(
     """
     if model == "unconditional":
         diffusion = diffusion.model_copy(update={"model_conditioning": False})
-    images = Images.read(layout, layout.images, "prepare")
-    carry_out(Job.of(layout, seed, model, diffusion, images), processes, _train)
+    images = Images.read(layout, layout.images(image_size), "images")
+    carry_out(Job.of(layout, seed, model, diffusion, images), processes, partial(_train, image_size))
 
 
-def _train(job: Job, group: Group) -> None:
+def _train(size: int, job: Job, group: Group) -> None:
     settings: Diffusion = job.settings
-    images = Images.read(job.layout, job.layout.images, "prepare")
-    size = images.stored.shape[1]
+    images = Images.read(job.layout, job.layout.images(size), "images")
     device = torch_device()
     torch.manual_seed(job.seed)
     denoiser = Denoiser(settings).to(device)

@@ -1,0 +1,122 @@
+"""Heatmaps and image scores of the methods of a run, from what predicting it left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from drdc.config.sections import Fusion
+from drdc.config.variants import DRDC, FULL
+from drdc.equations.fusion import image_score
+from drdc.results.layout import Layout
+from drdc.results.predictions import Statistics, batches, fuse, read_parts, statistics
+
+
+class Found(NamedTuple):
+    """What a method says of B images: heatmaps (B, H, W) and image scores (B,), float32, higher = anomalous."""
+
+    maps: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+#: The records of some images, (B,) -> what each method says of them.
+Reading = Callable[[NDArray[np.void]], dict[str, Found]]
+
+
+@dataclass(frozen=True)
+class DrdcReading:
+    """Eq. 17 on the stored maps: the base model, the diffusion model, and both fused.
+
+    Attributes:
+        fusion: how both maps become one.
+        scale: mean and standard deviation that bring both maps to one scale.
+        parts: also the base model's and the diffusion model's maps alone.
+    """
+
+    fusion: Fusion
+    scale: Statistics
+    parts: bool
+
+    def __call__(self, records: NDArray[np.void]) -> dict[str, Found]:
+        fused = vars(fuse(records, self.fusion, self.scale))
+        shown = fused if self.parts else {DRDC: fused[DRDC]}
+        return {
+            method: Found(maps.numpy(), image_score(maps, self.fusion.pool_size).numpy())
+            for method, maps in shown.items()
+        }
+
+
+def stored_type(image_size: int) -> np.dtype[np.void]:
+    """One image: `row` in the manifest, standardised `heatmap` (H, W) float16, image `score` float32."""
+    return np.dtype([("row", "i8"), ("heatmap", "f2", (image_size,) * 2), ("score", "f4")])
+
+
+@dataclass(frozen=True)
+class StoredReading:
+    """The heatmaps and scores themselves, of the method `name`."""
+
+    name: str
+
+    def __call__(self, records: NDArray[np.void]) -> dict[str, Found]:
+        return {self.name: Found(records["heatmap"].astype(np.float32), records["score"].astype(np.float32))}
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """All heatmaps and scores of a run.
+
+    Attributes:
+        parts: its predictions.
+        reading: what the methods say by them.
+        methods: their names.
+    """
+
+    parts: Sequence[NDArray[np.void]]
+    reading: Reading
+    methods: tuple[str, ...]
+
+    @classmethod
+    def of_drdc(
+        cls,
+        layout: Layout,
+        seed: int,
+        table: pd.DataFrame,
+        fusion: Fusion,
+        predictions: str = FULL,
+        *,
+        whole: bool = True,
+        partial: bool = False,
+    ) -> Heatmaps:
+        """Of DRDC, from those `predictions`; `whole`: also of its parts; `partial`: see `read_parts`."""
+        return cls.fused(read_parts(layout, seed, predictions, table, partial), table, fusion, whole)
+
+    @classmethod
+    def fused(
+        cls, parts: Sequence[NDArray[np.void]], table: pd.DataFrame, fusion: Fusion, whole: bool
+    ) -> Heatmaps:
+        """From predictions; their scale comes from the held-out normal images among them."""
+        scale = statistics(parts, (table.split == "val").to_numpy(), fusion)
+        return cls(
+            parts, DrdcReading(fusion, scale, whole), ("base", "diffusion", DRDC) if whole else (DRDC,)
+        )
+
+    @classmethod
+    def of_method(cls, layout: Layout, seed: int, table: pd.DataFrame, name: str) -> Heatmaps:
+        """Of another method."""
+        return cls(read_parts(layout, seed, name, table), StoredReading(name), (name,))
+
+    def categories(self, table: pd.DataFrame) -> set[str]:
+        """Those that were predicted."""
+        return set(table.category.iloc[np.concatenate([records["row"] for records in self.parts])])
+
+    @torch.inference_mode()
+    def batches(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], dict[str, Found]]]:
+        """(rows of the manifest, what each method says), a few at a time; `chosen`: (N,) for each row."""
+        for records in batches(self.parts, chosen):
+            yield records["row"], self.reading(records)
