@@ -31,7 +31,7 @@ USES: dict[str, tuple[str, ...]] = {
     "about": ALL,
     "salvage": ALL,
 }
-#: The same of the stages that each method goes through: of DRDC's own parts by name, and of `ANY` other method.
+#: The same of the stages that all methods go through: of DRDC's parts by name, and of `ANY` other method.
 ANY = "*"
 USES_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {

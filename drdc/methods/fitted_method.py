@@ -103,8 +103,9 @@ class FittedMethod:
         side = self.input_size
         if heatmaps.shape != (images, side, side) or scores.shape != (images,):
             raise UserError(
-                f"methods.{self.name}: for {images} images its heatmaps have the shape {tuple(heatmaps.shape)} "
-                f"and its scores {tuple(scores.shape)}; return {(images, side, side)} and {(images,)}"
+                f"methods.{self.name}: for {images} images its heatmaps have the shape "
+                f"{tuple(heatmaps.shape)} and its scores {tuple(scores.shape)}; return "
+                f"{(images, side, side)} and {(images,)}"
             )
 
 

@@ -58,7 +58,7 @@ class Inputs:
 
     @classmethod
     def read(cls, layout: Layout, size: int, uses_features: bool) -> Inputs:
-        """Images of that size; raises UserError where an earlier stage has left nothing, or nothing usable."""
+        """Images of that size; raises UserError where an earlier stage has left nothing usable."""
         table = read_manifest(layout.manifest)
         images = Images.read(layout, layout.images(size), "images")
         features = load_array(layout.features, len(table), "features") if uses_features else None

@@ -19,7 +19,7 @@ from drdc.results.predictions import Statistics, batches, fuse, read_parts, stat
 
 
 class Found(NamedTuple):
-    """What a method says of B images: heatmaps (B, H, W) and image scores (B,), float32, higher = anomalous."""
+    """What a method says of B images: heatmaps (B, H, W), image scores (B,); higher = more anomalous."""
 
     maps: NDArray[np.float32]
     scores: NDArray[np.float32]

@@ -20,7 +20,7 @@ def collect(
     evaluation: Evaluation,
     methods: dict[str, Any],
 ) -> None:
-    """Write `scores.csv`, with all seeds, variants and methods, and the evidence of all methods that left some.
+    """Write `scores.csv`, with all seeds, variants and methods, and the evidence of the methods.
 
     `image_scores.csv`, `curves.csv` and `defects.csv` have the whole method and all others, with all seeds.
     """
