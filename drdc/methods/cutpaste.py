@@ -178,7 +178,7 @@ class CutPaste(JointMethod):
         return _paste(image, turned[:3], turned[3:])
 
     def _features(self, images: Tensor) -> Tensor:
-        found: Tensor = self.network(backbone_pixels(images, self.settings.backbone.input_size))
+        found: Tensor = self.network(backbone_pixels(images))
         return found
 
     def _recoloured(self, patch: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class FCDD(Method):
 
     def distances(self, images: Tensor) -> Tensor:
         """(B, h, h), the pseudo-Huber norm of each place: A = √(φ(x)² + 1) − 1."""
-        pixels = backbone_pixels(images, self.settings.backbone.input_size)
+        pixels = backbone_pixels(images)
         return (self.head(self.backbone(pixels))[:, 0].square() + 1).sqrt() - 1
 
     def _with_confetti(self, images: Tensor) -> Tensor:

@@ -103,9 +103,10 @@ class Method(nn.Module):
     def input_size(cls, settings: Mapping[str, Any], image_size: int) -> int:
         """Height and width of the images that it sees, with these settings, which are complete.
 
-        That of its own backbone, if it has one, else `image_size`, that of the experiment's dataset.
+        Its own `input_size` or that of its own backbone, if it has one; else that of the dataset, `image_size`.
         """
-        return settings["backbone"]["input_size"] if "backbone" in settings else image_size
+        own = settings.get("backbone", settings).get("input_size")
+        return image_size if own is None else int(own)
 
     @classmethod
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:

@@ -122,7 +122,7 @@ class Distillation(JointMethod):
 
     def _pixels(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1], standardised and of the size that the source sees."""
-        pixels = backbone_pixels(images, self.settings.backbone.input_size)
+        pixels = backbone_pixels(images)
         return (pixels - self.source.mean) / self.source.std
 
     @torch.no_grad()

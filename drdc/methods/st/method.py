@@ -119,6 +119,10 @@ class StudentTeacher(Method):
             {str(field): Scale(field, settings) for field in settings.receptive_fields}
         )
 
+    @classmethod
+    def input_size(cls, settings: Mapping[str, Any], image_size: int) -> int:
+        return image_size  # `backbone` sees patches of it, in the preparation of the teachers alone
+
     def fit(self, trainer: Trainer) -> History:
         device = next(self.parameters()).device
         source = FeatureExtractor(self.settings.backbone).to(device)

@@ -42,7 +42,8 @@ def drawn_patches(images: Tensor, field: int, each: int, zoom: float, recolour: 
 @torch.no_grad()
 def pooled_features(source: FeatureExtractor, patches: Tensor, side: int) -> Tensor:
     """What the pre-trained network says of whole patches, resized to that side, (B, C)."""
-    stages = source.network((backbone_pixels(patches, side) - source.mean) / source.std)
+    whole = F.interpolate(backbone_pixels(patches), (side, side), mode="bilinear", antialias=True)
+    stages = source.network((whole - source.mean) / source.std)
     return torch.cat([stage.mean((2, 3)) for stage in stages], 1)
 
 

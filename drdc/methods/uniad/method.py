@@ -38,7 +38,6 @@ class UniAD(Method):
     dropout, so that there `dropout: 0` is needed.
 
     Differs: the paper does not say which neighbours are masked; here those of the same part of the image.
-    Images that are smaller than the backbone's `input_size` are enlarged.
     """
 
     class Settings(BaseSettings):
@@ -97,4 +96,4 @@ class UniAD(Method):
     @torch.no_grad()
     def fine_features(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1] -> (B, C, size, size)."""
-        return self.backbone(backbone_pixels(images, self.settings.backbone.input_size))
+        return self.backbone(backbone_pixels(images))
