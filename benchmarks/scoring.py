@@ -1,6 +1,6 @@
 """How long a changed fusion takes at the paper's size: scoring stored maps, without any U-Net call.
 
-    python benchmarks/scoring.py --categories 15 --variant weight=0.8
+    python benchmarks/scoring.py --categories 15 weight=0.8
 
 Random maps of 224 x 224 pixels, 115 test and 24 held-out images a category (the average of MVTec AD), are
 scored as one variant, all seven metrics; the variant `full` with its controls and evidence. OMP_NUM_THREADS

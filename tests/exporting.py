@@ -22,7 +22,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 STAGES = [
     *("prepare", "features", "train base", "train diffusion", "predict", "score"),
-    *("predict --variant steps=1", "score --variant steps=1", "export"),
+    *("predict steps=1", "score steps=1", "export"),
 ]
 
 

@@ -26,7 +26,11 @@ def about(layout: Layout, **settings: Any) -> None:
     every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
     shared, alone = unet_calls(every)
     # Without test images nothing is scored.
-    scores = read_table(layout.scores, "collect") if layout.scores.is_file() else pd.DataFrame(columns=SCORED)
+    scores = (
+        read_table(layout.collected("scores"), "collect")
+        if layout.collected("scores").is_file()
+        else pd.DataFrame(columns=SCORED)
+    )
     seeds = scores.groupby("variant")["seed"].nunique()
     loader = PackageLoader("drdc.reporting")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)

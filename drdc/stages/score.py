@@ -81,21 +81,22 @@ def score(
     """
     table = read_manifest(layout.manifest)
     masks = load_array(layout.masks, len(table), "prepare")
+    used: dict[str, Any] = others
     with _one_thread_each():
         if fusion is not None and stored is not None:
             whole = variant == FULL
             maps = Heatmaps.of_drdc(layout, seed, table, fusion, stored.name, whole=whole, partial=partial)
             run = _Run(variant, maps.methods, ("base", DRDC) if whole else (DRDC,), maps.batches)
-            predicted, used = maps.categories(table), {"fusion": fusion}
+            predicted, used = maps.categories(table), {"fusion": fusion, **others}
         elif method is not None:
             maps = Heatmaps.of_method(layout, seed, table, method.name)
             run = _Run(method.name, maps.methods, maps.methods, maps.batches)
-            predicted, used = maps.categories(table), {"method": method}
+            predicted, used = maps.categories(table), {"method": method, **others}
         else:
             run = _Run(
                 CONTROLS, (RANDOM, *ORACLES.values()), (), _Controls(table, masks, seed, pool_size).batches
             )
-            predicted, used = set(table.category), {}
+            predicted = set(table.category)
         if not predicted & set(table.category[table.split == "test"]):
             raise UserError(
                 f"{layout.manifest}: there are no test images to score; add some, or take the target "
@@ -107,7 +108,7 @@ def score(
         note = failure_note(layout.log(f"predict.seed{seed}.{run.name}.{category}"))
         found.append({"scores": undefined_rows(category, run.methods, note)})
     rows = {kind: [row for part in found for row in part.get(kind, [])] for kind in SCORED}
-    _write(layout, seed, run, variant, rows, provenance(used | others))
+    _write(layout, seed, run, variant, rows, provenance(used))
 
 
 @dataclass(frozen=True)

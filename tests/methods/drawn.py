@@ -11,16 +11,17 @@ import torch.nn.functional as F
 from stamping import stamped
 
 from drdc.data.manifest import COLUMNS
-from drdc.methods.fitted_method import Fitted
-from drdc.methods.inputs import Inputs
+from drdc.methods.fitted_method import FittedMethod
+from drdc.methods.fitting import fit_method, inputs_of
 from drdc.methods.interface import Method
 from drdc.methods.registry import Configured, method_class
 from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
-from drdc.stages.train_system import train_system
 from drdc.training.state import fingerprint_of
 
 SIZE, CELL = 16, 4
+#: Input sizes of the methods below.
+SIDES = (16, 32, 64)
 COUNTS = {"train": 24, "val": 6, "good": 6, "defect": 6}
 _QUICK = {"batch_size": 8, "learning_rate": 3e-3, "validations": 2}
 _BASE = {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0, "schedule": "constant", **_QUICK}
@@ -122,10 +123,12 @@ def drawn_experiment() -> Layout:
         rows.append([*facts, SIZE, SIZE, 8, 8, *[f"{i:064x}"] * 2])
     layout.root.mkdir(parents=True)
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(layout.manifest, index=False)
-    np.save(layout.images, images)
+    for side in SIDES:
+        layout.images(side).parent.mkdir(exist_ok=True)
+        np.save(layout.images(side), images.repeat(side // SIZE, 1).repeat(side // SIZE, 2))
     np.save(layout.masks, masks)
     np.save(layout.features, _features(images))
-    stamped(layout.manifest, layout.images, layout.masks, layout.features)
+    stamped(layout.manifest, *map(layout.images, SIDES), layout.masks, layout.features)
     return layout
 
 
@@ -137,19 +140,25 @@ def _features(images: np.ndarray) -> np.ndarray:
     return torch.cat([mean, contrast], 1).half().numpy()
 
 
-def fitted(layout: Layout, name: str, settings: dict[str, Any] | None = None) -> Fitted:
+def configured(name: str, settings: dict[str, Any] | None = None) -> Configured:
+    """A method with settings of `SMALL` or others, complete."""
+    own = method_class(name).Settings.model_validate(settings or SMALL[name])
+    return Configured(name=name, method=name, settings=own.model_dump(mode="json"))
+
+
+def fitted(layout: Layout, name: str, settings: dict[str, Any] | None = None) -> FittedMethod:
     """A method fitted by the stage of the workflow with settings of `SMALL` or others, saved and loaded."""
-    train_system(layout, 0, method=Configured(name=name, method=name, settings=settings or SMALL[name]))
-    return Fitted.load(layout, 0, name)
+    fit_method(layout, 0, image_size=SIZE, method=configured(name, settings))
+    return FittedMethod.load(layout, 0, name, SIZE)
 
 
 def unsaved(layout: Layout, name: str) -> Method:
     """The same method with the same seed, never saved."""
-    kind, inputs = method_class(name), Inputs.read(layout)
+    kind, inputs = method_class(name), inputs_of(layout, SIZE, configured(name))
     settings = kind.Settings(**SMALL[name])
     torch.manual_seed(0)
     method = kind(settings, inputs.shapes).eval()
-    method.fit(Trainer(MethodJob(layout, 0, "methods/unsaved", settings, fingerprint_of({})), inputs))
+    method.fit(Trainer(MethodJob(layout, 0, "unsaved", settings, fingerprint_of({})), inputs))
     return method.eval()
 
 

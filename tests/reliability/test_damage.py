@@ -72,30 +72,30 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "features": (TINY.features, _array(TINY.features, "features")),
     "base": (TINY.model(0, "base"), lambda: load_weights(TINY.model(0, "base"), "base")),
     "diffusion": (TINY.model(0, "diffusion"), lambda: load_weights(TINY.model(0, "diffusion"), "diffusion")),
-    "method": (TINY.model(0, f"methods/{METHOD}"), lambda: read_fitted(TINY, 0, METHOD)),
+    "method": (TINY.model(0, METHOD), lambda: read_fitted(TINY, 0, METHOD)),
     "predictions": (TINY.predictions(0, "full", "wood"), _parts("full")),
     "lean predictions": (TINY.predictions(0, "steps=1", "all"), _parts("steps=1")),
     "heatmaps": (
-        TINY.method(0, METHOD, ".npy"),
+        TINY.predictions(0, METHOD, "all"),
         lambda: read_method(TINY, 0, METHOD, read_manifest(TINY.manifest)),
     ),
-    "model": (TINY.exported, lambda: load_bundle(TINY.exported)),
+    "model": (TINY.detector(), lambda: load_bundle(TINY.detector())),
     "model of a method": (
-        TINY.exported_method(METHOD),
-        lambda: load_bundle(TINY.exported_method(METHOD)),
+        TINY.detector(METHOD),
+        lambda: load_bundle(TINY.detector(METHOD)),
     ),
-    "seed scores": _table(TINY.seed_scores(0)),
-    "variant scores": _table(TINY.seed_scores(0, "steps=1")),
-    "method scores": _table(TINY.method(0, METHOD, ".csv")),
-    "image scores": _table(TINY.seed_evidence(0, "image_scores")),
-    "curves": _table(TINY.seed_evidence(0, "curves")),
-    "defects": _table(TINY.seed_evidence(0, "defects")),
+    "seed scores": _table(TINY.scored(0, "full")),
+    "variant scores": _table(TINY.scored(0, "steps=1")),
+    "method scores": _table(TINY.scored(0, METHOD)),
+    "image scores": _table(TINY.scored(0, "full", "image_scores")),
+    "curves": _table(TINY.scored(0, "full", "curves")),
+    "defects": _table(TINY.scored(0, "full", "defects")),
     "losses": _table(TINY.losses(0, "base")),
-    "method losses": _table(TINY.losses(0, f"methods/{METHOD}")),
+    "method losses": _table(TINY.losses(0, METHOD)),
     "costs": _table(TINY.costs),
     "problems": _table(TINY.problems),
     "regions": _table(TINY.regions),
-    "scores": _table(TINY.scores),
+    "scores": _table(TINY.collected("scores")),
 }
 
 
@@ -176,7 +176,7 @@ def test_predictions_in_the_place_of_others_are_refused(here: Path) -> None:
     """With their digests and without them."""
     for source, target, name in (
         (TINY.predictions(0, "full", "capsule"), TINY.predictions(0, "full", "wood"), "predictions"),
-        (TINY.predictions(0, "full", "wood"), TINY.method(0, METHOD, ".npy"), "heatmaps"),
+        (TINY.predictions(0, "full", "wood"), TINY.predictions(0, METHOD, "all"), "heatmaps"),
         (TINY.images, TINY.masks, "masks"),
     ):
         shutil.copy(source, target)

@@ -22,7 +22,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     layout = Layout("own")
     layout.root.mkdir(parents=True)
     scores = {"variant": "full", "seed": 0} | dict.fromkeys(ORIGIN, "1")
-    write_table(layout.scores, pd.DataFrame([scores]))
+    write_table(layout.collected("scores"), pd.DataFrame([scores]))
     row = ["cap/train/good/0.png", "cap", "train", 0, "good", "", 8, 8, 8, 8, "0" * 64, "0" * 64]
     write_table(layout.manifest, pd.DataFrame([row], columns=list(COLUMNS)))
     return layout

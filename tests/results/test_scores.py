@@ -33,7 +33,7 @@ def write_scores(seed: int, variant: str = FULL) -> None:
         for c in ("01", "nut")
         for k in ("image_auroc", "pixel_auroc")
     ]
-    path = LAYOUT.seed_scores(seed, variant)
+    path = LAYOUT.scored(seed, variant)
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).assign(value=0.5, note="").to_csv(path, index=False)
     stamped(path)
@@ -86,7 +86,7 @@ def test_without_any_score_there_is_nothing_to_report() -> None:
 
 def test_a_damaged_file_is_named() -> None:
     write_scores(0)
-    path = LAYOUT.seed_scores(0)
+    path = LAYOUT.scored(0, "full")
     path.write_text(path.read_text().replace("0.5", "high", 1))
     with pytest.raises(UserError, match=r"seed0/scores\.csv: is damaged or was changed by hand"):
         read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
@@ -100,7 +100,7 @@ def test_a_damaged_file_is_named() -> None:
 
 
 def test_evidence_of_the_seeds_that_have_it() -> None:
-    path = LAYOUT.seed_evidence(1, "image_scores")
+    path = LAYOUT.scored(1, "full", "image_scores")
     touch(path)
     pd.DataFrame({"seed": [1], "row": [3], "category": ["01"], "drdc": [0.25]}).to_csv(path, index=False)
     stamped(path)

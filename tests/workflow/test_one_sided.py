@@ -23,7 +23,7 @@ from drdc.reporting.costs import COLUMNS as COSTS
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
 
-STAGES = ("score", "score --variant weight=0.5", "collect", "tables", "figures", "gallery")
+STAGES = ("score", "score weight=0.5", "collect", "tables", "figures", "gallery")
 SIZE = 16
 #: Category -> good test images, anomalous ones of each defect type, whether they have masks.
 MIXED = {
