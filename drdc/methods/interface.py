@@ -103,7 +103,7 @@ class Method(nn.Module):
     def input_size(cls, settings: Mapping[str, Any], image_size: int) -> int:
         """Height and width of the images that it sees, with these settings, which are complete.
 
-        Its own `input_size` or that of its own backbone, if it has one; else that of the dataset, `image_size`.
+        Its own `input_size` or that of its own backbone, if it has one; else `dataset.image_size`.
         """
         own = settings.get("backbone", settings).get("input_size")
         return image_size if own is None else int(own)
