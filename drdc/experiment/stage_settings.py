@@ -19,8 +19,11 @@ from drdc.runtime.files import atomic
 ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
+    "download": ("dataset",),
+    "weights": ("backbone", "methods"),
     "prepare": ("dataset",),
-    "features": ("dataset", "backbone"),
+    "images": ("dataset",),
+    "features": ("backbone",),
     "train_base": ("base",),
     "train_diffusion": ("diffusion",),
     "predict": ("sampling", "stored"),

@@ -39,9 +39,18 @@ class Layout:
         return self.root / "dataset.json"
 
     @property
-    def images(self) -> Path:
-        """(N, H, W, 3) uint8, rows as in the manifest."""
-        return self.root / "images.npy"
+    def download(self) -> Path:
+        """Where the dataset was downloaded from, see `drdc.stages.download`."""
+        return self.root / "download.json"
+
+    @property
+    def weights(self) -> Path:
+        """The pre-trained networks and their digests, see `drdc.stages.weights`."""
+        return self.root / "weights.json"
+
+    def images(self, size: int) -> Path:
+        """(N, size, size, 3) uint8, rows as in the manifest."""
+        return self.root / "images" / f"{size}.npy"
 
     @property
     def masks(self) -> Path:

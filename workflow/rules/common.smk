@@ -29,6 +29,7 @@ LAYOUT = Layout(EXPERIMENT.experiment)
 RESULTS = str(LAYOUT.root)
 CATEGORIES = EXPERIMENT.dataset.categories
 SEEDS = EXPERIMENT.seeds
+DOWNLOADED = EXPERIMENT.dataset.download
 # A dataset that is not there yet is taken for one with test images. Without any, there is nothing to evaluate.
 TESTED = LISTING is None or LISTING.tested
 EVALUATION = EXPERIMENT.evaluation if TESTED else Evaluation()
@@ -42,6 +43,7 @@ TRAININGS = sorted(
 wildcard_constraints:
     experiment=re.escape(EXPERIMENT.experiment),
     seed=r"\d+",
+    size=r"\d+",
     model="diffusion|unconditional",
     predictions="[^/]+",
     part="[^/]+",
@@ -168,7 +170,8 @@ def ingredients(kind):
         return [LAYOUT.losses(seed, model) for model, seed in TRAININGS]
     if kind == "predictions":
         scores = LAYOUT.seed_evidence(SEEDS[0], "image_scores")
-        return [LAYOUT.images, LAYOUT.masks, scores, *predicted(FULL, SEEDS[0])]
+        size = EXPERIMENT.dataset.image_size
+        return [LAYOUT.images(size), LAYOUT.masks, scores, *predicted(FULL, SEEDS[0])]
     if kind == "heatmaps":
         methods = [LAYOUT.method(SEEDS[0], name, ".npy") for name in EXPERIMENT.methods]
         return ingredients("predictions") + methods
