@@ -44,8 +44,10 @@ for one in workflow.rules:
         one.conda_env = f"{workflow.basedir}/workflow/envs/drdc.yaml"
 
 
-# Seconds of one core, from small files: on a cluster these are not worth a place in its queue.
+# On a cluster these run next to Snakemake: the first two need a network, the others are seconds of one core.
 localrules:
+    download,
+    weights,
     collect,
     tables,
     figures,

@@ -1,4 +1,4 @@
-"""Time and peak memory of prepare, features, predict and score for a number of images.
+"""Time and peak memory of prepare, images, features, predict and score for a number of images.
 
     python benchmarks/load.py --images 10000 --categories 10
 
@@ -31,7 +31,7 @@ from drdc.results.layout import Layout
 from drdc.runtime.files import save_weights
 
 NAME, SIZE, FEATURE_SIZE, TRAIN = "load", 32, 4, 4
-STAGES = ("prepare", "features", "predict", "score")
+STAGES = ("prepare", "images", "features", "predict", "score")
 BASE = {
     "hidden": 8,
     "heads": 2,
@@ -59,9 +59,10 @@ def run_chain(folder: Path, images: int, categories: int, threads: int = 1) -> d
     config = configuration(folder, names)
     found = {}
     for stage in STAGES:
+        size = [str(SIZE)] if stage == "images" else []
         if stage == "predict":
             make_models(folder)
-        found[stage] = measured(folder, [stage, "--config", str(config), "--threads", str(threads)])
+        found[stage] = measured(folder, [stage, *size, "--config", str(config), "--threads", str(threads)])
     return found
 
 
@@ -89,7 +90,7 @@ def link(source: Path, path: Path) -> None:
 
 def configuration(folder: Path, categories: list[str]) -> Path:
     """A file with the settings of the experiment."""
-    backbone = {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32}
+    backbone = {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": SIZE}
     dataset = {"name": "mvtec", "root": "data", "categories": categories, "image_size": SIZE}
     content = {
         "experiment": NAME,

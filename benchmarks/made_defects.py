@@ -79,9 +79,9 @@ class Made:
     category: NDArray[np.str_]
 
     @classmethod
-    def of(cls, layout: Layout) -> Made:
+    def of(cls, layout: Layout, size: int) -> Made:
         table = read_manifest(layout.manifest)
-        stored = load_array(layout.images, len(table), "prepare")
+        stored = load_array(layout.images(size), len(table), f"images {size}")
         rng, rows = np.random.default_rng(0), np.flatnonzero(table.split == "val")
         made = [make(stored[row].astype(float), rng) for row in rows for make in KINDS.values()]
         images = np.clip(np.stack(made), 0, 255).round().astype(np.uint8)
@@ -138,7 +138,7 @@ def main() -> None:
     if bool(options.initial_index) != bool(options.grid_sizes) or not options.initial_index + options.model:
         parser.error("give --initial-index and --grid-sizes, or --model")
     experiment = load_experiment(options.config)
-    made = Made.of(Layout(experiment.experiment))
+    made = Made.of(Layout(experiment.experiment), experiment.dataset.image_size)
     for index in options.initial_index:
         of_reverse_chain(made, experiment, index, options.grid_sizes)
     for path in options.model:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from drdc.results.layout import Layout
 
 STAGES = {
-    "prepare": "list and decode the dataset: manifest.csv",
+    "weights": "fetch the pre-trained networks into the hub's cache: weights.json",
+    "prepare": "list and check the dataset: manifest.csv, masks.npy",
+    "images": "resize all images to one size: images/<size>.npy",
     "features": "compute the backbone's features: features.npy",
     "train": "train a model: base, diffusion, unconditional, or a method of the configuration",
     "predict": "compute what is stored of test and held-out images: seed<k>/predictions/",
@@ -42,7 +44,7 @@ TOOLS: dict[str, str] = {
     "check": "list all problems of a dataset",
     "new-experiment": "write a configuration for a folder of images, sized for this machine",
     "serve": "a page on this computer to drop an image and see what is found",
-    "download": "fetch, verify and unpack MVTec AD, BTAD or VisA",
+    "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that a configuration needs",
 }
 SEEDED = ("train", "predict", "score")
 #: What stands for the name of what a stage is of: see `drdc.experiment.stage_settings.used_by`.
@@ -52,6 +54,8 @@ OF = {
     "score": "as for predict, or `controls` (default: DRDC)",
     "export": "a method of the configuration (default: DRDC)",
 }
+#: Commands that may ask the network; all others find pre-trained networks in the hub's cache, or nowhere.
+ONLINE = ("download", "weights")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +70,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     log_to_stderr()
+    if command not in ONLINE:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
     if command in TOOLS:
         return _tool(command).run(**options) or 0
     run(command, **options)
@@ -98,7 +104,7 @@ def run(
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
         of: what goes through the stage, see `OF`; None stands for DRDC.
-        wildcards: `seed`, `category`, `name` where the stage has them; None stands for all. A training has
+        wildcards: `seed`, `category`, `name`, `size` where the stage has them; None stands for all. A training has
             `processes` too, None for one on each GPU.
     """
     from drdc.experiment.stage_settings import stage_settings
@@ -164,6 +170,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--processes", type=positive, help="share each batch (default: one process for each GPU)"
             )
+        if name == "images":
+            command.add_argument("size", type=positive, help="height and width in pixels")
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
         if name == "salvage":

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from drdc.config.names import category_fault, path_fault, printable
 from drdc.config.problems import Kind, Problem
@@ -64,15 +63,13 @@ def training_ranges(samples: Sequence[Sample], root: Path, bits: int | None, wor
     return Ranges.measured(((sample.category, own) for sample, own in found if own), bits)
 
 
-def inspect(
-    sample: Sample, root: Path, ranges: Ranges
-) -> tuple[Facts, Image.Image | None, NDArray[np.bool_] | None]:
-    """What one image's files tell, its pixels as 8-bit RGB and its mask (H, W); None for what has none."""
+def inspect(sample: Sample, root: Path, ranges: Ranges) -> tuple[Facts, NDArray[np.bool_] | None]:
+    """What one image's files tell, and its mask (H, W); None where it has none or nothing can be read."""
     try:
         content = read_content(root / sample.path)
         decoded = decode_file(root / sample.path, content)
     except UserError as error:
-        return Facts(sample, problems=(_unreadable(sample, sample.path, root, error),)), None, None
+        return Facts(sample, problems=(_unreadable(sample, sample.path, root, error),)), None
     bits = ranges.bits(decoded, sample.category)
     image, sha256 = decoded.rgb(bits), hashlib.sha256(content).hexdigest()
     mask, covered, problems = (
@@ -91,7 +88,7 @@ def inspect(
         problems=tuple(problems),
         covered=covered,
     )
-    return facts, image, mask
+    return facts, mask
 
 
 def conclude(facts: Sequence[Facts]) -> list[Problem]:

@@ -1,7 +1,7 @@
 """Published datasets: fetched once, verified every time, unpacked as a whole or not at all.
 
-Beside the wanted folder lie the archive, as `<archive>.part` while it is fetched, and a hidden folder while
-it is unpacked. Whatever stops this, the same command goes on from there.
+Next to the dataset's folder are the archive, `<archive>.part` while it is fetched, and a hidden folder while
+it is unpacked. Whatever stops this, the same command resumes from there.
 """
 
 from __future__ import annotations
@@ -57,29 +57,30 @@ def _sources() -> dict[str, Source]:
 SOURCES = _sources()
 
 
-def obtain(source: Source, folder: Path) -> bool:
-    """Make `folder` hold a dataset; returns False where it exists already, which is then left as it is.
+def obtain(source: Source, folder: Path) -> str | None:
+    """Make `folder` hold a dataset, unless it exists: such a folder is left as it is.
 
-    An archive that lies beside `folder` is used instead of the network. Several processes may ask for the
-    same dataset at once: one works, the others wait.
+    An archive next to `folder` is used instead of the network. Several processes may ask for the same dataset
+    at once: one works, the others wait.
+
+    Returns:
+        Where the archive came from: its address, or its path where it was there already; None where the
+        folder exists.
 
     Raises:
         UserError: no address gives the right file (then: what to fetch by hand and where to put it), the
             archive is another file than the published one, or the disk is full. `folder` is not there then.
     """
     if folder.exists():
-        return False
+        return None
     archive = folder.with_name(source.file)
     with exclusive(archive):
         if folder.exists():
-            return False
+            return None
         _check_space(source, folder, archive)
-        if archive.exists():
-            _verify(source, archive)
-        else:
-            _download(source, archive)
+        origin = _verify(source, archive) if archive.exists() else _download(source, archive)
         _unpack(source, archive, folder)
-    return True
+    return origin
 
 
 def _check_space(source: Source, folder: Path, archive: Path) -> None:
@@ -93,21 +94,23 @@ def _check_space(source: Source, folder: Path, archive: Path) -> None:
         )
 
 
-def _verify(source: Source, archive: Path) -> None:
+def _verify(source: Source, archive: Path) -> str:
+    """The path of an archive with the published SHA-256."""
     log.info("verifying %s", archive)
     if (found := sha256_of(archive)) != source.sha256:
         raise UserError(
             f"{archive}: is not the published {source.title} (SHA-256 {found}, published {source.sha256}); "
             "remove it and run the same command again to download it"
         )
+    return str(archive)
 
 
 def _part(archive: Path) -> Path:
     return archive.with_name(f"{archive.name}.part")
 
 
-def _download(source: Source, archive: Path) -> None:
-    """Fetch the archive from the first address that has it; whole and verified, it gets its name."""
+def _download(source: Source, archive: Path) -> str:
+    """Fetch the archive from the first address that has it, which is returned; verified, it gets its name."""
     from requests import RequestException
 
     part, faults = _part(archive), []
@@ -122,7 +125,8 @@ def _download(source: Source, archive: Path) -> None:
         except OSError as error:
             raise not_written(part, error) from error
         if (found := sha256_of(part)) == source.sha256:
-            return move(part, archive)
+            move(part, archive)
+            return url
         faults.append(f"{url}: sent another file, with SHA-256 {found}")
         if not begun_before or part.stat().st_size >= source.size:
             part.unlink()

@@ -1,4 +1,4 @@
-"""The manifest, one row per image, and the two arrays of decoded pixels in the same row order."""
+"""The manifest, one row per image, and the masks in the same row order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from drdc.config.problems import Acceptable, Problem, accepted, summary, write_p
 from drdc.data.checks import Facts, conclude, inspect, training_ranges
 from drdc.data.datasets import smallest_hashes
 from drdc.data.depth import Ranges
-from drdc.data.images import decode_file, read_content, resize_mask, to_square
+from drdc.data.images import decode_file, read_content, resize_mask
 from drdc.data.regions import Regions, regions_after, vanished, write_regions
 from drdc.data.samples import Sample
 from drdc.runtime.batching import in_order, job_threads
@@ -49,7 +49,6 @@ def prepare(
     holdout: float,
     bits: int | None = None,
     manifest_path: Path,
-    images_path: Path,
     masks_path: Path,
     problems_path: Path,
     regions_path: Path,
@@ -57,17 +56,17 @@ def prepare(
     accept: Collection[Acceptable] = (),
     progress: Progress = iter,
 ) -> pd.DataFrame:
-    """Decode every file once and write manifest, both caches, problems and regions: all of them or none.
+    """Decode every file once and write manifest, masks, problems and regions: all of them or none.
 
     Args:
         samples: the images of the dataset, in any order.
         root: the folder that the samples' paths are relative to.
-        image_size: side of the square cache images, in pixels.
+        image_size: side of the square masks, in pixels.
         holdout: fraction in [0, 1) of each category's training images that become split "val".
         bits: in use in files of more than 8; None: as many as the training images of a category need.
         manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
-        images_path: array (N, image_size, image_size, 3) uint8 RGB, rows as in the manifest.
-        masks_path: array (N, image_size, image_size) bool, all False where no mask is known.
+        masks_path: array (N, image_size, image_size) bool, rows as in the manifest; all False where no mask
+            is known.
         problems_path: CSV with the columns of `drdc.config.problems.HEAD`: warnings and accepted errors.
         regions_path: CSV, what resizing makes of the regions of each mask, see `drdc.data.regions.Regions`.
         found: the problems that the listing of the files told.
@@ -87,18 +86,14 @@ def prepare(
         atomic(regions_path) as regions_tmp,
         atomic(manifest_path) as manifest_tmp,
         atomic(masks_path) as masks_tmp,
-        atomic(images_path) as images_tmp,
     ):
-        shape = (len(rows), image_size, image_size)
-        images = create_array(images_tmp, np.uint8, (*shape, 3))
-        masks = create_array(masks_tmp, np.bool_, shape)
+        masks = create_array(masks_tmp, np.bool_, (len(rows), image_size, image_size))
         ranges = training_ranges(rows, root, bits, job_threads())
-        facts, regions = _decode_all(rows, root, images, masks, ranges, progress)
+        facts, regions = _decode_all(rows, root, masks, ranges, progress)
         resized = list(zip(rows, regions, strict=True))
         problems = accepted([*found, *conclude(facts), *vanished(resized, image_size)], accept, root)
         write_problems(problems, accept, problems_tmp)
         write_regions(resized, regions_tmp)
-        images.flush()
         masks.flush()
         _write(facts, splits, manifest_tmp)
         manifest = _parsed(manifest_tmp)
@@ -107,7 +102,6 @@ def prepare(
         stamp(problems_path, sha256_of(problems_tmp))
         stamp(regions_path, sha256_of(regions_tmp))
         stamp(masks_path, sha256_of(masks_tmp), (manifest_path, digest))
-        stamp(images_path, sha256_of(images_tmp), (manifest_path, digest))
     for line in summary(problems, accept):
         log.warning("%s", line)
     return manifest
@@ -208,19 +202,16 @@ def _held_out(samples: Iterable[Sample], holdout: float) -> set[str]:
 def _decode_all(
     samples: Sequence[Sample],
     root: Path,
-    images: NDArray[np.uint8],
     masks: NDArray[np.bool_],
     ranges: Ranges,
     progress: Progress,
 ) -> tuple[list[Facts], list[Regions | None]]:
-    """Fill both arrays, but for what cannot be read."""
+    """Fill `masks`, but for those that cannot be read."""
     facts, regions = [], []
-    decoded = in_order(lambda sample: _decode(sample, root, images.shape[1], ranges), samples, job_threads())
-    for index, (fact, image, mask, region) in zip(progress(range(len(samples))), decoded, strict=True):
+    decoded = in_order(lambda sample: _decode(sample, root, masks.shape[1], ranges), samples, job_threads())
+    for index, (fact, mask, region) in zip(progress(range(len(samples))), decoded, strict=True):
         facts.append(fact)
         regions.append(region)
-        if image is not None:
-            images[index] = image
         if mask is not None:
             masks[index] = mask
     return facts, regions
@@ -228,12 +219,12 @@ def _decode_all(
 
 def _decode(
     sample: Sample, root: Path, size: int, ranges: Ranges
-) -> tuple[Facts, NDArray[np.uint8] | None, NDArray[np.bool_] | None, Regions | None]:
-    """What one image's files tell, pixels and mask of the caches, and the regions of the mask."""
-    facts, image, mask = inspect(sample, root, ranges)
-    small = None if mask is None else resize_mask(mask, size)
-    regions = None if mask is None else regions_after(mask, size)
-    return facts, None if image is None else to_square(image, size), small, regions
+) -> tuple[Facts, NDArray[np.bool_] | None, Regions | None]:
+    """What one image's files tell, its resized mask, and the regions of the mask."""
+    facts, mask = inspect(sample, root, ranges)
+    if mask is None:
+        return facts, None, None
+    return facts, resize_mask(mask, size), regions_after(mask, size)
 
 
 def _write(facts: Sequence[Facts], splits: Sequence[str], path: Path) -> None:

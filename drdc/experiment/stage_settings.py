@@ -21,8 +21,11 @@ _OF_DRDC = ("dataset", "backbone", "base", "diffusion", "sampling", "fusion")
 _OF_A_METHOD = ("dataset", "backbone", "method")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
+    "download": ("dataset",),
+    "weights": ("backbone", "methods"),
     "prepare": ("dataset",),
-    "features": ("dataset", "backbone"),
+    "images": ("dataset",),
+    "features": ("backbone",),
     "costs": ("seeds", "image_size", "backbone", "sampling", "timed_steps", "methods"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "methods"),
     "tables": ("seeds", "backbone", "sampling", "fusion", "evaluation", "methods"),

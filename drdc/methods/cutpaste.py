@@ -18,6 +18,7 @@ from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings
 from drdc.methods.pixels import backbone_pixels
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import FeatureExtractor
+from drdc.models.pretrained import Pretrained
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
 
@@ -133,6 +134,10 @@ class CutPaste(JointMethod):
         self.head = classifier(channels, settings.head)
         self.whole, self.place = Gaussian(channels), Gaussian(channels)
         self.recolour = ColorJitter(*[settings.jitter] * 4)
+
+    @classmethod
+    def pretrained(cls, settings: Any) -> list[Pretrained]:
+        return [] if settings.initial == "random" else super().pretrained(settings)
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
         views = [images, self._each(images, self.pasted), self._each(images, self.scarred)]

@@ -60,7 +60,7 @@ class Inputs:
     def read(cls, layout: Layout, size: int, uses_features: bool) -> Inputs:
         """Images of that size; raises UserError where an earlier stage has left nothing usable."""
         table = read_manifest(layout.manifest)
-        images = Images.read(layout, layout.images(size), "images")
+        images = Images.read(layout, layout.images(size), f"images {size}")
         features = load_array(layout.features, len(table), "features") if uses_features else None
         return cls(images, features, table.pixels_sha256.to_numpy())
 

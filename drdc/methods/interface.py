@@ -14,12 +14,15 @@ from drdc.config.sections import (
     MOST_EPOCHS,
     MOST_IMAGES,
     MOST_PIXELS,
+    Backbone,
     Optimisation,
     Section,
     other_backbone,
     setting,
 )
 from drdc.equations.fusion import image_score
+from drdc.models.backbone import pretrained
+from drdc.models.pretrained import Pretrained
 
 if TYPE_CHECKING:
     from drdc.methods.trainer import Trainer
@@ -123,6 +126,16 @@ class Method(nn.Module):
         published = own.default.name if own else cls.paper_backbone
         used = settings["backbone"]["name"] if own else backbone
         return "; ".join(filter(None, (cls.citation, cls.differs, other_backbone(used, published))))
+
+    @classmethod
+    def pretrained(cls, settings: Any) -> list[Pretrained]:
+        """The pre-trained networks that it loads with these settings, an instance of `Settings`.
+
+        The stage `weights` fetches them, because training does not ask the network. By default that of its
+        setting `backbone`, if it has one; a method that loads others names them here.
+        """
+        own = getattr(settings, "backbone", None)
+        return [pretrained(own)] if isinstance(own, Backbone) else []
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
         """Training loss of a batch of normal images, a scalar."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drdc.config.sections import Backbone
+from drdc.models.pretrained import Pretrained, not_cached
+from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
 #: timm models whose ImageNet weights come with an installed package: (module, class with the file's path).
@@ -55,6 +60,20 @@ class FeatureExtractor(nn.Module):
         return torch.cat(aligned, 1)
 
 
+def pretrained(settings: Backbone) -> Pretrained:
+    """The network of a `FeatureExtractor`; the digest is of its state, or of the local file that has it."""
+    return Pretrained(settings.name, settings.weights, partial(_digest, settings))
+
+
+def _digest(settings: Backbone) -> str:
+    if settings.weights not in ("hub", "package"):
+        return sha256_of(_weights_file(settings))
+    digest = hashlib.sha256()
+    for name, value in _whole(settings).state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _empty(settings: Backbone) -> Any:
     """The timm feature network without weights, for a name that timm itself knows.
 
@@ -73,25 +92,49 @@ def _load(settings: Backbone) -> Any:
     """The timm feature network with its weights; any failure is one sentence."""
     import timm
 
+    from_hub = settings.weights == "hub"
+    whole = None if from_hub else _whole(settings)
     options: Any = {"features_only": True, "out_indices": tuple(settings.stages)}
+    with _failing_in_a_sentence(settings):
+        network = timm.create_model(settings.name, pretrained=from_hub, **options)
+    if whole is not None:
+        network.load_state_dict(whole.state_dict(), strict=False)
+    return network
+
+
+def _whole(settings: Backbone) -> Any:
+    """The timm network up to its classifier with its weights; any failure is one sentence."""
+    import timm
+
+    from_hub = settings.weights == "hub"
+    with _failing_in_a_sentence(settings):
+        network = timm.create_model(settings.name, pretrained=from_hub)
+    if not from_hub:
+        _fill(network, _weights_file(settings))
+    return network
+
+
+@contextmanager
+def _failing_in_a_sentence(settings: Backbone) -> Iterator[None]:
+    """timm and the hub raise many kinds of errors."""
     try:
-        if settings.weights == "hub":
-            return timm.create_model(settings.name, pretrained=True, **options)
-        whole = timm.create_model(settings.name, pretrained=False)
-        network = timm.create_model(settings.name, pretrained=False, **options)
+        yield
     except UserError:
         raise
-    except Exception as error:  # timm and the hub raise many kinds
-        mend = "backbone.name must be a timm model that has the stages of backbone.stages"
-        if settings.weights == "hub":
-            mend = "check the name and the connection, or set backbone.weights to a local file"
-        if isinstance(error, OSError) and error.filename:
-            mend = "set HOME or HF_HOME to a folder that can be written, or backbone.weights to a local file"
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"backbone {settings.name!r} cannot be loaded ({reason}); {mend}") from None
-    _fill(whole, _weights_file(settings))
-    network.load_state_dict(whole.state_dict(), strict=False)
-    return network
+    except Exception as error:
+        raise _not_loaded(settings, error) from None
+
+
+def _not_loaded(settings: Backbone, error: Exception) -> UserError:
+    head = f"backbone {settings.name!r} cannot be loaded"
+    if fix := not_cached(error):
+        return UserError(f"{head}: its weights are {fix}, or set backbone.weights to a local file")
+    fix = "backbone.name must be a timm model that has the stages of backbone.stages"
+    if settings.weights == "hub":
+        fix = "check the name and the connection, or set backbone.weights to a local file"
+    if isinstance(error, OSError) and error.filename:
+        fix = "set HOME or HF_HOME to a folder that can be written, or backbone.weights to a local file"
+    return UserError(f"{head} ({' '.join(str(error).split())[:200]}); {fix}")
 
 
 def _weights_file(settings: Backbone) -> Path:

@@ -13,44 +13,44 @@ from drdc.config.variants import FULL
 from drdc.data.manifest import read_manifest
 from drdc.evaluation.category import COMPARED
 from drdc.reporting.gallery import Shown
+from drdc.results.heatmaps import Found, Heatmaps
 from drdc.results.layout import Layout
-from drdc.results.predictions import batches, fuse, read_method, read_parts, statistics
+from drdc.results.predictions import batches
 from drdc.results.scores import read_evidence
 from drdc.runtime.files import load_array
 
 
-class TestImages:
-    """The test images of one run of the whole method, and of compared systems beside it.
+class ShownImages:
+    """The test images of one run of DRDC, and of other methods.
 
     Attributes:
-        systems: those of the wanted systems that have heatmaps.
-        scores: rows of image_scores.csv of the test images, by row of the manifest; a column for each system.
+        methods: those of the wanted methods that have scores.
+        scores: image scores of the test images, by row of the manifest: facts and a column for each method.
         held_out: the same of the held-out normal images.
     """
 
-    def __init__(self, layout: Layout, seed: int, fusion: Fusion, systems: Iterable[str] = ()) -> None:
-        self.fusion, self._table = fusion, read_manifest(layout.manifest)
-        images = read_evidence(layout, [seed], "image_scores").set_index("row")
-        paths = {name: layout.method(seed, name, ".npy") for name in systems}
-        self.systems = [name for name in systems if paths[name].is_file()]
-        self._of_systems = {name: read_method(layout, seed, name, self._table) for name in self.systems}
-        for name, records in self._of_systems.items():
-            images[name] = pd.Series(records["score"].astype(float), records["row"])
-        self.scores = images[images["split"] == "test"]
-        self.held_out = images[images["split"] == "val"]
-        self._parts = read_parts(layout, seed, FULL, self._table, partial=True)
-        self._scale = statistics(self._parts, (self._table["split"] == "val").to_numpy(), fusion)
-        self._images = load_array(layout.images, len(self._table), "prepare")
-        self._masks = load_array(layout.masks, len(self._table), "prepare")
+    def __init__(
+        self, layout: Layout, seed: int, image_size: int, fusion: Fusion, methods: Iterable[str] = ()
+    ) -> None:
+        self._table = read_manifest(layout.manifest)
+        self.methods = [
+            name for name in methods if layout.scored(seed, name, "image_scores").is_file()
+        ]
+        runs = [(name, seed) for name in (FULL, *self.methods)]
+        scores = _by_row(read_evidence(layout, runs, "image_scores"))
+        self.scores, self.held_out = (scores[scores["split"] == split] for split in ("test", "val"))
+        self._drdc = Heatmaps.of_drdc(layout, seed, self._table, fusion, partial=True)
+        self._others = [Heatmaps.of_method(layout, seed, self._table, name) for name in self.methods]
+        count = len(self._table)
+        self._images = load_array(layout.images(image_size), count, f"images {image_size}")
+        self._masks = load_array(layout.masks, count, "prepare")
 
     def shown(self, rows: Sequence[int]) -> Iterator[Shown]:
         """Some test images, in the order of the predictions; a few at a time in memory."""
-        for records in self._batches(rows):
-            fused = {
-                kind: maps.numpy() for kind, maps in vars(fuse(records, self.fusion, self._scale)).items()
-            }
-            for name, own in self._of_systems.items():
-                fused[name] = own["heatmap"][np.searchsorted(own["row"], records["row"])].astype(np.float32)
+        chosen = np.zeros(len(self._table), dtype=bool)
+        chosen[list(rows)] = True
+        for records in batches(self._drdc.parts, chosen):
+            found = self._found(records)
             for i, row in enumerate(records["row"]):
                 about = self.scores.loc[row]
                 yield Shown(
@@ -58,12 +58,20 @@ class TestImages:
                     category=about.category,
                     defect_type=about.defect_type,
                     label=int(about.label),
-                    scores={method: float(about[method]) for method in (*COMPARED, *self.systems)},
+                    scores={method: float(about[method]) for method in (*COMPARED, *self.methods)},
                     image=np.array(self._images[row]),
                     reconstruction=records["reconstruction"][i],
                     mask=np.array(self._masks[row]),
-                    heatmaps={kind: maps[i] for kind, maps in fused.items()},
+                    heatmaps={kind: own.maps[i] for kind, own in found.items()},
                 )
+
+    def _found(self, records: NDArray[np.void]) -> dict[str, Found]:
+        """What all methods say of the images of these predictions of DRDC."""
+        found = dict(self._drdc.reading(records))
+        for heatmaps in self._others:
+            (own,) = heatmaps.parts
+            found |= heatmaps.reading(own[np.searchsorted(own["row"], records["row"])])
+        return found
 
     def limits(self) -> dict[tuple[str, str], tuple[float, float]]:
         """One colour scale for each category and kind of heatmap.
@@ -78,7 +86,8 @@ class TestImages:
         limits = {key: np.array(values) for key, values in ends.items()}
         return {key: (float(e[:, 0].min()), float(np.quantile(e[:, 1], 0.9))) for key, e in limits.items()}
 
-    def _batches(self, rows: Sequence[int]) -> Iterator[NDArray[np.void]]:
-        chosen = np.zeros(len(self._table), dtype=bool)
-        chosen[list(rows)] = True
-        return batches(self._parts, chosen)
+
+def _by_row(image_scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each image, a column for each method."""
+    facts = image_scores.drop_duplicates("row").set_index("row").drop(columns=["seed", "method", "score"])
+    return facts.join(image_scores.pivot(index="row", columns="method", values="score"))

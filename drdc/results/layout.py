@@ -36,6 +36,16 @@ class Layout:
         """What is known of the dataset, see `drdc.data.fingerprint`: no rule's output, like `state`."""
         return self.root / "dataset.json"
 
+    @property
+    def download(self) -> Path:
+        """Where the dataset was downloaded from, see `drdc.stages.download`."""
+        return self.root / "download.json"
+
+    @property
+    def weights(self) -> Path:
+        """The pre-trained networks and their digests, see `drdc.stages.weights`."""
+        return self.root / "weights.json"
+
     def images(self, size: int) -> Path:
         """(N, size, size, 3) uint8, rows as in the manifest."""
         return self.root / "images" / f"{size}.npy"

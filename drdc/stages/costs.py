@@ -108,7 +108,8 @@ class _Images:
     def read(cls, layout: Layout, backbone: Backbone, count: int) -> _Images:
         table = read_manifest(layout.manifest)
         rows = np.flatnonzero(table.split != "train")[:count]
-        stored = load_array(layout.images(backbone.input_size), len(table), "images")[rows]
+        size = backbone.input_size
+        stored = load_array(layout.images(size), len(table), f"images {size}")[rows]
         pixels = torch.from_numpy(stored).permute(0, 3, 1, 2).to(torch_device())
         extractor = FeatureExtractor(backbone).to(torch_device())
         return cls(layout, rows, table.pixels_sha256[rows].tolist(), len(table), pixels, extractor)
@@ -118,7 +119,8 @@ class _Images:
         return features.half().float()
 
     def measure(self, found: _Measurements, head: dict[str, Any], predictor: Predictor) -> None:
-        stored = load_array(self.layout.images(predictor.input_size), self.total, "images")[self.rows]
+        size = predictor.input_size
+        stored = load_array(self.layout.images(size), self.total, f"images {size}")[self.rows]
 
         def predict(batch: slice) -> Any:
             features = self.features(batch) if predictor.uses_features else None

@@ -216,7 +216,7 @@ def _predicted(
     records = np.concatenate(list(batches(full.parts, held_out)))
     inpainter = Inpainter.load(layout, seed, sampling)
     size = records["last"].shape[-1]
-    images = load_array(layout.images(size), len(table), "images")
+    images = load_array(layout.images(size), len(table), f"images {size}")
     for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
         rows = records["row"][batch]
         keys = table.pixels_sha256[rows].tolist()

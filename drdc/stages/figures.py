@@ -23,7 +23,7 @@ from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
 if TYPE_CHECKING:
-    from drdc.reporting.test_images import TestImages
+    from drdc.reporting.test_images import ShownImages
 
 
 def figures(
@@ -89,9 +89,9 @@ def _logs(layout: Layout, models: list[str], seeds: list[int]) -> dict[str, pd.D
 
 def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
     """Figure 3: the images that the gallery's rule chooses, all together and category by category."""
-    from drdc.reporting.test_images import TestImages
+    from drdc.reporting.test_images import ShownImages
 
-    groups = _chosen(TestImages(layout, seed, fusion))
+    groups = _chosen(ShownImages(layout, seed, image_size, fusion))
     gallery(list(groups.values()), layout.figures / "fig3.png")
     gallery([[median_of(items)] for items in groups.values()], layout.figures / "overview.png")
     for category, items in groups.items():
@@ -103,14 +103,14 @@ def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
 
 def _heatmaps(layout: Layout, seed: int, fusion: Fusion, methods: dict[str, Any]) -> None:
     """The median image of each category in Figure 3, as base model, DRDC and all methods see it."""
-    from drdc.reporting.test_images import TestImages
+    from drdc.reporting.test_images import ShownImages
 
-    images = TestImages(layout, seed, fusion, methods)
+    images = ShownImages(layout, seed, image_size, fusion, methods)
     groups = list(_chosen(images).values())
-    heatmaps(groups, [*COMPARED, *images.systems], layout.figures / "heatmaps.png")
+    heatmaps(groups, [*COMPARED, *images.methods], layout.figures / "heatmaps.png")
 
 
-def _chosen(images: TestImages) -> dict[str, list[Shown]]:
+def _chosen(images: ShownImages) -> dict[str, list[Shown]]:
     """The images of each category that Figure 3 shows."""
     groups = {}
     for category, about in images.scores.groupby("category"):

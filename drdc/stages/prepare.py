@@ -1,4 +1,4 @@
-"""images -> manifest: list and decode the dataset once."""
+"""images -> manifest: list the dataset and check every file once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from drdc.config.sections import Dataset
-from drdc.data import datasets, download, fingerprint, manifest, synthetic
+from drdc.data import datasets, fingerprint, manifest, synthetic
 from drdc.data.regions import Regions
 from drdc.results.layout import Layout
 from drdc.results.scores import numeric, read_table
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare(layout: Layout, *, dataset: Dataset) -> None:
-    """Write manifest, images, masks, `problems.csv`, `regions.csv`; draw or fetch the dataset if asked to.
+    """Write manifest, masks, `problems.csv` and `regions.csv`; draw the dataset if it is the synthetic one.
 
     Raises:
         UserError: the folder, a category or images are missing, or `drdc check` finds an error that is not
@@ -26,9 +26,6 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
     planned = fingerprint.trigger(layout.dataset, there)
     if dataset.name == "synthetic":
         _draw(layout.made_dataset, dataset)
-    if dataset.download and dataset.root is not None:
-        download.obtain(download.SOURCES[dataset.name], Path(dataset.root))
-    read = there or fingerprint.listing(dataset)
     root = root_of(layout, dataset)
     samples, found = datasets.scan(dataset.name, root, dataset.categories, dataset.good)
     table = manifest.prepare(
@@ -38,7 +35,6 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         holdout=dataset.holdout,
         bits=dataset.bits,
         manifest_path=layout.manifest,
-        images_path=layout.images,
         masks_path=layout.masks,
         problems_path=layout.problems,
         regions_path=layout.regions,
@@ -46,7 +42,7 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         accept=dataset.accept,
         progress=progress_bar,
     )
-    fingerprint.note(layout.dataset, planned, read)
+    fingerprint.note(layout.dataset, planned, there)
     counts = table.groupby(["category", "split"]).size().unstack(fill_value=0)
     log.info("%d images in %s\n%s", len(table), root, counts.to_string())
     _log_regions(layout, dataset.image_size)

@@ -1,4 +1,4 @@
-"""`drdc download`: fetch a published dataset, or verify and unpack an archive that was fetched by hand."""
+"""`drdc download`: fetch all that a configuration needs, or one published dataset by its name."""
 
 from __future__ import annotations
 
@@ -7,19 +7,53 @@ from pathlib import Path
 
 from drdc.config.sections import DOWNLOADS
 from drdc.runtime.endings import say
+from drdc.runtime.errors import UserError
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("name", choices=DOWNLOADS, help="MVTec AD (5.3 GB), BTAD (1.2 GB) or VisA (1.9 GB)")
+    parser.add_argument(
+        "name", nargs="?", choices=DOWNLOADS, help="MVTec AD (5.3 GB), BTAD (1.2 GB) or VisA (1.9 GB)"
+    )
     parser.add_argument("--to", metavar="FOLDER", help="the dataset's folder (default: data/NAME)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the dataset and pre-trained networks of a configuration",
+    )
+    parser.add_argument("--only-dataset", action="store_true", help="with --config: no pre-trained networks")
 
 
-def run(*, name: str, to: str | None) -> None:
-    """Fetch the dataset `name` into the folder `to`, unless that exists; raises as `obtain` does."""
+def run(*, name: str | None, to: str | None, config: str | None, only_dataset: bool) -> None:
+    """Fetch the dataset `name` into the folder `to`, or what the file `config` needs.
+
+    Raises:
+        UserError: as `drdc.data.download.obtain` and `drdc.stages.weights`, or the arguments do not fit.
+    """
+    if (name is None) == (config is None):
+        raise UserError("drdc download: give either the name of a dataset or --config FILE")
+    if name is not None:
+        return _fetch(name, Path(to or f"data/{name}"))
+    if to is not None:
+        raise UserError("drdc download: --to does not go with --config, whose dataset.root names the folder")
+    from drdc.experiment.stage_settings import stage_settings
+    from drdc.results.layout import Layout
+    from drdc.stages.download import download
+
+    experiment, settings = stage_settings("download", str(config))
+    download(Layout(experiment), **settings)
+    if not only_dataset:
+        from drdc.stages.weights import weights
+
+        experiment, settings = stage_settings("weights", str(config))
+        weights(Layout(experiment), **settings)
+
+
+def _fetch(name: str, folder: Path) -> None:
+    """The published dataset of that name, unless the folder exists."""
     from drdc.data.download import SOURCES, obtain
 
-    source, folder = SOURCES[name], Path(to or f"data/{name}")
+    source = SOURCES[name]
     say(f"{source.title}: {source.licence}; {source.home}")
     fetched = obtain(source, folder)
     say(f"{folder}: {'ready' if fetched else 'exists already and was left as it is'}")

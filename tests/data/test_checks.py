@@ -301,7 +301,7 @@ def test_errors_of_files_are_what_the_reader_or_the_decoding_refuses(
     from drdc.runtime.errors import UserError
 
     FAULTS[name][0](tree)
-    kinds = ("manifest", "images", "masks", "problems", "regions")
+    kinds = ("manifest", "masks", "problems", "regions")
     out = {f"{kind}_path": tmp_path / "out" / kind for kind in kinds}
     with pytest.raises(UserError):
         prepare(read_mvtec(tree), tree, image_size=16, holdout=0.1, **out)

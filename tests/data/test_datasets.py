@@ -24,6 +24,7 @@ from drdc.results.layout import Layout
 from drdc.runtime.batching import in_order, job_threads
 from drdc.runtime.errors import UserError
 from drdc.stages.features import features
+from drdc.stages.images import images
 from drdc.stages.prepare import prepare as prepare_stage
 
 ORIENTATION = 0x0112
@@ -376,13 +377,12 @@ def test_choice_by_hash(keys: list[str], fraction: float, shuffler: object) -> N
         assert not chosen
 
 
-# --- manifest and caches ---------------------------------------------------------------------------------
+# --- manifest and masks ----------------------------------------------------------------------------------
 
 
 def run(samples: list[Sample], root: Path, out: Path, **changes: object) -> pd.DataFrame:
     paths = {
         "manifest_path": out / "manifest.csv",
-        "images_path": out / "images.npy",
         "masks_path": out / "masks.npy",
         "problems_path": out / "problems.csv",
         "regions_path": out / "regions.csv",
@@ -390,16 +390,14 @@ def run(samples: list[Sample], root: Path, out: Path, **changes: object) -> pd.D
     return prepare(samples, root, **{"image_size": 10, "holdout": 0.2, **paths, **changes})
 
 
-def test_manifest_and_caches_agree(tree: Path, tmp_path: Path) -> None:
+def test_manifest_and_masks_agree(tree: Path, tmp_path: Path) -> None:
     samples = read_mvtec(tree)
     table = run(samples, tree, tmp_path)
     assert tuple(table.columns) == COLUMNS
     assert table[["category", "split", "path"]].apply(tuple, axis=1).is_monotonic_increasing
-    images, masks = np.load(tmp_path / "images.npy"), np.load(tmp_path / "masks.npy")
-    assert (images.shape, images.dtype) == ((23, 10, 10, 3), np.uint8)
+    masks = np.load(tmp_path / "masks.npy")
     assert (masks.shape, masks.dtype) == ((23, 10, 10), np.bool_)
-    for row, image, mask in zip(table.itertuples(), images, masks, strict=True):
-        assert np.array_equal(image, to_square(read_rgb(tree / row.path), 10))
+    for row, mask in zip(table.itertuples(), masks, strict=True):
         assert mask.any() == bool(row.label)
         assert (row.width, row.height, len(row.sha256)) == (20, 12, 64)
     assert masks[table.label == 1].mean() == pytest.approx(6 / 12 * 10 / 20)
@@ -427,7 +425,7 @@ def test_same_bytes_whatever_the_order(tree: Path, tmp_path: Path) -> None:
     samples = read_mvtec(tree)
     run(samples, tree, tmp_path / "a")
     run(samples[::-1], tree, tmp_path / "b")
-    for name in ("manifest.csv", "images.npy", "masks.npy"):
+    for name in ("manifest.csv", "masks.npy"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -445,8 +443,9 @@ def test_same_bytes_with_one_and_two_decoding_threads(
         data = Dataset(root=str(tree), categories=["cap", "nut"], image_size=16)
         small = Backbone(name="tf_efficientnet_lite0", weights="package", input_size=32, feature_size=2)
         prepare_stage(Layout("own"), dataset=data)
-        features(Layout("own"), dataset=data, backbone=small)
-    for name in ("manifest.csv", "images.npy", "masks.npy", "features.npy"):
+        images(Layout("own"), 32, dataset=data)
+        features(Layout("own"), backbone=small)
+    for name in ("manifest.csv", "images/32.npy", "masks.npy", "features.npy"):
         assert (layouts[0] / name).read_bytes() == (layouts[1] / name).read_bytes(), name
 
 
@@ -612,7 +611,7 @@ def test_deep_files_are_read_with_the_range_of_their_category(tree: Path, tmp_pa
     for path in tree.glob("nut/t*/*/*.png"):
         grey = np.asarray(Image.open(path).convert("L"))
         Image.fromarray(grey).save(path)
-    run(read_mvtec(tree), tree, tmp_path / "before")
+    before = pixels(tree, run(read_mvtec(tree), tree, tmp_path / "before"))
     for path in tree.glob("nut/t*/*/*.png"):
         grey = np.asarray(Image.open(path))
         Image.fromarray(np.round(grey * 4095.0 / 255).astype(np.uint16)).save(path)
@@ -620,5 +619,9 @@ def test_deep_files_are_read_with_the_range_of_their_category(tree: Path, tmp_pa
     own = table[table.category == "nut"]
     assert (set(own.stored), set(own.bits)) == ({16}, {12})
     assert noted_ranges(table, None).categories == {"nut": 12}
-    pixels = [np.load(tmp_path / name / "images.npy").astype(int) for name in ("before", "deep")]
-    assert np.abs(pixels[0] - pixels[1]).max() <= 1
+    assert np.abs(before - pixels(tree, table)).max() <= 1
+
+
+def pixels(root: Path, table: pd.DataFrame) -> np.ndarray:
+    """Those of all images of a manifest, (N, H, W, 3)."""
+    return np.stack([np.asarray(read_original(root, row)) for row in table.itertuples()]).astype(int)

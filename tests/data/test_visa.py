@@ -77,7 +77,7 @@ def test_defect_types_are_those_noted(tmp_path: Path) -> None:
 def test_the_manifest_points_into_the_original_layout(tmp_path: Path) -> None:
     root = visa(tmp_path / "visa")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    names = ("manifest", "images", "masks", "problems", "regions")
+    names = ("manifest", "masks", "problems", "regions")
     paths = {f"{name}_path": tmp_path / "out" / name for name in names}
     table = prepare(read_visa(root), root, image_size=16, holdout=0.1, **paths)
     assert all((root / path).is_file() for path in table.path)

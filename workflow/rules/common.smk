@@ -38,6 +38,7 @@ LAYOUT = Layout(EXPERIMENT.experiment)
 RESULTS = str(LAYOUT.root)
 CATEGORIES = EXPERIMENT.dataset.categories
 SEEDS = EXPERIMENT.seeds
+DOWNLOADED = EXPERIMENT.dataset.download
 # A dataset that is not there yet is taken for one with test images. Without any, there is nothing to evaluate.
 TESTED = LISTING is None or LISTING.tested
 EVALUATION = EXPERIMENT.evaluation if TESTED else Evaluation()
@@ -53,6 +54,7 @@ TRAININGS = sorted(
 wildcard_constraints:
     experiment=re.escape(EXPERIMENT.experiment),
     seed=r"\d+",
+    size=r"\d+",
     model="[^/.]+",
     predictions="[^/]+",
     part="[^/]+",

@@ -1,7 +1,49 @@
+# The only two rules that need a network. They run next to Snakemake itself (`localrules`), so that no node does.
+
+
+rule download:
+    output:
+        download="results/{experiment}/download.json",
+    log:
+        "results/{experiment}/logs/download.log",
+    benchmark:
+        "results/{experiment}/benchmarks/download.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=720,
+    params:
+        config=settings("download"),
+    message:
+        "Downloading the dataset of {wildcards.experiment}"
+    shell:
+        "drdc download --config {params.config:q} --only-dataset > {log:q} 2>&1"
+
+
+rule weights:
+    output:
+        weights="results/{experiment}/weights.json",
+    log:
+        "results/{experiment}/logs/weights.log",
+    benchmark:
+        "results/{experiment}/benchmarks/weights.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=240,
+    params:
+        config=settings("weights"),
+    message:
+        "Fetching the pre-trained networks of {wildcards.experiment}"
+    shell:
+        "drdc weights --config {params.config:q} --threads {threads} > {log:q} 2>&1"
+
+
 rule prepare:
+    input:
+        download="results/{experiment}/download.json" if DOWNLOADED else [],
     output:
         manifest="results/{experiment}/manifest.csv",
-        images="results/{experiment}/images.npy",
         masks="results/{experiment}/masks.npy",
         problems="results/{experiment}/problems.csv",
         regions="results/{experiment}/regions.csv",
@@ -18,14 +60,40 @@ rule prepare:
         # Not for the command: it makes the rule run again when files of the dataset have changed.
         dataset=trigger(LAYOUT.dataset, LISTING),
     message:
-        "Listing and decoding the dataset of {wildcards.experiment}"
+        "Listing and checking the dataset of {wildcards.experiment}"
     shell:
         "drdc prepare --config {params.config:q} --threads {threads} > {log:q} 2>&1"
+
+
+rule images:
+    input:
+        manifest="results/{experiment}/manifest.csv",
+    output:
+        images="results/{experiment}/images/{size}.npy",
+    log:
+        "results/{experiment}/logs/images.{size}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/images.{size}.tsv"
+    # As `features`, which waits for it.
+    priority: 100
+    threads: all_cores
+    resources:
+        mem_mb=memory(2000),
+        runtime=240,
+    params:
+        config=settings("images"),
+    message:
+        "Resizing all images to {wildcards.size} x {wildcards.size} pixels"
+    shell:
+        "drdc images {wildcards.size} --config {params.config:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule features:
     input:
         manifest="results/{experiment}/manifest.csv",
+        images=f"results/{{experiment}}/images/{EXPERIMENT.backbone.input_size}.npy",
+        # Another method in the configuration fetches its network, and changes nothing here.
+        weights=ancient("results/{experiment}/weights.json"),
     output:
         features="results/{experiment}/features.npy",
     log:

@@ -10,7 +10,7 @@ BEGAN = time.time()
 # What can be made in part, after what it reads from. Nothing is trained, predicted or timed.
 SALVAGED = ("score", "collect", "tables", "figures", "fig3_and_categories", "gallery")
 # Of these nothing can be missing.
-INDISPENSABLE = {"prepare", "costs"}
+INDISPENSABLE = {"prepare", "images", "costs"}
 
 
 def salvage():

@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from drdc.config.sections import Backbone
 from drdc.methods.anomalib.models import build
 from drdc.methods.interface import History
 from drdc.methods.trainer import Trainer
+from drdc.models.backbone import pretrained
+from drdc.models.pretrained import Pretrained
 from drdc.runtime.errors import UserError, out_of_memory
 
 if TYPE_CHECKING:
@@ -31,11 +34,13 @@ class Adapter:
 
     Attributes:
         lightning: anomalib's module; its `model` is the network.
+        networks: timm's names of the pre-trained networks in it.
     """
 
     def __init__(self, settings: Any, weights: str) -> None:
         self.settings = settings
-        self.lightning: Any = build(settings.model, self.arguments(), settings.input_size, weights)
+        built, self.networks = build(settings.model, self.arguments(), settings.input_size, weights)
+        self.lightning: Any = built
         for name in ("log", "log_dict"):
             setattr(self.lightning, name, _unlogged)
         freeze_extractors(self.lightning)
@@ -43,6 +48,10 @@ class Adapter:
     def arguments(self) -> dict[str, Any]:
         """What anomalib's class is built with."""
         return dict(self.settings.arguments)
+
+    def pretrained(self) -> list[Pretrained]:
+        """The pre-trained networks that it has with weights from `settings.weights`."""
+        return [pretrained(Backbone(name=name, weights=self.settings.weights)) for name in self.networks]
 
     def fit(self, method: Anomalib, trainer: Trainer) -> History:
         """Fit the network in place."""

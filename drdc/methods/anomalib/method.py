@@ -14,6 +14,7 @@ from drdc.methods.anomalib.models import OURS, known_arguments, known_models
 from drdc.methods.anomalib.papers import ANOMALIB, cited
 from drdc.methods.interface import History, JointMethod, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
+from drdc.models.pretrained import Pretrained
 
 #: What differs from the defaults of `Settings`, where a model's paper or anomalib have something else.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -107,6 +108,12 @@ class Anomalib(JointMethod):
         source = settings.weights if weights is None else "scratch"
         self._adapter = adapter(settings, source)
         self.model = self._adapter.lightning.model  # all that is saved: the rest of the module has no state
+
+    @classmethod
+    def pretrained(cls, settings: Any) -> list[Pretrained]:
+        from drdc.methods.anomalib.kinds import adapter
+
+        return [] if settings.weights == "scratch" else adapter(settings, "scratch").pretrained()
 
     @classmethod
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:

@@ -60,8 +60,13 @@ def known_arguments(model: str) -> list[str]:
     return [name for name in names if name != "self" and name not in OURS] + EXTRA.get(model, [])
 
 
-def build(model: str, arguments: dict[str, Any], input_size: int, weights: str) -> AnomalibModule:
+def build(
+    model: str, arguments: dict[str, Any], input_size: int, weights: str
+) -> tuple[AnomalibModule, list[str]]:
     """A model for images of that size, with the normalisation that its backbone wants, and nothing else.
+
+    Returns:
+        The model, and the timm names of its pre-trained networks.
 
     Args:
         model: one of `known_models`.
@@ -81,7 +86,7 @@ def build(model: str, arguments: dict[str, Any], input_size: int, weights: str) 
     given |= dict.fromkeys(("post_processor", "evaluator", "visualizer"), False)
     try:
         transform = Compose([resize, *_normalisation(kind, arguments)])
-        with weights_from(weights):
+        with weights_from(weights) as networks:
             built = kind(**given, pre_processor=PreProcessor(transform=transform))
     except UserError:
         raise
@@ -92,7 +97,7 @@ def build(model: str, arguments: dict[str, Any], input_size: int, weights: str) 
             "input_size or weights"
         ) from error
     _refuse_missing_layers(built, model)
-    return built
+    return built, networks
 
 
 def model_class(model: str) -> type[AnomalibModule]:

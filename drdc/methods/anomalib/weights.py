@@ -10,12 +10,15 @@ from typing import Any
 
 from drdc.config.sections import Backbone
 from drdc.models.backbone import PACKAGE_WEIGHTS, FeatureExtractor
+from drdc.models.pretrained import not_cached
 from drdc.runtime.errors import UserError
 
 
 @contextmanager
-def weights_from(source: str) -> Iterator[None]:
+def weights_from(source: str) -> Iterator[list[str]]:
     """While anomalib's models are built here, timm gives their pre-trained networks the weights of `source`.
+
+    Yields the names of these networks, each when it is asked for.
 
     anomalib asks timm for a network by its name, some models without a way to say no, and timm fetches it.
 
@@ -24,18 +27,26 @@ def weights_from(source: str) -> Iterator[None]:
     """
     import timm
 
+    names: list[str] = []
     original = timm.create_model
-    timm.create_model = partial(_create, original, source)
+    timm.create_model = partial(_create, original, names, source)
     try:
-        yield
+        yield names
     finally:
         timm.create_model = original
 
 
 def _create(
-    original: Callable[..., Any], source: str, model_name: str, pretrained: bool = False, **options: Any
+    original: Callable[..., Any],
+    names: list[str],
+    source: str,
+    model_name: str,
+    pretrained: bool = False,
+    **options: Any,
 ) -> Any:
     """timm's `create_model` with the weights of `source`; UserError where there are none."""
+    if pretrained and model_name not in names:
+        names.append(model_name)
     if options.get("features_only") and options.get("out_indices") == []:
         raise UserError(
             f"arguments.layers: {model_name!r} has no such layers; give them as numbers of its stages, from 0"
@@ -54,6 +65,8 @@ def _create(
             return network
         return original(model_name, pretrained=True, pretrained_cfg_overlay={"file": source}, **options)
     except Exception as error:  # timm, safetensors and the hub raise many kinds
+        if fix := not_cached(error):
+            raise UserError(f"weights: {model_name!r} is {fix}, or name a local file") from None
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{_wanted(model_name)}; `{source}` does not give it: {reason}") from None
 

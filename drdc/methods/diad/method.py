@@ -25,7 +25,8 @@ from drdc.methods.diad.autoencoder import (
 )
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
 from drdc.methods.trainer import Trainer
-from drdc.models.backbone import FeatureExtractor
+from drdc.models.backbone import FeatureExtractor, pretrained
+from drdc.models.pretrained import Pretrained
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
 
@@ -97,6 +98,15 @@ class DiAD(Method):
             self.denoiser.context = load_stable_diffusion(
                 settings.pretrained, self.autoencoder, self.denoiser.unet
             )
+
+    @classmethod
+    def pretrained(cls, settings: Any) -> list[Pretrained]:
+        extractor = pretrained(Backbone(**settings.backbone.model_dump()))
+        if settings.pretrained == "scratch":
+            return [extractor]
+        from drdc.methods.diad.pretrained import stable_diffusion
+
+        return [extractor, *stable_diffusion(settings.pretrained)]
 
     def fit(self, trainer: Trainer) -> History:
         settings = self.settings

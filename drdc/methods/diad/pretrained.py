@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,26 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
+from drdc.models.pretrained import Pretrained, not_cached
+from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
 #: Where the weights are fetched from.
 HUB = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 TEXT = "text_encoder/model.safetensors"
+#: The weights of each part, and what else is read of it.
+PARTS = {
+    "vae": ("vae/diffusion_pytorch_model.safetensors", "vae/config.json"),
+    "unet": ("unet/diffusion_pytorch_model.safetensors", "unet/config.json"),
+    "text_encoder": (TEXT,),
+}
 #: Channels of one attention head of CLIP's text network.
 HEAD = 64
+
+
+def stable_diffusion(source: str) -> list[Pretrained]:
+    """Its parts, with the digests of their files of weights; `source` as of `load_stable_diffusion`."""
+    return [Pretrained(f"{HUB}/{part}", source, partial(_digest, source, part)) for part in PARTS]
 
 
 def load_stable_diffusion(source: str, autoencoder: nn.Module, unet: nn.Module) -> Tensor:
@@ -31,7 +45,7 @@ def load_stable_diffusion(source: str, autoencoder: nn.Module, unet: nn.Module) 
     """
     given: Any = HUB if source == "hub" else source
     if source != "hub" and not Path(source).is_dir():
-        raise UserError(_fault(source, "there is no such folder"))
+        raise _fault(source, "there is no such folder")
     try:
         for part, kind, network in (
             ("vae", AutoencoderKL, autoencoder),
@@ -46,7 +60,7 @@ def load_stable_diffusion(source: str, autoencoder: nn.Module, unet: nn.Module) 
     except UserError:
         raise
     except Exception as error:  # diffusers, safetensors and the hub raise many kinds
-        raise UserError(_fault(source, " ".join(str(error).split())[:200])) from None
+        raise _not_loaded(source, error) from None
 
 
 def empty_prompt(weights: Mapping[str, Tensor]) -> Tensor:
@@ -89,10 +103,23 @@ def _norm(layer: Mapping[str, Tensor], name: str, hidden: Tensor) -> Tensor:
 
 
 def _text_weights(source: str) -> Mapping[str, Tensor]:
-    from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
-    return load_file(hf_hub_download(HUB, TEXT) if source == "hub" else Path(source) / TEXT)
+    return load_file(_file(source, TEXT))
+
+
+def _file(source: str, name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(HUB, name)) if source == "hub" else Path(source) / name
+
+
+def _digest(source: str, part: str) -> str:
+    try:
+        weights, *_ = [_file(source, name) for name in PARTS[part]]
+    except Exception as error:  # the hub raises many kinds
+        raise _not_loaded(source, error) from None
+    return sha256_of(weights)
 
 
 def _fill(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
@@ -106,8 +133,14 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None
     network.load_state_dict(dict(weights))
 
 
-def _fault(source: str, reason: str) -> str:
-    return (
+def _not_loaded(source: str, error: Exception) -> UserError:
+    if fix := not_cached(error):
+        return UserError(f"pretrained: Stable Diffusion 1.5 is {fix}, or take `scratch`")
+    return _fault(source, " ".join(str(error).split())[:200])
+
+
+def _fault(source: str, reason: str) -> UserError:
+    return UserError(
         f"pretrained: Stable Diffusion 1.5 cannot be loaded from {source!r} ({reason}); put the folders vae, "
         f"unet and text_encoder of huggingface.co/{HUB}, each with config.json and its .safetensors file, "
         "into a folder and name it, or take `scratch`"

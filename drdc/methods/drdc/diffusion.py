@@ -37,13 +37,13 @@ def train_diffusion(
     """
     if model == "unconditional":
         diffusion = diffusion.model_copy(update={"model_conditioning": False})
-    images = Images.read(layout, layout.images(image_size), "images")
+    images = Images.read(layout, layout.images(image_size), f"images {image_size}")
     carry_out(Job.of(layout, seed, model, diffusion, images), processes, partial(_train, image_size))
 
 
 def _train(size: int, job: Job, group: Group) -> None:
     settings: Diffusion = job.settings
-    images = Images.read(job.layout, job.layout.images(size), "images")
+    images = Images.read(job.layout, job.layout.images(size), f"images {size}")
     device = torch_device()
     torch.manual_seed(job.seed)
     denoiser = Denoiser(settings).to(device)

@@ -1,0 +1,39 @@
+"""Pre-trained networks: fetched once by the stage `weights`, found in the hub's cache by all later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pre-trained network that a stage loads.
+
+    Attributes:
+        name: of the timm model, or of its repository on the hub.
+        source: `hub`, `package`, or a local file or folder.
+        digest: fetches it if it is not here yet; returns the SHA-256 of its weights in hexadecimal.
+    """
+
+    name: str
+    source: str
+    digest: Callable[[], str]
+
+
+def not_cached(error: BaseException | None) -> str:
+    """What to say of weights that were not found because the network is not asked; "" for other errors.
+
+    The libraries between here and the hub raise errors of their own from that of the hub.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE, is_offline_mode
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    while error is not None and not isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
+        error = error.__cause__ or error.__context__
+    if error is None or not is_offline_mode():
+        return ""
+    return (
+        f"not in the hub's cache, {HF_HUB_CACHE}; run `drdc weights` with the same configuration on a "
+        "machine that has a network and sees this folder"
+    )
