@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,12 @@ import torch.nn.functional as F
 from stamping import stamped
 
 from drdc.data.manifest import COLUMNS
+from drdc.methods import fitting
 from drdc.methods.fitted_method import FittedMethod
-from drdc.methods.fitting import fit_method, inputs_of
+from drdc.methods.inputs import Batch, Inputs
 from drdc.methods.interface import Method
 from drdc.methods.registry import Configured, method_class
-from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
-from drdc.training.state import fingerprint_of
 
 SIZE, CELL = 16, 4
 #: Input sizes of the methods below.
@@ -64,10 +64,10 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "fcdd": {
         "backbone": {
-            **{"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 64},
-            **{"feature_size": 32, "stages": [0, 1]},
+            **{"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
+            **{"feature_size": 16, "stages": [0, 1]},
         },
-        **{"width": 16, "deviation": 1.0, "receptive_field": 3, "epochs": 20, **_QUICK},
+        **{"width": 16, "deviation": 2.0, "receptive_field": 6, "epochs": 20, **_QUICK},
     },
     "mkd": {
         "backbone": {
@@ -148,18 +148,37 @@ def configured(name: str, settings: dict[str, Any] | None = None) -> Configured:
 
 def fitted(layout: Layout, name: str, settings: dict[str, Any] | None = None) -> FittedMethod:
     """A method fitted by the stage of the workflow with settings of `SMALL` or others, saved and loaded."""
-    fit_method(layout, 0, image_size=SIZE, method=configured(name, settings))
-    return FittedMethod.load(layout, 0, name, SIZE)
+    return fitted_twofold(layout, name, settings).loaded
 
 
-def unsaved(layout: Layout, name: str) -> Method:
-    """The same method with the same seed, never saved."""
-    kind, inputs = method_class(name), inputs_of(layout, SIZE, configured(name))
-    settings = kind.Settings(**SMALL[name])
-    torch.manual_seed(0)
-    method = kind(settings, inputs.shapes).eval()
-    method.fit(Trainer(MethodJob(layout, 0, "unsaved", settings, fingerprint_of({})), inputs))
-    return method.eval()
+class Twofold(NamedTuple):
+    """A fitted method, loaded from its file, and as the fitting left it, before it was saved."""
+
+    loaded: FittedMethod
+    unsaved: Method
+
+
+def fitted_twofold(layout: Layout, name: str, settings: dict[str, Any] | None = None) -> Twofold:
+    """See `fitted`."""
+    with patch.object(fitting, "finish", wraps=fitting.finish) as finish:
+        fitting.fit_method(layout, 0, image_size=SIZE, method=configured(name, settings))
+    return Twofold(FittedMethod.load(layout, 0, name, SIZE), finish.call_args.args[1])
+
+
+def batch_of(layout: Layout, method: FittedMethod, rows: np.ndarray) -> Batch:
+    """What the method sees of those rows of the manifest."""
+    return Inputs.read(layout, method.input_size, method.uses_features).batch(rows)
+
+
+def predicted(layout: Layout, method: FittedMethod, kind: str) -> np.ndarray:
+    """The records of all images of one kind, a key of `COUNTS`."""
+    return method.predict(batch_of(layout, method, rows_of(kind)))
+
+
+def assert_separates(layout: Layout, method: FittedMethod) -> None:
+    """See `assert_finds`, for the defects and the good images of the drawn experiment."""
+    defects, masks = predicted(layout, method, "defect"), np.load(layout.masks)[rows_of("defect")]
+    assert_finds(defects["heatmap"], defects["score"], predicted(layout, method, "good")["score"], masks)
 
 
 def assert_finds(maps: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, masks: np.ndarray) -> None:
