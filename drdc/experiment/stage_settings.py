@@ -55,7 +55,7 @@ def stage_settings(
     _check_handed(Path(source), mapping["stage"], stage)
     keys = ("experiment", *USES[stage])
     if missing := [key for key in keys if key not in mapping]:
-        raise UserError(f"{name}: the key {missing[0]!r} is missing; {stage} uses it")
+        raise UserError(name, f"the key {missing[0]!r} is missing", f"{stage} uses it")
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
     types |= {"variant": str, "stored": Stored, "timed_steps": list[int], "method": Configured}
     used = {key: validated(types[key], mapping[key], name, (key,)) for key in keys}
@@ -103,9 +103,9 @@ def all_handed(experiment: Experiment) -> Iterator[Handed]:
 
 def _check_handed(path: Path, holds: str, wanted: str) -> None:
     if _digest(path.read_text(encoding="utf-8")) != path.stem.rpartition("-")[2]:
-        raise UserError(f"{path}: is damaged or was changed; remove it and start the workflow again")
+        raise UserError(path, "is damaged or was changed", "remove it and start the workflow again")
     if holds != wanted:
-        raise UserError(f"{path}: holds the settings of {holds}; name those of {wanted}, or a YAML file")
+        raise UserError(path, f"holds the settings of {holds}", f"name those of {wanted}, or a YAML file")
 
 
 def used_by(experiment: Experiment, stage: str, name: str = FULL, method: str = "") -> dict[str, Any]:
@@ -121,7 +121,9 @@ def _used(
     experiment: Experiment, stage: str, every: dict[str, Variant], name: str, method: str
 ) -> dict[str, Any]:
     if name not in every:
-        raise UserError(f"variant {name!r} is not part of {experiment.experiment}; known: {', '.join(every)}")
+        raise UserError(
+            "", f"variant {name!r} is not part of {experiment.experiment}", f"known: {', '.join(every)}"
+        )
     variant = every[name]
     values = {key: getattr(experiment, key) for key in Experiment.model_fields} | {
         "sampling": variant.sampling,
@@ -138,7 +140,7 @@ def _used(
 def _configured(experiment: Experiment, name: str) -> Configured:
     if name not in experiment.methods:
         known = ", ".join(experiment.methods) or "none; add it below `methods` in the configuration"
-        raise UserError(f"method {name!r} is not part of {experiment.experiment}; known: {known}")
+        raise UserError("", f"method {name!r} is not part of {experiment.experiment}", f"known: {known}")
     own = dict(experiment.methods[name])
     return Configured(name=name, method=own.pop("method"), settings=own)
 

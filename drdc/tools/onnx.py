@@ -37,7 +37,7 @@ def run(*, model: str, output: Path) -> None:
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"{package} is not installed; install it by `pip install -e '.[onnx]'`")
+            raise UserError("", f"{package} is not installed", "install it by `pip install -e '.[onnx]'`")
     import torch
 
     from drdc.config.variants import FULL
@@ -47,7 +47,7 @@ def run(*, model: str, output: Path) -> None:
     finder = Detector.load(model).modes[FULL].finder
     if not isinstance(finder, DrdcFinder):
         raise UserError(
-            f"{model}: a compared method has no base model; name the file that `drdc export` writes"
+            model, "a compared method has no base model", "name the file that `drdc export` writes"
         )
     size = finder.features.settings.input_size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
