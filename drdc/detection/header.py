@@ -75,7 +75,7 @@ def refuse_larger_than_memory(path: Path) -> None:
     """Raise UserError for a file that this computer cannot hold."""
     size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
-        raise UserError(f"{path}: has {size} bytes, and this computer's memory {memory}; take a larger one")
+        raise UserError(path, f"has {size} bytes, and this computer's memory {memory}", "take a larger one")
 
 
 def check_header(path: Path, about: dict[str, Any]) -> None:

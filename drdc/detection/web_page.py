@@ -136,7 +136,7 @@ def check_size(path: Path) -> None:
         return  # the reader says what is wrong with it
     if width * height > MEGAPIXELS * 1_000_000:
         raise UserError(
-            f"{path}: has {width} x {height} pixels, more than {MEGAPIXELS} million; make it smaller"
+            path, f"has {width} x {height} pixels, more than {MEGAPIXELS} million", "make it smaller"
         )
 
 

@@ -42,7 +42,7 @@ def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] 
             absent.append((variant, seed))
     pattern = next((frame for frame in frames if set(frame["variant"]) == {FULL}), None)
     if pattern is None:
-        raise UserError(f"results of {layout.experiment}: nothing was scored yet; run `drdc score` first")
+        raise UserError(f"results of {layout.experiment}", "nothing was scored yet", "run `drdc score` first")
     frames += [_failed(layout, pattern, *run) for run in absent]
     frames += [_method(layout, pattern, *run) for run in methods]
     return pd.concat(frames, ignore_index=True)
@@ -52,7 +52,7 @@ def read_evidence(layout: Layout, seeds: list[int], kind: str) -> pd.DataFrame:
     """`image_scores`, `curves` or `defects` of all seeds that have them; UserError where none has."""
     paths = [path for seed in seeds if (path := layout.seed_evidence(seed, kind)).is_file()]
     if not paths:
-        raise UserError(f"{layout.seed_evidence(seeds[0], kind)}: is missing; run `drdc score` first")
+        raise UserError(layout.seed_evidence(seeds[0], kind), "is missing", "run `drdc score` first")
     return numeric(pd.concat([read_table(path) for path in paths], ignore_index=True))
 
 
@@ -69,7 +69,7 @@ def read_table(path: Path, stage: str = "score") -> pd.DataFrame:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: cannot be read ({error}); remove it and run the same command again"
+            path, f"cannot be read ({error})", "remove it and run the same command again"
         ) from None
 
 
@@ -85,7 +85,7 @@ def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], nam
     """
     absent = [column for column in (*texts, *numbers) if column not in frame]
     if absent:
-        raise UserError(f"{name}: column {', '.join(absent)} is missing; run the step that writes it again.")
+        raise UserError(name, f"column {', '.join(absent)} is missing", "run the step that writes it again")
     changed: dict[str, pd.Series | list[float]] = {
         column: frame[column].fillna("").astype(str) for column in texts
     }
@@ -94,7 +94,7 @@ def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], nam
             changed[column] = [nan if value == "" else float(value) for value in frame[column]]
         except (TypeError, ValueError) as error:
             wrong = f"column {column} holds something that is not a number ({error})"
-            raise UserError(f"{name}: {wrong}; run the step that writes it again.") from error
+            raise UserError(name, wrong, "run the step that writes it again") from error
     return frame.assign(**changed)
 
 

@@ -111,7 +111,7 @@ def held_out_images(table: pd.DataFrame) -> NDArray[np.bool_]:
     """
     held_out = (table.split == "val").to_numpy()
     if not held_out.any():
-        raise UserError("dataset.holdout: no image was held out to calibrate on; raise it and run again")
+        raise UserError("dataset.holdout", "no image was held out to calibrate on", "raise it and run again")
     return held_out
 
 

@@ -42,12 +42,12 @@ def figures(
     and `fig3-<category>.png`.
     """
     if name is not None and name not in FIGURES:
-        raise UserError(f"there is no figure {name!r}; known: {', '.join(FIGURES)}")
+        raise UserError("", f"there is no figure {name!r}", f"known: {', '.join(FIGURES)}")
     panels = sweeps(sampling, fusion, evaluation)
     every = variants(sampling, fusion, evaluation)
     lacks = {one: lacking(kind, every, methods) for one, kind in FIGURES.items()}
     if name is not None and lacks[name]:
-        raise UserError(f"{name} {lacks[name]}")
+        raise UserError("", f"{name} {lacks[name]}", "")
     models = ["base", "diffusion", *(["unconditional"] if evaluation.ablation else [])]
     draw: dict[str, Callable[[], None]] = {
         "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, swept(every)), panels),
@@ -83,7 +83,7 @@ def _logs(layout: Layout, models: list[str], seeds: list[int]) -> dict[str, pd.D
     paths = {f"{model}/{seed}": layout.losses(seed, model) for model in models for seed in seeds}
     found = {key: numeric(read_table(path, "train")) for key, path in paths.items() if path.is_file()}
     if not found:
-        raise UserError(f"{paths[f'base/{seeds[0]}']}: there is no loss curve; run `drdc train base` first")
+        raise UserError(paths[f"base/{seeds[0]}"], "there is no loss curve", "run `drdc train base` first")
     return found
 
 

@@ -98,7 +98,9 @@ class _Inputs:
         rows = np.flatnonzero(chosen & (table.split != "train"))
         if not len(rows):
             known = ", ".join(sorted(set(table.category)))
-            raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
+            raise UserError(
+                "", f"category {category!r} has no images in {layout.manifest}", f"known: {known}"
+            )
         images = load_array(layout.images, len(table), "prepare")
         features = load_array(layout.features, len(table), "features")
         return cls(rows, table.path[rows].to_numpy(), table.pixels_sha256[rows].tolist(), images, features)

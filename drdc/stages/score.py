@@ -79,8 +79,9 @@ def score(
     tested = set(table.category[table.split == "test"])
     if not tested & predicted:
         raise UserError(
-            f"{layout.manifest}: there are no test images to score; add some, or take the target `detector`, "
-            "which trains and exports a model without them"
+            layout.manifest,
+            "there are no test images to score",
+            "add some, or take the target `detector`, which trains and exports a model without them",
         )
     found: dict[str, list[Row]] = {"scores": [], **{kind: [] for kind in EVIDENCE}}
     with _one_thread_each():

@@ -74,8 +74,9 @@ def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) ->
     size = job.settings.batch_size
     if size % processes:
         raise UserError(
-            f"{job.section}.batch_size: {size} images cannot be shared by {processes} processes; "
-            f"choose a multiple of {processes}, or another number of processes"
+            f"{job.section}.batch_size",
+            f"{size} images cannot be shared by {processes} processes",
+            f"choose a multiple of {processes}, or another number of processes",
         )
     state = job.state
     with exclusive(state.path):
@@ -182,5 +183,7 @@ class Images:
 def _rows(table: pd.DataFrame, split: str) -> NDArray[np.int64]:
     rows = np.flatnonzero(table.split == split)
     if not len(rows):
-        raise UserError(f"dataset.holdout: no image is left for the split {split!r}; add images or change it")
+        raise UserError(
+            "dataset.holdout", f"no image is left for the split {split!r}", "add images or change it"
+        )
     return rows

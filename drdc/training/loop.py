@@ -68,7 +68,7 @@ def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, list[dict[str,
         UserError: no image is to be seen, loss or gradient are not finite, or the state cannot be written.
     """
     if task.images < 1:
-        raise UserError(f"{job.section}.epochs: stands for less than one training image; raise it")
+        raise UserError(f"{job.section}.epochs", "stands for less than one training image", "raise it")
     return _Training(task, job, group).run()
 
 

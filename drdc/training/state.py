@@ -95,7 +95,7 @@ class State:
             return progress
         except OSError as error:
             raise UserError(
-                f"{path}: cannot be read ({error.strerror or error}); mend or delete it"
+                path, f"cannot be read ({error.strerror or error})", "mend or delete it"
             ) from error
         except Exception as error:
             if out_of_memory(error):
@@ -120,7 +120,7 @@ class State:
         except (OSError, ValueError, KeyError, TypeError):
             return
         if fingerprint == self.fingerprint:
-            raise UserError(f"stopped on an earlier start, nothing is computed: {message}")
+            raise UserError("stopped on an earlier start, nothing is computed", message, "")
 
     def clear(self) -> None:
         """Remove all of it, when the training is finished: of its phases too, and what kills have left.

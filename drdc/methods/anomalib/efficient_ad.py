@@ -67,11 +67,11 @@ class EfficientAd(Adapter):
             "name the file here"
         )
         if not Path(weights).is_file():
-            raise UserError(f"{wanted} (given: {weights!r})")
+            raise UserError("", f"{wanted} (given: {weights!r})", "")
         try:
             self.lightning.model.teacher.load_state_dict(torch.load(weights, "cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
-            raise UserError(f"{wanted}; {weights} does not hold it") from error
+            raise UserError("", wanted, f"{weights} does not hold it") from error
 
     def _natural_images(self) -> Iterator[list[Tensor]]:
         """Batches without end of what the student must not imitate the teacher on."""

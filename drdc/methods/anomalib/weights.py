@@ -38,7 +38,9 @@ def _create(
     """timm's `create_model` with the weights of `source`; UserError where there are none."""
     if options.get("features_only") and options.get("out_indices") == []:
         raise UserError(
-            f"arguments.layers: {model_name!r} has no such layers; give them as numbers of its stages, from 0"
+            "arguments.layers",
+            f"{model_name!r} has no such layers",
+            "give them as numbers of its stages, from 0",
         )
     if not pretrained or source == "scratch":
         return original(model_name, pretrained=False, **options)
@@ -55,15 +57,15 @@ def _create(
         return original(model_name, pretrained=True, pretrained_cfg_overlay={"file": source}, **options)
     except Exception as error:  # timm, safetensors and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{_wanted(model_name)}; `{source}` does not give it: {reason}") from None
+        raise UserError("", _wanted(model_name), f"`{source}` does not give it: {reason}") from None
 
 
 def _check(source: str, name: str) -> None:
     if source == "package" and name not in PACKAGE_WEIGHTS:
         known = ", ".join(PACKAGE_WEIGHTS)
-        raise UserError(f"{_wanted(name)}; a package brings weights of {known} alone")
+        raise UserError("", _wanted(name), f"a package brings weights of {known} alone")
     if source not in ("hub", "package") and not Path(source).is_file():
-        raise UserError(f"{_wanted(name)}; there is no file {source}")
+        raise UserError("", _wanted(name), f"there is no file {source}")
 
 
 def _wanted(name: str) -> str:

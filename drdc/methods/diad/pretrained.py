@@ -100,8 +100,10 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None
     wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
     if wrong or len(own) != len(weights):
         raise UserError(
-            f"pretrained: {where} does not fit the sizes in the configuration (first difference: "
-            f"{(wrong or ['length'])[0]}); leave out what `autoencoder` and `denoiser` say of sizes"
+            "pretrained",
+            f"{where} does not fit the sizes in the configuration (first difference: "
+            f"{(wrong or ['length'])[0]})",
+            "leave out what `autoencoder` and `denoiser` say of sizes",
         )
     network.load_state_dict(dict(weights))
 
