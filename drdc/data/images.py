@@ -86,7 +86,7 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
     """
     mask, own = _open_mask(path)
     if mask.size != image_size:
-        raise UserError(path, _misfit(mask.size, image_size, turned), "")
+        raise UserError(path, *_misfit(mask.size, image_size, turned))
     try:
         return replace(binarise(mask), turned=own)
     except ValueError as error:
@@ -98,14 +98,15 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     return nearest(mask.astype(np.uint8), size) > 0
 
 
-def _misfit(size: tuple[int, int], image_size: tuple[int, int], turned: int) -> str:
+def _misfit(size: tuple[int, int], image_size: tuple[int, int], turned: int) -> tuple[str, str]:
+    """What is wrong with a mask of another size than its image, and what to do."""
     found, wanted = ("{} x {}".format(*pair) for pair in (size, image_size))
     if turned >= _SIDEWAYS and size == image_size[::-1]:
         return (
             f"the mask is {found} pixels and fits its image ({wanted}) only as stored, before the rotation "
-            f"that the image's EXIF note asks for (orientation {turned}); store both upright"
-        )
-    return f"the mask is {found} pixels but its image is {wanted}; give it the same size"
+            f"that the image's EXIF note asks for (orientation {turned})"
+        ), "store both upright"
+    return f"the mask is {found} pixels but its image is {wanted}", "give it the same size"
 
 
 def _open_mask(path: Path) -> tuple[Image.Image, int]:

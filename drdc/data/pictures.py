@@ -57,8 +57,7 @@ def read_picture(
     try:
         notes = known.notes(decoded, category)
     except UserError as error:
-        name = f"{source}: " if isinstance(source, str | Path) else ""
-        raise UserError("", f"{name}{error}", "") from None
+        raise (error.within(source) if isinstance(source, str | Path) else error) from None
     image = decoded.rgb(known.bits(decoded, category))
     return Picture(image, pixel_digest(image), tuple(notes.values()))
 
@@ -74,9 +73,9 @@ def _decoded(source: Any) -> Decoded:
 def _from_pillow(image: Image.Image) -> Decoded:
     if not min(image.size) or (image.mode.startswith(("I", "F")) and not image.mode.startswith("I;16")):
         raise UserError(
-            f"the image of mode {image.mode} and size {image.size}",
-            "give 8-bit or 16-bit pixels, at least one",
             "",
+            f"the image of mode {image.mode} and size {image.size} cannot be used",
+            "give 8-bit or 16-bit pixels, at least one",
         )
     upright = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):

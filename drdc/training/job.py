@@ -124,12 +124,13 @@ def _refuse_infinite(job: Job, model: nn.Module) -> None:
     """The last step has changed the weights after the last look at the loss."""
     wrong = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if wrong:
-        message = (
-            f"{wrong[0]} of the trained model is NaN or infinite; change {job.section}.learning_rate or "
-            f"{job.section}.clip_norm"
+        error = UserError(
+            "",
+            f"{wrong[0]} of the trained model is NaN or infinite",
+            f"change {job.section}.learning_rate or {job.section}.clip_norm",
         )
-        job.state.stop(message)
-        raise UserError(message)
+        job.state.stop(error)
+        raise error
 
 
 def _used(settings: Optimisation) -> dict[str, Any]:

@@ -61,27 +61,24 @@ class EfficientAd(Adapter):
 
     def _load_teacher(self, weights: str) -> None:
         size = self.lightning.model_size.value
-        wanted = (
-            f"weights: efficient_ad needs pretrained_teacher_{size}.pth of {_RELEASES}/"
-            "efficientad_pretrained_weights/efficientad_pretrained_weights.zip; unpack it in any folder and "
-            "name the file here"
+        name = f"pretrained_teacher_{size}.pth"
+        fix = (
+            f"unpack {_RELEASES}/efficientad_pretrained_weights/efficientad_pretrained_weights.zip in any "
+            f"folder and name {name} here"
         )
         if not Path(weights).is_file():
-            raise UserError("", f"{wanted} (given: {weights!r})", "")
+            raise UserError("weights", f"efficient_ad needs {name}, and {weights!r} is no file", fix)
         try:
             self.lightning.model.teacher.load_state_dict(torch.load(weights, "cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
-            raise UserError("", wanted, f"{weights} does not hold it") from error
+            raise UserError("weights", f"{weights} does not hold {name}", fix) from error
 
     def _natural_images(self) -> Iterator[list[Tensor]]:
         """Batches without end of what the student must not imitate the teacher on."""
-        wanted = (
-            "arguments.imagenet_dir: efficient_ad needs a folder of natural images; "
-            f"unpack {_IMAGES} in any folder and name that here"
-        )
+        fix = f"unpack {_IMAGES} in any folder and name that here"
         if "imagenet_dir" not in self.settings.arguments:
-            raise UserError(wanted)
-        paths = images_below(self.settings.arguments["imagenet_dir"], wanted)
+            raise UserError("arguments.imagenet_dir", "efficient_ad needs a folder of natural images", fix)
+        paths = images_below(self.settings.arguments["imagenet_dir"], fix)
         return self._drawn(paths)
 
     def _drawn(self, paths: list[Path]) -> Iterator[list[Tensor]]:

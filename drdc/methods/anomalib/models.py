@@ -140,7 +140,9 @@ def _as_declared(kind: type[Any], arguments: dict[str, Any]) -> dict[str, Any]:
                 given[name] = type(default)(value)
             except ValueError:
                 choices = ", ".join(str(choice.value) for choice in type(default))  # type: ignore[union-attr]
-                raise UserError(f"arguments.{name}", f"{value!r} is none of {choices}", "") from None
+                raise UserError(
+                    f"arguments.{name}", f"{value!r} is not available", f"take one of {choices}"
+                ) from None
     return given
 
 

@@ -222,7 +222,9 @@ def _check(settings: sections.Settings, size: int) -> None:
             "steps", f"{settings.steps} do not fit into start, {settings.start}", "take at most half"
         )
     if settings.denoiser.width % settings.denoiser.heads:
-        raise UserError("", f"denoiser.heads must divide denoiser.width, {settings.denoiser.width}", "")
+        raise UserError(
+            "denoiser.heads", f"must divide denoiser.width, {settings.denoiser.width}", "change either"
+        )
     if settings.pools * (settings.pool_size - 1) >= size:
         raise UserError(
             "", f"pools of pool_size leave nothing of dataset.image_size {size}", "take less of them"

@@ -31,7 +31,7 @@ def load_stable_diffusion(source: str, autoencoder: nn.Module, unet: nn.Module) 
     """
     given: Any = HUB if source == "hub" else source
     if source != "hub" and not Path(source).is_dir():
-        raise UserError(_fault(source, "there is no such folder"))
+        raise _not_loaded(source, "there is no such folder")
     try:
         for part, kind, network in (
             ("vae", AutoencoderKL, autoencoder),
@@ -46,7 +46,7 @@ def load_stable_diffusion(source: str, autoencoder: nn.Module, unet: nn.Module) 
     except UserError:
         raise
     except Exception as error:  # diffusers, safetensors and the hub raise many kinds
-        raise UserError(_fault(source, " ".join(str(error).split())[:200])) from None
+        raise _not_loaded(source, " ".join(str(error).split())[:200]) from None
 
 
 def empty_prompt(weights: Mapping[str, Tensor]) -> Tensor:
@@ -108,9 +108,10 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None
     network.load_state_dict(dict(weights))
 
 
-def _fault(source: str, reason: str) -> str:
-    return (
-        f"pretrained: Stable Diffusion 1.5 cannot be loaded from {source!r} ({reason}); put the folders vae, "
-        f"unet and text_encoder of huggingface.co/{HUB}, each with config.json and its .safetensors file, "
-        "into a folder and name it, or take `scratch`"
+def _not_loaded(source: str, reason: str) -> UserError:
+    return UserError(
+        "pretrained",
+        f"Stable Diffusion 1.5 cannot be loaded from {source!r} ({reason})",
+        f"put the folders vae, unet and text_encoder of huggingface.co/{HUB}, each with config.json and its "
+        ".safetensors file, into a folder and name it, or take `scratch`",
     )
