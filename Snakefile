@@ -5,11 +5,13 @@ import atexit
 
 from snakemake.utils import min_version, validate
 
+from drdc.experiment import snakemake_internals as internals
+
 min_version("9.18")
 
 
 # A file of config/ is a whole experiment: one that is given by --configfile is not laid over the demo's.
-if not workflow.overwrite_configfiles:
+if not internals.has_configfile(workflow):
 
     configfile: "config/config.yaml"
 
@@ -40,9 +42,7 @@ check_targets()
 
 
 # All commands are `drdc`. Only with `--sdm conda` it is installed anew, in an environment of its own.
-for one in workflow.rules:
-    if one.shellcmd:
-        one.conda_env = f"{workflow.basedir}/workflow/envs/drdc.yaml"
+internals.use_environment(workflow, f"{workflow.basedir}/workflow/envs/drdc.yaml")
 
 
 # Seconds of one core, from small files: on a cluster these are not worth a place in its queue.
