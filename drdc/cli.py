@@ -138,7 +138,9 @@ def _parts(layout: Layout, wildcards: dict[str, Any], settings: dict[str, Any]) 
 def _processes(wanted: int | None, gpus: list[str]) -> int:
     """Processes of a training: one for each of its GPUs, or on the CPU as many as are wanted."""
     if wanted is not None and gpus and wanted != len(gpus):
-        raise UserError(f"--processes {wanted}: with GPUs there is one process for each; give --gpu {wanted}")
+        raise UserError(
+            f"--processes {wanted}", "with GPUs there is one process for each", f"give --gpu {wanted}"
+        )
     return wanted or max(1, len(gpus))
 
 

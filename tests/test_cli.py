@@ -328,7 +328,7 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return drdc_command("tables")
 
     assert end_with(None) == 0
-    assert end_with(UserError("results: full")) == 2
+    assert end_with(UserError("results", "full", "")) == 2
     assert capsys.readouterr().err == "drdc: results: full\n"
     assert end_with(KeyboardInterrupt()) == 130
     assert "goes on" in capsys.readouterr().err

@@ -123,19 +123,21 @@ def dataset_root(name: str, root: str | Path | None = None) -> Path:
         UserError: unknown dataset, no root given, or the folder is missing (with where to get the data).
     """
     if name not in READERS:
-        raise UserError(f"dataset name '{name}' is unknown; choose one of {', '.join(sorted(READERS))}.")
+        raise UserError(
+            "", f"dataset name '{name}' is unknown", f"choose one of {', '.join(sorted(READERS))}"
+        )
     if root is None and name == "elpv":
         return _elpv_package_root()
     if root is None:
         raise UserError(
-            f"dataset root: dataset '{name}' needs a folder; {_WHERE_TO_GET.get(name, 'name it')}."
+            "dataset root", f"dataset '{name}' needs a folder", _WHERE_TO_GET.get(name, "name it")
         )
     folder = Path(root)
     if not folder.is_dir():
         mend = _WHERE_TO_GET.get(name, "put the dataset there or correct the root")
         if name in DOWNLOADS:
             mend = f"run `drdc download {name} --to {shlex.quote(str(folder))}`, or {mend}"
-        raise UserError(f"{folder}: the folder of dataset '{name}' does not exist; {mend}.")
+        raise UserError(folder, f"the folder of dataset '{name}' does not exist", mend)
     return folder
 
 
@@ -160,14 +162,16 @@ def _elpv_package_root() -> Path:
     """The package's data folder, found without importing it: its loader would decode every image."""
     spec = importlib.util.find_spec(_ELPV_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("dataset 'elpv' needs a package that is not installed; pip install elpv-dataset.")
+        raise UserError(
+            "", "dataset 'elpv' needs a package that is not installed", "pip install elpv-dataset"
+        )
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
 def _elpv_labels(table: Path) -> list[tuple[str, float, str]]:
     """Rows (image path, defect probability in [0, 1], cell type) of ELPV's whitespace-separated table."""
     if not table.is_file():
-        raise UserError(f"{table}: the label table of ELPV is missing; pip install elpv-dataset.")
+        raise UserError(table, "the label table of ELPV is missing", "pip install elpv-dataset")
     rows: list[tuple[str, float, str]] = []
     for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -175,5 +179,5 @@ def _elpv_labels(table: Path) -> list[tuple[str, float, str]]:
             rows.append((path, float(probability), kind))
         except ValueError as error:
             mend = "write 'image probability type' there"
-            raise UserError(f"{table}, line {number}: '{line}' is not a label; {mend}.") from error
+            raise UserError(f"{table}, line {number}", f"'{line}' is not a label", mend) from error
     return rows

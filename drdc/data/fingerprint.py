@@ -46,7 +46,7 @@ def listing(dataset: Dataset) -> Listing | None:
         samples, problems = scan(dataset.name, root, dataset.categories, dataset.good)
         lines = "\n".join(json.dumps(fact) for fact in _facts(root, samples, problems))
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); let it be read") from error
+        raise UserError(error.filename, f"cannot be read ({error.strerror})", "let it be read") from error
     fingerprint = hashlib.sha256(lines.encode()).hexdigest()[:12]
     return Listing(fingerprint, any(sample.split == "test" for sample in samples))
 

@@ -49,5 +49,5 @@ def choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> di
     unknown = [name for name in wanted if name not in known and same_form(name) not in known]
     if unknown:
         asked, there = (", ".join(f"'{name}'" for name in names) for names in (unknown, found))
-        raise UserError(f"{root}: unknown category {asked}; found here: {there}.")
+        raise UserError(root, f"unknown category {asked}", f"found here: {there}")
     return {name: known.get(name) or known[same_form(name)] for name in wanted}

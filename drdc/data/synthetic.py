@@ -288,11 +288,11 @@ def _check(**numbers: int) -> None:
     lowest = {"train": 1, "size": _MIN_SIZE}
     for name, number in numbers.items():
         if number < lowest.get(name, 0):
-            raise UserError(f"{name}: {number} is too small; give at least {lowest.get(name, 0)}.")
+            raise UserError(name, f"{number} is too small", f"give at least {lowest.get(name, 0)}")
 
 
 def _refuse_other_files(root: Path, ours: set[str]) -> None:
     present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
     others = sorted(name for name in present - ours if not Path(name).name.startswith("."))
     if others:
-        raise UserError(f"{root / others[0]}: not part of the dataset to generate; empty the folder first.")
+        raise UserError(root / others[0], "not part of the dataset to generate", "empty the folder first")

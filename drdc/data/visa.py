@@ -41,8 +41,9 @@ def _visa_rows(root: Path) -> list[dict[str, str]]:
     table = root / "split_csv" / "1cls.csv"
     if not table.is_file():
         raise UserError(
-            f"{table}: VisA's table of the split is missing; unpack the whole archive there, or set "
-            "dataset.name to mvtec for a copy in MVTec AD's layout."
+            table,
+            "VisA's table of the split is missing",
+            "unpack the whole archive there, or set dataset.name to mvtec for a copy in MVTec AD's layout",
         )
     rows = _csv_rows(table, ("object", "split", "label", "image", "mask"))
     allowed = {("train", "normal"), ("test", "normal"), ("test", "anomaly")}
@@ -50,7 +51,9 @@ def _visa_rows(root: Path) -> list[dict[str, str]]:
         paths = [row["image"], row["mask"]] if row["label"] == "anomaly" else [row["image"]]
         inside = all(p.startswith(f"{row['object']}/") and ".." not in p.split("/") for p in paths)
         if (row["split"], row["label"]) not in allowed or not inside:
-            raise UserError(f"{table}, line {number}: is no sample of a one-class split; restore the table.")
+            raise UserError(
+                f"{table}, line {number}", "is no sample of a one-class split", "restore the table"
+            )
     return rows
 
 
@@ -66,7 +69,7 @@ def _csv_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         with table.open(encoding="utf-8-sig", newline="") as file:
             rows = [{name: row.get(name) or "" for name in columns} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: is not a readable table ({error}); restore it.") from None
+        raise UserError(table, f"is not a readable table ({error})", "restore it") from None
     if rows and not any(rows[0].values()):
-        raise UserError(f"{table}: has no columns {', '.join(columns)}; restore it.")
+        raise UserError(table, f"has no columns {', '.join(columns)}", "restore it")
     return rows

@@ -172,8 +172,9 @@ def _refuse_addresses(settings: Any) -> None:
     """Raise UserError where a text among the settings is an address, from which a library might fetch."""
     if isinstance(settings, str) and ":" in settings:
         raise UserError(
-            f"the method's settings name {settings!r}, an address, and a detector fetches nothing; "
-            "take a model by a name that its library knows"
+            "",
+            f"the method's settings name {settings!r}, an address, and a detector fetches nothing",
+            "take a model by a name that its library knows",
         )
     inner = settings.values() if isinstance(settings, dict) else settings
     for value in inner if isinstance(settings, dict | list) else ():

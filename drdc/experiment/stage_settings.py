@@ -66,7 +66,7 @@ def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, d
     possible = [USES[stage]] if stage in USES else USES_OF[stage].values()
     keys = next((k for k in possible if {"stage", "experiment", *k} == mapping.keys()), None)
     if keys is None:
-        raise UserError(f"{name}: does not hold the settings that {stage} uses; start the workflow again")
+        raise UserError(name, f"does not hold the settings that {stage} uses", "start the workflow again")
     used = {key: validated(types[key], mapping[key], name, (key,)) for key in ("experiment", *keys)}
     return used.pop("experiment"), used
 
@@ -111,9 +111,9 @@ def all_handed(experiment: Experiment) -> Iterator[Handed]:
 
 def _check_handed(path: Path, holds: str, wanted: str) -> None:
     if _digest(path.read_text(encoding="utf-8")) != path.stem.rpartition("-")[2]:
-        raise UserError(f"{path}: is damaged or was changed; remove it and start the workflow again")
+        raise UserError(path, "is damaged or was changed", "remove it and start the workflow again")
     if holds != wanted:
-        raise UserError(f"{path}: holds the settings of {holds}; name those of {wanted}, or a YAML file")
+        raise UserError(path, f"holds the settings of {holds}", f"name those of {wanted}, or a YAML file")
 
 
 def used_by(experiment: Experiment, stage: str, of: str = "") -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
     uses = USES_OF[stage]
     of = of or (FULL if FULL in uses else DRDC)
     if of not in (known := _known(experiment, stage, every)):
-        raise UserError(f"{stage}: {of!r} is not part of {experiment.experiment}; known: {', '.join(known)}")
+        raise UserError(stage, f"{of!r} is not part of {experiment.experiment}", f"known: {', '.join(known)}")
     if of in experiment.methods:
         values["method"] = _configured(experiment, of)
         return {key: values[key] for key in uses[ANY]}

@@ -262,8 +262,9 @@ def untrained(settings: Backbone) -> dict[str, Tensor]:
     except Exception as error:  # timm raises many kinds
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"backbone {settings.name!r} cannot be made ({reason}); "
-            "backbone.name must be a timm model that has the stages of backbone.stages"
+            "",
+            f"backbone {settings.name!r} cannot be made ({reason})",
+            "backbone.name must be a timm model that has the stages of backbone.stages",
         ) from None
     middle = torch.full((1, 3, 1, 1), 127.5)
     weights = {f"network.{key}": value for key, value in network.state_dict().items()}

@@ -110,8 +110,10 @@ class FCDD(Method):
         side = settings.backbone.feature_size // 2
         if settings.receptive_field * side < shapes.image_size:
             raise UserError(
-                f"receptive_field: {settings.receptive_field} pixels leave gaps between {side} values across "
-                f"{shapes.image_size} pixels; take at least {math.ceil(shapes.image_size / side)}"
+                "receptive_field",
+                f"{settings.receptive_field} pixels leave gaps between {side} values across "
+                f"{shapes.image_size} pixels",
+                f"take at least {math.ceil(shapes.image_size / side)}",
             )
         spread = gaussians(shapes.image_size, side, settings.deviation, settings.receptive_field)
         self.register_buffer("spread", spread, persistent=False)

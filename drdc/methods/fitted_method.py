@@ -103,9 +103,10 @@ class FittedMethod:
         side = self.input_size
         if heatmaps.shape != (images, side, side) or scores.shape != (images,):
             raise UserError(
-                f"methods.{self.name}: for {images} images its heatmaps have the shape "
-                f"{tuple(heatmaps.shape)} and its scores {tuple(scores.shape)}; return "
-                f"{(images, side, side)} and {(images,)}"
+                f"methods.{self.name}",
+                f"for {images} images its heatmaps have the shape {tuple(heatmaps.shape)} and its scores "
+                f"{tuple(scores.shape)}",
+                f"return {(images, side, side)} and {(images,)}",
             )
 
 

@@ -53,8 +53,9 @@ def _fit(job: Any, inputs: Inputs, configured: Configured) -> None:
         scale = map_scale(method.heatmaps(*batch) for batch in trainer.held_out())
     if not all(map(isfinite, scale)):
         raise UserError(
-            f"the heatmaps of {configured.name!r} are NaN or infinite for held-out images; "
-            f"change methods.{configured.name} in the configuration"
+            "",
+            f"the heatmaps of {configured.name!r} are NaN or infinite for held-out images",
+            f"change methods.{configured.name} in the configuration",
         )
     # What is not trained by gradients has no curve: one row says so.
     untrained = {"images": len(inputs.images.train), "train_loss": nan, "val_loss": nan, "lr": 0.0}

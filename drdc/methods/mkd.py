@@ -202,8 +202,10 @@ def _check(settings: Any, reductions: list[int]) -> None:
     stages, blocks = settings.backbone.stages, settings.convolutions
     if len(stages) != len(blocks) or min(blocks) < 1:
         raise UserError(
-            f"convolutions: {blocks} must be a number of at least 1 for each of backbone.stages, {stages}"
+            "convolutions",
+            f"{blocks} do not match backbone.stages, {stages}",
+            "give a number of at least 1 for each",
         )
     largest, size = max(reductions), settings.backbone.input_size
     if size % largest:
-        raise UserError(f"backbone.input_size: {size} must be a multiple of {largest}")
+        raise UserError("backbone.input_size", f"{size} is not a multiple of {largest}", "take one")

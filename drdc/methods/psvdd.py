@@ -128,8 +128,9 @@ class PatchSVDD(Method):
         side = 2 * settings.patch
         if shapes.image_size < 2 * side - 1:
             raise UserError(
-                f"patch: large patches of {side} pixels have no neighbours in images of {shapes.image_size}; "
-                f"take at most {(shapes.image_size + 1) // 16 * 4}"
+                "patch",
+                f"large patches of {side} pixels have no neighbours in images of {shapes.image_size}",
+                f"take at most {(shapes.image_size + 1) // 16 * 4}",
             )
         self.encoder = Encoder(settings.patch, settings.widths, settings.code)
         self.small_classifier, self.large_classifier = (classifier(settings.code) for _ in range(2))

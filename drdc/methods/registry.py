@@ -58,13 +58,15 @@ def method_class(name: str) -> type[Method]:
         known = known_methods()
         near = difflib.get_close_matches(name, known, 1, 0.5)
         mend = f"did you mean {near[0]!r}? known: " if near else "known: "
-        raise UserError(f"there is no method {name!r}; {mend}{', '.join(known)}")
+        raise UserError("", f"there is no method {name!r}", f"{mend}{', '.join(known)}")
     try:
         return _own_class(name) if own else _brought_class(brought[0])
     except ImportError as error:
         command = "pip install -e '.[baselines]'" if own else f"pip install {error.name}"
         raise UserError(
-            f"method {name!r} needs the package {error.name!r}, which is not installed; run `{command}`"
+            "",
+            f"method {name!r} needs the package {error.name!r}, which is not installed",
+            f"run `{command}`",
         ) from None
 
 
@@ -88,6 +90,8 @@ def _brought_class(point: EntryPoint) -> type[Method]:
     found = point.load()
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(
-            f"method {point.name!r}: its package gives {point.value}, which is no `Method`; mend it"
+            f"method {point.name!r}",
+            f"its package gives {point.value}, which is no `Method`",
+            "correct its entry point",
         )
     return found

@@ -95,7 +95,7 @@ class Trainer:
             found = loss(model, batch.images, batch.features)
             if found.shape != ():
                 raise UserError(
-                    f"{self.job.section}: its loss has the shape {tuple(found.shape)}; return a scalar"
+                    self.job.section, f"its loss has the shape {tuple(found.shape)}", "return a scalar"
                 )
             return found
 

@@ -32,8 +32,9 @@ def load_trained(
     weights, about = load_weights(layout.model(seed, model), kind)
     if wrong := [name for name, values in weights.items() if not values.isfinite().all()]:
         raise UserError(
-            f"{layout.model(seed, model)}: {wrong[0]} is NaN or infinite; remove it and train it again, with "
-            f"a lower {kind}.learning_rate"
+            layout.model(seed, model),
+            f"{wrong[0]} is NaN or infinite",
+            f"remove it and train it again, with a lower {kind}.learning_rate",
         )
     return weights, about
 

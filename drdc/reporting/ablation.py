@@ -57,7 +57,9 @@ def table5(scores: pd.DataFrame) -> Table:
     rows = typed(scores, TEXTS, ("value",), "scores.csv")
     rows = rows[(rows["method"] == "drdc") & rows["variant"].isin(list(paper))]
     if rows.empty:
-        raise UserError("The scores hold no variant of Table 5; score the ablation of this experiment first.")
+        raise UserError(
+            "", "The scores hold no variant of Table 5", "score the ablation of this experiment first"
+        )
     present = [name for name in paper if name in set(rows["variant"])]
     rows, dropped = _comparable(rows, present)
     rows = rows.assign(method=rows["variant"], variant=FULL)
@@ -103,7 +105,7 @@ def _comparable(rows: pd.DataFrame, present: list[str]) -> tuple[pd.DataFrame, t
         seeds[name] = set(kept["seed"])
     shared = set.intersection(*seeds.values())
     if not shared:
-        raise UserError("The variants of Table 5 share no seed; score each of them for the same seeds.")
+        raise UserError("", "The variants of Table 5 share no seed", "score each of them for the same seeds")
     extra = {name: sorted(own - shared) for name, own in seeds.items() if own - shared}
     if extra:
         told = "; ".join(f"{name}: {', '.join(own)}" for name, own in extra.items())

@@ -53,9 +53,9 @@ def check_fractions(frame: pd.DataFrame, keys: Sequence[str], name: str) -> None
     twice = frame[frame.duplicated(list(keys))]
     if len(twice):
         place = ", ".join(twice.iloc[0][list(keys)].astype(str))
-        raise UserError(f"The {name} hold more than one value for {place}; give each {name} file once.")
+        raise UserError("", f"The {name} hold more than one value for {place}", f"give each {name} file once")
     if not frame["value"].dropna().between(0.0, 1.0).all():
-        raise UserError(f"The {name}' column value leaves [0, 1]; {name} are fractions, not percent.")
+        raise UserError("", f"The {name}' column value leaves [0, 1]", f"{name} are fractions, not percent")
 
 
 def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measured:
@@ -198,10 +198,14 @@ def _checked(scores: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     """The full variant's rows of `methods`, keys as text; `UserError` for what cannot be a table."""
     frame = scores[(scores["variant"] == "full") & scores["method"].isin(list(methods))]
     if frame.empty:
-        raise UserError(f"The scores hold none of the methods {', '.join(methods)}; score one of them first.")
+        raise UserError(
+            "", f"The scores hold none of the methods {', '.join(methods)}", "score one of them first"
+        )
     frame = typed(frame, TEXTS, ("value",), "scores.csv")
     experiments = sorted(frame["experiment"].unique())
     if len(experiments) > 1:
-        raise UserError(f"The scores mix the experiments {', '.join(experiments)}; make one table for each.")
+        raise UserError(
+            "", f"The scores mix the experiments {', '.join(experiments)}", "make one table for each"
+        )
     check_fractions(frame, ("method", "seed", "category", "metric"), "scores")
     return frame

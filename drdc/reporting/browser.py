@@ -126,7 +126,7 @@ def _encoded(
         }
         yield {"facts": facts, "pictures": _pictures(shown, limits, (*HEATMAPS, *systems))}
     if empty:
-        raise UserError("There is no image to show in the gallery page; the dataset needs a test image.")
+        raise UserError("", "There is no image to show in the gallery page", "the dataset needs a test image")
 
 
 def _pictures(shown: Shown, limits: Limits, kinds: Sequence[str]) -> dict[str, str | None]:

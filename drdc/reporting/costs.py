@@ -35,11 +35,11 @@ def costs(costs: pd.DataFrame) -> Table:
     """
     frame = typed(costs, TEXTS, tuple(COLUMNS), "costs.csv")
     if frame.empty:
-        raise UserError("costs.csv holds no rows; measure the costs first.")
+        raise UserError("", "costs.csv holds no rows", "measure the costs first")
     names = [_name(m, v) for m, v in zip(frame["method"], frame["variant"], strict=True)]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UserError(f"costs.csv: the system {twice[0]} comes twice; keep one of its rows.")
+        raise UserError("costs.csv", f"the system {twice[0]} comes twice", "keep one of its rows")
     rows = []
     for name, (_, line) in zip(names, frame.iterrows(), strict=True):
         values = [line[key] * factor for key, (_, factor) in COLUMNS.items()]

@@ -102,7 +102,7 @@ def draw_histograms(image_scores: pd.DataFrame, category: str | None = None) -> 
     if category is not None:
         rows = [row for row in rows if row[0] == category]
     if not rows:
-        raise UserError(f"image_scores.csv holds no test image of category {category}; name another.")
+        raise UserError("", f"image_scores.csv holds no test image of category {category}", "name another")
     blocks = 1 if len(rows) <= ONE_BLOCK + 1 else 2
     depth = ceil(len(rows) / blocks)
     size = (WIDTH, min(max(ROW * depth, 2.0) + 0.7, TALLEST))
@@ -127,9 +127,9 @@ def _checked(image_scores: pd.DataFrame) -> pd.DataFrame:
     texts, numbers = ("seed", "category", "split"), ("label", *COMPARED)
     frame = typed(image_scores, texts, numbers, "image_scores.csv")
     if not (frame["split"] == "test").any():
-        raise UserError("image_scores.csv holds no test image; run the score step again.")
+        raise UserError("", "image_scores.csv holds no test image", "run the score step again")
     if not np.isfinite(frame[list(COMPARED)]).all(axis=None):
-        raise UserError("image_scores.csv holds scores that are not finite; run the score step again.")
+        raise UserError("", "image_scores.csv holds scores that are not finite", "run the score step again")
     return frame
 
 

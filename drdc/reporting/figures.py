@@ -84,12 +84,14 @@ def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
 def _by_model(frames: dict[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFrame]]:
     """The logs grouped by model, then by seed, each in the order of the images seen."""
     if not frames:
-        raise UserError("There is no training log to draw; train a model first.")
+        raise UserError("", "There is no training log to draw", "train a model first")
     panels: dict[str, dict[str, pd.DataFrame]] = {}
     for name, log in frames.items():
         absent = [column for column in NEEDED if column not in log]
         if absent:
-            raise UserError(f"The training log of {name} has no column {', '.join(absent)}; train it again.")
+            raise UserError(
+                "", f"The training log of {name} has no column {', '.join(absent)}", "train it again"
+            )
         model, _, seed = name.partition("/")
         panels.setdefault(model, {})[seed] = log.sort_values("images", kind="stable")
     return panels

@@ -100,7 +100,7 @@ def gallery(items: Sequence[Sequence[Shown]], path: Path) -> None:
     """
     groups = [list(group) for group in items if group]
     if not groups:
-        raise UserError("There is no image to show in the gallery; choose at least one test image.")
+        raise UserError("", "There is no image to show in the gallery", "choose at least one test image")
     blocks, side = _fit(groups)
     canvas, places = _compose(blocks, side)
     height, width, _ = canvas.shape

@@ -37,7 +37,7 @@ def heatmaps(groups: Sequence[Group], systems: Sequence[str], path: Path) -> Non
     """
     shown = [group for group in groups if group]
     if not shown:
-        raise UserError("There is no test image whose heatmaps could be shown.")
+        raise UserError("", "There is no test image whose heatmaps could be shown", "")
     names = ["input", "ground truth", *(METHODS.get(system, system) for system in systems)]
     lines = -(-len(names) // MOST)
     across = -(-len(names) // lines)

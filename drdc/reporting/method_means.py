@@ -74,10 +74,12 @@ def _rows_of(scores: pd.DataFrame, systems: Sequence[tuple[str, str]]) -> pd.Dat
     frame = typed(scores, TEXTS, ("value",), "scores.csv")
     frame = frame[pd.MultiIndex.from_frame(frame[["method", "variant"]]).isin(list(systems))]
     if frame.empty:
-        raise UserError(f"The scores hold none of {_names(systems)}; run the score step for them first.")
+        raise UserError("", f"The scores hold none of {_names(systems)}", "run the score step for them first")
     experiments = sorted(frame["experiment"].unique())
     if len(experiments) > 1:
-        raise UserError(f"The scores mix the experiments {', '.join(experiments)}; draw one figure for each.")
+        raise UserError(
+            "", f"The scores mix the experiments {', '.join(experiments)}", "draw one figure for each"
+        )
     check_fractions(frame, KEYS, "scores")
     return frame
 
@@ -92,7 +94,7 @@ def _shared_seeds(frame: pd.DataFrame) -> list[str]:
     shared = set.intersection(*seeds.values())
     if not shared:
         names = _names([(str(method), str(variant)) for method, variant in seeds])
-        raise UserError(f"The scores of {names} share no seed; score them for at least one common seed.")
+        raise UserError("", f"The scores of {names} share no seed", "score them for at least one common seed")
     return sorted(shared)
 
 

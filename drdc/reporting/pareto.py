@@ -67,11 +67,11 @@ def points(costs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     frame = typed(costs, TEXTS, (SECONDS,), "costs.csv")
     if frame.duplicated(["method", "variant"]).any():
         twice = " ".join(frame[frame.duplicated(["method", "variant"])].iloc[0][["method", "variant"]])
-        raise UserError(f"costs.csv: the system {twice} comes twice; keep one of its rows.")
+        raise UserError("costs.csv", f"the system {twice} comes twice", "keep one of its rows")
     frame = frame[frame[SECONDS] > 0]
     seconds = frame.set_index(["method", "variant"])[SECONDS]
     if seconds.empty:
-        raise UserError("costs.csv holds no time of any system; measure the costs first.")
+        raise UserError("", "costs.csv holds no time of any system", "measure the costs first")
     means = system_means(scores, [(str(m), str(v)) for m, v in seconds.index], SHOWN)
     means["seconds"] = [
         seconds[method, variant] for method, variant in means[["method", "variant"]].to_numpy()

@@ -71,7 +71,7 @@ def sensitivity_data(
     NaN and the note says why. Raises `UserError` as `system_means` does, and when there is no sweep.
     """
     if not sweeps:
-        raise UserError("There is no sweep to draw; list the values of at least one setting.")
+        raise UserError("", "There is no sweep to draw", "list the values of at least one setting")
     variants = dict.fromkeys(_variant(sweep, value) for sweep in sweeps for value in sweep.values)
     means = system_means(scores, [("drdc", variant) for variant in variants], (LEFT, RIGHT), seeds)
     places = pd.DataFrame(

@@ -44,7 +44,9 @@ def separation(image_scores: pd.DataFrame) -> Table:
     """
     frame = typed(image_scores, ("seed", "category", "split"), ("label", *COMPARED), "image_scores.csv")
     if frame.empty or not np.isfinite(frame[list(COMPARED)]).all(axis=None):
-        raise UserError("image_scores.csv must hold finite scores for at least one image; score it again.")
+        raise UserError(
+            "", "image_scores.csv must hold finite scores for at least one image", "score it again"
+        )
     categories = in_paper_order(frame["category"].unique())
     rows = tuple(
         (f"{name}: {METHODS[method]}", _cells(frame, category, method))

@@ -57,7 +57,7 @@ def defects(defects: pd.DataFrame) -> Table:
     """
     frame = typed(defects, DEFECT_TEXTS, ("images", "value"), "defects.csv")
     if frame.empty:
-        raise UserError("defects.csv holds no rows; score this experiment first.")
+        raise UserError("", "defects.csv holds no rows", "score this experiment first")
     check_fractions(frame, ("seed", "method", "category", "defect_type", "metric"), "defects")
     seeds = sorted(frame["seed"].unique())
     rows = []
@@ -82,7 +82,9 @@ def significance(scores: pd.DataFrame) -> Table:
     """
     absent = [m for m in COMPARED if m not in set(scores.loc[scores["variant"] == "full", "method"])]
     if absent:
-        raise UserError(f"The scores hold no {' and no '.join(absent)} to compare; score both methods first.")
+        raise UserError(
+            "", f"The scores hold no {' and no '.join(absent)} to compare", "score both methods first"
+        )
     measured = {metric: measure(scores, metric, COMPARED) for metric in METRICS}
     rows = tuple((METRICS[metric], _tested(part)) for metric, part in measured.items())
     columns = (

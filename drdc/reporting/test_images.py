@@ -33,9 +33,7 @@ class ShownImages:
         self, layout: Layout, seed: int, image_size: int, fusion: Fusion, methods: Iterable[str] = ()
     ) -> None:
         self._table = read_manifest(layout.manifest)
-        self.methods = [
-            name for name in methods if layout.scored(seed, name, "image_scores").is_file()
-        ]
+        self.methods = [name for name in methods if layout.scored(seed, name, "image_scores").is_file()]
         runs = [(name, seed) for name in (FULL, *self.methods)]
         scores = _by_row(read_evidence(layout, runs, "image_scores"))
         self.scores, self.held_out = (scores[scores["split"] == split] for split in ("test", "val"))

@@ -96,8 +96,9 @@ def claim_gpus(count: int) -> list[str]:
         return ids
     if count > len(ids):
         raise UserError(
-            f"{count} GPUs are asked for, but only {len(ids)} can be used here ({', '.join(ids)}); "
-            "ask for fewer, or show more in CUDA_VISIBLE_DEVICES"
+            "",
+            f"{count} GPUs are asked for, but only {len(ids)} can be used here ({', '.join(ids)})",
+            "ask for fewer, or show more in CUDA_VISIBLE_DEVICES",
         )
     if slurm_job and count == len(ids):
         log.info("computing on GPU %s of SLURM job %s", ", ".join(ids), slurm_job)
@@ -143,8 +144,9 @@ def _lock_folder(slurm_job: str | None) -> Path:
 
 def _no_locks(folder: Path, reason: str) -> UserError:
     return UserError(
-        f"{folder}: the locks of the GPUs cannot lie there ({reason}); "
-        "remove it, or name another place in TMPDIR, the same for all jobs"
+        folder,
+        f"the locks of the GPUs cannot lie there ({reason})",
+        "remove it, or name another place in TMPDIR, the same for all jobs",
     )
 
 

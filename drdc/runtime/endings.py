@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-from drdc.runtime.errors import UserError, out_of_memory
+from drdc.runtime.errors import UserError, first_line, out_of_memory
 
 UNUSABLE, FAULT, INTERRUPTED = 2, 70, 130  # exit codes; 70 as in the sysexits.h of BSD
 
@@ -41,7 +41,7 @@ def say(text: str) -> None:
         print(text, flush=True)
     except OSError as error:
         raise UserError(
-            f"standard output cannot be written ({error.strerror}); the command has stopped there"
+            "", f"standard output cannot be written ({error.strerror})", "the command has stopped there"
         ) from None
 
 
@@ -73,8 +73,7 @@ def _failed(error: Exception) -> int:
     if _from_interrupt(error):
         return _interrupted()
     if out_of_memory(error):
-        reason = str(error).strip().partition("\n")[0][:200]
-        tell(f"out of memory ({reason}); give the command more memory, or less to do at a time")
+        tell(f"out of memory ({first_line(error)}); give the command more memory, or less to do at a time")
         return UNUSABLE
     with suppress(OSError):
         traceback.print_exception(error)

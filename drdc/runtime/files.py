@@ -122,8 +122,9 @@ def move(source: Path, target: Path) -> None:
 def not_written(path: Path, error: OSError) -> UserError:
     """What to raise when a file or folder cannot be written: names it, the reason and the free space."""
     return UserError(
-        f"{path}: cannot be written ({error.strerror or error}; {free_space(path)} MiB free there); "
-        "free some space or make the folder writable, then run the same command again"
+        path,
+        f"cannot be written ({error.strerror or error}; {free_space(path)} MiB free there)",
+        "free some space or make the folder writable, then run the same command again",
     )
 
 
@@ -180,7 +181,7 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 def no_model(path: Path, reason: Exception) -> UserError:
     """What to raise where a file of weights cannot be read."""
-    return UserError(f"{path}: holds no model of this project ({reason}); remove it and train it again")
+    return UserError(path, f"holds no model of this project ({reason})", "remove it and train it again")
 
 
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -245,7 +246,9 @@ def open_array(path: Path, stage: str) -> np.ndarray:
     try:
         return np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and run `drdc {stage}` again") from None
+        raise UserError(
+            path, f"cannot be read ({error})", f"remove it and run `drdc {stage}` again"
+        ) from None
 
 
 def load_array(path: Path, rows: int, stage: str) -> np.ndarray:
@@ -257,7 +260,8 @@ def load_array(path: Path, rows: int, stage: str) -> np.ndarray:
     array = open_array(path, stage)
     if len(array) != rows:
         raise UserError(
-            f"{path}: has {len(array)} rows, but the manifest {rows}; "
-            f"run `drdc {stage}` again, and what follows it"
+            path,
+            f"has {len(array)} rows, but the manifest {rows}",
+            f"run `drdc {stage}` again, and what follows it",
         )
     return array

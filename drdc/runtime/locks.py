@@ -93,7 +93,7 @@ def open_plain(path: Path) -> int:
 
 def _no_plain_file(path: Path) -> UserError:
     return UserError(
-        f"{path}: is a link or a device, and nothing is written through it; remove it and start again"
+        path, "is a link or a device, and nothing is written through it", "remove it and start again"
     )
 
 

@@ -68,7 +68,7 @@ def export(
     table = read_manifest(layout.manifest)
     held_out = (table.split == "val").to_numpy()
     if not held_out.any():
-        raise UserError("dataset.holdout: no image was held out to calibrate on; raise it and run again")
+        raise UserError("dataset.holdout", "no image was held out to calibrate on", "raise it and run again")
     shared = {"dataset": dataset, "backbone": backbone}
     name = DRDC if method is None else method.name
     if method is None:

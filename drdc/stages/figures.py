@@ -31,6 +31,7 @@ def figures(
     name: str | None = None,
     *,
     seeds: list[int],
+    image_size: int,
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
@@ -42,17 +43,17 @@ def figures(
     and `fig3-<category>.png`.
     """
     if name is not None and name not in FIGURES:
-        raise UserError(f"there is no figure {name!r}; known: {', '.join(FIGURES)}")
+        raise UserError("", f"there is no figure {name!r}", f"known: {', '.join(FIGURES)}")
     panels = sweeps(sampling, fusion, evaluation)
     every = variants(sampling, fusion, evaluation)
     lacks = {one: lacking(kind, every, methods) for one, kind in FIGURES.items()}
     if name is not None and lacks[name]:
-        raise UserError(f"{name} {lacks[name]}")
+        raise UserError("", f"{name} {lacks[name]}", "")
     models = ["base", "diffusion", *(["unconditional"] if evaluation.ablation else [])]
     draw: dict[str, Callable[[], None]] = {
         "fig2": lambda: _fig2(layout, runs(every, seeds, evaluation, swept(every)), panels),
-        "fig3": lambda: _fig3(layout, seeds[0], fusion),
-        "heatmaps": lambda: _heatmaps(layout, seeds[0], fusion, methods),
+        "fig3": lambda: _fig3(layout, seeds[0], image_size, fusion),
+        "heatmaps": lambda: _heatmaps(layout, seeds[0], image_size, fusion, methods),
         "pareto": lambda: _pareto(
             layout, runs(every, seeds, evaluation, swept(every, "steps")), product(methods, seeds)
         ),
@@ -83,11 +84,11 @@ def _logs(layout: Layout, models: list[str], seeds: list[int]) -> dict[str, pd.D
     paths = {f"{model}/{seed}": layout.losses(seed, model) for model in models for seed in seeds}
     found = {key: numeric(read_table(path, "train")) for key, path in paths.items() if path.is_file()}
     if not found:
-        raise UserError(f"{paths[f'base/{seeds[0]}']}: there is no loss curve; run `drdc train base` first")
+        raise UserError(paths[f"base/{seeds[0]}"], "there is no loss curve", "run `drdc train base` first")
     return found
 
 
-def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
+def _fig3(layout: Layout, seed: int, image_size: int, fusion: Fusion) -> None:
     """Figure 3: the images that the gallery's rule chooses, all together and category by category."""
     from drdc.reporting.test_images import ShownImages
 
@@ -101,7 +102,7 @@ def _fig3(layout: Layout, seed: int, fusion: Fusion) -> None:
         no_figure(f"{category} has no test images to show.", layout.figures / f"fig3-{category}.png")
 
 
-def _heatmaps(layout: Layout, seed: int, fusion: Fusion, methods: dict[str, Any]) -> None:
+def _heatmaps(layout: Layout, seed: int, image_size: int, fusion: Fusion, methods: dict[str, Any]) -> None:
     """The median image of each category in Figure 3, as base model, DRDC and all methods see it."""
     from drdc.reporting.test_images import ShownImages
 

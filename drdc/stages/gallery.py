@@ -12,7 +12,9 @@ from drdc.reporting.test_images import ShownImages
 from drdc.results.layout import Layout
 
 
-def gallery(layout: Layout, *, seeds: list[int], image_size: int, fusion: Fusion, methods: dict[str, Any]) -> None:
+def gallery(
+    layout: Layout, *, seeds: list[int], image_size: int, fusion: Fusion, methods: dict[str, Any]
+) -> None:
     """Write `gallery.html` of the first seed; the threshold starts where that of `drdc detect` lies.
 
     Where the held-out images are too few for its false-alarm rate, it starts at the smallest that they allow.

@@ -113,5 +113,5 @@ def _rows(layout: Layout, category: str) -> NDArray[np.int64]:
     rows = np.flatnonzero(chosen & (table.split != "train"))
     if not len(rows):
         known = ", ".join(sorted(set(table.category)))
-        raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
+        raise UserError("", f"category {category!r} has no images in {layout.manifest}", f"known: {known}")
     return rows

@@ -99,8 +99,9 @@ def score(
             predicted = set(table.category)
         if not predicted & set(table.category[table.split == "test"]):
             raise UserError(
-                f"{layout.manifest}: there are no test images to score; add some, or take the target "
-                "`detector`, which trains and exports a model without them"
+                layout.manifest,
+                "there are no test images to score",
+                "add some, or take the target `detector`, which trains and exports a model without them",
             )
         evaluate = partial_(_evaluate, run, table, masks)
         found = list(in_order(evaluate, sorted(predicted), job_threads()))

@@ -61,11 +61,11 @@ def tables(
     A run that failed stands in it as "failed", with its log.
     """
     if name is not None and name not in TABLES:
-        raise UserError(f"there is no table {name!r}; known: {', '.join(TABLES)}")
+        raise UserError("", f"there is no table {name!r}", f"known: {', '.join(TABLES)}")
     every = variants(sampling, fusion, evaluation)
     lacks = {one: lacking(kind, every, methods) for one, kind in TABLES.items()}
     if name is not None and lacks[name]:
-        raise UserError(f"{name} {lacks[name]}")
+        raise UserError("", f"{name} {lacks[name]}", "")
     for one in TABLES if name is None else [name]:
         if not lacks[one]:
             of_methods = product(methods, seeds) if TABLES[one] == "scores" else ()

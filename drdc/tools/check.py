@@ -57,7 +57,11 @@ def _dataset(folder: str | None, config: str | None) -> tuple[Dataset, Path]:
     from drdc.stages.prepare import root_of
 
     if (folder is None) == (config is None):
-        raise UserError("drdc check: name either a folder or a configuration (--config FILE)")
+        raise UserError(
+            "drdc check",
+            "no dataset is named, or two are",
+            "name either a folder or a configuration (--config FILE)",
+        )
     if config is None:
         return Dataset(root=folder), dataset_root("mvtec", folder)
     experiment = load_experiment(config)

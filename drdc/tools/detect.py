@@ -94,7 +94,7 @@ def run(
         tell(printable(about_left_out(left_out)))
     if not named:
         raise UserError(
-            f"{printable(', '.join(images))}: no image there; name image files, folders or patterns"
+            printable(", ".join(images)), "no image there", "name image files, folders or patterns"
         )
     detector = _load(model, threads, gpu)
     _announce(detector, **options)
@@ -178,7 +178,7 @@ class _Writer:
             self._lines = (self.output / RESULTS).open("wb", buffering=0)
         except OSError as error:
             raise UserError(
-                f"{self.output}: cannot be written ({error.strerror}); name another folder by --output"
+                self.output, f"cannot be written ({error.strerror})", "name another folder by --output"
             ) from None
         return self
 

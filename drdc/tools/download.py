@@ -31,11 +31,11 @@ def run(*, name: str | None, to: str | None, config: str | None, only_dataset: b
         UserError: as `drdc.data.download.obtain` and `drdc.stages.weights`, or the arguments do not fit.
     """
     if (name is None) == (config is None):
-        raise UserError("drdc download: give either the name of a dataset or --config FILE")
+        raise UserError("drdc download", "wants one of both", "give the name of a dataset or --config FILE")
     if name is not None:
         return _fetch(name, Path(to or f"data/{name}"))
     if to is not None:
-        raise UserError("drdc download: --to does not go with --config, whose dataset.root names the folder")
+        raise UserError("--to", "does not go with --config", "set dataset.root in that file")
     from drdc.experiment.stage_settings import stage_settings
     from drdc.results.layout import Layout
     from drdc.stages.download import download

@@ -51,7 +51,7 @@ def find_images(
         if not apart:
             empty.append(argument)
     if not found and _OF_OUTPUT in left_out.values():
-        raise UserError(f"--output {output}: all images lie in it; name a folder apart from the images")
+        raise UserError(f"--output {output}", "all images lie in it", "name a folder apart from the images")
     return _unique(found.values()), empty, Counter(left_out.values())
 
 

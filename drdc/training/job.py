@@ -74,8 +74,9 @@ def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) ->
     size = job.settings.batch_size
     if size % processes:
         raise UserError(
-            f"{job.section}.batch_size: {size} images cannot be shared by {processes} processes; "
-            f"choose a multiple of {processes}, or another number of processes"
+            f"{job.section}.batch_size",
+            f"{size} images cannot be shared by {processes} processes",
+            f"choose a multiple of {processes}, or another number of processes",
         )
     state = job.state
     with exclusive(state.path):
@@ -123,12 +124,13 @@ def _refuse_infinite(job: Job, model: nn.Module) -> None:
     """The last step has changed the weights after the last look at the loss."""
     wrong = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if wrong:
-        message = (
-            f"{wrong[0]} of the trained model is NaN or infinite; change {job.section}.learning_rate or "
-            f"{job.section}.clip_norm"
+        error = UserError(
+            "",
+            f"{wrong[0]} of the trained model is NaN or infinite",
+            f"change {job.section}.learning_rate or {job.section}.clip_norm",
         )
-        job.state.stop(message)
-        raise UserError(message)
+        job.state.stop(error)
+        raise error
 
 
 def _used(settings: Optimisation) -> dict[str, Any]:
@@ -182,5 +184,7 @@ class Images:
 def _rows(table: pd.DataFrame, split: str) -> NDArray[np.int64]:
     rows = np.flatnonzero(table.split == split)
     if not len(rows):
-        raise UserError(f"dataset.holdout: no image is left for the split {split!r}; add images or change it")
+        raise UserError(
+            "dataset.holdout", f"no image is left for the split {split!r}", "add images or change it"
+        )
     return rows

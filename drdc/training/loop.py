@@ -68,7 +68,7 @@ def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, list[dict[str,
         UserError: no image is to be seen, loss or gradient are not finite, or the state cannot be written.
     """
     if task.images < 1:
-        raise UserError(f"{job.section}.epochs: stands for less than one training image; raise it")
+        raise UserError(f"{job.section}.epochs", "stands for less than one training image", "raise it")
     return _Training(task, job, group).run()
 
 
@@ -157,16 +157,17 @@ class _Training:
         if math.isfinite(value):
             return
         section, state = self.job.section, self.job.state
-        message = (
+        error = UserError(
+            "",
             f"the {name} is {value} at step {self.progress.step + 1 - steps_ago} of {self.steps} "
-            f"(learning rate {self.optimizer.param_groups[0]['lr']:.3g}, images {', '.join(images)}); "
+            f"(learning rate {self.optimizer.param_groups[0]['lr']:.3g}, images {', '.join(images)})",
             f"change {section}.learning_rate or {section}.clip_norm, "
-            f"or delete {state.stopped} to go on from the last good state"
+            f"or delete {state.stopped} to resume from the last good state",
         )
         if self.group.rank == 0:
-            state.stop(message)
+            state.stop(error)
         self.group.wait()
-        raise UserError(message)
+        raise error
 
     def _is_save_due(self) -> bool:
         """A state is saved every `save_images` images and at least every `save_minutes` minutes."""

@@ -95,7 +95,7 @@ class State:
             return progress
         except OSError as error:
             raise UserError(
-                f"{path}: cannot be read ({error.strerror or error}); mend or delete it"
+                path, f"cannot be read ({error.strerror or error})", "make it readable or delete it"
             ) from error
         except Exception as error:
             if out_of_memory(error):
@@ -107,20 +107,21 @@ class State:
             log.warning("%s cannot be used (%s); set aside as %s", path, reason, self.unusable)
             return None
 
-    def stop(self, message: str) -> None:
+    def stop(self, error: UserError) -> None:
         """Note why the training must not be tried again as it is."""
+        noted = {"fingerprint": self.fingerprint, "problem": error.problem, "fix": error.fix}
         with atomic(self.stopped) as temporary:
-            write_whole(temporary, json.dumps({"fingerprint": self.fingerprint, "message": message}).encode())
+            write_whole(temporary, json.dumps(noted).encode())
 
     def refuse_if_stopped(self) -> None:
         """Raise the UserError that `stop` noted for the same training."""
         try:
             noted = json.loads(self.stopped.read_text())
-            fingerprint, message = noted["fingerprint"], noted["message"]
+            fingerprint, problem, fix = noted["fingerprint"], noted["problem"], noted["fix"]
         except (OSError, ValueError, KeyError, TypeError):
             return
         if fingerprint == self.fingerprint:
-            raise UserError(f"stopped on an earlier start, nothing is computed: {message}")
+            raise UserError("stopped on an earlier start, nothing is computed", problem, fix)
 
     def clear(self) -> None:
         """Remove all of it, when the training is finished: of its phases too, and what kills have left.

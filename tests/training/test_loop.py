@@ -177,7 +177,8 @@ def test_a_loss_that_is_not_finite_is_named(value: float) -> None:
     assert all(PATHS[row] in message for row in todo.sampler.batch(5))
     assert "base.learning_rate" in message
     assert saved_step(broken) == 4
-    assert json.loads(broken.state.stopped.read_text())["message"] == message
+    noted = json.loads(broken.state.stopped.read_text())
+    assert f"{noted['problem']}; {noted['fix']}" == message
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

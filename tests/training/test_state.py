@@ -178,8 +178,8 @@ def test_a_state_of_other_settings_is_left_alone(state: State) -> None:
 
 def test_what_was_stopped_is_refused_until_something_changes(state: State) -> None:
     state.refuse_if_stopped()
-    state.stop("the loss is nan")
-    with pytest.raises(UserError, match=r"stopped on an earlier start.*: the loss is nan"):
+    state.stop(UserError("", "the loss is nan", "lower it"))
+    with pytest.raises(UserError, match=r"stopped on an earlier start.*: the loss is nan; lower it"):
         state.refuse_if_stopped()
     State(state.path, "other").refuse_if_stopped()
     state.stopped.unlink()
@@ -190,7 +190,7 @@ def test_a_finished_training_leaves_nothing(state: State) -> None:
     _truncate(state.path)
     resumed(state)
     state.save(network(), Progress(3, [], []))
-    state.stop("the loss is nan")
+    state.stop(UserError("", "the loss is nan", "lower it"))
     state.clear()
     assert names(state) == set()
 

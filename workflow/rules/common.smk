@@ -14,6 +14,7 @@ from drdc.config.variants import (
     variants,
 )
 from drdc.data.fingerprint import listing, trigger
+from drdc.experiment import snakemake_internals as internals
 from drdc.experiment.experiment import as_in_a_file, load_experiment
 from drdc.experiment.stage_settings import all_handed, handed, method_facts
 from drdc.results.layout import FIGURES, SCORED, TABLES, Layout, lacking
@@ -26,8 +27,7 @@ def refuse(cause):
 
 
 try:
-    given = dict(workflow.config_settings.config)  # by --config
-    EXPERIMENT = load_experiment(as_in_a_file(config, given))
+    EXPERIMENT = load_experiment(as_in_a_file(config, internals.given_config(workflow)))
     LISTING = listing(EXPERIMENT.dataset)
 except UserError as error:
     refuse(error)
@@ -70,9 +70,8 @@ def settings(stage, of=""):
 
 def all_cores(wildcards, share=1):
     """A share of this computer's cores; on a cluster as many as the profile's `set-threads` says, else 4."""
-    if workflow.non_local_exec or workflow.remote_exec:
-        return 4
-    return max(1, (workflow.resource_settings.cores or 1) // share)
+    cores = internals.local_cores(workflow)
+    return 4 if cores is None else max(1, cores // share)
 
 
 def training_threads(wildcards):
@@ -95,13 +94,11 @@ def memory(megabytes):
 
 def check_gpus():
     """Without this, Snakemake would cut a rule's GPUs to `--resources gpu=N` and say nothing."""
-    limit = workflow.global_resources.get("gpu").value
-    for one in workflow.rules:
-        asked = one.resources.get("gpu")
-        known = limit is not None and not asked.is_evaluable()
-        if known and (asked.value or 0) > limit:
+    limit = internals.gpu_limit(workflow)
+    for rule_name, asked in internals.gpus_by_rule(workflow):
+        if limit is not None and asked > limit:
             refuse(
-                f"rule {one.name} asks for {asked.value} GPUs, but --resources gpu={limit} allows only "
+                f"rule {rule_name} asks for {asked} GPUs, but --resources gpu={limit} allows only "
                 f"{limit}; raise the limit, leave it out, or let the rule ask for fewer"
             )
 

@@ -151,8 +151,10 @@ def fitting_images(settings: Any) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
+            "",
             f"anomalib's {settings.model} cannot be fitted to images of {settings.input_size} pixels with "
-            f"these arguments ({reason}); change input_size or arguments"
+            f"these arguments ({reason})",
+            "change input_size or arguments",
         ) from error
 
 

@@ -223,15 +223,24 @@ def _check(settings: sections.Settings, size: int) -> None:
     halvings = len(settings.autoencoder.multipliers) + len(settings.denoiser.multipliers) - 2
     if size % 2**halvings or size // 2**halvings < 2:
         raise UserError(
-            f"autoencoder.multipliers and denoiser.multipliers halve the size {halvings} times, which leaves "
-            f"no 2×2 latent of dataset.image_size {size}; take a multiple of {2 ** (halvings + 1)}, or less "
-            "of them"
+            "",
+            f"autoencoder.multipliers and denoiser.multipliers halve the size {halvings} times, which "
+            f"leaves no 2×2 latent of dataset.image_size {size}",
+            f"take a multiple of {2 ** (halvings + 1)}, or less of them",
         )
     if settings.steps * 2 > settings.start:
-        raise UserError(f"steps: {settings.steps} do not fit into start, {settings.start}; take at most half")
+        raise UserError(
+            "steps", f"{settings.steps} do not fit into start, {settings.start}", "take at most half"
+        )
     if settings.denoiser.width % settings.denoiser.heads:
-        raise UserError(f"denoiser.heads must divide denoiser.width, {settings.denoiser.width}")
+        raise UserError(
+            "denoiser.heads", f"must divide denoiser.width, {settings.denoiser.width}", "change either"
+        )
     if settings.pools * (settings.pool_size - 1) >= size:
-        raise UserError(f"pools of pool_size leave nothing of dataset.image_size {size}; take less of them")
+        raise UserError(
+            "", f"pools of pool_size leave nothing of dataset.image_size {size}", "take less of them"
+        )
     if settings.autoencoder.adversarial_epochs and size >> settings.autoencoder.discriminator_layers < 4:
-        raise UserError(f"autoencoder.discriminator_layers leave too little of {size} pixels; take less")
+        raise UserError(
+            "", f"autoencoder.discriminator_layers leave too little of {size} pixels", "take less"
+        )

@@ -183,8 +183,12 @@ def _check(settings: Any, size: int) -> None:
     largest = max(settings.receptive_fields)
     if largest // 2 >= size:
         raise UserError(
-            f"receptive_fields: {largest} is too large for dataset.image_size {size}, which can be mirrored "
-            f"for fields of up to {2 * size - 1}; take less"
+            "receptive_fields",
+            f"{largest} is too large for dataset.image_size {size}, which can be mirrored for fields of up "
+            f"to {2 * size - 1}",
+            "take less",
         )
     if settings.crop is not None and settings.crop > size:
-        raise UserError(f"crop: {settings.crop} is larger than dataset.image_size {size}; take at most that")
+        raise UserError(
+            "crop", f"{settings.crop} is larger than dataset.image_size {size}", "take at most that"
+        )

@@ -43,8 +43,9 @@ def reconstructor(settings: BaseSettings, channels: int, side: int) -> Reconstru
     largest = 2 * (side // 2) - 1
     if settings.neighbour_window > largest:
         raise UserError(
-            f"neighbour_window: {settings.neighbour_window} leaves the middle one of {side}×{side} tokens "
-            f"nothing to attend to; take at most {largest}, or 0"
+            "neighbour_window",
+            f"{settings.neighbour_window} leaves the middle one of {side}×{side} tokens nothing to attend to",
+            f"take at most {largest}, or 0",
         )
     return Reconstructor(settings, channels, side)
 
