@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.evaluation.metrics import NO_MASKS, CategoryEvaluator, Metric, RankingCurve
+from drdc.evaluation.evaluator import NO_MASKS, CategoryEvaluator
+from drdc.evaluation.metrics import METRICS, Metric, auroc
+from drdc.evaluation.ranking_curve import RankingCurve
 from drdc.runtime.finite import refuse_not_finite
 
 #: The methods whose curves, defect types and image scores are kept, not their metrics alone.
 COMPARED = ("base", "drdc")
 
-METRICS = tuple(CategoryEvaluator(has_masks=False).results())
 IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "base", "diffusion", "drdc")
 CURVE_COLUMNS = ("method", "category", "level", "recall", "precision", "fpr")
 
@@ -139,14 +140,14 @@ class CategoryEvaluation:
                 ranking.update(ranked[method], ranked.label)
                 pixels = self._defect_pixels.get((method, defect))
                 why = NO_MASKS if defect else "not defined: no anomalous images"
-                located = Metric(np.nan, why) if pixels is None else pixels.auroc()
+                located = Metric(np.nan, why) if pixels is None else pixels.measure(auroc)
                 head = {
                     "method": method,
                     "category": self.category,
                     "defect_type": defect,
                     "images": sum(own),
                 }
-                rows.append(head | _result("image_auroc", ranking.auroc()))
+                rows.append(head | _result("image_auroc", ranking.measure(auroc)))
                 rows.append(head | _result("pixel_auroc", located))
         return rows
 

@@ -31,7 +31,7 @@ from drdc.evaluation.category import (
     undefined_rows,
 )
 from drdc.evaluation.controls import ORACLES, oracle_mask, random_map
-from drdc.evaluation.metrics import NO_MASKS
+from drdc.evaluation.evaluator import NO_MASKS
 from drdc.experiment.stage_settings import config_hash
 from drdc.models.denoiser import use_bf16
 from drdc.results.layout import EVIDENCE, Layout
