@@ -12,7 +12,6 @@ import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator, model_validator
 
 from drdc.config.sections import (
-    DOWNLOADS,
     Backbone,
     Base,
     Dataset,
@@ -25,6 +24,7 @@ from drdc.config.sections import (
     single_grid_size,
 )
 from drdc.config.variants import variants
+from drdc.data.datasets import READERS, SOURCES
 from drdc.runtime.arguments import LARGEST_SEED
 from drdc.runtime.errors import UserError
 
@@ -54,8 +54,8 @@ class Experiment(Section):
     methods: dict[str, dict[str, Any]] = setting(
         {},
         "ours",
-        "Methods to run beside DRDC: for each its name, and below it the settings that differ from the "
-        "defaults; with `method`, another name than that of the method can be given.",
+        "Methods to compare DRDC with: names, each with the settings that differ from the defaults; `method` "
+        "names the method where the entry has another name.",
     )
 
     @field_validator("seeds")
@@ -222,14 +222,19 @@ def _inconsistencies(e: Experiment) -> list[tuple[str, str]]:
         ),
         (e.fusion.pool_size > size, "fusion.pool_size", f"must be at most dataset.image_size, {size}"),
         (
-            e.dataset.name in DOWNLOADS and e.dataset.root is None,
+            e.dataset.name not in READERS,
+            "dataset.name",
+            f"{e.dataset.name!r} is unknown; choose one of {', '.join(READERS)}",
+        ),
+        (
+            e.dataset.name in SOURCES and e.dataset.root is None,
             "dataset.root",
             "is missing; name the folder that holds the categories",
         ),
         (
-            e.dataset.download and e.dataset.name not in DOWNLOADS,
+            e.dataset.download and e.dataset.name not in SOURCES,
             "dataset.download",
-            f"is for {', '.join(DOWNLOADS)} alone; set it to false",
+            f"is for {', '.join(SOURCES)} alone; set it to false",
         ),
     ]
     return faults + [(key, fault) for wrong, key, fault in checks if wrong]

@@ -27,7 +27,7 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
     if dataset.name == "synthetic":
         _draw(layout.made_dataset, dataset)
     if dataset.download and dataset.root is not None:
-        download.obtain(download.SOURCES[dataset.name], Path(dataset.root))
+        download.obtain(datasets.SOURCES[dataset.name], Path(dataset.root))
     read = there or fingerprint.listing(dataset)
     root = root_of(layout, dataset)
     samples, found = datasets.scan(dataset.name, root, dataset.categories, dataset.good)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from drdc.config.sections import DOWNLOADS
+from drdc.data.datasets import SOURCES
 from drdc.runtime.endings import say
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("name", choices=DOWNLOADS, help="MVTec AD (5.3 GB), BTAD (1.2 GB) or VisA (1.9 GB)")
+    titles = ", ".join(f"{source.title} ({source.size / 1e9:.1f} GB)" for source in SOURCES.values())
+    parser.add_argument("name", choices=SOURCES, help=titles)
     parser.add_argument("--to", metavar="FOLDER", help="the dataset's folder (default: data/NAME)")
 
 
 def run(*, name: str, to: str | None) -> None:
     """Fetch the dataset `name` into the folder `to`, unless that exists; raises as `obtain` does."""
-    from drdc.data.download import SOURCES, obtain
+    from drdc.data.download import obtain
 
     source, folder = SOURCES[name], Path(to or f"data/{name}")
     say(f"{source.title}: {source.licence}; {source.home}")
