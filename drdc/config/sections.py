@@ -27,9 +27,6 @@ MVTEC_CATEGORIES = [
     *("zipper", "carpet", "grid", "leather", "tile", "wood"),
 ]
 
-#: Datasets that `drdc download` fetches, see drdc/data/sources.yaml.
-DOWNLOADS = ("mvtec", "btad", "visa")
-
 
 #: Bounds of what decides memory and time, far above any sensible value; a model file is held to them too.
 MOST_PIXELS = 2048  # of a side
@@ -51,42 +48,42 @@ class Section(BaseModel):
 
 
 class Synthetic(Section):
-    """How many images of the made dataset are drawn, per category."""
+    """Size of the synthetic dataset."""
 
     train: int = setting(72, "ours", "Normal training images per category.", ge=2, le=MOST_IMAGES)
     test_good: int = setting(16, "ours", "Normal test images per category.", ge=1, le=MOST_IMAGES)
     test_bad: int = setting(
         24, "ours", "Anomalous test images per category, over its defect types.", ge=1, le=MOST_IMAGES
     )
-    size: int = setting(128, "ours", "Height and width of the drawn images in pixels.", ge=32, le=MOST_PIXELS)
+    size: int = setting(128, "ours", "Height and width of the images in pixels.", ge=32, le=MOST_PIXELS)
     seed: int = setting(
-        0, "ours", "Seed of the drawing, independent of the training seeds.", ge=0, le=LARGEST_SEED
+        0, "ours", "Seed of the images, independent of the training seeds.", ge=0, le=LARGEST_SEED
     )
 
 
 class Dataset(Section):
-    """Which images are used, and their size for the diffusion model, the heatmaps and the pixel metrics."""
+    """The images, and their size in the diffusion model, the heatmaps and the pixel metrics."""
 
-    name: Literal["mvtec", "btad", "visa", "elpv", "synthetic"] = setting(
+    name: str = setting(
         "mvtec",
         "paper",
-        "Reader: a tree in MVTec layout, BTAD, VisA, the ELPV cells of their package, or the made dataset.",
+        "One of [the datasets](../docs/datasets.md); `mvtec` also reads any folder in MVTec AD's layout.",
     )
     root: str | None = setting(
-        None, "ours", "Folder of the dataset. Not needed for `elpv` and `synthetic`, which know their own."
+        None, "ours", "Folder of the dataset; not needed for `elpv` (in its package) and `synthetic` (drawn)."
     )
     download: bool = setting(
         False,
         "ours",
-        "Fetch `mvtec`, `btad` or `visa` if `root` does not exist; a folder that exists is never changed.",
+        "Download the dataset if `root` does not exist; an existing folder is never changed.",
     )
     categories: list[str] = setting(
-        MVTEC_CATEGORIES, "paper", "Categories that the one model is trained on and tested on.", min_length=1
+        MVTEC_CATEGORIES, "paper", "Categories that the single model is trained and tested on.", min_length=1
     )
     image_size: int = setting(
         224,
         "paper",
-        "Images are resized to this height and width; a multiple of 16, so that maps exist at every scale.",
+        "Height and width of the resized images; a multiple of 16, so that maps exist at every scale.",
         ge=16,
         le=MOST_PIXELS,
         multiple_of=max(STORED_SCALES),
@@ -94,7 +91,7 @@ class Dataset(Section):
     bits: int | None = setting(
         None,
         "ours",
-        "Bits in use in image files of more than 8 bits a value; null for what the files' tags say, else the "
+        "Bit depth of image files with more than 8 bits per channel; null: as their tags say, else the "
         "smallest of 8, 10, 12, 14 and 16 that holds all such training images of a category.",
         ge=8,
         le=16,
@@ -102,23 +99,23 @@ class Dataset(Section):
     holdout: float = setting(
         0.1,
         "ours",
-        "Part of the normal training images held out of training: for the loss curves and the map scales.",
+        "Fraction of the normal training images held out, for validation losses and map normalisation.",
         gt=0,
         lt=1,
     )
     good: list[str] | None = setting(
         None,
         "ours",
-        "Names of folders of normal images beside `good` (BTAD: `ok`), in any case, as `[ok, pass]`. null: "
-        "the run stops at a folder of test images that sounds so; `[]`: such folders are kinds of defect.",
+        "Further names of folders of normal images, case-insensitive, as `[ok, pass]`. null: stop at a test "
+        "folder whose name suggests normal images; `[]`: such folders are defect types.",
     )
     accept: list[Acceptable] = setting(
         [],
         "ours",
-        "Kinds of errors of `drdc check` that do not stop the run, for whoever knows better: "
+        "Errors of `drdc check` to accept instead of stopping: "
         f"{', '.join(f'`{kind}`' for kind in get_args(Acceptable))}.",
     )
-    synthetic: Synthetic = setting(Synthetic(), "ours", "Size of the made dataset.")
+    synthetic: Synthetic = setting(Synthetic(), "ours", "Size of the synthetic dataset.")
 
     @field_validator("categories")
     @classmethod
@@ -138,13 +135,13 @@ class Backbone(Section):
     weights: str = setting(
         "hub",
         "ours",
-        "`hub`: timm downloads them; `package`: from an installed Python package (tf_efficientnet_lite0); "
-        "anything else: a local .safetensors or .pth file.",
+        "`hub`: downloaded by timm; `package`: from an installed Python package (tf_efficientnet_lite0); "
+        "otherwise a local .safetensors or .pth file.",
     )
-    input_size: int = setting(
-        224, "paper", "Images are resized to this height and width.", ge=32, le=MOST_PIXELS
+    input_size: int = setting(224, "paper", "Height and width of its input.", ge=32, le=MOST_PIXELS)
+    feature_size: int = setting(
+        14, "paper", "Height and width to which the feature maps of all stages are resized.", ge=2, le=64
     )
-    feature_size: int = setting(14, "paper", "Height and width to which all stages are resized.", ge=2, le=64)
     stages: list[Annotated[int, Field(ge=0, le=99)]] = setting(
         [0, 1, 2, 3],
         "paper",
@@ -166,22 +163,26 @@ def other_backbone(used: str, published: str) -> str:
 
 
 class Optimisation(Section):
-    """What both trainings share: AdamW, batch, learning rate and its schedule."""
+    """Optimisation by AdamW, validation and checkpoints."""
 
     batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-    learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
-    weight_decay: float = setting(1e-4, "inferred", "Of AdamW (the paper's digits are lost).", ge=0)
-    clip_norm: float | None = setting(None, "ours", "Largest norm of the gradient; null for no limit.", gt=0)
+    learning_rate: float = setting(1e-4, "inferred", "Learning rate of AdamW.", gt=0)
+    weight_decay: float = setting(1e-4, "inferred", "Weight decay of AdamW (illegible in the paper).", ge=0)
+    clip_norm: float | None = setting(None, "ours", "Maximum norm of the gradient; null: no clipping.", gt=0)
     schedule: Literal["constant", "step", "cosine"] = setting(
-        "constant", "ours", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
+        "constant",
+        "ours",
+        "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
     )
-    warmup: float = setting(0.0, "ours", "Part of the images over which the rate rises linearly.", ge=0, lt=1)
-    balanced: bool = setting(False, "ours", "Draw all categories equally often, whatever their size.")
-    validations: int = setting(25, "ours", "How often the held-out loss is measured.", ge=1, le=100_000)
+    warmup: float = setting(
+        0.0, "ours", "Fraction of the images over which the rate rises linearly.", ge=0, lt=1
+    )
+    balanced: bool = setting(False, "ours", "Sample all categories equally often, whatever their size.")
+    validations: int = setting(25, "ours", "Number of evaluations of the held-out loss.", ge=1, le=100_000)
     save_images: int | None = setting(
-        None, "ours", "Images between saved states to resume from; null for `save_minutes` alone.", ge=1
+        None, "ours", "Images between checkpoints; null: `save_minutes` only.", ge=1
     )
-    save_minutes: float = setting(5.0, "ours", "Most minutes between saved states.", gt=0)
+    save_minutes: float = setting(5.0, "ours", "Maximum minutes between checkpoints.", gt=0)
 
 
 class Base(Optimisation):
@@ -194,14 +195,18 @@ class Base(Optimisation):
     decoder_layers: int = setting(4, "inferred", "Decoder layers, each with its own queries.", ge=1, le=100)
     dropout: float = setting(0.1, "inferred", "Dropout.", ge=0, lt=1)
     neighbour_window: int = setting(
-        7, "inferred", "Side of the token window that a token may not attend to (odd; 0 turns it off).", ge=0
+        7, "inferred", "Side of the token window that a token may not attend to (odd; 0: no mask).", ge=0
     )
-    jitter_scale: float = setting(20.0, "inferred", "Feature jitter: strength of the noise.", ge=0)
-    jitter_probability: float = setting(1.0, "inferred", "Feature jitter: part of the batches.", ge=0, le=1)
+    jitter_scale: float = setting(20.0, "inferred", "Feature jitter: scale of the noise.", ge=0)
+    jitter_probability: float = setting(
+        1.0, "inferred", "Feature jitter: fraction of the batches.", ge=0, le=1
+    )
     epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
-    clip_norm: float | None = setting(0.1, "inferred", "Largest norm of the gradient.", gt=0)
+    clip_norm: float | None = setting(0.1, "inferred", "Maximum norm of the gradient.", gt=0)
     schedule: Literal["constant", "step", "cosine"] = setting(
-        "step", "inferred", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
+        "step",
+        "inferred",
+        "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
     )
 
 
@@ -212,24 +217,24 @@ class Diffusion(Optimisation):
     multipliers: list[Annotated[int, Field(ge=1, le=32)]] = setting(
         [1, 1, 2, 2, 4, 4],
         "inferred",
-        "Width of each level, as a multiple; every level halves the size.",
+        "Channels of each level as multiples of `width`; each level halves the resolution.",
         min_length=1,
         max_length=10,
     )
     layers_per_block: int = setting(2, "inferred", "Residual blocks per level.", ge=1, le=32)
     attention_levels: list[int] = setting(
-        [3, 4, 5], "inferred", "Levels with self-attention, counted from 0 (full size).", max_length=10
+        [3, 4, 5], "inferred", "Levels with self-attention, counted from 0 (full resolution).", max_length=10
     )
     model_conditioning: bool = setting(
-        True, "paper", "Show the known pixels to the network (6 input channels); false: 3 channels (Table 5)."
+        True, "paper", "Feed the known pixels to the network (6 input channels); false: 3 channels (Table 5)."
     )
     timesteps: int = setting(
-        1000, "paper", "Length of the diffusion; index 0 is the image.", ge=1, le=MOST_TIMESTEPS
+        1000, "paper", "Length of the diffusion process; index 0 is the image.", ge=1, le=MOST_TIMESTEPS
     )
     max_timestep: int = setting(
         1000,
         "paper",
-        "Largest index seen in training. Only indices up to sampling's are ever used.",
+        "Largest timestep seen in training; sampling starts at `sampling.initial_index`.",
         ge=1,
         le=MOST_TIMESTEPS,
     )
@@ -238,26 +243,30 @@ class Diffusion(Optimisation):
     grid_sizes: list[int] = setting(
         [2, 4, 8, 16],
         "inferred",
-        "Cell sides k in pixels drawn in training, one per sample.",
+        "Cell sides k in pixels, one drawn per training sample.",
         min_length=1,
         max_length=32,
     )
     disjoint_sets: int = setting(
-        2, "paper", "Sets n of a partition in training; one of them is masked.", ge=2, le=1024
+        2, "paper", "Disjoint sets n of a partition in training, one of which is masked.", ge=2, le=1024
     )
     hole_input: Literal["qsample", "noise"] = setting(
-        "qsample", "ours", "What is diffused inside the hole in training; goes with `sampling.hole_init`."
+        "qsample", "ours", "What is diffused inside the hole in training; should match `sampling.hole_init`."
     )
     loss_region: Literal["image", "hole"] = setting(
-        "image", "paper", "Eq. 10 over the whole image, or over the masked pixels only."
+        "image", "paper", "Eq. 10 over the whole image or the masked pixels only."
     )
     images: int = setting(3_200_000, "ours", "Training images seen.", ge=1, le=10**11)
     batch_size: int = setting(32, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
     ema_decay: float = setting(
-        0.9999, "inferred", "Moving average of the weights, used for sampling.", ge=0, lt=1
+        0.9999,
+        "inferred",
+        "Decay of the exponential moving average of the weights, which is used for sampling.",
+        ge=0,
+        lt=1,
     )
     precision: Literal["auto", "fp32", "bf16"] = setting(
-        "auto", "ours", "`auto` computes in bf16 where the hardware multiplies it natively."
+        "auto", "ours", "`auto`: bf16 where the hardware supports it natively."
     )
 
 
@@ -265,7 +274,7 @@ class Sampling(Section):
     """The reverse chain (Sec. 4.2-4.3, Eq. 7, 8, 11-13)."""
 
     steps: int = setting(
-        10, "paper", "Number of timesteps |T|, equally spaced (Fig. 2a).", ge=1, le=MOST_TIMESTEPS
+        10, "paper", "Number |T| of equally spaced timesteps (Fig. 2a).", ge=1, le=MOST_TIMESTEPS
     )
     initial_index: int = setting(
         250, "paper", "First timestep; the best range is 200-250 (Fig. 2b).", ge=1, le=MOST_TIMESTEPS
@@ -279,15 +288,15 @@ class Sampling(Section):
         max_length=32,
     )
     hole_init: Literal["qsample", "noise"] = setting(
-        "qsample", "ours", "First sample: the image diffused everywhere, or the noise-filled image diffused."
+        "qsample", "ours", "Initial sample: the diffused image, or the diffused image with noise in the hole."
     )
-    test_time_conditioning: bool = setting(True, "paper", "Put the known pixels back at each step (Eq. 13).")
+    test_time_conditioning: bool = setting(True, "paper", "Replace the known pixels at each step (Eq. 13).")
     known_noise: Literal["fresh", "fixed"] = setting(
-        "fresh", "ours", "Noise of the known pixels (Eq. 11): new at each step, or one per image."
+        "fresh", "ours", "Noise of the known pixels (Eq. 11): new at each step or fixed per image."
     )
     clip: bool = setting(True, "inferred", "Clip the predicted clean image to [-1, 1].")
     batch_size: int = setting(
-        4, "ours", "Images denoised together (times sets times grid sizes).", ge=1, le=MOST_IMAGES
+        4, "ours", "Images denoised together (× sets × grid sizes).", ge=1, le=MOST_IMAGES
     )
 
 
@@ -297,7 +306,7 @@ class Fusion(Section):
     scales: list[Literal[1, 2, 4, 8, 16]] = setting(
         [1, 2, 4, 8],
         "inferred",
-        "Reductions of the compared images: 1, 1/2, 1/4, 1/8.",
+        "Downscaling factors of the compared images.",
         min_length=1,
         max_length=len(STORED_SCALES),
     )
@@ -305,31 +314,37 @@ class Fusion(Section):
         21, "inferred", "Side of the mean filter in pixels (odd).", ge=1, le=MOST_PIXELS
     )
     weight: float = setting(
-        0.9, "paper", "Weight of the diffusion map; the base map has the rest.", ge=0, le=1
+        0.9, "paper", "Weight λ of the diffusion map; 1 − λ is that of the base map.", ge=0, le=1
     )
     normalisation: Literal["mean", "mean_std", "none"] = setting(
-        "mean", "ours", "Maps are divided by their mean (or standardised) over held-out normal images first."
+        "mean",
+        "ours",
+        "First divide maps by their mean over held-out normal images, standardise them, or neither.",
     )
     pool_size: int = setting(
-        16, "inferred", "Side of the average pool before the maximum (image score).", ge=1, le=MOST_PIXELS
+        16,
+        "inferred",
+        "Side of the average pool before the maximum (image score) in pixels.",
+        ge=1,
+        le=MOST_PIXELS,
     )
     grid_sizes: list[int] | None = setting(
-        None, "paper", "Grid sizes whose maps are averaged (Eq. 15); null for all of sampling.grid_sizes."
+        None, "paper", "Grid sizes whose maps are averaged (Eq. 15); null: all of `sampling.grid_sizes`."
     )
     timesteps: Literal["all", "last"] = setting(
         "all",
         "paper",
-        "Maps of all timesteps averaged (Eq. 15), or the last alone: one grid size, scale 1 (Table 5).",
+        "Average over all timesteps (Eq. 15), or the last one only: one grid size, scale 1 (Table 5).",
     )
     base_scales: list[Literal[1, 2, 4, 8]] = setting(
-        [1], "paper", "Reductions of the base model's features; the paper found more of them worse (Table 5)."
+        [1], "paper", "Downscaling factors of the base model's features; more of them were worse (Table 5)."
     )
 
 
 class Sweeps(Section):
-    """Values of Figure 2, one panel for each list that is not empty; the experiment's own value is added.
+    """Values of Figure 2, a panel for each non-empty list; the experiment's own value is added.
 
-    What only changes the fusion is scored from the same predictions as the experiment itself.
+    Variants that differ only in the fusion are scored from the experiment's predictions.
     """
 
     steps: list[int] = setting([], "ours", "Numbers of timesteps (Fig. 2a).")
@@ -338,28 +353,26 @@ class Sweeps(Section):
     filter_size: list[int] = setting([], "ours", "Sides of the mean filter in pixels (Fig. 2d).")
     weight: list[float] = setting([], "ours", "Weights of the diffusion map (Fig. 2e).")
     grid_sizes: list[list[int]] = setting(
-        [], "ours", "Sets of grid sizes; a part of sampling.grid_sizes costs no U-Net call."
+        [], "ours", "Sets of grid sizes; subsets of `sampling.grid_sizes` cost no U-Net call."
     )
     scales: list[list[int]] = setting([], "ours", "Sets of scales.")
     normalisation: list[str] = setting([], "ours", "Normalisations of the maps.")
     pool_size: list[int] = setting([], "ours", "Sides of the average pool of the image score.")
-    hole_init: list[str] = setting(
-        [], "ours", "First samples of the hole; the model stays the one that diffusion.hole_input gave."
-    )
+    hole_init: list[str] = setting([], "ours", "Initial samples of the hole; the model is not trained again.")
 
 
 class Evaluation(Section):
-    """What is measured beside the experiment itself: Table 5, Figure 2 and the cost of inference."""
+    """What is measured in addition: Table 5, Figure 2 and the cost of inference."""
 
     ablation: bool = setting(
         False, "ours", "Run the seven variants of Table 5; trains a second, unconditional diffusion model."
     )
     sweeps: Sweeps = setting(Sweeps(), "ours", "Sensitivity (Figure 2).")
     seeds: list[int] | None = setting(
-        None, "ours", "Seeds of ablation and sweeps, a part of the experiment's; null for all of them."
+        None, "ours", "Seeds of ablation and sweeps, a subset of the experiment's; null: all."
     )
     costs: list[Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)]] = setting(
-        [], "ours", "Numbers of timesteps whose time per image is measured, beside the experiment's own."
+        [], "ours", "Further numbers of timesteps whose time per image is measured."
     )
 
 

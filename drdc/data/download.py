@@ -15,12 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
 from tqdm import tqdm
 
-from drdc.config.sections import Section
 from drdc.data.archives import Limits, unpack
-from drdc.data.datasets import READERS
+from drdc.data.reader import Source
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import exclusive, free_space, move, not_written
@@ -29,32 +27,6 @@ log = logging.getLogger(__name__)
 
 #: Bytes written at a time; of an unfinished piece nothing is kept.
 _PIECE = 2**14
-
-Counts = tuple[int, int, int]
-
-
-class Source(Section):
-    """Where a dataset comes from; what the fields are says `sources.yaml`."""
-
-    name: str
-    title: str
-    home: str
-    licence: str
-    file: str
-    urls: list[str]
-    size: int
-    sha256: str
-    unpacked: int
-    counts: dict[str, Counts]
-
-
-def _sources() -> dict[str, Source]:
-    text = Path(__file__).with_name("sources.yaml").read_text(encoding="utf-8")
-    return {name: Source(name=name, **facts) for name, facts in yaml.safe_load(text).items()}
-
-
-#: The datasets that can be fetched, by the name of their reader.
-SOURCES = _sources()
 
 
 def obtain(source: Source, folder: Path) -> str | None:
@@ -249,7 +221,7 @@ def _checked(source: Source, archive: Path, hidden: Path) -> Path:
         raise UserError(
             archive, f"holds no folder with {', '.join(source.counts)}", f"get it from {source.home}"
         )
-    samples = [s for s in READERS[source.name](found, None) if (found / s.path).is_file()]
+    samples = [s for s in source.samples(found) if (found / s.path).is_file()]
     numbers: Counter[tuple[str, str, int]] = Counter((s.category, s.split, s.label) for s in samples)
     kinds = (("train", 0), ("test", 0), ("test", 1))
     wrong = [

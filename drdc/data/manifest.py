@@ -19,11 +19,10 @@ from PIL import Image
 
 from drdc.config.problems import Acceptable, Problem, accepted, summary, write_problems
 from drdc.data.checks import Facts, conclude, inspect, training_ranges
-from drdc.data.datasets import smallest_hashes
 from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, read_content, resize_mask
 from drdc.data.regions import Regions, regions_after, vanished, write_regions
-from drdc.data.samples import Sample
+from drdc.data.samples import Sample, smallest_hashes
 from drdc.runtime.batching import in_order, job_threads
 from drdc.runtime.digests import sha256_of, verify
 from drdc.runtime.errors import UserError

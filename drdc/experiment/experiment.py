@@ -15,7 +15,6 @@ import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator
 
 from drdc.config.sections import (
-    DOWNLOADS,
     Backbone,
     Base,
     Dataset,
@@ -28,6 +27,7 @@ from drdc.config.sections import (
     single_grid_size,
 )
 from drdc.config.variants import variants
+from drdc.data.datasets import READERS, SOURCES
 from drdc.runtime.arguments import LARGEST_SEED
 from drdc.runtime.errors import UserError, UserErrors
 
@@ -89,8 +89,8 @@ class Experiment(Section):
     methods: dict[str, dict[str, Any]] = setting(
         {},
         "ours",
-        "Methods to run beside DRDC: for each its name, and below it the settings that differ from the "
-        "defaults; with `method`, another name than that of the method can be given.",
+        "Methods to compare DRDC with: names, each with the settings that differ from the defaults; `method` "
+        "names the method where the entry has another name.",
     )
 
     @field_validator("seeds")
@@ -317,15 +317,21 @@ def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
             "set diffusion.model_conditioning to true",
         ),
         (
-            e.dataset.name in DOWNLOADS and e.dataset.root is None,
+            e.dataset.name not in READERS,
+            ("dataset.name",),
+            f"{e.dataset.name!r} is unknown",
+            f"choose one of {', '.join(READERS)}",
+        ),
+        (
+            e.dataset.name in SOURCES and e.dataset.root is None,
             ("dataset.root", "dataset.name"),
             "is missing",
             "name the folder that holds the categories",
         ),
         (
-            e.dataset.download and e.dataset.name not in DOWNLOADS,
+            e.dataset.download and e.dataset.name not in SOURCES,
             ("dataset.download", "dataset.name"),
-            f"is for {', '.join(DOWNLOADS)} alone",
+            f"is for {', '.join(SOURCES)} alone",
             "set it to false",
         ),
     ]

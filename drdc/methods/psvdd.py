@@ -57,7 +57,7 @@ class PatchSVDD(Method):
             "Channels of the small encoder's hidden layers, a quarter of `patch` less one in number.",
             validate_default=True,
         )
-        code: int = setting(64, "inferred", "Numbers D of a patch's code.", ge=1, le=MOST_CHANNELS)
+        code: int = setting(64, "inferred", "Dimension D of a patch's code.", ge=1, le=MOST_CHANNELS)
         small_stride: int = setting(
             4,
             "inferred",
@@ -71,12 +71,12 @@ class PatchSVDD(Method):
             **{"ge": 2, "multiple_of": 2, "validate_default": True},
         )
         svdd_weight: float = setting(
-            0.1, "ours", "λ, of the distance of neighbours; the paper has 1e-3 to 1, by category.", ge=0
+            0.1, "ours", "Weight λ of the distance of neighbours; the paper has 1e-3 to 1, by category.", ge=0
         )
         colour_shift: float = setting(
             0.02,
             "inferred",
-            "Deviation of the shift of each colour (range: -1 to 1) before classifying.",
+            "Standard deviation of the shift of each colour (range: -1 to 1) before classifying.",
             ge=0,
         )
         pairs: int = setting(
@@ -95,8 +95,8 @@ class PatchSVDD(Method):
         batch_size: int = setting(
             8, "inferred", "Images per step (the paper: 64 pairs).", ge=1, le=MOST_IMAGES
         )
-        learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
-        weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(1e-4, "inferred", "Learning rate of AdamW.", gt=0)
+        weight_decay: float = setting(0.0, "inferred", "Weight decay of AdamW.", ge=0)
         epochs: float = setting(300, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
         @field_validator("widths")

@@ -20,7 +20,7 @@ class UniADUNet(Refined):
     class Settings(RefinedSettings):
         """UniAD with a U-Net (a variant of the DRDC paper)."""
 
-        levels: int = setting(4, "ours", "How often the image network halves the size.", ge=1, le=12)
+        levels: int = setting(4, "ours", "Number of downsamplings of the image network.", ge=1, le=12)
 
     paper_name = "UniAD+UNet"
     citation = (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from drdc.evaluation import metrics
 from drdc.reporting.formats import FAILED, Cell
 from drdc.reporting.paper import paper_values
 from drdc.results.scores import TEXTS, typed
@@ -18,15 +19,8 @@ from drdc.runtime.errors import UserError
 
 MEAN = "mean"
 METHODS = {"random_map": "random map", "base": "base", "diffusion": "diffusion", "drdc": "DRDC"}
-METRICS = {
-    "image_auroc": "Image AUROC",
-    "image_ap": "Image AP",
-    "image_f1max": "Image F1-max",
-    "pixel_auroc": "Pixel AUROC",
-    "pixel_ap": "Pixel AP",
-    "pixel_f1max": "Pixel F1-max",
-    "pixel_aupro": "Pixel AUPRO",
-}
+#: Headings of all metrics, in the order of the columns.
+METRICS = {name: metric.label for name, metric in metrics.METRICS.items()}
 LEFT_OUT = "; left out of our means"
 
 

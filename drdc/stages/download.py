@@ -8,7 +8,8 @@ from pathlib import Path
 
 from drdc.config.sections import Dataset
 from drdc.data import fingerprint
-from drdc.data.download import SOURCES, obtain
+from drdc.data.datasets import SOURCES
+from drdc.data.download import obtain
 from drdc.results.layout import Layout
 from drdc.runtime.files import artefact
 

@@ -33,7 +33,7 @@ from drdc.evaluation.category import (
     undefined_rows,
 )
 from drdc.evaluation.controls import controls
-from drdc.evaluation.metrics import NO_MASKS
+from drdc.evaluation.evaluator import NO_MASKS
 from drdc.experiment.stage_settings import config_hash
 from drdc.methods.registry import Configured
 from drdc.results.heatmaps import Found, Heatmaps

@@ -5,16 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from drdc.config.sections import DOWNLOADS
+from drdc.data.datasets import SOURCES
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "name", nargs="?", choices=DOWNLOADS, help="MVTec AD (5.3 GB), BTAD (1.2 GB) or VisA (1.9 GB)"
-    )
+    titles = ", ".join(f"{source.title} ({source.size / 1e9:.1f} GB)" for source in SOURCES.values())
+    parser.add_argument("name", nargs="?", choices=SOURCES, help=titles)
     parser.add_argument("--to", metavar="FOLDER", help="the dataset's folder (default: data/NAME)")
     parser.add_argument(
         "--config",
@@ -51,7 +50,7 @@ def run(*, name: str | None, to: str | None, config: str | None, only_dataset: b
 
 def _fetch(name: str, folder: Path) -> None:
     """The published dataset of that name, unless the folder exists."""
-    from drdc.data.download import SOURCES, obtain
+    from drdc.data.download import obtain
 
     source = SOURCES[name]
     say(f"{source.title}: {source.licence}; {source.home}")

@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import auc, roc_auc_score
 
 from drdc.evaluation.category import COMPARED, CategoryEvaluation, has_masks, means, undefined_rows
-from drdc.evaluation.metrics import RankingCurve
+from drdc.evaluation.metrics import METRICS, auroc, average_precision
+from drdc.evaluation.ranking_curve import RankingCurve
 
 SIZE = 8
 METHODS = ("base", "diffusion", "drdc")
@@ -52,7 +53,7 @@ def test_metrics_are_those_of_all_images(evaluation: CategoryEvaluation) -> None
         assert found[method, "image_auroc"] == pytest.approx(roc_auc_score(about.label, scores[method]))
         expected = roc_auc_score(masks.ravel(), maps[method].ravel())
         assert found[method, "pixel_auroc"] == pytest.approx(expected)
-    assert len(found) == 3 * 7
+    assert len(found) == 3 * len(METRICS)
 
 
 def test_a_defect_type_is_ranked_among_the_good_images(evaluation: CategoryEvaluation) -> None:
@@ -173,9 +174,9 @@ def test_thinned_points_keep_the_area() -> None:
     curve.update(rng.normal(size=20000) + labels, labels)
     points = curve.points(200)
     assert len(points["fpr"]) <= 200
-    assert auc(points["fpr"], points["recall"]) == pytest.approx(curve.auroc().value, abs=2e-3)
+    assert auc(points["fpr"], points["recall"]) == pytest.approx(curve.measure(auroc).value, abs=2e-3)
     precision = np.average(points["precision"][1:], weights=np.diff(points["recall"]))
-    assert precision == pytest.approx(curve.average_precision().value, abs=5e-3)
+    assert precision == pytest.approx(curve.measure(average_precision).value, abs=5e-3)
 
 
 def test_points_of_one_class_are_none() -> None:

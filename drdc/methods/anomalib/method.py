@@ -54,8 +54,8 @@ class Anomalib(JointMethod):
             {},
             "ours",
             "Arguments of its class in anomalib that differ from their defaults. DRAEM without `dtd_dir`, a "
-            "folder of textures, pastes made ones (ours), and has a `base_width` here, 128 as published; "
-            "EfficientAD needs `imagenet_dir`.",
+            "folder of textures, pastes synthetic ones (ours), and has a `base_width` here, 128 as "
+            "published; EfficientAD needs `imagenet_dir`.",
         )
         weights: str = setting(
             "hub",
@@ -70,7 +70,7 @@ class Anomalib(JointMethod):
         score: Literal["model", "pool"] = setting(
             "model", "ours", "Image score: that of the model, or the maximum of the average-pooled heatmap."
         )
-        learning_rate: float = setting(1e-3, "inferred", "Of AdamW.", gt=0)
+        learning_rate: float = setting(1e-3, "inferred", "Learning rate of AdamW.", gt=0)
 
         @model_validator(mode="before")
         @classmethod

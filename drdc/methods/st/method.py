@@ -33,8 +33,8 @@ class Teacher(TrainedSettings):
         1.0, "inferred", "Weight of the term that makes the channels of a descriptor uncorrelated.", ge=0
     )
     batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-    learning_rate: float = setting(2e-4, "inferred", "Of AdamW.", gt=0)
-    weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
+    learning_rate: float = setting(2e-4, "inferred", "Learning rate of AdamW.", gt=0)
+    weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
     epochs: float = setting(
         880,
         "inferred",
@@ -87,8 +87,8 @@ class StudentTeacher(Method):
             "`input_size`, `feature_size` is not used.",
         )
         batch_size: int = setting(1, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
-        weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(1e-4, "inferred", "Learning rate of AdamW.", gt=0)
+        weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
         epochs: float = setting(
             100,
             "inferred",

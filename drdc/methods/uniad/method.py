@@ -46,9 +46,7 @@ class UniAD(Method):
         scaled_window: bool = setting(
             True, "ours", "`neighbour_window` counts tokens of 14×14; false: tokens of this `size`."
         )
-        size: int = setting(
-            28, "paper", "Tokens a side; the paper has 28 and 56 beside the base's 14.", ge=2, le=64
-        )
+        size: int = setting(28, "paper", "Tokens a side; the paper has 28 and 56, the base 14.", ge=2, le=64)
         backbone: Backbone = setting(
             Backbone(), "paper", "The frozen backbone; in place of its `feature_size` there is `size`."
         )
