@@ -104,8 +104,8 @@ def run(
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
         of: what goes through the stage, see `OF`; None stands for DRDC.
-        wildcards: `seed`, `category`, `name`, `size` where the stage has them; None stands for all. A training has
-            `processes` too, None for one on each GPU.
+        wildcards: `seed`, `category`, `name`, `size` where the stage has them; None stands for all. A
+            training has `processes` too, None for one on each GPU.
     """
     from drdc.experiment.stage_settings import stage_settings
     from drdc.results.layout import Layout
