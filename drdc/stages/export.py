@@ -21,6 +21,7 @@ from drdc.detection.detector import AUROCS
 from drdc.detection.model_file import calibration_tensors, save_bundle
 from drdc.equations.diffusion import to_unit_range
 from drdc.evaluation.calibration import Calibration
+from drdc.experiment.provenance import provenance
 from drdc.experiment.stage_settings import config_hash
 from drdc.methods.fitted_method import read_fitted
 from drdc.methods.registry import Configured, method_class
@@ -35,7 +36,6 @@ from drdc.runtime.digests import digest_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array
 from drdc.runtime.finite import refuse_not_finite
-from drdc.stages.score import provenance
 
 log = logging.getLogger(__name__)
 
