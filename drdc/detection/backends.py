@@ -30,7 +30,7 @@ from drdc.results.predictions import Statistics, fuse, record_type, store_base, 
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
-from drdc.training.loop import step_seed
+from drdc.runtime.identity import seed_of_batch
 
 FAST = "fast"  # the other mode beside FULL
 
@@ -233,7 +233,7 @@ class ComparedFinder:
         features = self.features(pictures) if self.features else None
         gpus = [torch.cuda.current_device()] if device == "cuda" else []
         with torch.random.fork_rng(gpus):  # the caller's own random numbers stay as they were
-            torch.manual_seed(step_seed(self.seed, int(pictures[0].key, 16)))
+            torch.manual_seed(seed_of_batch(self.seed, pictures[0].key))
             maps, scores = self.fitted.maps_and_scores(images, features)
         return torch.from_numpy(maps).float(), torch.from_numpy(scores)
 

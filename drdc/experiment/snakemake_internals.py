@@ -1,4 +1,4 @@
-"""All that the workflow reads of Snakemake beyond its documentation: attributes of `workflow` and of its jobs.
+"""What the workflow reads of Snakemake beyond its documentation: attributes of `workflow` and of its jobs.
 
 Rule files see them as the global `workflow`. They may change with any release, so that `pyproject.toml` names
 the releases that are known to have them, and a test asks the installed one for each.

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from drdc.methods.inputs import Batch, Inputs
 from drdc.methods.interface import History, TrainedSettings
 from drdc.runtime.batching import chunks
+from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
 from drdc.training.job import Job
-from drdc.training.loop import Task, step_seed, train
+from drdc.training.loop import Task, train
 from drdc.training.state import Progress, State
 
 #: (network, images, features) -> scalar.
@@ -89,7 +90,7 @@ class Trainer:
             return loss(model, *self.inputs.batch(rows[part]))
 
         def held_out_loss(model: nn.Module) -> float:
-            torch.manual_seed(step_seed(seed, -1))  # the same noise at each validation
+            torch.manual_seed(seed_of(seed, -1))  # the same noise at each validation
             parts = chunks(images.held_out, settings.batch_size)
             losses = [len(rows) * loss(model, *self.inputs.batch(rows)).item() for rows in parts]
             return sum(losses) / len(images.held_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import platform
@@ -17,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from drdc.runtime.errors import UserError
+from drdc.runtime.identity import fingerprint_of_text
 from drdc.runtime.locks import lock, open_plain
 
 log = logging.getLogger(__name__)
@@ -109,8 +109,8 @@ def claim_gpus(count: int) -> list[str]:
 def _wait_for_gpus(ids: list[str], count: int, slurm_job: str | None) -> list[str]:
     folder = _lock_folder(slurm_job)
     listed = _listed()
-    locks = {name: folder / f"gpu-{_digest(_device(name, listed))}.lock" for name in ids}
-    queue = folder / f"queue-{_digest(*sorted(path.name for path in locks.values()))}.lock"
+    locks = {name: folder / f"gpu-{_short(_device(name, listed))}.lock" for name in ids}
+    queue = folder / f"queue-{_short(*sorted(path.name for path in locks.values()))}.lock"
     try:
         with _alone(queue):
             while not (claimed := _try_claim(folder, locks, count)):
@@ -146,8 +146,8 @@ def _no_locks(folder: Path, reason: str) -> UserError:
     )
 
 
-def _digest(*names: str) -> str:
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+def _short(*names: str) -> str:
+    return fingerprint_of_text("\n".join(names))[:16]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from drdc.runtime.batching import chunks, progress_bar
 from drdc.runtime.digests import digest_of
 from drdc.runtime.files import atomic, create_array, exclusive, move, stamp, write_whole
+from drdc.runtime.identity import fingerprint_of
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,7 @@ class Unfinished:
         self.state, self.target, self.note = state, target, state.with_suffix(".json")
         self.manifest = manifest
         self.dtype, self.size, self.done = np.dtype(dtype), size, 0
-        text = json.dumps([identity, str(self.dtype), size], sort_keys=True)
-        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        self.fingerprint = fingerprint_of([identity, str(self.dtype), size])
         self.rows = np.empty(0, self.dtype)
         self._digest, self._digested = hashlib.sha256(), 0
         self._saved, self._cost = 0.0, 0.0

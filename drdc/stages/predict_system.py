@@ -16,8 +16,8 @@ from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import enough_memory
 from drdc.runtime.files import load_metadata
 from drdc.runtime.finite import refuse_not_finite
+from drdc.runtime.identity import seed_of_batch
 from drdc.runtime.resumable_array import Unfinished
-from drdc.training.loop import step_seed
 
 
 def predict_system(layout: Layout, seed: int, *, method: Configured) -> None:
@@ -46,7 +46,7 @@ def predict_system(layout: Layout, seed: int, *, method: Configured) -> None:
     )
 
     def fill(batch: NDArray[np.int64]) -> None:
-        torch.manual_seed(step_seed(seed, int(table.pixels_sha256[rows[batch[0]]], 16)))
+        torch.manual_seed(seed_of_batch(seed, table.pixels_sha256[rows[batch[0]]]))
         maps, scores = fitted.maps_and_scores(*inputs.batch(rows[batch]))
         what, fix = f"the scores of {fitted.name!r} are", f"change methods.{fitted.name} in the configuration"
         refuse_not_finite(what, [maps, scores], inputs.images.paths[rows[batch]], fix)

@@ -17,8 +17,8 @@ from drdc.methods.interface import Method
 from drdc.methods.registry import Configured, method_class
 from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
+from drdc.runtime.identity import fingerprint_of
 from drdc.stages.train_system import train_system
-from drdc.training.state import fingerprint_of
 
 SIZE, CELL = 16, 4
 COUNTS = {"train": 24, "val": 6, "good": 6, "defect": 6}
