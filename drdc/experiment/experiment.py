@@ -89,7 +89,7 @@ class Experiment(Section):
     methods: dict[str, dict[str, Any]] = setting(
         {},
         "ours",
-        "Methods to run beside DRDC: for each its name, and below it the settings that differ from the "
+        "Methods to compare DRDC with: for each its name, and below it the settings that differ from the "
         "defaults; with `method`, another name than that of the method can be given.",
     )
 
@@ -203,7 +203,7 @@ def inconsistencies(e: Experiment) -> list[Fault]:
     faults += [
         Fault(
             (f"{name}.disjoint_sets", f"{name}.grid_sizes", "dataset.image_size"),
-            f"{sets} sets cannot be made of the cells of {k} pixels",
+            f"{sets} sets do not fit into the cells of {k} pixels",
             f"take at most {(size // k) ** 2}, or smaller cells",
         )
         for name, sets, k in grids

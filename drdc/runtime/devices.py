@@ -93,7 +93,7 @@ def claim_gpus(count: int) -> list[str]:
     if count > len(ids):
         raise UserError(
             "",
-            f"{count} GPUs are asked for, but only {len(ids)} can be used here ({', '.join(ids)})",
+            f"{count} GPUs are requested, but only {len(ids)} can be used here ({', '.join(ids)})",
             "ask for fewer, or show more in CUDA_VISIBLE_DEVICES",
         )
     if slurm_job and count == len(ids):
@@ -128,7 +128,7 @@ def _lock_folder(slurm_job: str | None) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         about = folder.lstat()
     except FileExistsError:
-        raise _no_locks(folder, "it is no folder") from None
+        raise _no_locks(folder, "it is not a folder") from None
     except OSError as error:
         raise _no_locks(folder, error.strerror or str(error)) from error
     if not stat.S_ISDIR(about.st_mode):
@@ -141,7 +141,7 @@ def _lock_folder(slurm_job: str | None) -> Path:
 def _no_locks(folder: Path, reason: str) -> UserError:
     return UserError(
         folder,
-        f"the locks of the GPUs cannot lie there ({reason})",
+        f"the locks of the GPUs cannot be kept there ({reason})",
         "remove it, or name another place in TMPDIR, the same for all jobs",
     )
 

@@ -26,9 +26,9 @@ SAVING = 0.02
 
 
 class Unfinished:
-    """A one-dimensional array that is filled from its first row to its last, and gone on with after a kill.
+    """A one-dimensional array that is filled from its first row to its last, and resumed after a kill.
 
-    It lies where nothing deletes it (Snakemake deletes a rule's outputs), beside it a note: what it is made
+    It lies where nothing deletes it (Snakemake deletes a rule's outputs), next to it a note: what it is made
     of (`identity`), how many rows are done, and the SHA-256 of header and rows. The note stays when the array
     has moved to its place, so that the same command knows that there is nothing left to do. Only one process
     at a time may work on it: `complete` sees to that.
@@ -101,7 +101,7 @@ class Unfinished:
         """
         with exclusive(self.state):
             if self.finished():
-                log.info("%s is there already, of the same models and settings", self.target)
+                log.info("%s exists already, of the same models and settings", self.target)
                 self._stamp()
                 return
             self.begin()
