@@ -203,7 +203,7 @@ def inconsistencies(e: Experiment) -> list[Fault]:
     faults += [
         Fault(
             (f"{name}.disjoint_sets", f"{name}.grid_sizes", "dataset.image_size"),
-            f"{sets} sets cannot be made of the cells of {k} pixels",
+            f"{sets} sets do not fit into the cells of {k} pixels",
             f"take at most {(size // k) ** 2}, or smaller cells",
         )
         for name, sets, k in grids

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,10 @@ from drdc.methods.registry import Configured, method_class
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
+from drdc.runtime.identity import fingerprint_of, fingerprint_of_text
 
+#: Hexadecimal digits of a hash of settings.
+_DIGITS = 12
 ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
 _OF_DRDC = ("dataset", "backbone", "base", "diffusion", "sampling", "fusion")
 _OF_A_METHOD = ("dataset", "backbone", "method")
@@ -98,7 +100,7 @@ def handed(experiment: Experiment, stage: str, of: str = "") -> Handed:
 def _handed(experiment: Experiment, stage: str, own: dict[str, Any]) -> Handed:
     used = {"stage": stage, "experiment": experiment.experiment} | own
     text = json.dumps(used, separators=(",", ":"), default=_plain)
-    return Handed(Layout(experiment.experiment).handed(stage, _digest(text)), text)
+    return Handed(Layout(experiment.experiment).handed(stage, fingerprint_of_text(text)[:_DIGITS]), text)
 
 
 def all_handed(experiment: Experiment) -> Iterator[Handed]:
@@ -110,7 +112,7 @@ def all_handed(experiment: Experiment) -> Iterator[Handed]:
 
 
 def _check_handed(path: Path, holds: str, wanted: str) -> None:
-    if _digest(path.read_text(encoding="utf-8")) != path.stem.rpartition("-")[2]:
+    if fingerprint_of_text(path.read_text(encoding="utf-8"))[:_DIGITS] != path.stem.rpartition("-")[2]:
         raise UserError(path, "is damaged or was changed", "remove it and start the workflow again")
     if holds != wanted:
         raise UserError(path, f"holds the settings of {holds}", f"name those of {wanted}, or a YAML file")
@@ -191,8 +193,4 @@ def _plain(section: Any) -> Any:
 
 def config_hash(settings: dict[str, Any]) -> str:
     """First 12 hexadecimal digits of the SHA-256 of the settings: the same settings, the same hash."""
-    return _digest(json.dumps(settings, sort_keys=True, default=_plain))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return fingerprint_of(settings, _plain)[:_DIGITS]

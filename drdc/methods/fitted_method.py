@@ -21,7 +21,7 @@ from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights
-from drdc.training.loop import step_seed
+from drdc.runtime.identity import seed_of_batch
 
 #: Largest number of float16.
 LARGEST = float(np.finfo(np.float16).max)
@@ -90,7 +90,7 @@ class FittedMethod:
         device = torch_device()
         gpus = [torch.cuda.current_device()] if device == "cuda" else []
         with torch.random.fork_rng(gpus):  # the caller's own random numbers stay as they were
-            torch.manual_seed(step_seed(self.seed, int(batch.keys[0], 16)))
+            torch.manual_seed(seed_of_batch(self.seed, batch.keys[0]))
             raw, scores = self.method.heatmaps_and_scores(batch.images, batch.features)
         self._check_shapes(len(batch.images), raw, scores)
         maps = normalise(_resized(raw, self.map_size), self.scale, "mean_std").clamp(-LARGEST, LARGEST)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from drdc.results.predictions import Errors
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights
+from drdc.runtime.identity import seed_of
 
 
 def load_trained(
@@ -112,5 +112,4 @@ class Inpainter:
         return torch.stack([partition(size, k, s.disjoint_sets, generator) for k in s.grid_sizes])
 
     def _generator(self, key: str, seed: int) -> torch.Generator:
-        digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
-        return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return torch.Generator(self.device).manual_seed(seed_of(seed, key))

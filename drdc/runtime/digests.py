@@ -1,6 +1,6 @@
 """SHA-256 of every file that a stage leaves for another: one that was changed since is refused by its reader.
 
-It lies beside the file `<name>` as `.<name>.sha256`, in the format of sha256sum. Where the rows of the file
+It lies next to the file `<name>` as `.<name>.sha256`, in the format of sha256sum. Where the rows of the file
 are those of a manifest, a second line has the digest of that one, and both paths are relative to its folder.
 Files of weights travel alone, so that theirs is in their header: `seal` and `check_seal`.
 """
@@ -36,7 +36,7 @@ def noted(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> 
 
 
 def verify(path: Path, stage: str) -> None:
-    """Read a file once in this process and compare it with the digest beside it.
+    """Read a file once in this process and compare it with the digest next to it.
 
     Args:
         stage: the command that writes it, for the message.
@@ -60,8 +60,8 @@ def verify(path: Path, stage: str) -> None:
             f"is damaged or was changed by hand, its SHA-256 is not the one in {sidecar(path).name}",
             f"remove it and run {maker} again",
         )
-    beside = path.absolute().parents[depth - 1] / manifest
-    if of_manifest and not (beside.is_file() and digest_of(beside) == of_manifest):
+    its_manifest = path.absolute().parents[depth - 1] / manifest
+    if of_manifest and not (its_manifest.is_file() and digest_of(its_manifest) == of_manifest):
         raise UserError(path, "belongs to another manifest", f"remove it and run {maker} again")
 
 

@@ -16,7 +16,7 @@ UNUSABLE, FAULT, INTERRUPTED = 2, 70, 130  # exit codes; 70 as in the sysexits.h
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run a command to its exit code; whatever ends it early is told on stderr.
+    """Run a command to its exit code; whatever ends it early is reported on stderr.
 
     Returns:
         What it gives; 2 for bad input, too little memory, or standard output that cannot be written (a full
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def tell(message: str) -> None:
-    """Print a message of the program on stderr; where nobody can read that, the work goes on all the same."""
+    """Print a message of the program on stderr; where that cannot be written, the work continues."""
     with suppress(OSError):
         print(f"drdc: {message}", file=sys.stderr)
 
@@ -64,7 +64,7 @@ def _tried(command: Callable[[], int]) -> int:
 
 
 def _interrupted() -> int:
-    tell("interrupted; the same command goes on from the last saved state")
+    tell("interrupted; the same command resumes from the last saved state")
     return INTERRUPTED
 
 

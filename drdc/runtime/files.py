@@ -1,4 +1,4 @@
-"""Files that are whole or not there, written beside their place and moved into it; and who may write them."""
+"""Files that are whole or absent, written next to their place and moved into it; and who may write them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def artefact(path: Path, manifest: Path | None = None) -> Iterator[Path]:
-    """`atomic` for what a later stage reads: with a digest beside the file (`drdc.runtime.digests`).
+    """`atomic` for what a later stage reads: with a digest next to the file (`drdc.runtime.digests`).
 
     Args:
         manifest: that the rows of the file belong to.
@@ -85,7 +85,7 @@ def artefact(path: Path, manifest: Path | None = None) -> Iterator[Path]:
 
 
 def stamp(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> None:
-    """Note the digest of a file beside it; before it gets its name, so that none is ever without.
+    """Note the digest of a file next to it; before it gets its name, so that none is ever without.
 
     Args:
         manifest: that its rows belong to, and the digest of that.
@@ -181,14 +181,14 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 def no_model(path: Path, reason: Exception) -> UserError:
     """What to raise where a file of weights cannot be read."""
-    return UserError(path, f"holds no model of this project ({reason})", "remove it and train it again")
+    return UserError(path, f"is not a drdc model file ({reason})", "remove it and train it again")
 
 
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """`load_weights`; raises ValueError or OSError with the reason alone."""
     with _open_weights(path) as (file, metadata):
         if kind not in metadata:
-            raise ValueError(f"it is no {kind} model")
+            raise ValueError(f"it is not a {kind} model")
         return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (no dictionary)
 
 

@@ -247,7 +247,7 @@ class _Writer:
 
 def _bits(text: str) -> int:
     if not text.isdecimal() or not 8 <= int(text) <= 16:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bits from 8 to 16")
+        raise argparse.ArgumentTypeError(f"must be an integer from 8 to 16, got {text!r}")
     return int(text)
 
 

@@ -75,7 +75,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _meant(argument: str) -> Found:
-    """(file, path that its results keep) of one argument; None where it is no image."""
+    """(file, path that its results keep) of one argument; None where it is not an image."""
     path = Path(argument)
     if path.is_dir():
         yield from _below(path)

@@ -38,7 +38,7 @@ def run(*, model: str, output: Path) -> None:
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise UserError("", f"{package} is not installed", "install it by `pip install -e '.[onnx]'`")
+            raise UserError("", f"{package} is not installed", "run `pip install -e '.[onnx]'`")
     import torch
 
     from drdc.config.variants import FULL

@@ -51,7 +51,7 @@ def run(*, model: str, port: int, host: str) -> None:
             import uvicorn
         except ImportError:
             raise UserError(
-                "", "the page needs Gradio", "install it by `pip install -e '.[serve]'`"
+                "", "the page needs Gradio, which is not installed", "run `pip install -e '.[serve]'`"
             ) from None
         from drdc.detection.detector import Detector
 
@@ -129,5 +129,5 @@ def _is_loopback(host: str) -> bool:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, a whole number up to 65535")
+        raise argparse.ArgumentTypeError(f"must be a port, an integer up to 65535, got {text!r}")
     return int(text)

@@ -24,9 +24,10 @@ from drdc.runtime.batching import chunks
 from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError, enough_memory
 from drdc.runtime.files import exclusive, load_array, load_metadata, save_weights
+from drdc.runtime.identity import fingerprint_of
 from drdc.training.distributed import Group, launch
 from drdc.training.sampler import BatchSampler
-from drdc.training.state import State, fingerprint_of
+from drdc.training.state import State
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Job:
         seed: number of the run.
         kind: base, diffusion or unconditional.
         settings: section `base` or `diffusion` of the configuration.
-        fingerprint: of all that the result depends on, see `drdc.training.state.fingerprint_of`.
+        fingerprint: of all that the result depends on, see `drdc.runtime.identity.fingerprint_of`.
     """
 
     layout: Layout

@@ -6,7 +6,6 @@ an interrupted run ends with the same weights as an uninterrupted one.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import sys
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from drdc.config.sections import Optimisation
 from drdc.runtime.errors import UserError
+from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.sampler import BatchSampler
@@ -137,11 +137,11 @@ class _Training:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step, self.steps)
-        torch.manual_seed(step_seed(seed, step))
+        torch.manual_seed(seed_of(seed, step))
         rows = task.sampler.batch(step)
         drawn = task.draw(len(rows))
         if self.group.count > 1:  # dropout, which each process draws for its own part
-            torch.manual_seed(step_seed(seed, step, self.group.rank))
+            torch.manual_seed(seed_of(seed, step, self.group.rank))
         loss = task.loss(self.network, rows, drawn, self.group.share(len(rows)))
         value = self.group.mean(loss)
         self._check("loss", value, self.task.paths[rows])
@@ -211,12 +211,6 @@ class _Training:
         self.progress.history.append(row)
         self.progress.losses.clear()
         log.info("%(images)9d images  train %(train_loss).5f  held out %(val_loss).5f  lr %(lr).2e", row)
-
-
-def step_seed(*numbers: int) -> int:
-    """A 63-bit seed for all randomness of one step: of (seed, step), and the process for what is its own."""
-    text = "/".join(map(str, numbers))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def learning_rate(settings: Optimisation, step: int, steps: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import hashlib
 import json
 import logging
 import zipfile
@@ -21,11 +20,6 @@ from drdc.runtime.files import atomic, write_whole
 log = logging.getLogger(__name__)
 
 
-def fingerprint_of(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of everything that a result depends on, which must be plain data."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass
 class Progress:
     """Where a training stands: finished steps, rows of its loss curve, losses since the last of them."""
@@ -40,7 +34,7 @@ class State:
 
     Args:
         path: the last state, a file of torch, `<name>.pt`.
-        fingerprint: of the training; files of another one are not used, see `fingerprint_of`.
+        fingerprint: of the training, by `fingerprint_of`; files of another one are not used.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:

@@ -17,7 +17,7 @@ from drdc.methods.interface import Method
 from drdc.methods.registry import Configured, method_class
 from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
-from drdc.training.state import fingerprint_of
+from drdc.runtime.identity import fingerprint_of
 
 SIZE, CELL = 16, 4
 #: Input sizes of the methods below.

@@ -27,7 +27,7 @@ from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights, save_weights
-from drdc.training.state import fingerprint_of
+from drdc.runtime.identity import fingerprint_of
 
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 PACKAGE = {"weights": "package"}

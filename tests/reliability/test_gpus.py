@@ -77,6 +77,6 @@ def test_a_job_with_too_few_gpus_stops_and_says_so(tmp_path: Path) -> None:
     failed = subprocess.run(**workflow, capture_output=True, check=False)
     assert failed.returncode == 1
     log = (tmp_path / "results/small/logs/features.log").read_text()
-    assert "2 GPUs are asked for, but only 1 can be used here (GPU-a)" in log
+    assert "2 GPUs are requested, but only 1 can be used here (GPU-a)" in log
     assert "Traceback" not in log
     assert not (tmp_path / "results/small/features.npy").exists()

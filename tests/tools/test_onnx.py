@@ -54,7 +54,7 @@ def test_a_missing_package_is_named_with_what_installs_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else known(name))
     output = tmp_path / "base.onnx"
     assert drdc(tmp_path, "onnx", "--model", str(exported), "--output", str(output)) == 2
-    assert "onnx is not installed; install it by `pip install -e '.[onnx]'`" in capsys.readouterr().err
+    assert "onnx is not installed; run `pip install -e '.[onnx]'`" in capsys.readouterr().err
     assert not output.exists()
 
 

@@ -23,7 +23,7 @@ from drdc.runtime.errors import UserError
 from drdc.training import loop
 from drdc.training.distributed import Group
 from drdc.training.job import Job
-from drdc.training.loop import Task, learning_rate, step_seed, train
+from drdc.training.loop import Task, learning_rate, train
 from drdc.training.sampler import BatchSampler
 
 STEPS, BATCH, IMAGES = 20, 4, 10
@@ -297,10 +297,3 @@ def test_cosine_falls_from_the_full_rate_to_zero() -> None:
     warm = rates(schedule="cosine", steps=1000, warmup=0.2)
     assert max(warm) == pytest.approx(1, abs=5e-3)
     assert warm[599] + warm[600] == pytest.approx(1)  # half-way between the end of the warm-up and the end
-
-
-def test_step_seeds_differ_and_fit_torch() -> None:
-    seeds = {step_seed(seed, step) for seed in range(5) for step in range(-1, 200)}
-    seeds |= {step_seed(0, step, rank) for step in range(200) for rank in range(3)}
-    assert len(seeds) == 5 * 201 + 3 * 200
-    assert all(0 <= seed < 2**63 for seed in seeds)

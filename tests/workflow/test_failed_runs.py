@@ -16,7 +16,7 @@ PRETENDED = Path(__file__).with_name("pretended")
 RESULTS = Path("results/tiny")
 BAD = "images.npy: a digest differs; remove the file"
 ENDING = f"""\
-drdc: 1 job failed; mend the cause, and the same command runs what is missing
+drdc: 1 job failed; fix the cause, and the same command runs what is missing
   predict (seed=0, predictions=full, part=wood): {BAD}
     log: results/tiny/logs/predict.seed0.full.wood.log
 """

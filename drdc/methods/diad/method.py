@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from drdc.models.backbone import FeatureExtractor, pretrained
 from drdc.models.pretrained import Pretrained
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
+from drdc.runtime.identity import seed_of_bytes
 
 if TYPE_CHECKING:
     from drdc.methods.diad.denoiser import GuidedDenoiser
@@ -205,8 +205,7 @@ def noise_of(images: Tensor, latents: Tensor) -> Tensor:
     """
 
     def drawn(image: Tensor) -> Tensor:
-        digest = hashlib.sha256(image.cpu().numpy().tobytes()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        generator = torch.Generator().manual_seed(seed_of_bytes(image.cpu().numpy().tobytes()))
         return torch.randn(latents.shape[1:], generator=generator)
 
     return torch.stack([drawn(image) for image in images]).to(latents)
