@@ -17,6 +17,8 @@ from drdc.results.scores import TEXTS, typed
 from drdc.runtime.errors import UserError
 
 MEAN = "mean"
+#: The methods that every experiment has and that are compared with each other.
+COMPARED = ("base", "drdc")
 METHODS = {"random_map": "random map", "base": "base", "diffusion": "diffusion", "drdc": "DRDC"}
 METRICS = {
     "image_auroc": "Image AUROC",
@@ -27,6 +29,7 @@ METRICS = {
     "pixel_f1max": "Pixel F1-max",
     "pixel_aupro": "Pixel AUPRO",
 }
+DIGITS = 9  # of differences in percentage points; what is smaller comes from rounding in the sums
 LEFT_OUT = "; left out of our means"
 
 
@@ -63,8 +66,8 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
 
     A seed at which everything failed is left out. A category is defined where every other seed of the method
     has a value. The mean runs over the categories defined for all methods alike, so that means can be
-    compared. Raises `UserError` when the scores mix
-    experiments, repeat a value, leave [0, 1], or hold none of `methods`.
+    compared. Raises `UserError` when the scores mix experiments, repeat a value, leave [0, 1], or hold none
+    of `methods`.
     """
     frame, lost = without_failed_seeds(_checked(scores, methods))
     categories = in_paper_order(frame["category"].unique())
@@ -202,6 +205,6 @@ def _checked(scores: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     frame = typed(frame, TEXTS, ("value",), "scores.csv")
     experiments = sorted(frame["experiment"].unique())
     if len(experiments) > 1:
-        raise UserError(f"The scores mix the experiments {', '.join(experiments)}; make one table for each.")
+        raise UserError(f"The scores mix the experiments {', '.join(experiments)}; write one table for each.")
     check_fractions(frame, ("method", "seed", "category", "metric"), "scores")
     return frame

@@ -7,7 +7,9 @@ from drdc.data.fingerprint import listing, trigger
 from drdc.runtime.errors import UserError
 from drdc.experiment.experiment import as_in_a_file, load_experiment
 from drdc.experiment.stage_settings import all_handed, handed
-from drdc.results.layout import EVIDENCE, FIGURES, TABLES, Layout, lacking
+from drdc.reporting.kinds import lacking
+from drdc.reporting.registry import FIGURES, TABLES
+from drdc.results.layout import EVIDENCE, Layout
 from drdc.config.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
 
 
@@ -103,9 +105,9 @@ def check_targets():
         for path in map(Path, sys.argv[1:])
         if path.parent in (LAYOUT.tables, LAYOUT.figures)
     ]
-    for name, kind in (TABLES | FIGURES).items():
-        if name in named and (fault := missing(kind)):
-            refuse(f"{name} {fault}")
+    for one in (*TABLES.values(), *FIGURES.values()):
+        if one.name in named and (fault := missing(one.of)):
+            refuse(f"{one.name} {fault}")
 
 
 def predicted(variant, seed):
@@ -146,14 +148,14 @@ def scored_methods():
 
 
 def missing(kind):
-    """What this experiment lacks for tables and figures of a kind, and the mend; "" where it lacks nothing."""
+    """What this experiment lacks for tables and figures of a kind, and what to do; "" where it lacks nothing."""
     if kind != "losses" and not TESTED:
         return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
     return lacking(kind, VARIANTS, EXPERIMENT.methods)
 
 
 def ingredients(kind):
-    """What a table or a figure is made of, see TABLES and FIGURES in drdc/results/layout.py."""
+    """What a table or a figure is made of, see drdc/reporting/kinds.py."""
     if kind == "scores":
         return scored([]) + scored_methods()
     if kind == "ablation":
@@ -161,6 +163,8 @@ def ingredients(kind):
     if kind == "sweeps":
         return scored(swept(VARIANTS))
     if kind == "costs":
+        return [LAYOUT.costs]
+    if kind == "costs_and_scores":
         return [LAYOUT.costs, *scored(swept(VARIANTS, "steps")), *scored_methods()]
     if kind == "regions":
         return [LAYOUT.regions]
@@ -184,4 +188,4 @@ def shown():
 
 def wanted(names):
     """The tables or figures that this experiment has."""
-    return [name for name, kind in names.items() if not missing(kind)]
+    return [one.name for one in names.values() if not missing(one.of)]
