@@ -376,6 +376,20 @@ class Evaluation(Section):
     )
 
 
+class Described(Section):
+    """What tables and figures say of a method.
+
+    Attributes:
+        paper_name: what the paper's tables and the re-runs call it; "" where they do not have it.
+        citation: authors, title, place and year, and in what the method differs from that; "" for neither.
+        input_size: height and width in pixels of the images that it sees; None where unknown.
+    """
+
+    paper_name: str = ""
+    citation: str = ""
+    input_size: int | None = None
+
+
 def single_grid_size(sampling: Sampling) -> int:
     """The one k of variants without spatio-temporal fusion (Table 5): the middle one, of two the smaller."""
     return sorted(sampling.grid_sizes)[(len(sampling.grid_sizes) - 1) // 2]

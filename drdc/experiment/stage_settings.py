@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from drdc.config.sections import Described
 from drdc.config.variants import CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping, validated
 from drdc.methods.registry import Configured, method_class
@@ -30,8 +31,8 @@ USES: dict[str, tuple[str, ...]] = {
     "features": ("backbone",),
     "costs": ("seeds", "image_size", "backbone", "sampling", "timed_steps", "methods"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "methods"),
-    "tables": ("seeds", "backbone", "sampling", "fusion", "evaluation", "methods"),
-    "figures": ("seeds", "image_size", "sampling", "fusion", "evaluation", "methods"),
+    "tables": ("seeds", "image_size", "backbone", "sampling", "fusion", "evaluation", "methods", "described"),
+    "figures": ("seeds", "image_size", "sampling", "fusion", "evaluation", "methods", "described"),
     "gallery": ("seeds", "image_size", "fusion", "methods"),
     "about": ALL,
     "salvage": ALL,
@@ -64,7 +65,7 @@ def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, d
     _check_handed(Path(source), mapping["stage"], stage)
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
     types |= {"image_size": int, "pool_size": int, "variant": str, "stored": Stored, "timed_steps": list[int]}
-    types |= {"method": Configured}
+    types |= {"method": Configured, "described": dict[str, Described]}
     possible = [USES[stage]] if stage in USES else USES_OF[stage].values()
     keys = next((k for k in possible if {"stage", "experiment", *k} == mapping.keys()), None)
     if keys is None:
@@ -150,7 +151,8 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
     values |= {"image_size": experiment.dataset.image_size, "pool_size": experiment.fusion.pool_size}
     values["timed_steps"] = experiment.evaluation.costs
     if stage in USES:
-        return {key: values[key] for key in USES[stage]}
+        own = {"described": _described(experiment)} if "described" in USES[stage] else {}
+        return {key: (values | own)[key] for key in USES[stage]}
     uses = USES_OF[stage]
     of = of or (FULL if FULL in uses else DRDC)
     if of not in (known := _known(experiment, stage, every)):
@@ -169,6 +171,22 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
 def _configured(experiment: Experiment, name: str) -> Configured:
     own = dict(experiment.methods[name])
     return Configured(name=name, method=own.pop("method"), settings=own)
+
+
+def _described(experiment: Experiment) -> dict[str, Described]:
+    """What reports say of base, DRDC and each method of the configuration."""
+    found = {
+        "base": Described(input_size=experiment.backbone.input_size),
+        DRDC: Described(input_size=experiment.dataset.image_size),
+    }
+    for name, settings in experiment.methods.items():
+        kind, facts = method_class(settings["method"]), method_facts(experiment, name)
+        found[name] = Described(
+            paper_name=kind.name_in_paper(settings),
+            citation=kind.cited(settings, experiment.backbone.name),
+            input_size=experiment.backbone.input_size if facts.uses_features else facts.input_size,
+        )
+    return found
 
 
 class MethodFacts(NamedTuple):

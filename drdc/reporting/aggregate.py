@@ -18,9 +18,12 @@ from drdc.results.scores import TEXTS, typed
 from drdc.runtime.errors import UserError
 
 MEAN = "mean"
+#: The methods that every experiment has and that are compared with each other.
+COMPARED = ("base", "drdc")
 METHODS = {"random_map": "random map", "base": "base", "diffusion": "diffusion", "drdc": "DRDC"}
 #: Headings of all metrics, in the order of the columns.
 METRICS = {name: metric.label for name, metric in metrics.METRICS.items()}
+DIGITS = 9  # of differences in percentage points; what is smaller comes from rounding in the sums
 LEFT_OUT = "; left out of our means"
 
 
@@ -57,8 +60,8 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
 
     A seed at which everything failed is left out. A category is defined where every other seed of the method
     has a value. The mean runs over the categories defined for all methods alike, so that means can be
-    compared. Raises `UserError` when the scores mix
-    experiments, repeat a value, leave [0, 1], or hold none of `methods`.
+    compared. Raises `UserError` when the scores mix experiments, repeat a value, leave [0, 1], or hold none
+    of `methods`.
     """
     frame, lost = without_failed_seeds(_checked(scores, methods))
     categories = in_paper_order(frame["category"].unique())
@@ -199,7 +202,7 @@ def _checked(scores: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     experiments = sorted(frame["experiment"].unique())
     if len(experiments) > 1:
         raise UserError(
-            "", f"The scores mix the experiments {', '.join(experiments)}", "make one table for each"
+            "", f"The scores mix the experiments {', '.join(experiments)}", "write one table for each"
         )
     check_fractions(frame, ("method", "seed", "category", "metric"), "scores")
     return frame

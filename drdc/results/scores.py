@@ -26,19 +26,16 @@ MethodRun = tuple[str, int]
 def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] = ()) -> pd.DataFrame:
     """The metrics of several runs, (variant, seed), one below the other: text as text, values as numbers.
 
-    After each run of the whole method those of the controls, and in the end those of other `methods`, (name,
-    seed). A run without a file has all its methods, categories and metrics, no values, and the note
+    After them those of other `methods`, (name, seed), of which one may be `CONTROLS`. A run without a file has all its methods, categories and metrics, no values, and the note
     `failed; see <log>`.
 
     Raises:
         UserError: the whole method was scored with no seed.
     """
-    wanted = []
-    for variant, seed in runs:
-        wanted.append(_Wanted(variant.name, seed, variant.name, _methods_of(variant), variant))
-        if variant.name == FULL:
-            wanted.append(_Wanted(CONTROLS, seed, FULL, (RANDOM, *ORACLES.values())))
-    wanted += [_Wanted(name, seed, FULL, (name,)) for name, seed in methods]
+    wanted = [_Wanted(v.name, seed, v.name, _methods_of(v), v) for v, seed in runs]
+    for name, seed in methods:
+        known = (RANDOM, *ORACLES.values()) if name == CONTROLS else (name,)
+        wanted.append(_Wanted(name, seed, FULL, known))
     paths = [layout.scored(one.seed, one.run) for one in wanted]
     found = [_scores(path) if path.is_file() else None for path in paths]
     pattern = next(
@@ -53,7 +50,7 @@ def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A run and what its scores hold; `model`: of DRDC."""
+    """A run and what its scores hold; `of_drdc`: the variant that it is, None for another method."""
 
     run: str
     seed: int

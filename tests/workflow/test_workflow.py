@@ -14,7 +14,8 @@ from running import ROOT, digests, planned, snakemake
 from safetensors.numpy import load_file
 
 from drdc.config.variants import ABLATION
-from drdc.results.layout import FIGURES, FORMATS, TABLES
+from drdc.reporting.registry import FIGURES, TABLES
+from drdc.results.layout import FORMATS
 
 HERE = Path(__file__).parent
 RESULTS = Path("results/tiny")

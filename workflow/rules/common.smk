@@ -17,7 +17,9 @@ from drdc.data.fingerprint import listing, trigger
 from drdc.experiment import snakemake_internals as internals
 from drdc.experiment.experiment import as_in_a_file, load_experiment
 from drdc.experiment.stage_settings import all_handed, handed, method_facts
-from drdc.results.layout import FIGURES, SCORED, TABLES, Layout, lacking
+from drdc.reporting.kinds import lacking
+from drdc.reporting.registry import FIGURES, TABLES
+from drdc.results.layout import SCORED, Layout
 from drdc.runtime.errors import UserError
 
 
@@ -114,9 +116,9 @@ def check_targets():
         for path in map(Path, sys.argv[1:])
         if path.parent in (LAYOUT.tables, LAYOUT.figures)
     ]
-    for name, kind in (TABLES | FIGURES).items():
-        if name in named and (fault := missing(kind)):
-            refuse(f"{name} {fault}")
+    for one in (*TABLES.values(), *FIGURES.values()):
+        if one.name in named and (fault := missing(one.of)):
+            refuse(f"{one.name} {fault}")
 
 
 def seen_by(name):
@@ -151,13 +153,12 @@ def predicted(run, seed):
     return [LAYOUT.predictions(seed, name, part) for part in predicted_parts(name, CATEGORIES)]
 
 
-def scored(names=(), kinds=SCORED):
-    """What scoring all methods with all seeds leaves, and of the variants `names` of DRDC."""
-    others = [(name, seed) for name in (CONTROLS, *EXPERIMENT.methods) for seed in SEEDS]
-    chosen = [(variant.name, seed) for variant, seed in runs(VARIANTS, SEEDS, EVALUATION, names)]
-    return [
-        LAYOUT.scored(seed, run, kind) for run, seed in chosen + others for kind in kinds
-    ]
+def scored(names=(), kinds=("scores",), methods=True):
+    """What scoring DRDC with all seeds leaves, its variants `names`, and all other methods if wanted."""
+    own = [(variant.name, seed) for variant, seed in runs(VARIANTS, SEEDS, EVALUATION, names)]
+    others = [CONTROLS, *EXPERIMENT.methods] if methods else []
+    every = own + [(name, seed) for name in others for seed in SEEDS]
+    return [LAYOUT.scored(seed, run, kind) for run, seed in every for kind in kinds]
 
 
 def scored_for_detector(method):
@@ -167,22 +168,24 @@ def scored_for_detector(method):
 
 
 def missing(kind):
-    """What this experiment lacks for tables and figures of a kind, and the mend; "" where it lacks nothing."""
+    """What this experiment lacks for tables and figures of a kind, and what to do; "" where it lacks nothing."""
     if kind != "losses" and not TESTED:
         return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
     return lacking(kind, VARIANTS, EXPERIMENT.methods)
 
 
 def ingredients(kind):
-    """What a table or a figure is made of, see TABLES and FIGURES in drdc/results/layout.py."""
+    """What a table or a figure is made of, see drdc/reporting/kinds.py."""
     if kind == "scores":
-        return scored(kinds=["scores"])
+        return scored()
     if kind == "ablation":
-        return scored(ABLATION, ["scores"])
+        return scored(ABLATION, methods=False)
     if kind == "sweeps":
-        return scored(swept(VARIANTS), ["scores"])
+        return scored(swept(VARIANTS), methods=False)
     if kind == "costs":
-        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps"), ["scores"])]
+        return [LAYOUT.costs]
+    if kind == "costs_and_scores":
+        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps"))]
     if kind == "regions":
         return [LAYOUT.regions]
     if kind == "losses":
@@ -207,4 +210,4 @@ def shown():
 
 def wanted(names):
     """The tables or figures that this experiment has."""
-    return [name for name, kind in names.items() if not missing(kind)]
+    return [one.name for one in names.values() if not missing(one.of)]

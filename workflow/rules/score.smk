@@ -27,7 +27,7 @@ rule score:
 
 rule collect:
     input:
-        scored(VARIANTS),
+        scored(VARIANTS, SCORED),
     output:
         expand("results/{{experiment}}/{kind}.csv", kind=SCORED),
     log:
