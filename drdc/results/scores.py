@@ -26,8 +26,8 @@ MethodRun = tuple[str, int]
 def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] = ()) -> pd.DataFrame:
     """The metrics of several runs, (variant, seed), one below the other: text as text, values as numbers.
 
-    After them those of other `methods`, (name, seed), of which one may be `CONTROLS`. A run without a file has all its methods, categories and metrics, no values, and the note
-    `failed; see <log>`.
+    After them those of other `methods`, (name, seed), of which one may be `CONTROLS`. A run without a file
+    has all its methods, categories and metrics, no values, and the note `failed; see <log>`.
 
     Raises:
         UserError: the whole method was scored with no seed.

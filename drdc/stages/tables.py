@@ -20,6 +20,7 @@ def tables(
     name: str | None = None,
     *,
     seeds: list[int],
+    image_size: int,
     backbone: Backbone,
     sampling: Sampling,
     fusion: Fusion,
