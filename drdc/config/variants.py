@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from drdc.config.sections import BASE_SCALES, Evaluation, Fusion, Sampling, Section, single_grid_size
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import BASE_SCALES, Fusion
+from drdc.config.sampling import Sampling, single_grid_size
+from drdc.config.section import Section
 
 FULL = "full"
 #: The whole method's name in the scores; and the name under which the control methods are scored.

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drdc.config.names import category_fault, path_fault, printable
-from drdc.config.problems import Kind, Problem
 from drdc.data.decoding import may_be_deep
 from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, decode_mask, pixel_digest, read_content, read_decoded
 from drdc.data.mask_checks import Coverage, coverage, inverted, mask_problems
+from drdc.data.problems import Kind, Problem
 from drdc.data.samples import Sample
 from drdc.runtime.batching import in_order
 from drdc.runtime.errors import UserError

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from drdc.config.problems import Problem
 from drdc.data import readers
+from drdc.data.problems import Problem
 from drdc.data.reader import Reader, Source
 from drdc.data.samples import Sample
 from drdc.runtime.errors import UserError

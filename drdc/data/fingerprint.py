@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drdc.config.problems import Problem
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data.datasets import dataset_root, scan
+from drdc.data.problems import Problem
 from drdc.data.samples import Sample
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic

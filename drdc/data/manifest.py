@@ -17,10 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.config.problems import Acceptable, Problem, accepted, summary, write_problems
+from drdc.config.dataset import Acceptable
 from drdc.data.checks import Facts, conclude, inspect, training_ranges
 from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, read_content, resize_mask
+from drdc.data.problems import Problem, accepted, summary, write_problems
 from drdc.data.regions import Regions, regions_after, vanished, write_regions
 from drdc.data.samples import Sample, smallest_hashes
 from drdc.runtime.batching import in_order, job_threads
@@ -66,7 +67,7 @@ def prepare(
         manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
         masks_path: array (N, image_size, image_size) bool, rows as in the manifest; all False where no mask
             is known.
-        problems_path: CSV with the columns of `drdc.config.problems.HEAD`: warnings and accepted errors.
+        problems_path: CSV with the columns of `drdc.data.problems.HEAD`: warnings and accepted errors.
         regions_path: CSV, what resizing makes of the regions of each mask, see `drdc.data.regions.Regions`.
         found: the problems that the listing of the files told.
         accept: kinds of errors that do not stop it.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from drdc.config.problems import Problem, accepted
-from drdc.config.sections import Section
+from drdc.config.section import Section
+from drdc.data.problems import Problem, accepted
 from drdc.data.samples import NORMAL, Sample
 from drdc.data.tree import Tree
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from drdc.config.problems import Problem
 from drdc.data.masks import nearest
+from drdc.data.problems import Problem
 from drdc.data.samples import Sample
 from drdc.evaluation.evaluator import EIGHT_NEIGHBOURS
 

@@ -13,8 +13,8 @@ from unicodedata import normalize
 import yaml
 
 from drdc.config.names import sounds_good
-from drdc.config.problems import Kind, Problem
 from drdc.data.listing import below, called_image, entries, folders, images, same_form, why_left_out
+from drdc.data.problems import Kind, Problem
 from drdc.data.samples import NORMAL, Sample, choose
 from drdc.runtime.errors import UserError
 

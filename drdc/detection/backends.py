@@ -15,7 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.config.sections import Backbone, Base, Diffusion, Fusion, Sampling
+from drdc.config.backbone import Backbone
+from drdc.config.base import Base
+from drdc.config.diffusion import Diffusion
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.config.variants import DRDC, FULL
 from drdc.data.images import to_square
 from drdc.data.pictures import Picture

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drdc.config.sections import MOST_PIXELS, Backbone, Dataset
+from drdc.config.backbone import Backbone
+from drdc.config.dataset import Dataset
+from drdc.config.section import MOST_PIXELS
 from drdc.config.variants import FULL
 from drdc.experiment.experiment import checked, validated
 from drdc.runtime.arguments import LARGEST_SEED

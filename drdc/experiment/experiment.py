@@ -14,18 +14,14 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator
 
-from drdc.config.sections import (
-    Backbone,
-    Base,
-    Dataset,
-    Diffusion,
-    Evaluation,
-    Fusion,
-    Sampling,
-    Section,
-    setting,
-    single_grid_size,
-)
+from drdc.config.backbone import Backbone
+from drdc.config.base import Base
+from drdc.config.dataset import Dataset
+from drdc.config.diffusion import Diffusion
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling, single_grid_size
+from drdc.config.section import Section, setting
 from drdc.config.variants import variants
 from drdc.data.datasets import READERS, SOURCES
 from drdc.runtime.arguments import LARGEST_SEED

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from drdc.config.sections import Optimisation, Section
+from drdc.config.optimisation import Optimisation
+from drdc.config.section import Section
 from drdc.data.datasets import READERS
 from drdc.data.reader import Reader, Source
 from drdc.experiment.experiment import Experiment

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import drdc
-from drdc.config.sections import Diffusion
+from drdc.config.diffusion import Diffusion
 from drdc.experiment.stage_settings import config_hash
 from drdc.runtime.devices import device_name, torch_device, use_bf16
 

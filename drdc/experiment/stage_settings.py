@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.config.variants import CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping, validated
 from drdc.methods.registry import Configured, method_class

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import channel_scale, upsample_base
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
 from drdc.methods.trainer import Trainer

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torchvision.transforms import ColorJitter  # type: ignore[import-untyped]
 from torchvision.transforms.functional import rotate  # type: ignore[import-untyped]
 
-from drdc.config.sections import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import upsample_base
 from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings, blurred
 from drdc.methods.pixels import backbone_pixels

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 from drdc.runtime.errors import UserError

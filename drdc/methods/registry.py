@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import drdc.methods
-from drdc.config.sections import Section
+from drdc.config.section import Section
 from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:

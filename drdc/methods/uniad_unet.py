@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import setting
+from drdc.config.section import setting
 from drdc.methods.uniad.base import CITATION
 from drdc.methods.uniad.networks import UNet
 from drdc.methods.uniad.refined import Refined, RefinedSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, setting
+from drdc.config.section import MOST_CHANNELS, setting
 from drdc.methods.uniad.base import CITATION
 from drdc.methods.uniad.networks import Variational
 from drdc.methods.uniad.refined import Refined, RefinedSettings

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.models.pretrained import Pretrained, not_cached
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError

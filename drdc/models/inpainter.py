@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from drdc.config.sections import STORED_SCALES, Base, Diffusion, Sampling, single_grid_size
+from drdc.config.base import Base
+from drdc.config.diffusion import Diffusion
+from drdc.config.fusion import STORED_SCALES
+from drdc.config.sampling import Sampling, single_grid_size
 from drdc.equations.diffusion import equally_spaced, linear_schedule, reverse_chain
 from drdc.equations.fusion import scale_error
 from drdc.equations.inpainting import combine, masked_condition, partition

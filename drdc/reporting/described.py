@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.reporting.aggregate import COMPARED, METHODS
 
 #: Of the experiment's methods by name, in its order; of base and DRDC too where something is known of them.

@@ -24,7 +24,9 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from drdc.config.sections import Evaluation, Fusion, Sampling
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.config.variants import ABLATION, CONTROLS, FULL, Variant, runs, sweeps, swept, variants
 from drdc.results.layout import Layout
 from drdc.results.scores import numeric, read_evidence, read_runs, read_table

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.config.sections import Fusion
+from drdc.config.fusion import Fusion
 from drdc.config.variants import FULL
 from drdc.reporting.aggregate import COMPARED
 from drdc.reporting.gallery import Shown

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.config.sections import BASE_SCALES, STORED_SCALES, Fusion
+from drdc.config.fusion import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.config.variants import predicted_parts
 from drdc.equations.fusion import (
     channel_scale,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from drdc.config.sections import Evaluation, Fusion, Sampling
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.config.variants import CONTROLS, FULL, runs, variants
 from drdc.results.layout import SCORED, Layout
 from drdc.results.scores import read_evidence, read_runs, write_table

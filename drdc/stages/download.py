@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data import fingerprint
 from drdc.data.datasets import SOURCES
 from drdc.data.download import obtain

@@ -13,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.config.sections import Backbone, Dataset, Fusion, Sampling
+from drdc.config.backbone import Backbone
+from drdc.config.dataset import Dataset
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.config.variants import DRDC, FULL
 from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.detection.backends import FAST, backends

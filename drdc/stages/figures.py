@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drdc.config.sections import Described, Evaluation, Fusion, Sampling
+from drdc.config.described import Described
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.reporting.kinds import Source
 from drdc.reporting.registry import FIGURES, chosen
 from drdc.results.layout import Layout

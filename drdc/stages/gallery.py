@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drdc.config.sections import Fusion
+from drdc.config.fusion import Fusion
 from drdc.evaluation.calibration import ceiled, offered_rate, threshold
 from drdc.reporting.aggregate import COMPARED
 from drdc.reporting.browser import write_gallery

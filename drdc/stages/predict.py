@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import drdc
-from drdc.config.sections import Sampling
+from drdc.config.sampling import Sampling
 from drdc.config.variants import Stored
 from drdc.data.manifest import read_manifest
 from drdc.methods.drdc.predictor import DrdcPredictor

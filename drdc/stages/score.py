@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from drdc.config.sections import Fusion
+from drdc.config.fusion import Fusion
 from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
 from drdc.data.manifest import read_manifest
 from drdc.equations.fusion import image_score

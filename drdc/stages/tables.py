@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from drdc.config.sections import Backbone, Described, Evaluation, Fusion, Sampling, other_backbone
+from drdc.config.backbone import Backbone, other_backbone
+from drdc.config.described import Described
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.reporting.aggregate import COMPARED
 from drdc.reporting.formats import write
 from drdc.reporting.kinds import Source

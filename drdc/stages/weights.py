@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.methods.registry import method_class
 from drdc.models.backbone import pretrained
 from drdc.models.pretrained import Pretrained

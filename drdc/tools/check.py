@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from drdc.config.problems import HEAD, Problem, grade, ordered, row, summary
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data.datasets import dataset_root, scan
+from drdc.data.problems import HEAD, Problem, grade, ordered, row, summary
 from drdc.experiment.experiment import load_experiment
 from drdc.results.layout import Layout
 from drdc.runtime.arguments import positive

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from drdc.config.sections import Optimisation
+from drdc.config.optimisation import Optimisation
 from drdc.data.manifest import read_manifest
 from drdc.results.layout import Layout
 from drdc.results.scores import write_table

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from drdc.config.sections import Optimisation
+from drdc.config.optimisation import Optimisation
 from drdc.runtime.errors import UserError
 from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group

@@ -13,7 +13,8 @@ import yaml
 from snakemake.cli import parse_config  # type: ignore[import-untyped]
 from snakemake.utils import update_config  # type: ignore[import-untyped]
 
-from drdc.config.sections import Dataset, Section
+from drdc.config.dataset import Dataset
+from drdc.config.section import Section
 from drdc.experiment import manual
 from drdc.experiment.experiment import Experiment, as_in_a_file, load_experiment
 from drdc.experiment.stage_settings import USES, all_handed, config_hash, handed, stage_settings

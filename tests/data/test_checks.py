@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from drdc.config.problems import Problem
 from drdc.data.checks import check
 from drdc.data.datasets import READERS, scan
+from drdc.data.problems import Problem
 
 
 def save(path: Path, array: np.ndarray) -> None:

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from drdc.config.sections import Backbone, Dataset
+from drdc.config.backbone import Backbone
+from drdc.config.dataset import Dataset
 from drdc.data.datasets import READERS, dataset_root
 from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
 from drdc.data.manifest import COLUMNS, noted_ranges, prepare, read_manifest, read_original

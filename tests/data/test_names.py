@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from drdc.config.dataset import Dataset
 from drdc.config.names import sounds_good
-from drdc.config.problems import Problem
-from drdc.config.sections import Dataset
 from drdc.data.datasets import scan
 from drdc.data.fingerprint import listing
+from drdc.data.problems import Problem
 from drdc.data.samples import Sample
 from drdc.runtime.errors import UserError
 

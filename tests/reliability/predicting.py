@@ -14,7 +14,9 @@ from handing import handed_over
 from stamping import stamped
 from trainings import BASE, DIFFUSION, NAME, RESULTS, Forked, _forkserver, _main
 
-from drdc.config.sections import Base, Diffusion, Sampling
+from drdc.config.base import Base
+from drdc.config.diffusion import Diffusion
+from drdc.config.sampling import Sampling
 from drdc.data.manifest import COLUMNS
 from drdc.models.denoiser import Denoiser
 from drdc.models.reconstructor import Reconstructor

@@ -16,7 +16,7 @@ from handing import handed_over
 from stamping import stamped
 
 from drdc import cli
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.models.backbone import FeatureExtractor
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from made_scores import cells, frame, score
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.reporting.ablation import OURS, table5
 from drdc.reporting.formats import Table
 from drdc.reporting.paper import paper_values

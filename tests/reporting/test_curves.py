@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.reporting.curves import curves, draw_curves
 from drdc.runtime.errors import UserError
 

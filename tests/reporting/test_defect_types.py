@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from made_scores import cells
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.reporting.defect_types import defects
 from drdc.reporting.formats import write
 from drdc.runtime.errors import UserError

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from made_images import images, of, with_methods
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.reporting.effect_sizes import draw_separation, effect_sizes, separation
 from drdc.reporting.separation import ALL, cohens_d
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.reporting.histograms import draw_histograms, histograms
 from drdc.reporting.separation import ALL, limit, overlap
 from drdc.runtime.errors import UserError

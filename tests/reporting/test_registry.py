@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from drdc.config.sections import Described, Evaluation, Fusion, Sampling
+from drdc.config.described import Described
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.reporting.declared import DECLARED, figure, table
 from drdc.reporting.kinds import READERS, Source, lacking
 from drdc.reporting.registry import FIGURES, TABLES, chosen

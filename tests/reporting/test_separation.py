@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_scores import cells
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.evaluation.calibration import Calibration
 from drdc.reporting.separation import cohens_d, limit, overlap, separation
 from drdc.runtime.errors import UserError

@@ -6,7 +6,7 @@ import pytest
 from made_scores import cells, frame, score, two_seeds
 from scipy.stats import binomtest
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.reporting.aggregate import METRICS
 from drdc.reporting.significance import holm, significance
 from drdc.runtime.errors import UserError

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from made_scores import cells, frame, score, two_seeds
 
-from drdc.config.sections import Described
+from drdc.config.described import Described
 from drdc.reporting.formats import Cell
 from drdc.reporting.paper import TABLES, paper_values, reruns
 from drdc.reporting.tables import (

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from stamping import stamped
 
-from drdc.config.sections import Evaluation, Fusion, Sampling, Sweeps
+from drdc.config.evaluation import Evaluation, Sweeps
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.config.variants import FULL, Variant, runs, variants
 from drdc.results.layout import Layout
 from drdc.results.scores import failed_before, read_evidence, read_runs

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drdc.config.sections import Fusion
+from drdc.config.fusion import Fusion
 from drdc.detection.model_file import calibration_tensors, read_calibration
 from drdc.evaluation.calibration import Calibration
 from drdc.evaluation.category import CategoryEvaluation

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from drdc.config.sections import Base
+from drdc.config.base import Base
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.training import loop

@@ -2,7 +2,7 @@ import re
 import sys
 from functools import cache
 
-from drdc.config.sections import Evaluation
+from drdc.config.evaluation import Evaluation
 from drdc.config.variants import (
     ABLATION,
     CONTROLS,
@@ -78,7 +78,9 @@ def all_cores(wildcards, share=1):
 
 def training_threads(wildcards):
     """On one computer all seeds are trained side by side, and so are all methods of the configuration."""
-    trainings = len(SEEDS) * (len(EXPERIMENT.methods) if wildcards.model in EXPERIMENT.methods else 1)
+    trainings = len(SEEDS) * (
+        len(EXPERIMENT.methods) if wildcards.model in EXPERIMENT.methods else 1
+    )
     return all_cores(wildcards, share=trainings)
 
 
@@ -134,7 +136,13 @@ def trained_on(model):
     """The arrays that a model is trained on."""
     if model in EXPERIMENT.methods:
         return seen_by(model)
-    return [LAYOUT.features if model == "base" else LAYOUT.images(EXPERIMENT.dataset.image_size)]
+    return [
+        (
+            LAYOUT.features
+            if model == "base"
+            else LAYOUT.images(EXPERIMENT.dataset.image_size)
+        )
+    ]
 
 
 def models_of(name):
@@ -150,12 +158,18 @@ def predicted(run, seed):
         return []
     own = VARIANTS.get(FULL if run == DRDC else run)
     name = own.predictions if own else run
-    return [LAYOUT.predictions(seed, name, part) for part in predicted_parts(name, CATEGORIES)]
+    return [
+        LAYOUT.predictions(seed, name, part)
+        for part in predicted_parts(name, CATEGORIES)
+    ]
 
 
 def scored(names=(), kinds=("scores",), methods=True):
     """What scoring DRDC with all seeds leaves, its variants `names`, and all other methods if wanted."""
-    own = [(variant.name, seed) for variant, seed in runs(VARIANTS, SEEDS, EVALUATION, names)]
+    own = [
+        (variant.name, seed)
+        for variant, seed in runs(VARIANTS, SEEDS, EVALUATION, names)
+    ]
     others = [CONTROLS, *EXPERIMENT.methods] if methods else []
     every = own + [(name, seed) for name in others for seed in SEEDS]
     return [LAYOUT.scored(seed, run, kind) for run, seed in every for kind in kinds]
@@ -163,7 +177,9 @@ def scored(names=(), kinds=("scores",), methods=True):
 
 def scored_for_detector(method):
     """The scores that a detector's file notes: of the first seed, where there are test images."""
-    names = [method] if method != DRDC else [FULL, *(n for n in VARIANTS if n == "steps=1")]
+    names = (
+        [method] if method != DRDC else [FULL, *(n for n in VARIANTS if n == "steps=1")]
+    )
     return [LAYOUT.scored(SEEDS[0], name) for name in names if TESTED]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.methods.anomalib.models import build
 from drdc.methods.interface import History
 from drdc.methods.trainer import Trainer

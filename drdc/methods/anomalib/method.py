@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
-from drdc.config.sections import MOST_PIXELS, setting
+from drdc.config.section import MOST_PIXELS, setting
 from drdc.methods.anomalib.models import OURS, known_arguments, known_models
 from drdc.methods.anomalib.papers import ANOMALIB, cited
 from drdc.methods.interface import History, JointMethod, Method, Shapes, TrainedSettings

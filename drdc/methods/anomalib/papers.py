@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from drdc.config.sections import other_backbone
+from drdc.config.backbone import other_backbone
 
 ANOMALIB = "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022"
 #: Arguments that name a model's pre-trained network.

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.models.backbone import PACKAGE_WEIGHTS, FeatureExtractor
 from drdc.models.pretrained import not_cached
 from drdc.runtime.errors import UserError
@@ -23,7 +23,7 @@ def weights_from(source: str) -> Iterator[list[str]]:
     anomalib asks timm for a network by its name, some models without a way to say no, and timm fetches it.
 
     Args:
-        source: `hub`, `package`, `scratch` or a file, as `drdc.config.sections.Backbone` has them.
+        source: `hub`, `package`, `scratch` or a file, as `drdc.config.backbone.Backbone` has them.
     """
     import timm
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import Backbone, Optimisation
+from drdc.config.backbone import Backbone
+from drdc.config.optimisation import Optimisation
 from drdc.equations.diffusion import ddim_step, predict_x0, q_sample
 from drdc.equations.fusion import image_score, map_scale, upsample_base
 from drdc.methods.diad import settings as sections

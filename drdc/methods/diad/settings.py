@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import math
 
-from drdc.config.sections import (
-    MOST_CHANNELS,
-    MOST_EPOCHS,
-    MOST_IMAGES,
-    MOST_PIXELS,
-    Optimisation,
-    Section,
-    setting,
-)
+from drdc.config.optimisation import Optimisation
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Section, setting
 from drdc.methods.interface import TrainedSettings
 
 

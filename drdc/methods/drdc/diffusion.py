@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drdc.config.sections import Diffusion
+from drdc.config.diffusion import Diffusion
 from drdc.equations.diffusion import linear_schedule, predict_noise, q_sample, to_unit_range
 from drdc.equations.inpainting import masked_condition, partition
 from drdc.models.denoiser import Denoiser

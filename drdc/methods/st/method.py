@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.st.patches import correlation, drawn_patches, pooled_features
 from drdc.methods.st.scale import Scale

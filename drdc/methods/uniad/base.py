@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
-from drdc.config.sections import Base
+from drdc.config.base import Base
 from drdc.equations.fusion import feature_error, upsample_base
 from drdc.methods.interface import TrainedSettings
 from drdc.models.reconstructor import Reconstructor, draw_jitter

@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
-from drdc.config.sections import MOST_PIXELS, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_PIXELS, setting
 from drdc.methods.interface import Method, Shapes
 from drdc.methods.pixels import backbone_pixels
 from drdc.methods.uniad.base import CITATION, BaseSettings, base_map, feature_loss, reconstructor

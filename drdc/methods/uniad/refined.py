@@ -9,7 +9,8 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, setting
 from drdc.equations.fusion import (
     map_scale,
     mean_filter,

@@ -9,18 +9,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, get_args
 
+from drdc.config.dataset import Acceptable
 from drdc.config.names import printable
 from drdc.runtime.errors import UserError, UserErrors
 
-#: Errors that mislead the numbers, unless whoever lists them in `dataset.accept` knows better.
-Acceptable = Literal[
-    "mask-among-images",
-    "mask-empty",
-    "mask-full",
-    "mask-inverted",
-    "mask-missing",
-    "test-image-in-training",
-]
 #: Errors that leave open what is to be computed.
 Fatal = Literal[
     "category-name",
