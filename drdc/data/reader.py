@@ -38,8 +38,8 @@ class Reader(Section):
     counts: dict[str, Counts] = Field(default_factory=dict)
     by_hand: str = "put the dataset there or correct the root"
     good: str = NORMAL
-    read: Callable[[Path, Sequence[str] | None], list[Sample]] | None = Field(None, exclude=True)
-    find_root: Callable[[], Path] | None = Field(None, exclude=True)
+    read: Callable[[Path, Sequence[str] | None], list[Sample]] | None = Field(default=None, exclude=True)
+    find_root: Callable[[], Path] | None = Field(default=None, exclude=True)
 
     def scan(
         self, root: Path, categories: Sequence[str] | None = None, good: Collection[str] | None = None
