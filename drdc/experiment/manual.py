@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from drdc.config.optimisation import Optimisation
 from drdc.config.section import Section
@@ -113,7 +113,8 @@ class _Sections:
     def add(self, section: type[Section], heading: str, place: str = "") -> None:
         """Add a section, `place` its dotted key, and those within it."""
         rows, links = self._rows(section), self._shared(section)
-        nested = [(key, f.annotation) for key, f in section.model_fields.items() if _is_section(f.annotation)]
+        annotations = {key: field.annotation for key, field in section.model_fields.items()}
+        nested = [(key, inner) for key, inner in annotations.items() if _is_section(inner)]
         self.parts += [f"## {heading}", "", " ".join((section.__doc__ or "").split()), ""]
         if links:
             self.parts += [f"Has the settings of {links}{', and:' if rows else '.'}", ""]
@@ -151,7 +152,7 @@ class _Sections:
         return " and ".join(f"[{self.headings[c]}](#{_anchor(self.headings[c])})" for c in nearest)
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
