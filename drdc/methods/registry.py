@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 #: An installed package adds a method by an entry point of this group: `name = "module:Class"`.
 GROUP = "drdc.methods"
 #: Files of this folder that are no method.
-_OTHERS = {"fitted_method", "inputs", "interface", "pixels", "registry", "trainer"}
+_OTHERS = {
+    *("drdc", "fitted_method", "fitting", "inputs", "interface", "pixels", "predictor", "registry"),
+    "trainer",
+}
 
 
 class Configured(Section):
