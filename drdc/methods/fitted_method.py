@@ -19,7 +19,6 @@ from drdc.methods.registry import method_class
 from drdc.results.heatmaps import stored_type
 from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
-from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights
 from drdc.runtime.identity import seed_of_batch
 
@@ -92,22 +91,13 @@ class FittedMethod:
         with torch.random.fork_rng(gpus):  # the caller's own random numbers stay as they were
             torch.manual_seed(seed_of_batch(self.seed, batch.keys[0]))
             raw, scores = self.method.heatmaps_and_scores(batch.images, batch.features)
-        self._check_shapes(len(batch.images), raw, scores)
+        for what, found in (("heatmaps", raw), ("scores", scores)):
+            self.method.check_shape(what, found, batch.images)
         maps = normalise(_resized(raw, self.map_size), self.scale, "mean_std").clamp(-LARGEST, LARGEST)
         maps = maps.where(raw.isfinite().all((1, 2), keepdim=True), torch.nan)  # clamped, infinity would pass
         records = np.zeros(len(maps), self.record_type)
         records["heatmap"], records["score"] = maps.half().cpu().numpy(), scores.float().cpu().numpy()
         return records
-
-    def _check_shapes(self, images: int, heatmaps: Tensor, scores: Tensor) -> None:
-        side = self.input_size
-        if heatmaps.shape != (images, side, side) or scores.shape != (images,):
-            raise UserError(
-                f"methods.{self.name}",
-                f"for {images} images its heatmaps have the shape {tuple(heatmaps.shape)} and its scores "
-                f"{tuple(scores.shape)}",
-                f"return {(images, side, side)} and {(images,)}",
-            )
 
 
 def _resized(heatmaps: Tensor, size: int) -> Tensor:

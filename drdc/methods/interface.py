@@ -16,6 +16,7 @@ from drdc.config.section import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Section, 
 from drdc.equations.fusion import image_score
 from drdc.models.backbone import pretrained
 from drdc.models.pretrained import Pretrained
+from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from drdc.methods.trainer import Trainer
@@ -156,7 +157,19 @@ class Method(nn.Module):
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """`heatmaps` and `image_scores`; of a `JointMethod` in one."""
         heatmaps = self.heatmaps(images, features).float()
+        self.check_shape("heatmaps", heatmaps, images)
         return heatmaps, self.image_scores(heatmaps, images, features)
+
+    def check_shape(self, what: str, found: Tensor, images: Tensor) -> None:
+        """Raise UserError where its `heatmaps` are not (B, H, W), or its `scores` not (B,), of the images."""
+        wanted = (len(images), *images.shape[2:]) if what == "heatmaps" else (len(images),)
+        if found.shape != wanted:
+            raise UserError(
+                "",
+                f"the {what} of {type(self).__name__} for {len(images)} images have the shape "
+                f"{tuple(found.shape)}",
+                f"return {wanted}",
+            )
 
     def train(self, mode: bool = True) -> Method:
         super().train(mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+import traceback
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 GROUP = "drdc.methods"
 #: Files of this folder that are no method.
 _OTHERS = {
-    *("drdc", "fitted_method", "fitting", "inputs", "interface", "pixels", "predictor", "registry"),
+    "drdc",
+    "fitted_method",
+    "fitting",
+    "inputs",
+    "interface",
+    "pixels",
+    "predictor",
+    "registry",
     "trainer",
 }
 
@@ -53,7 +61,8 @@ def method_class(name: str) -> type[Method]:
     """The class of a method, imported only now.
 
     Raises:
-        UserError: there is no such method, or a package that it needs is not installed.
+        UserError: there is no such method, a package that it needs is not installed, or it cannot be imported
+            for another reason.
     """
     own = name in own_methods()
     brought = [] if own else list(entry_points(group=GROUP, name=name))
@@ -64,13 +73,32 @@ def method_class(name: str) -> type[Method]:
         raise UserError("", f"there is no method {name!r}", f"{mend}{', '.join(known)}")
     try:
         return _own_class(name) if own else _brought_class(brought[0])
-    except ImportError as error:
-        command = "pip install -e '.[baselines]'" if own else f"pip install {error.name}"
-        raise UserError(
-            "",
-            f"method {name!r} needs the package {error.name!r}, which is not installed",
-            f"run `{command}`",
-        ) from None
+    except UserError:
+        raise
+    except Exception as error:  # whatever the code of a package does
+        missing = _missing_package(error)
+        if missing and missing not in ("drdc", *(point.module.partition(".")[0] for point in brought)):
+            command = "pip install -e '.[baselines]'" if own else f"pip install {missing}"
+            raise UserError(
+                "",
+                f"method {name!r} needs the package {missing!r}, which is not installed",
+                f"run `{command}`",
+            ) from None
+        said = f"{type(error).__name__}: {error}{_place(error)}"
+        raise UserError(f"method {name!r} cannot be imported", " ".join(said.split()), "") from error
+
+
+def _missing_package(error: Exception) -> str:
+    """The package that an import did not find; empty where something else is wrong."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    return (name or "").partition(".")[0]
+
+
+def _place(error: Exception) -> str:
+    """Where in a package's code an error was raised; empty where the error says it itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
+    return f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
 
 
 def _own_class(name: str) -> type[Method]:

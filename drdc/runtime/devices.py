@@ -210,9 +210,14 @@ def torch_device() -> str:
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, and read by nothing
     if torch.cuda.is_available():
         return "cuda"
+    _warn_of_unused_gpus()
+    return "cpu"
+
+
+@cache  # said once, and asking nvidia-smi takes longer than a step of a small training
+def _warn_of_unused_gpus() -> None:
     if ids := visible_gpus():
         log.warning("torch can use none of the visible GPUs (%s): computing on the CPU", ", ".join(ids))
-    return "cpu"
 
 
 def device_name() -> str:

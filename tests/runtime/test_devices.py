@@ -344,3 +344,17 @@ def test_claiming_needs_no_heavy_import(environment: dict[str, str]) -> None:
 
 def test_the_device_has_a_name() -> None:
     assert devices.device_name().strip()
+
+
+def test_gpus_that_torch_cannot_use_are_asked_for_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training asks for its device at every batch."""
+    asked: list[str] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(devices, "visible_gpus", lambda: asked.append("again") or ["0"])
+    devices._warn_of_unused_gpus.cache_clear()
+    assert [devices.torch_device() for _ in range(3)] == ["cpu"] * 3
+    assert len(asked) == 1
+    assert caplog.text.count("torch can use none of the visible GPUs (0)") == 1
+    devices._warn_of_unused_gpus.cache_clear()
