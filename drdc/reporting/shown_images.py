@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ class ShownImages:
     def shown(self, rows: Sequence[int]) -> Iterator[Shown]:
         """Some test images, in the order of the predictions; a few at a time in memory."""
         for row, heatmaps, reconstruction in self._heatmaps.of(rows):
-            about = self.scores.loc[row]
+            about: Any = self.scores.loc[row]
             yield Shown(
                 path=about.path,
                 category=about.category,
