@@ -63,8 +63,8 @@ def defects(defects: pd.DataFrame, described: Methods = NONE) -> Table:
     for category in in_paper_order(frame["category"].unique()):
         part = frame[frame["category"] == category]
         lines = [
-            (f"{category}: {name}" if name else category, _row(own, seeds, keys))
-            for name, own in {str(name): own for name, own in part.groupby("defect_type")}.items()
+            (f"{category}: {name!s}" if name else category, _row(own, seeds, keys))
+            for name, own in part.groupby("defect_type")
         ]
         rows += sorted(lines, key=lambda line: -np.nan_to_num(line[1][AT].mean, nan=-np.inf))
     notes = (*_notes(rows, len(seeds)), *_undefined(rows, columns))

@@ -53,15 +53,15 @@ class Grid:
         """For so many methods and rows of categories (all together is one of them)."""
         lines = ceil(methods / ACROSS)
         across = ceil(methods / lines)
-        beside = 2 if across <= 2 and categories > ONE_BLOCK + 1 else 1
-        depth = ceil(categories / beside)
-        return cls(across, depth, lines * depth, across * beside)
+        side = 2 if across <= 2 and categories > ONE_BLOCK + 1 else 1
+        depth = ceil(categories / side)
+        return cls(across, depth, lines * depth, across * side)
 
     def place(self, method: int, category: int) -> tuple[int, int]:
         """Row and column of the panel of a method and a category, both by their number."""
         line, column = divmod(method, self.across)
-        beside, row = divmod(category, self.depth)
-        return line * self.depth + row, beside * self.across + column
+        side, row = divmod(category, self.depth)
+        return line * self.depth + row, side * self.across + column
 
     @property
     def narrow(self) -> bool:

@@ -185,7 +185,7 @@ def _label(axes: Axes, points: pd.DataFrame, renderer: RendererAgg) -> None:
     reach = 4.5 * DPI / 72
     taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in centres]
     line = {"arrowstyle": "-", "color": "0.6", "lw": 0.7, "shrinkA": 0.0, "shrinkB": 3.0}
-    names = [_name(*system) for system in points[["method", "variant"]].to_numpy()]
+    names = [_name(*pair) for pair in points[["method", "variant"]].to_numpy()]
     for name, place in zip(names, points[["seconds", "percent"]].to_numpy(float), strict=True):
         text = axes.annotate(
             name, tuple(place), (0.0, 0.0), textcoords="offset points", fontsize=8, parse_math=False,

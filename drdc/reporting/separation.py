@@ -53,7 +53,7 @@ def separation(image_scores: pd.DataFrame, described: Methods = NONE) -> Table:
     first = next(iter(frames.values()))
     categories = in_paper_order(first["category"].unique())
     seeds = {
-        method: {str(seed): own for seed, own in frame.groupby("seed")} for method, frame in frames.items()
+        method: {str(seed): part for seed, part in frame.groupby("seed")} for method, frame in frames.items()
     }
     rows = tuple(
         (f"{name}: {name_of(method)}", _cells(seeds[method], category))
@@ -82,7 +82,7 @@ def scores_of(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.Da
     """
     texts = ("seed", "method", "category", "split")
     frame = typed(image_scores, texts, ("label", "score"), "image_scores.csv")
-    frames = {str(method): own for method, own in frame.groupby("method", sort=False)}
+    frames = {str(method): part for method, part in frame.groupby("method", sort=False)}
     methods = compared(described, frames)
     if not methods:
         raise UserError("", "image_scores.csv holds no scores of base or DRDC", "run the score step again")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells, frame, score
+from synthetic_scores import cells, frame, score
 
 from drdc.config.described import Described
 from drdc.reporting.ablation import OURS, table5

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells
+from synthetic_scores import cells
 
 from drdc.reporting.costs import costs
 from drdc.runtime.errors import UserError

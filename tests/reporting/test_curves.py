@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_images import NAMES
 from matplotlib.axes import Axes
 from PIL import Image
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
+from synthetic_images import NAMES
 
 from drdc.config.described import Described
 from drdc.reporting.curves import curves, draw_curves

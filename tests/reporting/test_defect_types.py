@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells
+from synthetic_scores import cells
 
 from drdc.config.described import Described
 from drdc.reporting.defect_types import defects
@@ -30,13 +30,13 @@ def defect(
     ]
 
 
-def made(*types: list[tuple]) -> pd.DataFrame:
+def defect_scores(*types: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame([row for rows in types for row in rows], columns=list(COLUMNS))
 
 
 def test_defects_are_sorted_by_category_then_from_improved_to_worsened() -> None:
     table = defects(
-        made(
+        defect_scores(
             defect("bent", (0.8,), (0.7,)),
             defect("same", (0.8,), (0.8,)),
             defect("rust", (0.6,), (0.9,)),
@@ -52,7 +52,7 @@ def test_defects_are_sorted_by_category_then_from_improved_to_worsened() -> None
 
 
 def test_change_is_the_mean_of_each_seeds_change() -> None:
-    found = cells(defects(made(defect("bent", (0.5, 0.7), (0.6, 1.0)))))
+    found = cells(defects(defect_scores(defect("bent", (0.5, 0.7), (0.6, 1.0)))))
     assert found["gear: bent", "base Image AUROC"].std == pytest.approx(np.sqrt(200))
     assert found["gear: bent", CHANGE].mean == pytest.approx(20.0)
     assert found["gear: bent", CHANGE].std == pytest.approx(np.sqrt(200))  # 10 and 30
@@ -60,14 +60,16 @@ def test_change_is_the_mean_of_each_seeds_change() -> None:
 
 
 def test_changes_carry_their_sign(tmp_path: Path) -> None:
-    write(defects(made(defect("bent", (0.8,), (0.7,)), defect("rust", (0.6,), (0.9,)))), tmp_path / "t")
+    write(
+        defects(defect_scores(defect("bent", (0.8,), (0.7,)), defect("rust", (0.6,), (0.9,)))), tmp_path / "t"
+    )
     text = (tmp_path / "t.md").read_text()
     assert re.search(r"rust .*\+30\.0", text)
     assert re.search(r"bent .*−10\.0", text)
 
 
 def test_failed_and_missing_defect_values_are_explained() -> None:
-    rows = made(defect("bent", (0.8, 0.8), (0.7, 0.7)), defect("rust", (0.8, 0.8), (0.9, 0.9)))
+    rows = defect_scores(defect("bent", (0.8, 0.8), (0.7, 0.7)), defect("rust", (0.8, 0.8), (0.9, 0.9)))
     hit = (rows["defect_type"] == "bent") & (rows["method"] == "drdc") & (rows["seed"] == 1)
     failed = rows.copy()
     failed.loc[hit, ["value", "note"]] = [np.nan, f"failed; see {LOG}"]
@@ -84,13 +86,13 @@ def test_failed_and_missing_defect_values_are_explained() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (made(), "no rows"),
-        (made(defect("bent", (80.0,), (70.0,))), "fractions, not percent"),
+        (defect_scores(), "no rows"),
+        (defect_scores(defect("bent", (80.0,), (70.0,))), "fractions, not percent"),
         (
-            made(defect("bent", (0.8,), (0.7,)), defect("bent", (0.8,), (0.7,))),
+            defect_scores(defect("bent", (0.8,), (0.7,)), defect("bent", (0.8,), (0.7,))),
             "more than one value for 0, base",
         ),
-        (made(defect("bent", (0.8,), (0.7,))).drop(columns="images"), "column images is missing"),
+        (defect_scores(defect("bent", (0.8,), (0.7,))).drop(columns="images"), "column images is missing"),
     ],
 )
 def test_bad_defects_are_refused(rows: pd.DataFrame, words: str) -> None:
@@ -99,7 +101,7 @@ def test_bad_defects_are_refused(rows: pd.DataFrame, words: str) -> None:
 
 
 def test_each_method_of_the_configuration_has_a_column_of_image_auroc() -> None:
-    rows = made(defect("bent", (0.8,), (0.7,)))
+    rows = defect_scores(defect("bent", (0.8,), (0.7,)))
     net = rows[rows["method"] == "base"].assign(method="net")
     table = defects(pd.concat([rows, net]), {"net": Described(), "lost": Described()})
     assert [column.label for column in table.columns] == [

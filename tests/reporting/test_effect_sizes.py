@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_images import images, of, with_methods
+from synthetic_images import images, of, with_methods
 
 from drdc.config.described import Described
 from drdc.reporting.effect_sizes import draw_separation, effect_sizes, separation

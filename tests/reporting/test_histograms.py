@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_images import images, of, with_methods
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from synthetic_images import images, of, with_methods
 
 from drdc.config.described import Described
 from drdc.reporting.histograms import draw_histograms, histograms

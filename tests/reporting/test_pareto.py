@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import with_bare_category
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
+from synthetic_scores import with_bare_category
 
 from drdc.reporting.pareto import conditions, draw, pareto, points
 from drdc.runtime.errors import UserError

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import with_bare_category
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from synthetic_scores import with_bare_category
 
 from drdc.reporting.method_means import method_means
 from drdc.reporting.sensitivity import Sweep, draw, fig2, sensitivity_data

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_scores import cells
+from synthetic_scores import cells
 
 from drdc.config.described import Described
 from drdc.evaluation.calibration import Calibration
@@ -133,7 +133,7 @@ def test_all_together_pools_the_categories_under_one_threshold() -> None:
     assert found["all together: base", "false alarm rate"].mean == 0.0
 
 
-def test_mean_and_deviation_over_seeds() -> None:
+def test_mean_and_standard_deviation_over_seeds() -> None:
     first = images("gear", [1.0] * 20, good=[0.0, 1.0], anomalous=[2.0, 2.0])
     second = images("gear", [1.0] * 20, good=[0.0, 1.0], anomalous=[2.0, 0.5], seed=1)
     cell = cells(separation(pd.concat([first, second])))["gear: base", "detection rate"]
@@ -196,7 +196,7 @@ def test_each_method_of_the_configuration_has_a_row_per_category() -> None:
     assert (table.group, table.footer) == (3, 3)
     found, alone = cells(table), cells(separation(rows))
     assert found["gear: net", "Cohen's d"].mean == pytest.approx(-alone["gear: base", "Cohen's d"].mean)
-    assert all(found[key] == cell for key, cell in alone.items())
+    assert all(repr(found[key]) == repr(cell) for key, cell in alone.items())
 
 
 def test_a_method_without_scores_is_named_and_one_with_fewer_seeds_counted() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells, frame, score, two_seeds
 from scipy.stats import binomtest
+from synthetic_scores import cells, frame, score, two_seeds
 
 from drdc.config.described import Described
 from drdc.reporting.aggregate import METRICS

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells, frame, score, two_seeds
+from synthetic_scores import cells, frame, score, two_seeds
 
 from drdc.config.described import Described
 from drdc.reporting.formats import Cell

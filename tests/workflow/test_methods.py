@@ -105,7 +105,7 @@ def test_a_picture_sets_the_heatmaps_of_all_methods_side_by_side(folder: Path) -
     sixth = (1200 - 100) // 6
     for column in range(6):
         assert picture[30:100, 100 + column * sixth + 20 : 100 + column * sixth + 150].std() > 1
-    assert "heatmaps needs compared methods" in _figure_without_methods(folder)
+    assert "heatmaps needs methods to compare DRDC with" in _figure_without_methods(folder)
 
 
 def _figure_without_methods(folder: Path) -> str:
