@@ -91,7 +91,7 @@ def test_its_name_in_the_paper_follows_its_size() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"size": 4, "scaled_window": False}, "size: invalid value 4; leaves no token outside of a neighbour_window of 7"),
+        ({"size": 4, "scaled_window": False}, "size: invalid value 4; leaves no token outside"),
         ({"neighbour_window": 4}, "neighbour_window: invalid value 4; must be odd, or 0"),
         ({"hidden": 64, "heads": 5}, "heads: invalid value 5; must divide `hidden`, which must be even, 64"),
         ({"sise": 28}, "methods.uniad.sise: unknown key; did you mean 'size'?"),
