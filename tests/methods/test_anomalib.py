@@ -261,7 +261,7 @@ def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], m
         ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is no width"),
         (
             {"model": "efficient_ad"},
-            "needs pretrained_teacher_small.pth.* https://.* name pretrained_teacher_small.pth",
+            "needs pretrained_teacher_small.pth.* unpack https://.*",
         ),
     ],
 )
