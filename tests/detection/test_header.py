@@ -253,5 +253,5 @@ def test_a_calibration_is_read() -> None:
     ],
 )
 def test_a_calibration_of_another_kind_is_refused(changes: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(UserError, match="its calibration"):
+    with pytest.raises(UserError, match=r"^calibration: "):
         read_calibration(CALIBRATION | changes, "full", ["cap", "nut"])

@@ -55,7 +55,7 @@ onerror:
     found["inputs_by_job"] = list(internals.inputs_by_job(workflow, waits)[failed])
     found["has_ended"] = internals.has_ended(workflow)
     found["executor_error"] = internals.executor_error(workflow)
-    found |= {name: getattr(internals, name)(failed) for name in ("rule_of", "log_of", "wildcards_of")}
+    found.update((name, getattr(internals, name)(failed)) for name in ("rule_of", "log_of", "wildcards_of"))
     Path("found.json").write_text(json.dumps(found, default=plain))
 """
 

@@ -246,17 +246,23 @@ def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], m
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weights": "package"}, "'resnet18' needs model.safetensors of https://.*/timm/resnet18"),
+        (
+            {"weights": "package"},
+            "none found for 'resnet18' .* model.safetensors of https://.*/timm/resnet18",
+        ),
         ({"weights": "gone.safetensors"}, "there is no file gone.safetensors"),
-        ({"model": "dinomaly", "weights": "package"}, "needs model.safetensors of .*reg4_dinov2"),
-        ({"model": "inp_former", "weights": "gone.pth"}, "needs model.safetensors of .*reg4_dinov2"),
+        ({"model": "dinomaly", "weights": "package"}, "save model.safetensors of .*reg4_dinov2"),
+        ({"model": "inp_former", "weights": "gone.pth"}, "save model.safetensors of .*reg4_dinov2"),
         (
             {"model": "csflow"},
             "csflow fetches weights unasked, which this project cannot use; take another",
         ),
         ({"model": "winclip"}, "winclip has a way of fitting of its own"),
         ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is no width"),
-        ({"model": "efficient_ad"}, "needs pretrained_teacher_small.pth of https://.*name the file here"),
+        (
+            {"model": "efficient_ad"},
+            "needs pretrained_teacher_small.pth.* unpack https://.*",
+        ),
     ],
 )
 def test_what_a_model_cannot_be_built_with_is_said(settings: dict[str, Any], message: str) -> None:

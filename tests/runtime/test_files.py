@@ -321,7 +321,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, damage: object) -> Non
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "base.safetensors", WEIGHTS, {"diffusion": {}})
-    with pytest.raises(UserError, match="no base model"):
+    with pytest.raises(UserError, match="not a base model"):
         load_weights(tmp_path / "base.safetensors", "base")
 
 

@@ -169,9 +169,9 @@ def test_a_method_that_fails_is_failed_in_the_tables_and_the_rest_is_made(
     ("methods", "words"),
     [
         ({"simplnet": {}}, "methods.simplnet: there is no method 'simplnet'; did you mean 'simplenet'?"),
-        ({"a": {"method": "toy", "flor": 1}}, "unknown key 'methods.a.flor'; did you mean 'floor'?"),
-        ({"drdc": {"method": "toy"}}, "'drdc' cannot be a name here"),
-        ({"toy": {"floor": -1}}, "methods.toy.floor: input should be greater than 0 (given: -1)"),
+        ({"a": {"method": "toy", "flor": 1}}, "methods.a.flor: unknown key; did you mean 'floor'?"),
+        ({"drdc": {"method": "toy"}}, "'drdc' cannot be the name of a method"),
+        ({"toy": {"floor": -1}}, "methods.toy.floor: invalid value -1; input should be greater than 0"),
     ],
 )
 def test_bad_methods_are_one_sentence(

@@ -159,7 +159,7 @@ def test_bad_configuration_is_one_sentence(tmp_path: Path) -> None:
     failed = snakemake(tmp_path, "--configfile", tmp_path / "bad.yaml")
     text = failed.stdout + failed.stderr
     assert failed.returncode != 0
-    assert "unknown key 'fusion.wieght'; did you mean 'weight'?" in text
+    assert "fusion.wieght: unknown key; did you mean 'weight'?" in text
     assert "Traceback" not in text
 
 

@@ -95,4 +95,4 @@ def _not_there(name: str, reason: str) -> UserError:
             f"take `hub` where there is a connection, else save model.safetensors of https://huggingface.co/"
             f"{configured.hf_hub_id} in any folder and name the file here"
         )
-    return UserError("weights", f"there are none of {name!r} ({reason})", fix)
+    return UserError("weights", f"none found for {name!r} ({reason})", fix)
