@@ -35,5 +35,5 @@ def not_cached(error: BaseException | None) -> str:
         return ""
     return (
         f"not in the hub's cache, {HF_HUB_CACHE}; run `drdc weights` with the same configuration on a "
-        "machine that has a network and sees this folder"
+        "machine that has a network and shares this folder"
     )

@@ -25,6 +25,7 @@ from drdc.methods.interface import Shapes
 from drdc.methods.registry import method_class
 from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
+from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights, save_weights
 from drdc.training.state import fingerprint_of
@@ -380,3 +381,29 @@ def test_without_anomalib_the_command_that_installs_it_is_named(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "anomalib", None)  # as if it were not there
     with pytest.raises(UserError, match=r"needs the package 'anomalib', .*-e '.\[baselines\]'`"):
         method_class("anomalib")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"model": "padim"}, ["resnet18"]),
+        ({"model": "patchcore", "arguments": {**LITE, "layers": [1, 2]}, **PACKAGE}, [LITE["backbone"]]),
+        ({"model": "padim", "weights": "scratch"}, []),
+        ({"model": "draem", "arguments": {"base_width": 16}}, []),
+    ],
+)
+def test_the_networks_that_a_model_asks_timm_for(settings: dict[str, Any], names: list[str]) -> None:
+    complete = Anomalib.Settings(**settings)
+    found = Anomalib.pretrained(complete)
+    assert [network.name for network in found] == names
+    assert all(network.source == complete.weights for network in found)
+
+
+def test_the_teacher_of_efficient_ad_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pth"
+    (teacher,) = Anomalib.pretrained(Anomalib.Settings(model="efficient_ad", weights=str(path)))
+    assert teacher.name == "pretrained_teacher_small.pth"
+    with pytest.raises(UserError, match=r"needs pretrained_teacher_small\.pth of https://"):
+        teacher.digest()
+    path.write_bytes(b"weights")
+    assert teacher.digest() == sha256_of(path)
