@@ -32,7 +32,7 @@ from drdc.runtime.errors import UserError
 OWN_METHODS = ("base", "diffusion", "drdc", "random_map")
 #: What stands beside the methods' names in image_scores.csv and in the gallery.
 _TAKEN = ("experiment", "seed", "row", "path", "category", "split", "defect_type", "label")
-TAKEN = (*OWN_METHODS, *_TAKEN, "image", "truth", "outline", "reconstruction")
+TAKEN = (*OWN_METHODS, *_TAKEN, "backbone", "image", "truth", "outline", "reconstruction")
 
 
 class Experiment(Section):

@@ -20,7 +20,8 @@ ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
     "download": ("dataset",),
-    "weights": ("backbone", "methods"),
+    "weights": ("backbone",),
+    "method_weights": ("method",),
     "prepare": ("dataset",),
     "images": ("dataset",),
     "features": ("backbone",),

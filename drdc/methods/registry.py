@@ -14,6 +14,7 @@ from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from drdc.methods.interface import Method
+    from drdc.models.pretrained import Pretrained
 
 #: An installed package adds a method by an entry point of this group: `name = "module:Class"`.
 GROUP = "drdc.methods"
@@ -66,6 +67,12 @@ def method_class(name: str) -> type[Method]:
         raise UserError(
             f"method {name!r} needs the package {error.name!r}, which is not installed; run `{command}`"
         ) from None
+
+
+def pretrained_networks(configured: Configured) -> list[Pretrained]:
+    """The pre-trained networks that a method loads with its settings; raises as `method_class`."""
+    kind = method_class(configured.method)
+    return kind.pretrained(kind.Settings.model_validate(configured.settings))
 
 
 def _own_class(name: str) -> type[Method]:

@@ -12,6 +12,8 @@ from drdc.config.variants import ABLATION, FULL, swept
 EXPORTED = "model.safetensors"
 #: The folder of the compared methods: of a run's files, and of the detectors that they make.
 METHODS = "methods"
+#: What the experiment's own pre-trained network is called among those of the methods.
+BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,9 @@ class Layout:
         """Where the dataset was downloaded from, see `drdc.stages.download`."""
         return self.root / "download.json"
 
-    @property
-    def weights(self) -> Path:
-        """The pre-trained networks and their digests, see `drdc.stages.weights`."""
-        return self.root / "weights.json"
+    def weights(self, name: str) -> Path:
+        """The digests of the pre-trained networks of `BACKBONE` or a method, see `drdc.stages.weights`."""
+        return self.root / "weights" / f"{name}.json"
 
     def images(self, size: int) -> Path:
         """(N, size, size, 3) uint8, rows as in the manifest."""

@@ -560,7 +560,7 @@ def test_by_hand_a_configuration_brings_its_pretrained_networks_too(here: Path) 
     Path("tiny.yaml").write_text(yaml.safe_dump(content))
     assert cli.main(["download", "--config", "tiny.yaml"]) == 0
     assert whole(Path("data/mvtec"))
-    (network,) = json.loads(TINY.weights.read_text())
+    (network,) = json.loads(TINY.weights("backbone").read_text())
     assert (network["name"], network["source"]) == ("tf_efficientnet_lite0", "package")
 
 

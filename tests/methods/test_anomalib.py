@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from drawn import COUNTS, assert_finds, drawn_experiment, rows_of
+from hub import hub
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
+from drdc.config.sections import Backbone
 from drdc.methods.anomalib.images import made_textures
 from drdc.methods.anomalib.method import Anomalib
 from drdc.methods.anomalib.models import model_class
@@ -24,8 +28,8 @@ from drdc.methods.inputs import Inputs
 from drdc.methods.interface import Shapes
 from drdc.methods.registry import method_class
 from drdc.methods.trainer import MethodJob, Trainer
+from drdc.models.backbone import pretrained
 from drdc.results.layout import Layout
-from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights, save_weights
 from drdc.training.state import fingerprint_of
@@ -390,20 +394,42 @@ def test_without_anomalib_the_command_that_installs_it_is_named(monkeypatch: pyt
         ({"model": "patchcore", "arguments": {**LITE, "layers": [1, 2]}, **PACKAGE}, [LITE["backbone"]]),
         ({"model": "padim", "weights": "scratch"}, []),
         ({"model": "draem", "arguments": {"base_width": 16}}, []),
+        ({"model": "supersimplenet", "arguments": {"layers": [1]}}, ["supersimplenet"]),
     ],
 )
-def test_the_networks_that_a_model_asks_timm_for(settings: dict[str, Any], names: list[str]) -> None:
+def test_the_networks_that_a_model_loads_are_known_without_building_it(
+    settings: dict[str, Any], names: list[str]
+) -> None:
     complete = Anomalib.Settings(**settings)
     found = Anomalib.pretrained(complete)
     assert [network.name for network in found] == names
     assert all(network.source == complete.weights for network in found)
 
 
+def test_they_are_fetched_by_building_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the weights of the hub, from a local server, and later without asking it."""
+    name = "test_resnet.r160_in1k"
+    torch.manual_seed(0)
+    path = tmp_path / "hub" / timm.get_pretrained_cfg(name).hf_hub_id / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    save_file(timm.create_model(name, pretrained=False).state_dict(), path)
+    arguments = {"backbone": name, "layers": ["layer1"], "n_features": 4}
+    settings = Anomalib.Settings(model="padim", arguments=arguments, input_size=64)
+    (network,) = Anomalib.pretrained(settings)
+    with hub(tmp_path / "hub") as server:
+        server.stands_in(monkeypatch, tmp_path / "cache")
+        assert network.digest() == pretrained(Backbone(name=name)).digest()
+        server.asked.clear()
+        server.stands_in(monkeypatch, tmp_path / "cache", offline=True)
+        Anomalib(settings, SHAPES)
+        server.stands_in(monkeypatch, tmp_path / "empty", offline=True)
+        with pytest.raises(UserError, match=f"{name}' is not in the hub's cache.*run `drdc weights`"):
+            Anomalib(settings, SHAPES)
+        assert not server.asked
+
+
 def test_the_teacher_of_efficient_ad_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "teacher.pth"
     (teacher,) = Anomalib.pretrained(Anomalib.Settings(model="efficient_ad", weights=str(path)))
-    assert teacher.name == "pretrained_teacher_small.pth"
     with pytest.raises(UserError, match=r"needs pretrained_teacher_small\.pth of https://"):
         teacher.digest()
-    path.write_bytes(b"weights")
-    assert teacher.digest() == sha256_of(path)

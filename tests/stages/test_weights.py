@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from handing import handed_over
 from hub import hub
 from PIL import Image
 from safetensors.torch import save_file
 
+from drdc import cli
 from drdc.config.sections import Backbone, Dataset
-from drdc.methods.registry import method_class
+from drdc.methods.registry import Configured, pretrained_networks
 from drdc.models.backbone import FeatureExtractor, pretrained
 from drdc.results.layout import Layout
 from drdc.runtime.digests import sha256_of, verify
@@ -69,25 +71,23 @@ def test_what_was_fetched_once_is_found_without_asking_again(
 ) -> None:
     file = published(prepared / "hub", NAME)
     published(prepared / "hub", OTHER)
-    methods = {
-        "fcdd": _complete("fcdd", backbone={"name": OTHER, "stages": [1]}),
-        "scratch": _complete("cutpaste"),
-    }
+    fcdd = configured("fcdd", backbone={"name": OTHER, "stages": [1]})
     with hub(prepared / "hub") as server:
         server.stands_in(monkeypatch, prepared / "cache")
-        weights(OWN, backbone=BACKBONE, methods=methods)
+        weights(OWN, backbone=BACKBONE)
+        weights(OWN, method=fcdd)
+        weights(OWN, method=configured("cutpaste"))
         assert any(one.startswith(f"GET /timm/{NAME}/") for one in server.asked)
         server.asked.clear()
         server.stands_in(monkeypatch, prepared / "cache", offline=True)
         features(OWN, backbone=BACKBONE)
         assert not server.asked
-    verify(OWN.weights, "weights")
-    networks = {one.pop("name"): one for one in json.loads(OWN.weights.read_text())}
-    assert {name: (one["source"], one["used_by"]) for name, one in networks.items()} == {
-        NAME: ("hub", ["features"]),
-        OTHER: ("hub", ["fcdd"]),
-    }
-    assert len({bytes.fromhex(one["sha256"]) for one in networks.values()}) == 2
+    verify(OWN.weights("backbone"), "weights")
+    (own,), (other,) = noted("backbone"), noted("fcdd")
+    assert (own["name"], own["source"]) == (NAME, "hub")
+    assert (other["name"], other["source"]) == (OTHER, "hub")
+    assert len({bytes.fromhex(one["sha256"]) for one in (own, other)}) == 2
+    assert noted("cutpaste") == [], "its weights are random"
     pixels = torch.from_numpy(np.load(OWN.images(64))).permute(0, 3, 1, 2)
     local = FeatureExtractor(BACKBONE.model_copy(update={"weights": str(file)}))
     with torch.inference_mode():
@@ -118,28 +118,43 @@ def test_a_hub_that_lacks_the_network_is_one_sentence(here: Path, monkeypatch: p
         with pytest.raises(
             UserError, match=f"{NAME}' cannot be loaded .*; check the name and the connection"
         ):
-            weights(OWN, backbone=BACKBONE, methods={})
-    assert not OWN.weights.exists()
+            weights(OWN, backbone=BACKBONE)
+    assert not OWN.weights("backbone").exists()
 
 
 def test_a_package_and_a_file_need_no_network(here: Path) -> None:
     path = here / "own.pth"
     torch.save(timm.create_model(NAME, pretrained=False).state_dict(), path)
-    named = {"name": NAME, "weights": str(path), "input_size": 64}
-    weights(OWN, backbone=LITE, methods={"own": _complete("mkd", backbone=named)})
-    package, file = json.loads(OWN.weights.read_text())
-    assert (package["source"], package["used_by"]) == ("package", ["features"])
-    assert file == {"name": NAME, "source": "file", "sha256": sha256_of(path), "used_by": ["own"]}
-    before = OWN.weights.read_bytes()
-    weights(OWN, backbone=LITE, methods={"own": _complete("mkd", backbone=named)})
-    assert OWN.weights.read_bytes() == before
+    weights(OWN, backbone=LITE)
+    weights(OWN, method=configured("mkd", backbone={"name": NAME, "weights": str(path), "input_size": 64}))
+    assert [(one["name"], one["source"]) for one in noted("backbone")] == [(LITE.name, "package")]
+    assert noted("mkd") == [{"name": NAME, "source": "file", "sha256": sha256_of(path)}]
+    before = OWN.weights("backbone").read_bytes()
+    weights(OWN, backbone=LITE)
+    assert OWN.weights("backbone").read_bytes() == before
 
 
 def test_a_missing_file_is_told_before_anything_is_trained(here: Path) -> None:
     named = {"name": NAME, "weights": "none.pth", "input_size": 64}
     with pytest.raises(UserError, match=r"none\.pth is missing"):
-        weights(OWN, backbone=LITE, methods={"own": _complete("mkd", backbone=named)})
-    assert not OWN.weights.exists()
+        weights(OWN, method=configured("mkd", backbone=named))
+    assert not OWN.weights("mkd").exists()
+
+
+def test_the_command_fetches_all_that_the_experiment_loads_or_one_of_it(here: Path) -> None:
+    backbone = {"name": LITE.name, "weights": "package"}
+    methods = {"simplenet": {}, "own": {"method": "mkd", "backbone": backbone | {"stages": [1, 2, 3, 4]}}}
+    Path("own.yaml").write_text(
+        yaml.safe_dump(
+            {"experiment": "own", "backbone": backbone, "dataset": {"root": "data"}, "methods": methods}
+        )
+    )
+    assert cli.main(["weights", "own", "--config", "own.yaml"]) == 0
+    assert [path.name for path in OWN.weights("own").parent.glob("*.json")] == ["own.json"]
+    assert cli.main(["weights", "--config", "own.yaml"]) == 0
+    assert noted("simplenet") == []
+    assert noted("own") == noted("backbone")
+    assert cli.main(["weights", "gone", "--config", "own.yaml"]) == 2
 
 
 def test_the_digest_does_not_depend_on_the_stages_that_are_used() -> None:
@@ -161,13 +176,14 @@ def test_the_digest_does_not_depend_on_the_stages_that_are_used() -> None:
 def test_a_method_names_the_networks_that_it_loads(
     method: str, settings: dict[str, Any], names: list[str]
 ) -> None:
-    kind = method_class(method)
-    found = kind.pretrained(kind.Settings.model_validate(settings))
+    found = pretrained_networks(configured(method, **settings))
     assert [network.name for network in found] == names
     assert all(network.source == "hub" for network in found)
 
 
-def _complete(method: str, **settings: Any) -> dict[str, Any]:
-    """An entry of `methods` with all its settings."""
-    own = method_class(method).Settings.model_validate(settings)
-    return {"method": method, **own.model_dump(mode="json")}
+def configured(method: str, **settings: Any) -> Configured:
+    return Configured(name=method, method=method, settings=settings)
+
+
+def noted(name: str) -> list[dict[str, str]]:
+    return json.loads(OWN.weights(name).read_text())

@@ -125,9 +125,9 @@ def test_features_are_computed_from_images_of_the_backbones_size_and_its_weights
     assert done.returncode == 0, done.stderr
     assert plan(tmp_path, target) == {}
     assert (tmp_path / "results/tiny/images/64.npy").is_file()
-    assert (tmp_path / "results/tiny/weights.json").is_file()
-    more = ("--config", "methods={simplenet: {width: 8}}")
-    assert plan(tmp_path, target, *more) == {"weights": 1}, "another method changes no features"
+    assert (tmp_path / "results/tiny/weights/backbone.json").is_file()
+    more = ("--config", "methods={uniad: {size: 28}}")
+    assert plan(tmp_path, target, *more) == {}, "another method changes no features"
     larger = ("--config", "backbone={input_size: 96}")
     assert plan(tmp_path, target, *larger) == {"images": 1, "weights": 1, "features": 1}
 

@@ -6,8 +6,9 @@ from drdc.config.sections import Evaluation
 from drdc.data.fingerprint import listing, trigger
 from drdc.runtime.errors import UserError
 from drdc.experiment.experiment import as_in_a_file, load_experiment
-from drdc.experiment.stage_settings import all_handed, handed
-from drdc.results.layout import EVIDENCE, FIGURES, TABLES, Layout, lacking
+from drdc.experiment.stage_settings import all_handed, handed, used_by
+from drdc.methods.registry import pretrained_networks
+from drdc.results.layout import BACKBONE, EVIDENCE, FIGURES, TABLES, Layout, lacking
 from drdc.config.variants import ABLATION, FULL, predicted_parts, runs, swept, variants
 
 
@@ -49,6 +50,7 @@ wildcard_constraints:
     part="[^/]+",
     variant="[^/]+",
     method="[^/.]+",
+    network="[^/.]+",
 
 
 @cache
@@ -108,6 +110,13 @@ def check_targets():
     for name, kind in (TABLES | FIGURES).items():
         if name in named and (fault := missing(kind)):
             refuse(f"{name} {fault}")
+
+
+@cache
+def fetched_for(method):
+    """What stands for the pre-trained networks that a method loads; nothing where it loads none."""
+    configured = used_by(EXPERIMENT, "method_weights", method=method)["method"]
+    return [LAYOUT.weights(method)] if pretrained_networks(configured) else []
 
 
 def predicted(variant, seed):

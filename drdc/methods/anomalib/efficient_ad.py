@@ -16,7 +16,6 @@ from drdc.methods.anomalib.adapter import Adapter
 from drdc.methods.anomalib.images import images_below
 from drdc.methods.interface import History
 from drdc.methods.trainer import Trainer
-from drdc.models.pretrained import Pretrained
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
@@ -61,32 +60,22 @@ class EfficientAd(Adapter):
                 network.quantiles[f"qb_{name}"].copy_(high)
         return history
 
-    def pretrained(self) -> list[Pretrained]:
-        file, weights = self._teacher_file(), self.settings.weights
-        return [Pretrained(file, weights, lambda: sha256_of(self._given(weights)))]
+    def weights_digest(self) -> str:
+        return sha256_of(Path(self.settings.weights))
 
-    def _teacher_file(self) -> str:
-        return f"pretrained_teacher_{self.lightning.model_size.value}.pth"
-
-    def _wanted(self) -> str:
-        return (
-            f"weights: efficient_ad needs {self._teacher_file()} of {_RELEASES}/"
+    def _load_teacher(self, weights: str) -> None:
+        size = self.lightning.model_size.value
+        wanted = (
+            f"weights: efficient_ad needs pretrained_teacher_{size}.pth of {_RELEASES}/"
             "efficientad_pretrained_weights/efficientad_pretrained_weights.zip; unpack it in any folder and "
             "name the file here"
         )
-
-    def _given(self, weights: str) -> Path:
-        """The teacher's file; UserError where there is none."""
         if not Path(weights).is_file():
-            raise UserError(f"{self._wanted()} (given: {weights!r})")
-        return Path(weights)
-
-    def _load_teacher(self, weights: str) -> None:
-        path = self._given(weights)
+            raise UserError(f"{wanted} (given: {weights!r})")
         try:
-            self.lightning.model.teacher.load_state_dict(torch.load(path, "cpu", weights_only=True))
+            self.lightning.model.teacher.load_state_dict(torch.load(weights, "cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
-            raise UserError(f"{self._wanted()}; {weights} does not hold it") from error
+            raise UserError(f"{wanted}; {weights} does not hold it") from error
 
     def _natural_images(self) -> Iterator[list[Tensor]]:
         """Batches without end of what the student must not imitate the teacher on."""
