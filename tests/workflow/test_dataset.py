@@ -119,11 +119,8 @@ def test_features_are_computed_from_images_of_the_backbones_size_and_its_weights
     draw(tmp_path / "data", "cap", "train/good/0.png", "train/good/1.png", "test/good/0.png")
     configure(tmp_path, ["cap"], {})
     target = "results/tiny/features.npy"
-    everything = {"prepare": 1, "images": 1, "weights": 1, "features": 1}
-    assert plan(tmp_path, target) == everything
     done = snakemake(tmp_path, target, "--configfile", tmp_path / "config.yaml")
     assert done.returncode == 0, done.stderr
-    assert plan(tmp_path, target) == {}
     assert (tmp_path / "results/tiny/images/64.npy").is_file()
     assert (tmp_path / "results/tiny/weights/backbone.json").is_file()
     more = ("--config", "methods={uniad: {size: 28}}")
