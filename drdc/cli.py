@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from drdc.results.layout import Layout
 
 STAGES = {
-    "weights": "fetch the pre-trained networks into the hub's cache: weights.json",
     "prepare": "list and check the dataset: manifest.csv, masks.npy",
     "images": "resize all images to one size: images/<size>.npy",
     "features": "compute the backbone's features: features.npy",
@@ -44,7 +43,8 @@ TOOLS: dict[str, str] = {
     "check": "list all problems of a dataset",
     "new-experiment": "write a configuration for a folder of images, sized for this machine",
     "serve": "a page on this computer to drop an image and see what is found",
-    "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that a configuration needs",
+    "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that an experiment needs",
+    "weights": "fetch the pre-trained networks of an experiment: weights/",
 }
 SEEDED = ("train", "predict", "score")
 #: What stands for the name of what a stage is of: see `drdc.experiment.stage_settings.used_by`.

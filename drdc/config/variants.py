@@ -19,6 +19,8 @@ from drdc.config.section import Section
 FULL = "full"
 #: The whole method's name in the scores; and the name under which the control methods are scored.
 DRDC, CONTROLS = "drdc", "controls"
+#: What the experiment's own pre-trained network is called among those of the methods.
+BACKBONE = "backbone"
 #: The control methods: a random heatmap, and for each reduction the ground truth at that resolution.
 RANDOM = "random_map"
 ORACLES = {1: "oracle_mask@1"} | {s: f"oracle_mask@1/{s}" for s in (2, 4, 8, 16)}

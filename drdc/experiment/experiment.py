@@ -31,7 +31,17 @@ from drdc.runtime.errors import UserError, UserErrors
 LONGEST_VALUE = 200
 #: Names of DRDC in scores and files, and of the gallery's pictures: no other method can have them.
 OWN_METHODS = ("base", "diffusion", "drdc", "random_map")
-TAKEN = (*OWN_METHODS, "unconditional", "full", "controls", "image", "truth", "outline", "reconstruction")
+TAKEN = (
+    *OWN_METHODS,
+    "unconditional",
+    "full",
+    "controls",
+    "backbone",
+    "image",
+    "truth",
+    "outline",
+    "reconstruction",
+)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from drdc.config.described import Described
-from drdc.config.variants import CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
+from drdc.config.variants import BACKBONE, CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping, validated
-from drdc.methods.registry import Configured, method_class
+from drdc.methods.registry import Configured, method_class, pretrained_networks
+from drdc.models.pretrained import Pretrained
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
@@ -25,7 +26,6 @@ _OF_A_METHOD = ("dataset", "backbone", "method")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
     "download": ("dataset",),
-    "weights": ("backbone", "methods"),
     "prepare": ("dataset",),
     "images": ("dataset",),
     "features": ("backbone",),
@@ -40,6 +40,7 @@ USES: dict[str, tuple[str, ...]] = {
 #: The same of the stages that all methods go through: of DRDC's parts by name, and of `ANY` other method.
 ANY = "*"
 USES_OF: dict[str, dict[str, tuple[str, ...]]] = {
+    "weights": {BACKBONE: ("backbone",), ANY: ("method",)},
     "train": {
         "base": ("base",),
         "diffusion": ("image_size", "diffusion"),
@@ -154,7 +155,7 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
         own = {"described": _described(experiment)} if "described" in USES[stage] else {}
         return {key: (values | own)[key] for key in USES[stage]}
     uses = USES_OF[stage]
-    of = of or (FULL if FULL in uses else DRDC)
+    of = of or next(name for name in (FULL, DRDC, BACKBONE) if name in uses)
     if of not in (known := _known(experiment, stage, every)):
         raise UserError(stage, f"{of!r} is not part of {experiment.experiment}", f"known: {', '.join(known)}")
     if of in experiment.methods:
@@ -187,6 +188,11 @@ def _described(experiment: Experiment) -> dict[str, Described]:
             input_size=experiment.backbone.input_size if facts.uses_features else facts.input_size,
         )
     return found
+
+
+def pretrained_networks_of(experiment: Experiment, name: str) -> list[Pretrained]:
+    """What a method of the configuration loads; nothing for a model of DRDC."""
+    return pretrained_networks(_configured(experiment, name)) if name in experiment.methods else []
 
 
 class MethodFacts(NamedTuple):

@@ -15,6 +15,7 @@ from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from drdc.methods.interface import Method
+    from drdc.models.pretrained import Pretrained
 
 #: An installed package adds a method by an entry point of this group: `name = "module:Class"`.
 GROUP = "drdc.methods"
@@ -99,6 +100,12 @@ def _place(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     outside = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
     return f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
+
+
+def pretrained_networks(configured: Configured) -> list[Pretrained]:
+    """The pre-trained networks that a method loads with its settings; raises as `method_class`."""
+    kind = method_class(configured.method)
+    return kind.pretrained(kind.Settings.model_validate(configured.settings))
 
 
 def _own_class(name: str) -> type[Method]:

@@ -40,10 +40,9 @@ class Layout:
         """Where the dataset was downloaded from, see `drdc.stages.download`."""
         return self.root / "download.json"
 
-    @property
-    def weights(self) -> Path:
-        """The pre-trained networks and their digests, see `drdc.stages.weights`."""
-        return self.root / "weights.json"
+    def weights(self, name: str) -> Path:
+        """The digests of the pre-trained networks of `BACKBONE` or a method, see `drdc.stages.weights`."""
+        return self.root / "weights" / f"{name}.json"
 
     def images(self, size: int) -> Path:
         """(N, size, size, 3) uint8, rows as in the manifest."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from drdc.data.datasets import SOURCES
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
+from drdc.tools import weights
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(*, name: str | None, to: str | None, config: str | None, only_dataset: bool) -> None:
-    """Fetch the dataset `name` into the folder `to`, or what the file `config` needs.
+    """Fetch the dataset `name` into the folder `to`, or what the experiment of the file `config` needs.
 
     Raises:
         UserError: as `drdc.data.download.obtain` and `drdc.stages.weights`, or the arguments do not fit.
@@ -42,10 +43,7 @@ def run(*, name: str | None, to: str | None, config: str | None, only_dataset: b
     experiment, settings = stage_settings("download", str(config))
     download(Layout(experiment), **settings)
     if not only_dataset:
-        from drdc.stages.weights import weights
-
-        experiment, settings = stage_settings("weights", str(config))
-        weights(Layout(experiment), **settings)
+        weights.run(network=None, config=str(config))
 
 
 def _fetch(name: str, folder: Path) -> None:

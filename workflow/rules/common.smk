@@ -5,6 +5,7 @@ from functools import cache
 from drdc.config.evaluation import Evaluation
 from drdc.config.variants import (
     ABLATION,
+    BACKBONE,
     CONTROLS,
     DRDC,
     FULL,
@@ -16,7 +17,12 @@ from drdc.config.variants import (
 from drdc.data.fingerprint import listing, trigger
 from drdc.experiment import snakemake_internals as internals
 from drdc.experiment.experiment import as_in_a_file, load_experiment
-from drdc.experiment.stage_settings import all_handed, handed, method_facts
+from drdc.experiment.stage_settings import (
+    all_handed,
+    handed,
+    method_facts,
+    pretrained_networks_of,
+)
 from drdc.reporting.kinds import lacking
 from drdc.reporting.registry import FIGURES, TABLES
 from drdc.results.layout import SCORED, Layout
@@ -62,6 +68,7 @@ wildcard_constraints:
     part="[^/]+",
     run="[^/]+",
     method="[^/.]+",
+    network="[^/.]+",
 
 
 @cache
@@ -143,6 +150,12 @@ def trained_on(model):
             else LAYOUT.images(EXPERIMENT.dataset.image_size)
         )
     ]
+
+
+@cache
+def fetched_for(model):
+    """What stands for the pre-trained networks that a method loads; nothing where it loads none."""
+    return [LAYOUT.weights(model)] if pretrained_networks_of(EXPERIMENT, model) else []
 
 
 def models_of(name):

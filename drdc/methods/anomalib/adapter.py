@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,6 @@ from drdc.methods.anomalib.models import build
 from drdc.methods.interface import History
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import pretrained
-from drdc.models.pretrained import Pretrained
 from drdc.runtime.errors import UserError, out_of_memory
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ class Adapter:
         """What anomalib's class is built with."""
         return dict(self.settings.arguments)
 
-    def pretrained(self) -> list[Pretrained]:
-        """The pre-trained networks that it has with weights from `settings.weights`."""
-        return [pretrained(Backbone(name=name, weights=self.settings.weights)) for name in self.networks]
+    def weights_digest(self) -> str:
+        """SHA-256 of its pre-trained network, or, where it has several, of their digests."""
+        found = [pretrained(Backbone(name=n, weights=self.settings.weights)).digest() for n in self.networks]
+        return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
     def fit(self, method: Anomalib, trainer: Trainer) -> History:
         """Fit the network in place."""

@@ -16,7 +16,6 @@ from drdc.methods.anomalib.adapter import Adapter
 from drdc.methods.anomalib.images import images_below
 from drdc.methods.interface import History
 from drdc.methods.trainer import Trainer
-from drdc.models.pretrained import Pretrained
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
@@ -61,9 +60,8 @@ class EfficientAd(Adapter):
                 network.quantiles[f"qb_{name}"].copy_(high)
         return history
 
-    def pretrained(self) -> list[Pretrained]:
-        file, weights = self._teacher_file(), self.settings.weights
-        return [Pretrained(file, weights, lambda: sha256_of(self._given(weights)))]
+    def weights_digest(self) -> str:
+        return sha256_of(Path(self.settings.weights))
 
     def _teacher_file(self) -> str:
         return f"pretrained_teacher_{self.lightning.model_size.value}.pth"
@@ -84,7 +82,7 @@ class EfficientAd(Adapter):
     def _load_teacher(self, weights: str) -> None:
         path = self._given(weights)
         try:
-            self.lightning.model.teacher.load_state_dict(torch.load(path, "cpu", weights_only=True))
+            self.lightning.model.teacher.load_state_dict(torch.load(weights, "cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
             raise self._unusable(f"{weights} does not hold {self._teacher_file()}") from error
 

@@ -73,6 +73,18 @@ PAPERS = {
 }
 
 
+def pretrained_name(model: str, arguments: Mapping[str, Any]) -> str:
+    """The pre-trained network of a model with these arguments, as timm names it; empty for none.
+
+    EfficientAD's teacher is a file. Of a model that is not in `PAPERS` and whose arguments name no network,
+    only the model's own name is known.
+    """
+    if model == "efficient_ad":
+        return "pretrained_teacher"
+    own = PAPERS[model].backbone if model in PAPERS else model
+    return next((str(arguments[name]) for name in NETWORKS if name in arguments), own)
+
+
 def cited(settings: Mapping[str, Any]) -> str:
     """A model's source and in what it differs with these settings, which are complete."""
     model, arguments = settings["model"], settings["arguments"]

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from drdc.models.pretrained import Pretrained, not_cached
@@ -43,6 +42,8 @@ def load_stable_diffusion(source: str, autoencoder: nn.Module, unet: nn.Module) 
     Raises:
         UserError: there are no such weights, or they do not fit the networks.
     """
+    from diffusers import AutoencoderKL, UNet2DConditionModel  # seconds to import
+
     given: Any = HUB if source == "hub" else source
     if source != "hub" and not Path(source).is_dir():
         raise _fault(source, "there is no such folder")
