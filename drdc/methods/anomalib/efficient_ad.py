@@ -82,7 +82,7 @@ class EfficientAd(Adapter):
     def _load_teacher(self, weights: str) -> None:
         path = self._given(weights)
         try:
-            self.lightning.model.teacher.load_state_dict(torch.load(weights, "cpu", weights_only=True))
+            self.lightning.model.teacher.load_state_dict(torch.load(path, "cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
             raise self._unusable(f"{weights} does not hold {self._teacher_file()}") from error
 
