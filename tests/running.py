@@ -10,16 +10,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forking
+
 ROOT = Path(__file__).parents[1]
 #: The whole chain at a size that only shows that it runs.
 TINY = ROOT / "tests/workflow/tiny.yaml"
 
 
-def call(folder: Path, *options: str | Path) -> dict[str, Any]:
-    """Arguments for `subprocess`: Snakemake as in the manual, in a folder of its own."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+def call(folder: Path, *options: str | Path, quick: bool = True) -> dict[str, Any]:
+    """Arguments for `subprocess`: Snakemake as in the manual, in a folder of its own.
+
+    `quick`: Snakemake and its jobs are forked, see `forking`.
+    """
+    programs = [forking.folder()] if quick else []
+    programs.append(Path(sys.executable).parent)
+    command = [programs[0] / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     arguments = [str(part) for part in (*command, *options)]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
     environment = os.environ | {"PATH": path}
     return {"args": arguments, "cwd": folder, "env": environment, "text": True}
 
