@@ -8,7 +8,14 @@ from drdc.runtime.failures import ending
 
 BEGAN = time.time()
 # What can be made in part, after what it reads from. Nothing is trained, predicted or timed.
-SALVAGED = ("score", "collect", "tables", "figures", *(f"{one.name}_and_categories" for one in FIGURES.values() if one.further), "gallery")
+SALVAGED = (
+    "score",
+    "collect",
+    "tables",
+    "figures",
+    *(f"{one.name}_and_categories" for one in FIGURES.values() if one.further),
+    "gallery",
+)
 # Of these nothing can be missing.
 INDISPENSABLE = {"prepare", "costs"}
 
