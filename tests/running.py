@@ -36,6 +36,12 @@ def snakemake(folder: Path, *options: str | Path) -> subprocess.CompletedProcess
     return subprocess.run(**call(folder, "--cores", "2", *options), capture_output=True, check=False)
 
 
+def finish(folder: Path) -> None:
+    """Run the workflow with `TINY` to its end."""
+    done = snakemake(folder, "--configfile", TINY)
+    assert done.returncode == 0, done.stderr
+
+
 def planned(output: str) -> dict[str, int]:
     """Jobs of a dry run, by rule."""
     stats = output.split("Job stats:")[1].split("total")[0] if "Job stats:" in output else ""
