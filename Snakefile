@@ -5,11 +5,13 @@ import atexit
 
 from snakemake.utils import min_version, validate
 
+from drdc.experiment import snakemake_internals as internals
+
 min_version("9.18")
 
 
 # A file of config/ is a whole experiment: one that is given by --configfile is not laid over the demo's.
-if not workflow.overwrite_configfiles:
+if not internals.has_configfile(workflow):
 
     configfile: "config/config.yaml"
 
@@ -39,9 +41,7 @@ check_targets()
 
 
 # All commands are `drdc`. Only with `--sdm conda` it is installed anew, in an environment of its own.
-for one in workflow.rules:
-    if one.shellcmd:
-        one.conda_env = f"{workflow.basedir}/workflow/envs/drdc.yaml"
+internals.use_environment(workflow, f"{workflow.basedir}/workflow/envs/drdc.yaml")
 
 
 # On a cluster these run next to Snakemake: the first two need a network, the others are seconds of one core.

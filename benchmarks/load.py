@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 import drdc
-from drdc.config.sections import Base, Diffusion
+from drdc.config.base import Base
+from drdc.config.diffusion import Diffusion
 from drdc.models.denoiser import Denoiser
 from drdc.models.reconstructor import Reconstructor
 from drdc.results.layout import Layout

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from drdc.config.sections import STORED_SCALES
+from drdc.config.fusion import STORED_SCALES
 from drdc.config.variants import FULL
 from drdc.data.manifest import read_manifest
 from drdc.data.pictures import read_picture

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from drdc.evaluation.metrics import CategoryEvaluator
+from drdc.evaluation.evaluator import CategoryEvaluator
 
 Result = dict[str, float]
 Method = Callable[[NDArray[np.float32], NDArray[np.bool_]], Result]

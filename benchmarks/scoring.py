@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from drdc.config.sections import Fusion
+from drdc.config.fusion import Fusion
 from drdc.config.variants import FULL, Stored
 from drdc.data.manifest import COLUMNS
 from drdc.results.layout import Layout

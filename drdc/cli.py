@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from drdc.results.layout import Layout
 
 STAGES = {
-    "weights": "fetch the pre-trained networks into the hub's cache: weights.json",
     "prepare": "list and check the dataset: manifest.csv, masks.npy",
     "images": "resize all images to one size: images/<size>.npy",
     "features": "compute the backbone's features: features.npy",
@@ -44,7 +43,8 @@ TOOLS: dict[str, str] = {
     "check": "list all problems of a dataset",
     "new-experiment": "write a configuration for a folder of images, sized for this machine",
     "serve": "a page on this computer to drop an image and see what is found",
-    "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that a configuration needs",
+    "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that an experiment needs",
+    "weights": "fetch the pre-trained networks of an experiment: weights/",
 }
 SEEDED = ("train", "predict", "score")
 #: What stands for the name of what a stage is of: see `drdc.experiment.stage_settings.used_by`.
@@ -104,8 +104,8 @@ def run(
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
         of: what goes through the stage, see `OF`; None stands for DRDC.
-        wildcards: `seed`, `category`, `name`, `size` where the stage has them; None stands for all. A training has
-            `processes` too, None for one on each GPU.
+        wildcards: `seed`, `category`, `name`, `size` where the stage has them; None stands for all. A
+            training has `processes` too, None for one on each GPU.
     """
     from drdc.experiment.stage_settings import stage_settings
     from drdc.results.layout import Layout
@@ -138,7 +138,9 @@ def _parts(layout: Layout, wildcards: dict[str, Any], settings: dict[str, Any]) 
 def _processes(wanted: int | None, gpus: list[str]) -> int:
     """Processes of a training: one for each of its GPUs, or on the CPU as many as are wanted."""
     if wanted is not None and gpus and wanted != len(gpus):
-        raise UserError(f"--processes {wanted}: with GPUs there is one process for each; give --gpu {wanted}")
+        raise UserError(
+            f"--processes {wanted}", "with GPUs there is one process for each", f"give --gpu {wanted}"
+        )
     return wanted or max(1, len(gpus))
 
 

@@ -22,7 +22,7 @@ from drdc import cli
 from drdc.runtime.errors import UserError
 
 RESULTS = Path("results", "tiny")
-PREPARED = {"dataset.json", "images.npy", "manifest.csv", "masks.npy", "problems.csv", "regions.csv"}
+PREPARED = {"dataset.json", "manifest.csv", "masks.npy", "problems.csv", "regions.csv"}
 TINY: dict[str, Any] = {
     "experiment": "tiny",
     "seeds": [0],
@@ -151,7 +151,7 @@ def test_a_configuration_that_is_not_yaml(refused: Refused) -> None:
 def test_an_unknown_key_stops_every_command(refused: Refused, command: list[str]) -> None:
     configure(fusion={"wieght": 0.8})
     message = refused(*command)
-    assert "'fusion.wieght'" in message
+    assert "fusion.wieght: unknown key" in message
     assert "'weight'" in message
 
 
@@ -240,16 +240,19 @@ def test_a_full_disk(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_weights_that_are_not_there(refused: Refused, backbone: dict[str, str], hint: str) -> None:
     drdc_command("prepare")
+    drdc_command("images", "32")
     configure(backbone=backbone)
     assert hint in refused("features")
-    assert written() == PREPARED
+    assert written() == PREPARED | {"images/32.npy"}
 
 
 # --- the order of the commands ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "command", [["features"], ["train", "base"], ["train", "diffusion"], ["predict"], ["score"]], ids=" ".join
+    "command",
+    [["images", "32"], ["features"], ["train", "base"], ["train", "diffusion"], ["predict"], ["score"]],
+    ids=" ".join,
 )
 def test_nothing_goes_before_prepare(refused: Refused, command: list[str]) -> None:
     message = refused(*command)
@@ -259,6 +262,7 @@ def test_nothing_goes_before_prepare(refused: Refused, command: list[str]) -> No
 
 def test_each_command_names_the_one_before(refused: Refused) -> None:
     drdc_command("prepare")
+    assert "drdc images 32" in refused("features")
     assert "drdc features" in refused("train", "base")
     make_features()
     assert "drdc train base" in refused("figures", "losses")
@@ -301,6 +305,7 @@ def _other_model(path: Path) -> None:
 @pytest.mark.parametrize("damage", [_cut, _garbage, _other_model])
 def test_a_damaged_model(refused: Refused, damage: Callable[[Path], None]) -> None:
     drdc_command("prepare")
+    drdc_command("images", "16")
     make_features()
     assert drdc_command("train", "base") == 0
     assert drdc_command("train", "diffusion") == 0
@@ -328,10 +333,10 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return drdc_command("tables")
 
     assert end_with(None) == 0
-    assert end_with(UserError("results: full")) == 2
+    assert end_with(UserError("results", "full", "")) == 2
     assert capsys.readouterr().err == "drdc: results: full\n"
     assert end_with(KeyboardInterrupt()) == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "resumes" in capsys.readouterr().err
 
 
 def test_a_user_without_name_and_folder(monkeypatch: pytest.MonkeyPatch) -> None:

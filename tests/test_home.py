@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.models.backbone import FeatureExtractor
 from drdc.runtime.errors import UserError
 

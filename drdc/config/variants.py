@@ -11,11 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from drdc.config.sections import BASE_SCALES, Evaluation, Fusion, Sampling, Section, single_grid_size
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import BASE_SCALES, Fusion
+from drdc.config.sampling import Sampling, single_grid_size
+from drdc.config.section import Section
 
 FULL = "full"
 #: The whole method's name in the scores; and the name under which the control methods are scored.
 DRDC, CONTROLS = "drdc", "controls"
+#: What the experiment's own pre-trained network is called among those of the methods.
+BACKBONE = "backbone"
 #: The control methods: a random heatmap, and for each reduction the ground truth at that resolution.
 RANDOM = "random_map"
 ORACLES = {1: "oracle_mask@1"} | {s: f"oracle_mask@1/{s}" for s in (2, 4, 8, 16)}

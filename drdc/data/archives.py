@@ -102,7 +102,7 @@ class _Meter:
 
     def refusal(self, name: str, fault: str) -> UserError:
         return UserError(
-            f"{self.archive}: member {name!r} {fault}, which is refused; get the archive from its publisher"
+            self.archive, f"member {name!r} {fault}, which is refused", "get the archive from its publisher"
         )
 
 
@@ -137,7 +137,7 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
         with archive.open("rb") as file:
             yield file
     except OSError as error:
-        raise UserError(f"{archive}: cannot be read ({error.strerror or error}); restore it") from error
+        raise UserError(archive, f"cannot be read ({error.strerror or error})", "restore it") from error
 
 
 def _members(file: IO[bytes], meter: _Meter) -> Iterator[_Member]:
@@ -203,7 +203,7 @@ def _reading(meter: _Meter, read: Callable[[], Result]) -> Result:
         reason = " ".join(str(error).split()) or type(error).__name__
         place = f" at member {meter.name!r}" if meter.name else ""
         raise UserError(
-            f"{meter.archive}: is not a whole tar or zip archive ({reason}{place}); get it again"
+            meter.archive, f"is not a whole tar or zip archive ({reason}{place})", "get it again"
         ) from None
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drdc.config.names import category_fault, path_fault, printable
-from drdc.config.problems import Kind, Problem
 from drdc.data.decoding import may_be_deep
 from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, decode_mask, pixel_digest, read_content, read_decoded
 from drdc.data.mask_checks import Coverage, coverage, inverted, mask_problems
+from drdc.data.problems import Kind, Problem
 from drdc.data.samples import Sample
 from drdc.runtime.batching import in_order
 from drdc.runtime.errors import UserError
@@ -69,7 +69,7 @@ def inspect(sample: Sample, root: Path, ranges: Ranges) -> tuple[Facts, NDArray[
         content = read_content(root / sample.path)
         decoded = decode_file(root / sample.path, content)
     except UserError as error:
-        return Facts(sample, problems=(_unreadable(sample, sample.path, root, error),)), None
+        return Facts(sample, problems=(_unreadable(sample, sample.path, error),)), None
     bits = ranges.bits(decoded, sample.category)
     image, sha256 = decoded.rgb(bits), hashlib.sha256(content).hexdigest()
     mask, covered, problems = (
@@ -169,15 +169,13 @@ def _mask(
     try:
         mask = decode_mask(root / sample.mask, size, turned)
     except UserError as error:
-        return None, None, [_unreadable(sample, sample.mask, root, error)]
+        return None, None, [_unreadable(sample, sample.mask, error)]
     covered = coverage(mask.marked)
     return mask.marked, covered, list(mask_problems(sample, mask, covered, turned))
 
 
-def _unreadable(sample: Sample, path: str, root: Path, error: UserError) -> Problem:
-    """The sentence of a `UserError`, "<file>: <problem>; <mend>.", as a row."""
-    problem, _, mend = str(error).removeprefix(f"{root / path}: ").rstrip(".").rpartition("; ")
-    return Problem("unreadable", sample.category, path, problem, mend)
+def _unreadable(sample: Sample, path: str, error: UserError) -> Problem:
+    return Problem("unreadable", sample.category, path, error.problem, error.fix)
 
 
 def _sizes(facts: Sequence[Facts]) -> Iterator[Problem]:

@@ -51,7 +51,7 @@ def decode(content: bytes) -> Decoded:
         reason = f"it is none of {known}"
     except Exception as error:  # decoders raise many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
-    raise UserError(f"not a readable image ({reason}); replace or remove the file")
+    raise UserError("", f"not a readable image ({reason})", "replace or remove the file")
 
 
 def may_be_deep(path: Path) -> bool:
@@ -105,7 +105,7 @@ def _shallow(image: Image.Image) -> Shallow:
     image.load()
     if image.mode.startswith(("I", "F")):
         raise UserError(
-            f"has pixels of mode {image.mode}, whose range nobody knows; save it with 8 or 16 bits"
+            "", f"has pixels of mode {image.mode}, whose range nobody knows", "save it with 8 or 16 bits"
         )
     return Shallow(ImageOps.exif_transpose(image).convert("RGB"), orientation(image))
 
@@ -113,7 +113,7 @@ def _shallow(image: Image.Image) -> Shallow:
 def _refuse_large(width: int, height: int) -> None:
     if width * height > LARGEST:
         raise UserError(
-            f"has {width} x {height} pixels, more than {LARGEST // 1_000_000} million; cut or shrink it"
+            "", f"has {width} x {height} pixels, more than {LARGEST // 1_000_000} million", "cut or shrink it"
         )
 
 
@@ -123,7 +123,7 @@ def _refuse_pages(image: Image.Image) -> None:
     if image.format == "MPO":
         frames = sum(_frame(image, number) == own for number in range(frames))
     if frames > 1:
-        raise UserError(f"holds {frames} images; save each in a file of its own")
+        raise UserError("", f"holds {frames} images", "save each in a file of its own")
     image.seek(0)
 
 
@@ -176,7 +176,7 @@ def _pnm(content: bytes) -> Deep | None:
     else:
         values = np.frombuffer(content, ">u2", count, head.end()).astype(np.uint32)
     if len(values) < count or values.max() > white:
-        raise UserError("is cut off or has values above its largest; replace or remove the file")
+        raise UserError("", "is cut off or has values above its largest", "replace or remove the file")
     pixels = whole(values.reshape(height, width, channels))
     return Deep(_colours(pixels), white if white < 65535 else None)
 

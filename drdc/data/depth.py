@@ -131,8 +131,9 @@ class Ranges:
         if len(set(self.categories.values())) > 1:
             each = ", ".join(f"{name} {bits}" for name, bits in sorted(self.categories.items()))
             raise UserError(
-                f"the range of its grey values depends on the category (bits: {each}); name the category, "
-                "or the number of bits (`--bits`)"
+                "",
+                f"the range of its grey values depends on the category (bits: {each})",
+                "name the category, or the number of bits (`--bits`)",
             )
         return next(iter(self.categories.values()), None)
 

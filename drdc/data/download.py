@@ -15,12 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
 from tqdm import tqdm
 
-from drdc.config.sections import Section
 from drdc.data.archives import Limits, unpack
-from drdc.data.datasets import READERS
+from drdc.data.reader import Source
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import exclusive, free_space, move, not_written
@@ -29,32 +27,6 @@ log = logging.getLogger(__name__)
 
 #: Bytes written at a time; of an unfinished piece nothing is kept.
 _PIECE = 2**14
-
-Counts = tuple[int, int, int]
-
-
-class Source(Section):
-    """Where a dataset comes from; what the fields are says `sources.yaml`."""
-
-    name: str
-    title: str
-    home: str
-    licence: str
-    file: str
-    urls: list[str]
-    size: int
-    sha256: str
-    unpacked: int
-    counts: dict[str, Counts]
-
-
-def _sources() -> dict[str, Source]:
-    text = Path(__file__).with_name("sources.yaml").read_text(encoding="utf-8")
-    return {name: Source(name=name, **facts) for name, facts in yaml.safe_load(text).items()}
-
-
-#: The datasets that can be fetched, by the name of their reader.
-SOURCES = _sources()
 
 
 def obtain(source: Source, folder: Path) -> str | None:
@@ -89,8 +61,10 @@ def _check_space(source: Source, folder: Path, archive: Path) -> None:
     need = (max(0, source.size - have) + source.unpacked) // 2**20
     if need > (free := free_space(folder)):
         raise UserError(
-            f"{folder}: {source.title} needs {need} MiB there, for {source.file} and what is in it, but "
-            f"{free} MiB are free; free some space or name a folder on another disk"
+            folder,
+            f"{source.title} needs {need} MiB there, for {source.file} and what is in it, but {free} MiB "
+            "are free",
+            "free some space or name a folder on another disk",
         )
 
 
@@ -99,8 +73,9 @@ def _verify(source: Source, archive: Path) -> str:
     log.info("verifying %s", archive)
     if (found := sha256_of(archive)) != source.sha256:
         raise UserError(
-            f"{archive}: is not the published {source.title} (SHA-256 {found}, published {source.sha256}); "
-            "remove it and run the same command again to download it"
+            archive,
+            f"is not the published {source.title} (SHA-256 {found}, published {source.sha256})",
+            "remove it and run the same command again to download it",
         )
     return str(archive)
 
@@ -131,9 +106,10 @@ def _download(source: Source, archive: Path) -> str:
         if not begun_before or part.stat().st_size >= source.size:
             part.unlink()
     raise UserError(
-        f"{source.title} cannot be downloaded ({'; '.join(faults)}); get {source.file} ({source.size} bytes, "
-        f"SHA-256 {source.sha256}) by hand, see {source.home}, put it at {archive} and run the same command "
-        "again, which verifies and unpacks it"
+        "",
+        f"{source.title} cannot be downloaded ({'; '.join(faults)})",
+        f"get {source.file} ({source.size} bytes, SHA-256 {source.sha256}) by hand, see {source.home}, put "
+        f"it at {archive} and run the same command again, which verifies and unpacks it",
     )
 
 
@@ -243,9 +219,9 @@ def _checked(source: Source, archive: Path, hidden: Path) -> Path:
     found = next((f for f in folders if all((f / name).is_dir() for name in source.counts)), None)
     if found is None:
         raise UserError(
-            f"{archive}: holds no folder with {', '.join(source.counts)}; get it from {source.home}"
+            archive, f"holds no folder with {', '.join(source.counts)}", f"get it from {source.home}"
         )
-    samples = [s for s in READERS[source.name](found, None) if (found / s.path).is_file()]
+    samples = [s for s in source.samples(found) if (found / s.path).is_file()]
     numbers: Counter[tuple[str, str, int]] = Counter((s.category, s.split, s.label) for s in samples)
     kinds = (("train", 0), ("test", 0), ("test", 1))
     wrong = [
@@ -255,7 +231,9 @@ def _checked(source: Source, archive: Path, hidden: Path) -> Path:
     ]
     if wrong:
         raise UserError(
-            f"{archive}: has other numbers of training, normal test and anomalous test images than were "
-            f"published ({'; '.join(wrong)}); get it from {source.home}"
+            archive,
+            "has other numbers of training, normal test and anomalous test images than were published "
+            f"({'; '.join(wrong)})",
+            f"get it from {source.home}",
         )
     return found

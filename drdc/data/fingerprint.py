@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drdc.config.problems import Problem
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data.datasets import dataset_root, scan
+from drdc.data.problems import Problem
 from drdc.data.samples import Sample
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
@@ -46,7 +46,7 @@ def listing(dataset: Dataset) -> Listing | None:
         samples, problems = scan(dataset.name, root, dataset.categories, dataset.good)
         lines = "\n".join(json.dumps(fact) for fact in _facts(root, samples, problems))
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); let it be read") from error
+        raise UserError(error.filename, f"cannot be read ({error.strerror})", "let it be read") from error
     fingerprint = hashlib.sha256(lines.encode()).hexdigest()[:12]
     return Listing(fingerprint, any(sample.split == "test" for sample in samples))
 

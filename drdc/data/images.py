@@ -43,11 +43,11 @@ def read_decoded(path: Path) -> Decoded:
 def read_content(path: Path) -> bytes:
     """The bytes of a file. Raises UserError where they cannot be read."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; restore it or prepare the dataset again.")
+        raise UserError(path, "no such file", "restore it or prepare the dataset again")
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); replace or remove the file.") from None
+        raise UserError(path, f"cannot be read ({error.strerror})", "replace or remove the file") from None
 
 
 def decode_file(path: Path, content: bytes) -> Decoded:
@@ -55,7 +55,7 @@ def decode_file(path: Path, content: bytes) -> Decoded:
     try:
         return decode(content)
     except UserError as error:
-        raise UserError(f"{path}: {error}.") from None
+        raise error.within(path) from None
 
 
 def pixel_digest(image: Image.Image) -> str:
@@ -86,11 +86,11 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
     """
     mask, own = _open_mask(path)
     if mask.size != image_size:
-        raise UserError(f"{path}: {_misfit(mask.size, image_size, turned)}.")
+        raise UserError(path, *_misfit(mask.size, image_size, turned))
     try:
         return replace(binarise(mask), turned=own)
     except ValueError as error:
-        raise UserError(f"{path}: the mask cannot be read ({error}); write 0 and 255 as PNG.") from error
+        raise UserError(path, f"the mask cannot be read ({error})", "write 0 and 255 as PNG") from error
 
 
 def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
@@ -98,14 +98,15 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     return nearest(mask.astype(np.uint8), size) > 0
 
 
-def _misfit(size: tuple[int, int], image_size: tuple[int, int], turned: int) -> str:
+def _misfit(size: tuple[int, int], image_size: tuple[int, int], turned: int) -> tuple[str, str]:
+    """What is wrong with a mask of another size than its image, and what to do."""
     found, wanted = ("{} x {}".format(*pair) for pair in (size, image_size))
     if turned >= _SIDEWAYS and size == image_size[::-1]:
         return (
             f"the mask is {found} pixels and fits its image ({wanted}) only as stored, before the rotation "
-            f"that the image's EXIF note asks for (orientation {turned}); store both upright"
-        )
-    return f"the mask is {found} pixels but its image is {wanted}; give it the same size"
+            f"that the image's EXIF note asks for (orientation {turned})"
+        ), "store both upright"
+    return f"the mask is {found} pixels but its image is {wanted}", "give it the same size"
 
 
 def _open_mask(path: Path) -> tuple[Image.Image, int]:
@@ -118,7 +119,7 @@ def _open_mask(path: Path) -> tuple[Image.Image, int]:
             upright.format = image.format
     except Exception as error:  # Pillow's decoders raise many kinds
         reason = str(error) or type(error).__name__
-        raise UserError(f"{path}: not a readable image ({reason}); replace or remove the file.") from error
+        raise UserError(path, f"not a readable image ({reason})", "replace or remove the file") from error
     if frames > 1:
-        raise UserError(f"{path}: the mask holds {frames} images; save its own as one PNG.")
+        raise UserError(path, f"the mask holds {frames} images", "save its own as one PNG")
     return upright, turned

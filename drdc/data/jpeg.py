@@ -24,7 +24,7 @@ def refuse_damage(content: bytes) -> None:
         warning = str(error)
         if warning.startswith(_DAMAGE) and not _is_filling(warning, content):
             raise UserError(
-                f"not a readable image (damaged inside: {warning}); replace or remove the file"
+                "", f"not a readable image (damaged inside: {warning})", "replace or remove the file"
             ) from None
 
 

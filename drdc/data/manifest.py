@@ -17,13 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.config.problems import Acceptable, Problem, accepted, summary, write_problems
+from drdc.config.dataset import Acceptable
 from drdc.data.checks import Facts, conclude, inspect, training_ranges
-from drdc.data.datasets import smallest_hashes
 from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, read_content, resize_mask
+from drdc.data.problems import Problem, accepted, summary, write_problems
 from drdc.data.regions import Regions, regions_after, vanished, write_regions
-from drdc.data.samples import Sample
+from drdc.data.samples import Sample, smallest_hashes
 from drdc.runtime.batching import in_order, job_threads
 from drdc.runtime.digests import sha256_of, verify
 from drdc.runtime.errors import UserError
@@ -67,7 +67,7 @@ def prepare(
         manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
         masks_path: array (N, image_size, image_size) bool, rows as in the manifest; all False where no mask
             is known.
-        problems_path: CSV with the columns of `drdc.config.problems.HEAD`: warnings and accepted errors.
+        problems_path: CSV with the columns of `drdc.data.problems.HEAD`: warnings and accepted errors.
         regions_path: CSV, what resizing makes of the regions of each mask, see `drdc.data.regions.Regions`.
         found: the problems that the listing of the files told.
         accept: kinds of errors that do not stop it.
@@ -118,7 +118,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
             it was written.
     """
     if not path.is_file():
-        raise UserError(f"{path}: there is no manifest; prepare the dataset first.")
+        raise UserError(path, "there is no manifest", "prepare the dataset first")
     table = _parsed(path)
     verify(path, "prepare")
     return table
@@ -128,10 +128,10 @@ def _parsed(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable CSV table ({error}); prepare the dataset again.") from error
+        raise UserError(path, f"not a readable CSV table ({error})", "prepare the dataset again") from error
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
-        raise UserError(f"{path}: column {', '.join(missing)} is missing; prepare the dataset again.")
+        raise UserError(path, f"column {', '.join(missing)} is missing", "prepare the dataset again")
     _check(table, path)
     return table[list(COLUMNS)].astype(dict.fromkeys(_INTEGERS, "int64"))
 
@@ -149,7 +149,7 @@ def read_original(root: Path, row: Any) -> Image.Image:
     path = root / row.path
     content = read_content(path)
     if hashlib.sha256(content).hexdigest() != row.sha256:
-        raise UserError(f"{path}: has changed since it was prepared; prepare the dataset again.")
+        raise UserError(path, "has changed since it was prepared", "prepare the dataset again")
     return decode_file(path, content).rgb(row.bits)
 
 
@@ -167,24 +167,24 @@ def _check(table: pd.DataFrame, path: Path) -> None:
         if len(bad):
             line, value = int(bad.index[0]) + 2, bad.iloc[0]
             raise UserError(
-                f"{path}, line {line}: {name} '{value}' is not allowed; prepare the dataset again."
+                f"{path}, line {line}", f"{name} '{value}' is not allowed", "prepare the dataset again"
             )
 
 
 def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[tuple[Sample, str]]:
     """Samples and their splits, with "val" for those held out, sorted as the manifest is."""
     if not samples:
-        raise UserError("dataset: it has no images; check the dataset's root and categories.")
+        raise UserError("dataset", "it has no images", "check the dataset's root and categories")
     if not 0 <= holdout < 1:
         raise UserError(
-            f"holdout: {holdout} is not in [0, 1); give the fraction of training images to hold out."
+            "holdout", f"{holdout} is not in [0, 1)", "give the fraction of training images to hold out"
         )
     if image_size < 1:
-        raise UserError(f"image_size: {image_size} is not a size; give at least 1 pixel.")
+        raise UserError("image_size", f"{image_size} is not a size", "give at least 1 pixel")
     if len({sample.path for sample in samples}) < len(samples):
         twice = sorted(s.path for s in samples)
         path = next(a for a, b in pairwise(twice) if a == b)
-        raise UserError(f"{path}: the dataset lists this image twice; list it once.")
+        raise UserError(path, "the dataset lists this image twice", "list it once")
     held = _held_out(samples, holdout)
     rows = [(s, "val" if s.path in held else s.split) for s in samples]
     return sorted(rows, key=lambda row: (row[0].category, row[1], row[0].path))

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drdc.config.problems import Kind, Problem
 from drdc.data.masks import NOISE, Mask
+from drdc.data.problems import Kind, Problem
 from drdc.data.samples import Sample
 
 #: Above this share of the image, a mask marks nearly everything (ours; defects of MVTec AD reach 0.3).

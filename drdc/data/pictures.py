@@ -57,8 +57,7 @@ def read_picture(
     try:
         notes = known.notes(decoded, category)
     except UserError as error:
-        name = f"{source}: " if isinstance(source, str | Path) else ""
-        raise UserError(f"{name}{error}") from None
+        raise (error.within(source) if isinstance(source, str | Path) else error) from None
     image = decoded.rgb(known.bits(decoded, category))
     return Picture(image, pixel_digest(image), tuple(notes.values()))
 
@@ -74,7 +73,9 @@ def _decoded(source: Any) -> Decoded:
 def _from_pillow(image: Image.Image) -> Decoded:
     if not min(image.size) or (image.mode.startswith(("I", "F")) and not image.mode.startswith("I;16")):
         raise UserError(
-            f"the image of mode {image.mode} and size {image.size}: give 8-bit or 16-bit pixels, at least one"
+            "",
+            f"the image of mode {image.mode} and size {image.size} cannot be used",
+            "give 8-bit or 16-bit pixels, at least one",
         )
     upright = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
@@ -86,8 +87,9 @@ def _from_array(values: NDArray[Any]) -> Decoded:
     shaped = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))
     if values.dtype not in (np.uint8, np.uint16) or not shaped or not values.size:
         raise UserError(
-            f"the array of shape {values.shape} and kind {values.dtype} is no image; "
-            "give uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4), of at least one pixel"
+            "",
+            f"the array of shape {values.shape} and kind {values.dtype} is no image",
+            "give uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4), of at least one pixel",
         )
     if values.dtype == np.uint16:
         return Deep(values if values.ndim == 2 else values[..., :3])

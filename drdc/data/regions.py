@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from drdc.config.problems import Problem
 from drdc.data.masks import nearest
+from drdc.data.problems import Problem
 from drdc.data.samples import Sample
-from drdc.evaluation.metrics import EIGHT_NEIGHBOURS
+from drdc.evaluation.evaluator import EIGHT_NEIGHBOURS
 
 
 class Regions(NamedTuple):

@@ -1,8 +1,10 @@
-"""What a reader of a dataset returns."""
+"""What a reader of a dataset returns, and how images are chosen for a split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,5 +51,16 @@ def choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> di
     unknown = [name for name in wanted if name not in known and same_form(name) not in known]
     if unknown:
         asked, there = (", ".join(f"'{name}'" for name in names) for names in (unknown, found))
-        raise UserError(f"{root}: unknown category {asked}; found here: {there}.")
+        raise UserError(root, f"unknown category {asked}", f"found here: {there}")
     return {name: known.get(name) or known[same_form(name)] for name in wanted}
+
+
+def smallest_hashes(keys: Collection[str], fraction: float) -> set[str]:
+    """Choose round(fraction * n) of n keys, those with the smallest SHA-256: random-like, free of order.
+
+    At least one key is chosen if fraction > 0 and n >= 2, and at least one is always left.
+    """
+    if fraction <= 0 or len(keys) < 2:
+        return set()
+    count = min(max(1, round(fraction * len(keys))), len(keys) - 1)
+    return set(sorted(keys, key=lambda key: hashlib.sha256(os.fsencode(key)).hexdigest())[:count])

@@ -1,8 +1,8 @@
-"""A made dataset in MVTec layout: two textures and two objects, with thin and broad defects.
+"""The synthetic dataset in MVTec AD's layout: two textures and two objects, with thin and broad defects.
 
-It stands in for real data where none can be had: small, free, the same bytes for the same seed. Pictures
-are drawn as formulas over the plane [-1, 1]^2 at twice the size and reduced, so edges are antialiased. An
-anomalous picture is drawn twice, without and with its flaw; where the two differ is the ground truth.
+It replaces real data where none is available: small, free, and byte-identical for the same seed. Images are
+formulas over the plane [-1, 1]^2, rendered at twice the size and reduced, so that edges are antialiased. An
+anomalous image is rendered with and without its defect; where the two differ is the ground truth.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _MIN_SIZE = 32
 
 
 def generate(root: Path, *, train: int, test_good: int, test_bad: int, seed: int, size: int = 128) -> None:
-    """Draw the dataset: categories fabric, wood, gear and capsule as PNG files in MVTec layout.
+    """Draw the dataset: categories fabric, wood, gear and capsule as PNG files in MVTec AD's layout.
 
     The same arguments give the same bytes, and every picture depends only on (seed, category, folder,
     number): asking for more pictures leaves the others as they are. Running it again completes an
@@ -288,11 +288,11 @@ def _check(**numbers: int) -> None:
     lowest = {"train": 1, "size": _MIN_SIZE}
     for name, number in numbers.items():
         if number < lowest.get(name, 0):
-            raise UserError(f"{name}: {number} is too small; give at least {lowest.get(name, 0)}.")
+            raise UserError(name, f"{number} is too small", f"give at least {lowest.get(name, 0)}")
 
 
 def _refuse_other_files(root: Path, ours: set[str]) -> None:
     present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
     others = sorted(name for name in present - ours if not Path(name).name.startswith("."))
     if others:
-        raise UserError(f"{root / others[0]}: not part of the dataset to generate; empty the folder first.")
+        raise UserError(root / others[0], "not part of the dataset to generate", "empty the folder first")

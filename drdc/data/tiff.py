@@ -27,7 +27,7 @@ def only_page(tiff: TiffFile) -> TiffPage:
     stacked = (tiff.imagej_metadata or {}).get("images", 1)  # without a page for each
     number = len(pages) if len(pages) != 1 else max(pages[0].imagedepth, stacked)
     if number != 1:
-        raise UserError(f"holds {number} images; save each in a file of its own")
+        raise UserError("", f"holds {number} images", "save each in a file of its own")
     return pages[0]
 
 
@@ -43,11 +43,13 @@ def deep_page(page: TiffPage) -> Deep:
         UserError: fractions, negative numbers, more than 16 bits, or colours other than grey and RGB.
     """
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
-        raise UserError(f"has {page.bitspersample}-bit colours that are neither grey nor RGB; save it as RGB")
+        raise UserError(
+            "", f"has {page.bitspersample}-bit colours that are neither grey nor RGB", "save it as RGB"
+        )
     values = _channels(np.moveaxis(page.asarray(), 0, -1) if page.axes == "SYX" else page.asarray())
     colours = 3 if page.photometric == _RGB else 1
     if values.ndim != 3 or values.shape[2] not in (colours, colours + 1):
-        raise UserError(f"has {page.samplesperpixel} channels; save it as grey or RGB")
+        raise UserError("", f"has {page.samplesperpixel} channels", "save it as grey or RGB")
     known = 2**page.bitspersample - 1 if page.bitspersample < 16 else None
     grey_or_rgb = whole(values[..., 0] if colours == 1 else values[..., :3])
     return Deep(grey_or_rgb, known, _claimed(page), page.photometric == _WHITE_IS_ZERO)
@@ -61,11 +63,13 @@ def whole(values: NDArray[Any]) -> NDArray[np.uint16]:
     """
     if values.dtype.kind not in "iu":
         raise UserError(
-            f"has values of kind {values.dtype}, whose range nobody knows; save it with 8 or 16 bits"
+            "", f"has values of kind {values.dtype}, whose range nobody knows", "save it with 8 or 16 bits"
         )
     if values.min() < 0 or values.max() > 65535:
         raise UserError(
-            f"has values from {values.min()} to {values.max()}, outside 16 bits; save it with 8 or 16 bits"
+            "",
+            f"has values from {values.min()} to {values.max()}, outside 16 bits",
+            "save it with 8 or 16 bits",
         )
     return values.astype(np.uint16)
 

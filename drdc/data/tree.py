@@ -13,8 +13,8 @@ from unicodedata import normalize
 import yaml
 
 from drdc.config.names import sounds_good
-from drdc.config.problems import Kind, Problem
 from drdc.data.listing import below, called_image, entries, folders, images, same_form, why_left_out
+from drdc.data.problems import Kind, Problem
 from drdc.data.samples import NORMAL, Sample, choose
 from drdc.runtime.errors import UserError
 
@@ -56,7 +56,7 @@ class Tree:
             return {self.root.resolve().name: self.root}
         found = [p for p in folders(self.root) if (p / "train").is_dir() or (p / "test").is_dir()]
         if not found:
-            raise UserError(f"{self.root}: no category in the layout {LAYOUT} was found; correct the root.")
+            raise UserError(self.root, f"no category in the layout {LAYOUT} was found", "correct the root")
         return {folder.name: folder for folder in found}
 
     def _good(self, folder: Path) -> bool:

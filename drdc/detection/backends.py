@@ -15,7 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.config.sections import Backbone, Base, Diffusion, Fusion, Sampling
+from drdc.config.backbone import Backbone
+from drdc.config.base import Base
+from drdc.config.diffusion import Diffusion
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.config.variants import DRDC, FULL
 from drdc.data.images import to_square
 from drdc.data.pictures import Picture
@@ -172,8 +176,9 @@ def _refuse_addresses(settings: Any) -> None:
     """Raise UserError where a text among the settings is an address, from which a library might fetch."""
     if isinstance(settings, str) and ":" in settings:
         raise UserError(
-            f"the method's settings name {settings!r}, an address, and a detector fetches nothing; "
-            "take a model by a name that its library knows"
+            "",
+            f"the method's settings name {settings!r}, an address, and a detector fetches nothing",
+            "take a model by a name that its library knows",
         )
     inner = settings.values() if isinstance(settings, dict) else settings
     for value in inner if isinstance(settings, dict | list) else ():

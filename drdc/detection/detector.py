@@ -140,7 +140,7 @@ class Detector:
             if out_of_memory(error):
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise UserError(f"{path}: its parts do not fit together ({reason}); export it again") from None
+            raise UserError(path, f"its parts do not fit together ({reason})", "export it again") from None
 
     def detect(
         self,
@@ -232,7 +232,7 @@ class Detector:
 
     def _mode(self, fast: bool) -> Mode:
         if fast and FAST not in self.modes:
-            raise UserError(f"{self.about_fast}; leave `fast` out")
+            raise UserError("", self.about_fast, "leave `fast` out")
         return self.modes[FAST if fast else FULL]
 
     def _batches(
@@ -246,7 +246,7 @@ class Detector:
         started = time.perf_counter()
         maps, scores = mode.backend.find(pictures)
         if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
-            raise UserError("the model gives values that are no finite numbers; train and export it again")
+            raise UserError("", "the model gives NaN or infinity", "train and export it again")
         heatmaps = [_resized(own, picture) for own, picture in zip(maps, pictures, strict=True)]
         seconds = (time.perf_counter() - started) / len(pictures)
         return [
@@ -282,7 +282,7 @@ def _refuse_unknown_method(path: Path, about: dict[str, Any]) -> None:
         try:
             method_class(method)
         except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+            raise error.within(path) from None
 
 
 def _resized(heatmap: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:

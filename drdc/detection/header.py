@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drdc.config.sections import MOST_PIXELS, Backbone, Dataset
+from drdc.config.backbone import Backbone
+from drdc.config.dataset import Dataset
+from drdc.config.section import MOST_PIXELS
 from drdc.config.variants import FULL
-from drdc.experiment.experiment import Experiment, validated
+from drdc.experiment.experiment import checked, validated
 from drdc.runtime.arguments import LARGEST_SEED
 from drdc.runtime.errors import UserError
 
@@ -75,7 +77,7 @@ def refuse_larger_than_memory(path: Path) -> None:
     """Raise UserError for a file that this computer cannot hold."""
     size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
-        raise UserError(f"{path}: has {size} bytes, and this computer's memory {memory}; take a larger one")
+        raise UserError(path, f"has {size} bytes, and this computer's memory {memory}", "take a larger one")
 
 
 def check_header(path: Path, about: dict[str, Any]) -> None:
@@ -83,13 +85,13 @@ def check_header(path: Path, about: dict[str, Any]) -> None:
     try:
         _check(f"{path}: is no exported model of this project", about)
     except UserError as error:
-        raise UserError(str(error).partition("\n")[0][:500]) from None
+        raise UserError(error.subject, error.problem, error.fix[:500]) from None
 
 
 def _check(name: str, about: dict[str, Any]) -> None:
     validated(_Header, about, name, ())
     if FULL not in about["modes"]:
-        raise UserError(f"{name}: modes: {FULL!r} is missing")
+        raise UserError(f"{name}: modes", f"{FULL!r} is missing", "export the model again")
     dataset = {key: about.get(key) for key in ("categories", "image_size")}
     if "method" in about:
         validated(Dataset, dataset, name, ())
@@ -98,4 +100,4 @@ def _check(name: str, about: dict[str, Any]) -> None:
     shared = {key: about.get(key) for key in ("experiment", "backbone", "base", "diffusion", "fusion")}
     shared |= {"seeds": [about["seed"]], "dataset": dataset | {"name": "synthetic"}}
     for mode in about["modes"].values():
-        validated(Experiment, shared | {"sampling": mode.get("sampling")}, name, ())
+        checked(shared | {"sampling": mode.get("sampling")}, name)

@@ -35,7 +35,7 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
     path = Path(model)
     path = path / DETECTORS / f"{DRDC}.safetensors" if path.is_dir() else path
     if not path.is_file():
-        raise UserError(f"{path}: is missing; `snakemake {path}` or `drdc export` writes it")
+        raise UserError(path, "is missing", f"`snakemake {path}` or `drdc export` writes it")
     refuse_larger_than_memory(path)
     try:
         refuse_endless(path)
@@ -44,18 +44,19 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
     except (OSError, UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: is damaged or no exported model ({reason}); `drdc export` writes one"
+            path, f"is damaged or no exported model ({reason})", "`drdc export` writes one"
         ) from None
     if version != FORMAT:
         raise UserError(
-            f"{path}: was written in format {str(version)[:100]!r}, and this drdc reads {FORMAT}; "
-            "update drdc, or export the model again"
+            path,
+            f"was written in format {str(version)[:100]!r}, and this drdc reads {FORMAT}",
+            "update drdc, or export the model again",
         )
     check_header(path, about)
     try:
         tensors, about = read_weights(path, "detector")
     except (OSError, ValueError, RuntimeError, OverflowError) as error:
-        raise UserError(f"{path}: is damaged ({str(error)[:200]}); export it again") from None
+        raise UserError(path, f"is damaged ({str(error)[:200]})", "export it again") from None
     return path, tensors, about
 
 
@@ -82,7 +83,9 @@ def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[
     own, places = below(tensors, f"calibration.{mode}"), tensors["calibration.category"]
     kinds = {(values.dtype, values.shape) for values in own.values()}
     if kinds != {(torch.float64, places.shape)} or places.dtype != torch.int64 or places.ndim != 1:
-        raise UserError("the numbers of its calibration are of another kind or length than an export writes")
+        raise UserError(
+            "calibration", "has numbers of another kind or length than an export writes", "export it again"
+        )
     if not len(places) or places.min() < 0 or places.max() >= len(categories):
-        raise UserError("its calibration has no images, or some of a category that it does not name")
+        raise UserError("calibration", "has no images, or some of a category not named", "export it again")
     return Calibration(own["scores"].numpy(), own["peaks"].numpy(), np.array(categories)[places.numpy()])

@@ -136,7 +136,7 @@ def check_size(path: Path) -> None:
         return  # the reader says what is wrong with it
     if width * height > MEGAPIXELS * 1_000_000:
         raise UserError(
-            f"{path}: has {width} x {height} pixels, more than {MEGAPIXELS} million; make it smaller"
+            path, f"has {width} x {height} pixels, more than {MEGAPIXELS} million", "make it smaller"
         )
 
 
@@ -226,4 +226,5 @@ def _verdict(detection: Detection) -> str:
 
 def _without_folder(error: UserError, path: Path) -> str:
     """The message with the file's name in place of where the upload lies."""
-    return str(error).replace(str(path), path.name)
+    about = error.subject.replace(str(path), path.name)
+    return str(UserError(about, error.problem, error.fix))

@@ -42,14 +42,16 @@ def threshold(held_out: Floats, rate: float) -> float:
     """
     if not 0 < rate < 1:
         raise UserError(
-            f"the false-alarm rate must lie between 0 and 1, not at {rate}; take for example {RATE}"
+            "", f"the false-alarm rate must lie between 0 and 1, not at {rate}", f"take for example {RATE}"
         )
     count = len(held_out)
     above = _ranks_above(count, rate)
     if not above:
         raise UserError(
-            f"a false-alarm rate of {rate:g} needs at least {needed(rate)} held-out normal images, and there "
-            f"are {count}; take a rate of at least {ceiled(smallest_rate(count))} or hold out more images"
+            "",
+            f"a false-alarm rate of {rate:g} needs at least {needed(rate)} held-out normal images, and "
+            f"there are {count}",
+            f"take a rate of at least {ceiled(smallest_rate(count))} or hold out more images",
         )
     return float(np.sort(held_out)[count - above])
 
@@ -118,7 +120,9 @@ class Calibration:
     def __post_init__(self) -> None:
         """Raises UserError where a score or peak is NaN or infinite: a threshold would follow it."""
         if not (np.isfinite(self.scores).all() and np.isfinite(self.peaks).all()):
-            raise UserError("scores of held-out images are NaN or infinite; train and export the model again")
+            raise UserError(
+                "", "scores of held-out images are NaN or infinite", "train and export the model again"
+            )
 
     def reference(self, rate: float, category: str | None = None) -> Reference:
         """The thresholds at a rate of false alarms: of one category where it has enough images, else of all.
@@ -140,7 +144,7 @@ class Calibration:
         number = int(np.count_nonzero(self.categories == category))
         if not number:
             known = ", ".join(sorted(set(self.categories.tolist())))
-            raise UserError(f"category {category!r} is not known to this model; known: {known}")
+            raise UserError("", f"category {category!r} is not known to this model", f"known: {known}")
         return number
 
 

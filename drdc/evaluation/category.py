@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.evaluation.metrics import NO_MASKS, CategoryEvaluator, Metric, RankingCurve
+from drdc.evaluation.evaluator import NO_MASKS, CategoryEvaluator
+from drdc.evaluation.metrics import METRICS, Metric, auroc
+from drdc.evaluation.ranking_curve import RankingCurve
 from drdc.runtime.finite import refuse_not_finite
 
 #: What the reports compare first: the base model alone, and with its refinement.
 COMPARED = ("base", "drdc")
 
-METRICS = tuple(CategoryEvaluator(has_masks=False).results())
 IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "method", "score")
 DEFECT_COLUMNS = ("method", "category", "defect_type", "images", "metric", "value", "note")
 CURVE_COLUMNS = ("method", "category", "level", "recall", "precision", "fpr")
@@ -141,14 +142,14 @@ class CategoryEvaluation:
                 ranking.update(mine.score, mine.label)
                 pixels = self._defect_pixels.get((method, defect))
                 why = NO_MASKS if defect else "not defined: no anomalous images"
-                located = Metric(np.nan, why) if pixels is None else pixels.auroc()
+                located = Metric(np.nan, why) if pixels is None else pixels.measure(auroc)
                 head = {
                     "method": method,
                     "category": self.category,
                     "defect_type": defect,
                     "images": sum(mine.label == 1),
                 }
-                rows.append(head | _result("image_auroc", ranking.auroc()))
+                rows.append(head | _result("image_auroc", ranking.measure(auroc)))
                 rows.append(head | _result("pixel_auroc", located))
         return rows
 

@@ -6,8 +6,6 @@ the paper's Table 1: what is lost by a heatmap of that resolution even if it is 
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pandas as pd
 import torch
@@ -16,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drdc.config.variants import ORACLES, RANDOM
+from drdc.runtime.identity import entropy_of
 
 
 def random_map(key: str, seed: int, size: int) -> NDArray[np.float32]:
     """Uniform noise (size, size) in [0, 1) that follows from (seed, key) alone."""
-    digest = hashlib.sha256(f"random_map/{seed}/{key}".encode()).digest()
-    return np.random.default_rng(list(digest)).random((size, size), dtype=np.float32)
+    return np.random.default_rng(entropy_of("random_map", seed, key)).random((size, size), dtype=np.float32)
 
 
 def oracle_mask(masks: Tensor, reduction: int) -> Tensor:

@@ -32,6 +32,15 @@ class Ranks(NamedTuple):
         """Pairs of an anomalous and a normal score."""
         return float(self.anomalous.sum()) * float(self.normal.sum())
 
+    def from_top(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """TP and TP + FP at every threshold, highest threshold first."""
+        return np.cumsum(self.anomalous[::-1]), np.cumsum((self.anomalous + self.normal)[::-1])
+
+    def auroc_error_bound(self) -> float:
+        """Largest possible error of the AUROC: sum over merged rows of p n / (2 P N); 0.0 while exact."""
+        inside = np.sum(self.normal[self.merged] * self.anomalous[self.merged].astype(np.float64))
+        return float(inside / (2 * self.pairs())) if inside else 0.0
+
 
 def exact_ranks(normal: NDArray[Any], anomalous: NDArray[Any], weight: NDArray[Any]) -> Ranks:
     """A row for each distinct anomalous score, and one for all normal scores between two of them.

@@ -5,34 +5,75 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import TypeAdapter, ValidationError, field_validator
 
-from drdc.config.sections import (
-    DOWNLOADS,
-    Backbone,
-    Base,
-    Dataset,
-    Diffusion,
-    Evaluation,
-    Fusion,
-    Sampling,
-    Section,
-    setting,
-    single_grid_size,
-)
+from drdc.config.backbone import Backbone
+from drdc.config.base import Base
+from drdc.config.dataset import Dataset
+from drdc.config.diffusion import Diffusion
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling, single_grid_size
+from drdc.config.section import Section, setting
 from drdc.config.variants import variants
+from drdc.data.datasets import READERS, SOURCES
 from drdc.runtime.arguments import LARGEST_SEED
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, UserErrors
 
-#: Names that the scores hold already, so that no other method can have them.
-OWN_METHODS = ("base", "diffusion", "unconditional", "full", "drdc", "controls", "random_map")
-#: What stands beside the methods' names in image_scores.csv and in the gallery.
-_TAKEN = ("experiment", "seed", "row", "path", "category", "split", "defect_type", "label")
-TAKEN = (*OWN_METHODS, *_TAKEN, "image", "truth", "outline", "reconstruction")
+#: Characters of a wrong value that a message shows.
+LONGEST_VALUE = 200
+#: Names of DRDC in scores and files, and of the gallery's pictures: no other method can have them.
+OWN_METHODS = ("base", "diffusion", "drdc", "random_map")
+TAKEN = (
+    *OWN_METHODS,
+    "unconditional",
+    "full",
+    "controls",
+    "backbone",
+    "image",
+    "truth",
+    "outline",
+    "reconstruction",
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a configuration.
+
+    Attributes:
+        keys: the settings that it concerns, `section.name`; the first is the one to name.
+        problem, fix: what is wrong, and what to do.
+    """
+
+    keys: tuple[str, ...]
+    problem: str
+    fix: str
+
+    @property
+    def section(self) -> str:
+        """Where in a configuration it stands."""
+        return self.keys[0].partition(".")[0]
+
+    def error(self, place: str) -> UserError:
+        """What to raise for a configuration that is called `place`."""
+        return UserError(self.keys[0], self.problem, self.fix).within(place)
+
+    def follows_from(self, others: Iterable[Fault]) -> bool:
+        """Whether a setting that it concerns is itself wrong, so that this one may be gone with the other."""
+        wrong = [other.keys[0] for other in others]
+        return any(_within(key, own) or _within(own, key) for key in self.keys for own in wrong)
+
+
+def _within(key: str, section: str) -> bool:
+    return key == section or key.startswith(f"{section}.")
 
 
 class Experiment(Section):
@@ -54,185 +95,252 @@ class Experiment(Section):
     methods: dict[str, dict[str, Any]] = setting(
         {},
         "ours",
-        "Methods to run beside DRDC: for each its name, and below it the settings that differ from the "
-        "defaults; with `method`, another name than that of the method can be given.",
+        "Methods to compare DRDC with: names, each with the settings that differ from the defaults; `method` "
+        "names the method where the entry has another name.",
     )
 
     @field_validator("seeds")
     @classmethod
     def _seeds(cls, value: list[int]) -> list[int]:
         if len(set(value)) < len(value) or not 0 <= min(value) <= max(value) <= LARGEST_SEED:
-            raise ValueError(f"must be different whole numbers, 0 or larger and at most {LARGEST_SEED}")
+            raise ValueError(f"must be different non-negative integers, at most {LARGEST_SEED}")
         return value
-
-    @field_validator("methods")
-    @classmethod
-    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for name in value:
-            if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name) or name in TAKEN:
-                raise ValueError(
-                    f"{name!r} cannot be a name here; take small letters, digits, '-' and '_', "
-                    f"and none of {', '.join(TAKEN)}"
-                )
-        return value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Experiment:
-        for key, fault in _inconsistencies(self):
-            raise ValueError(f"{key}: {fault}")
-        return self
 
 
 def load_experiment(source: str | Path | dict[str, Any]) -> Experiment:
     """Read and validate a whole experiment from a YAML file or a mapping.
 
     Raises:
-        UserError: a file that is missing or not YAML, an unknown key or an impossible value.
+        UserError: a file that is missing or not YAML.
+        UserErrors: unknown keys and impossible values, all of them, in the order of the file.
     """
     name, mapping = read_mapping(source)
-    experiment: Experiment = validated(Experiment, mapping, name, ())
+    return checked(mapping, name)
+
+
+def checked(mapping: dict[str, Any], place: str) -> Experiment:
+    """The experiment of a mapping, each setting right by itself and together with the others.
+
+    Args:
+        place: what messages call it.
+
+    Raises:
+        UserErrors: with everything that is wrong, in the order of the mapping's sections.
+    """
+    experiment, faults = _read(mapping)
+    together = inconsistencies(experiment)
+    together += _sweep_faults(experiment, together)
+    faults += [fault for fault in together if not fault.follows_from(faults)]
+    methods, of_methods = _with_defaults(experiment.methods)
+    if faults := faults + of_methods:
+        order = list(dict.fromkeys(map(str, (*mapping, *Experiment.model_fields))))
+        faults.sort(key=lambda fault: order.index(fault.section) if fault.section in order else len(order))
+        raise UserErrors(*(fault.error(place) for fault in faults))
+    return experiment.model_copy(update={"methods": methods})
+
+
+def _read(mapping: dict[str, Any]) -> tuple[Experiment, list[Fault]]:
+    """An experiment, with the default in place of each setting that is wrong by itself; and what is wrong."""
     try:
-        _check_sweeps(experiment)
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from None
-    return experiment.model_copy(update={"methods": _with_defaults(experiment.methods, name)})
+        return Experiment.model_validate(mapping), []
+    except ValidationError as error:
+        items = error.errors()
+    sound = reduce(_without, (item["loc"] for item in items), mapping)
+    return Experiment.model_validate(sound), [_fault(Experiment, item, ()) for item in items]
 
 
-def _with_defaults(methods: dict[str, dict[str, Any]], source: str) -> dict[str, dict[str, Any]]:
-    """The methods with all their settings; UserError where one is not known or has a wrong setting."""
-    from drdc.methods.registry import method_class  # only where needed: methods import torch
+def _without(mapping: dict[Any, Any], place: tuple[int | str, ...]) -> dict[Any, Any]:
+    """The mapping without the setting at a place, or without that which holds it."""
+    key, *rest = place
+    inner = mapping.get(key)
+    if rest and isinstance(inner, dict) and rest[0] in inner:
+        return mapping | {key: _without(inner, tuple(rest))}
+    return {own: value for own, value in mapping.items() if own != key}
 
-    complete = {}
+
+def _with_defaults(methods: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
+    """The methods with all their settings, and what is wrong with their names and settings."""
+    from drdc.methods.registry import method_class  # not at the top, because methods import torch
+
+    complete, faults = {}, []
     for name, given in methods.items():
+        if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name) or name in TAKEN:
+            fix = f"take small letters, digits, '-' and '_', and none of {', '.join(TAKEN)}"
+            faults.append(Fault((f"methods.{name}",), f"{name!r} cannot be the name of a method", fix))
         method = str(given.get("method", name))
-        try:
-            settings = method_class(method).Settings
-        except UserError as error:
-            raise UserError(f"{source}: methods.{name}: {error}") from None
         own = {key: value for key, value in given.items() if key != "method"}
-        checked = validated(settings, own, source, ("methods", name))
-        complete[name] = {"method": method, **checked.model_dump(mode="json")}
-    return complete
+        try:
+            model = method_class(method).Settings
+            complete[name] = {"method": method, **model.model_validate(own).model_dump(mode="json")}
+        except UserError as error:
+            faults.append(Fault((f"methods.{name}",), error.problem, error.fix))
+        except ValidationError as error:
+            faults += [_fault(model, item, ("methods", name)) for item in error.errors()]
+    return complete, faults
 
 
-def _check_sweeps(experiment: Experiment) -> None:
-    """Raise UserError for a value of a sweep that does not fit the other settings."""
+def _sweep_faults(experiment: Experiment, known: Collection[Fault]) -> Iterator[Fault]:
+    """What is wrong with the values of a sweep, apart from what is `known` to be wrong without them."""
     for name, variant in variants(experiment.sampling, experiment.fusion, experiment.evaluation).items():
         changed = {"sampling": variant.sampling.model_dump(), "fusion": variant.fusion.model_dump()}
-        try:
-            Experiment.model_validate(experiment.model_dump(exclude={"evaluation"}) | changed)
-        except ValidationError as error:
-            item = error.errors()[0]
-            place = ".".join(map(str, item["loc"]))
-            message = f"{place}: {item['msg']}" if place else item["msg"].removeprefix("Value error, ")
-            raise UserError(f"evaluation.sweeps, {name}: {message}") from None
+        varied, faults = _read(experiment.model_dump(exclude={"evaluation", "methods"}) | changed)
+        for fault in faults or inconsistencies(varied):
+            if fault not in known:
+                yield replace(fault, keys=(f"evaluation.sweeps, {name}: {fault.keys[0]}", *fault.keys))
 
 
-def _inconsistencies(e: Experiment) -> list[tuple[str, str]]:
-    """(key, what is wrong and the mend) of every fault."""
+def inconsistencies(e: Experiment) -> list[Fault]:
+    """What is wrong between the settings of an experiment that are right by themselves."""
     size, levels = e.dataset.image_size, len(e.diffusion.multipliers)
-    faults = [
-        (f"{name}.grid_sizes", f"{k} does not divide dataset.image_size {size}; take a divisor of it")
+    grids = [
+        (name, section.disjoint_sets, k)
         for name, section in (("sampling", e.sampling), ("diffusion", e.diffusion))
         for k in section.grid_sizes
+    ]
+    faults = [
+        Fault(
+            (f"{name}.grid_sizes", "dataset.image_size"),
+            f"{k} does not divide dataset.image_size {size}",
+            "take a divisor of it",
+        )
+        for name, _, k in grids
         if k < 1 or size % k
     ]
     faults += [
-        (f"{name}.disjoint_sets", f"{section.disjoint_sets} sets cannot be made of the cells of {k} pixels")
-        for name, section in (("sampling", e.sampling), ("diffusion", e.diffusion))
-        for k in section.grid_sizes
-        if k >= 1 and section.disjoint_sets > (size // k) ** 2
+        Fault(
+            (f"{name}.disjoint_sets", f"{name}.grid_sizes", "dataset.image_size"),
+            f"{sets} sets do not fit into the cells of {k} pixels",
+            f"take at most {(size // k) ** 2}, or smaller cells",
+        )
+        for name, sets, k in grids
+        if 1 <= k <= size and sets > (size // k) ** 2
     ]
-    checks = [
+    return faults + [Fault(*fault) for wrong, *fault in _checks(e, size, levels) if wrong]
+
+
+def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
+    """(whether it is wrong, the keys that it concerns, the problem, the fix) for each rule."""
+    grid_size = single_grid_size(e.sampling)
+    widest = 2 * (e.backbone.feature_size // 2) - 1
+    return [
         (
             size % 2 ** (levels - 1) != 0,
-            "diffusion.multipliers",
-            f"{levels} levels need a dataset.image_size divisible by {2 ** (levels - 1)}, not {size}",
+            ("diffusion.multipliers", "dataset.image_size"),
+            f"{levels} levels halve dataset.image_size {size} to a fraction",
+            f"take fewer levels, or an image size divisible by {2 ** (levels - 1)}",
         ),
-        (e.diffusion.width % 32 != 0, "diffusion.width", f"{e.diffusion.width} is not a multiple of 32"),
+        (
+            e.diffusion.width % 32 != 0,
+            ("diffusion.width",),
+            f"{e.diffusion.width} is not a multiple of 32",
+            "take one, for the normalisation in groups",
+        ),
         (
             any(level not in range(levels) for level in e.diffusion.attention_levels),
-            "diffusion.attention_levels",
+            ("diffusion.attention_levels", "diffusion.multipliers"),
+            f"{e.diffusion.attention_levels} names a level that diffusion.multipliers does not have",
             f"levels are counted 0 to {levels - 1}",
         ),
         (
             e.sampling.initial_index > e.diffusion.timesteps,
-            "sampling.initial_index",
+            ("sampling.initial_index", "diffusion.timesteps"),
             f"{e.sampling.initial_index} lies beyond diffusion.timesteps, {e.diffusion.timesteps}",
+            "lower it",
         ),
         (
-            e.sampling.initial_index > e.diffusion.max_timestep,
-            "sampling.initial_index",
-            f"{e.sampling.initial_index} is never seen in training; raise diffusion.max_timestep",
+            e.diffusion.timesteps >= e.sampling.initial_index > e.diffusion.max_timestep,
+            ("sampling.initial_index", "diffusion.timesteps", "diffusion.max_timestep"),
+            f"{e.sampling.initial_index} is never seen in training",
+            "raise diffusion.max_timestep",
         ),
         (
             e.diffusion.max_timestep > e.diffusion.timesteps,
-            "diffusion.max_timestep",
-            f"must be at most diffusion.timesteps, {e.diffusion.timesteps}",
+            ("diffusion.max_timestep", "diffusion.timesteps"),
+            f"{e.diffusion.max_timestep} lies beyond diffusion.timesteps, {e.diffusion.timesteps}",
+            "lower it",
         ),
         (
             e.sampling.steps > e.sampling.initial_index,
-            "sampling.steps",
+            ("sampling.steps", "sampling.initial_index"),
             f"{e.sampling.steps} different steps do not fit below sampling.initial_index",
+            f"take at most {e.sampling.initial_index}",
         ),
         (
             e.base.hidden % e.base.heads != 0 or e.base.hidden % 2 != 0,
-            "base.hidden",
-            f"{e.base.hidden} must be even and a multiple of base.heads, {e.base.heads}",
+            ("base.hidden", "base.heads"),
+            f"{e.base.hidden} does not divide evenly among base.heads, {e.base.heads}",
+            "it must be even and a multiple of base.heads",
         ),
         (
             e.base.neighbour_window % 2 == 0 and e.base.neighbour_window > 0,
-            "base.neighbour_window",
-            "must be odd, or 0",
+            ("base.neighbour_window",),
+            f"{e.base.neighbour_window} has no token in its middle",
+            "it must be odd, or 0",
         ),
         (
-            e.base.neighbour_window // 2 >= e.backbone.feature_size // 2 and e.base.neighbour_window > 0,
-            "base.neighbour_window",
+            e.base.neighbour_window % 2 == 1 and e.base.neighbour_window > widest,
+            ("base.neighbour_window", "backbone.feature_size"),
             f"{e.base.neighbour_window} leaves the middle token nothing to attend to at backbone.feature_size"
-            f" {e.backbone.feature_size}; take at most {2 * (e.backbone.feature_size // 2) - 1}",
+            f" {e.backbone.feature_size}",
+            f"take at most {widest}",
         ),
         (
             e.fusion.filter_size % 2 == 0 or e.fusion.filter_size > size,
-            "fusion.filter_size",
-            f"{e.fusion.filter_size} must be odd and at most dataset.image_size, {size}",
+            ("fusion.filter_size", "dataset.image_size"),
+            f"{e.fusion.filter_size} does not fit",
+            f"it must be odd and at most dataset.image_size, {size}",
         ),
         (
             e.fusion.grid_sizes is not None
             and not (e.fusion.grid_sizes and set(e.fusion.grid_sizes) <= set(e.sampling.grid_sizes)),
-            "fusion.grid_sizes",
-            f"{e.fusion.grid_sizes} must be some of sampling.grid_sizes, {e.sampling.grid_sizes}",
+            ("fusion.grid_sizes", "sampling.grid_sizes"),
+            f"{e.fusion.grid_sizes} are not among those predicted",
+            f"take some of sampling.grid_sizes, {e.sampling.grid_sizes}",
         ),
         (
-            e.fusion.timesteps == "last"
-            and (e.fusion.scales != [1] or e.fusion.grid_sizes != [single_grid_size(e.sampling)]),
-            "fusion.timesteps",
-            f"the last one alone is stored at scale 1 of grid size {single_grid_size(e.sampling)};"
-            " set fusion.scales and fusion.grid_sizes to these",
+            e.fusion.timesteps == "last" and (e.fusion.scales != [1] or e.fusion.grid_sizes != [grid_size]),
+            ("fusion.timesteps", "fusion.scales", "fusion.grid_sizes", "sampling.grid_sizes"),
+            f"the last one alone is stored at scale 1 of grid size {grid_size}",
+            "set fusion.scales and fusion.grid_sizes to these",
+        ),
+        (
+            e.fusion.pool_size > size,
+            ("fusion.pool_size", "dataset.image_size"),
+            f"{e.fusion.pool_size} is larger than dataset.image_size",
+            f"take at most {size}",
         ),
         (
             e.evaluation.seeds is not None
             and not (e.evaluation.seeds and set(e.evaluation.seeds) <= set(e.seeds)),
-            "evaluation.seeds",
-            f"{e.evaluation.seeds} must be some of the experiment's seeds, {e.seeds}",
+            ("evaluation.seeds", "seeds"),
+            f"{e.evaluation.seeds} are not among the experiment's seeds",
+            f"take some of {e.seeds}",
         ),
         (
             e.evaluation.ablation and not e.diffusion.model_conditioning,
-            "evaluation.ablation",
-            "compares with a conditional model; set diffusion.model_conditioning to true",
-        ),
-        (e.fusion.pool_size > size, "fusion.pool_size", f"must be at most dataset.image_size, {size}"),
-        (
-            e.dataset.name in DOWNLOADS and e.dataset.root is None,
-            "dataset.root",
-            "is missing; name the folder that holds the categories",
+            ("evaluation.ablation", "diffusion.model_conditioning"),
+            "compares with a conditional model",
+            "set diffusion.model_conditioning to true",
         ),
         (
-            e.dataset.download and e.dataset.name not in DOWNLOADS,
-            "dataset.download",
-            f"is for {', '.join(DOWNLOADS)} alone; set it to false",
+            e.dataset.name not in READERS,
+            ("dataset.name",),
+            f"{e.dataset.name!r} is unknown",
+            f"choose one of {', '.join(READERS)}",
+        ),
+        (
+            e.dataset.name in SOURCES and e.dataset.root is None,
+            ("dataset.root", "dataset.name"),
+            "is missing",
+            "name the folder that holds the categories",
+        ),
+        (
+            e.dataset.download and e.dataset.name not in SOURCES,
+            ("dataset.download", "dataset.name"),
+            f"is for {', '.join(SOURCES)} alone",
+            "set it to false",
         ),
     ]
-    return faults + [(key, fault) for wrong, key, fault in checks if wrong]
 
 
 def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -244,12 +352,12 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
     try:
         loaded = read(Path(source).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: cannot be read ({error}); name an existing YAML file") from None
+        raise UserError(name, f"cannot be read ({error})", "name an existing YAML file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # values too: a number of 5,000 digits
         kind = "JSON" if read is json.loads else "YAML"
-        raise UserError(f"{name}: is not valid {kind} ({' '.join(str(error).split())})") from None
+        raise UserError(name, f"is not valid {kind} ({' '.join(str(error).split())})", "correct it") from None
     if not isinstance(loaded, dict):
-        raise UserError(f"{name}: must hold keys and values, like config/config.yaml")
+        raise UserError(name, "does not hold keys and values", "write it like config/config.yaml")
     return name, loaded
 
 
@@ -289,37 +397,42 @@ def _from_text(value: Any) -> Any:
 
 def _restore(read: Any, given: Any, place: tuple[int | str, ...]) -> None:
     """Put the text that was given at a place back there, if it was one."""
-    *above, last = place or ("",)
+    *above, last = place
     try:
         for key in above:
             read, given = read[key], given[key]
         if isinstance(given[last], str):
             read[last] = given[last]
-    except (KeyError, IndexError, TypeError):  # a fault of the file, or of several keys together
+    except (KeyError, IndexError, TypeError):  # a fault of the file
         return
 
 
 def validated(model: Any, mapping: Any, name: str, prefix: tuple[str, ...]) -> Any:
-    """A value of a pydantic type; UserError with one sentence for each fault of `mapping`."""
+    """A value of a pydantic type; UserErrors with one sentence for each fault of `mapping`."""
     try:
         return TypeAdapter(model).validate_python(mapping)
     except ValidationError as error:
-        lines = [f"{name}: {_sentence(model, item, prefix)}" for item in error.errors()]
-        raise UserError("\n".join(lines)) from None
+        faults = [_fault(model, item, prefix) for item in error.errors()]
+        raise UserErrors(*(fault.error(name) for fault in faults)) from None
 
 
-def _sentence(model: Any, item: Any, prefix: tuple[str, ...]) -> str:
-    """One clear sentence for one fault that pydantic found."""
-    key = ".".join(str(part) for part in (*prefix, *item["loc"]))
+def _fault(model: Any, item: Any, prefix: tuple[str, ...]) -> Fault:
+    """One fault that pydantic found."""
+    keys = (".".join(str(part) for part in (*prefix, *item["loc"])),)
     if item["type"] == "extra_forbidden":
         section = model
         for part in item["loc"][:-1]:
             section = section.model_fields[part].annotation
         near = difflib.get_close_matches(str(item["loc"][-1]), section.model_fields, 1, 0.5)
-        mend = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
-        return f"unknown key {key!r}; {mend}"
-    message = item["msg"].removeprefix("Value error, ")
-    if not key:
-        return message
-    given = f" (given: {item['input']!r})" if item["type"] != "missing" else ""
-    return f"{key}: {message[0].lower()}{message[1:]}{given}"
+        known = f"known: {', '.join(section.model_fields)}"
+        return Fault(keys, "unknown key", f"did you mean {near[0]!r}?" if near else known)
+    if item["type"] == "missing":
+        return Fault(keys, "is missing", "add it")
+    own = item.get("ctx", {}).get("error")  # of a validator of ours
+    must = str(own) if own else f"{item['msg'][0].lower()}{item['msg'][1:]}"
+    return Fault(keys, f"invalid value {_shortened(item['input'])}", must)
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

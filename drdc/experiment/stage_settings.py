@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from drdc.config.variants import CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
+from drdc.config.described import Described
+from drdc.config.variants import BACKBONE, CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping, validated
-from drdc.methods.registry import Configured, method_class
+from drdc.methods.registry import Configured, method_class, pretrained_networks
+from drdc.models.pretrained import Pretrained
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
+from drdc.runtime.identity import fingerprint_of, fingerprint_of_text
 
+#: Hexadecimal digits of a hash of settings.
+_DIGITS = 12
 ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
 _OF_DRDC = ("dataset", "backbone", "base", "diffusion", "sampling", "fusion")
 _OF_A_METHOD = ("dataset", "backbone", "method")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
     "download": ("dataset",),
-    "weights": ("backbone", "methods"),
     "prepare": ("dataset",),
     "images": ("dataset",),
     "features": ("backbone",),
     "costs": ("seeds", "image_size", "backbone", "sampling", "timed_steps", "methods"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "methods"),
-    "tables": ("seeds", "backbone", "sampling", "fusion", "evaluation", "methods"),
-    "figures": ("seeds", "image_size", "sampling", "fusion", "evaluation", "methods"),
+    "tables": ("seeds", "image_size", "backbone", "sampling", "fusion", "evaluation", "methods", "described"),
+    "figures": ("seeds", "image_size", "sampling", "fusion", "evaluation", "methods", "described"),
     "gallery": ("seeds", "image_size", "fusion", "methods"),
     "about": ALL,
     "salvage": ALL,
@@ -37,6 +40,7 @@ USES: dict[str, tuple[str, ...]] = {
 #: The same of the stages that all methods go through: of DRDC's parts by name, and of `ANY` other method.
 ANY = "*"
 USES_OF: dict[str, dict[str, tuple[str, ...]]] = {
+    "weights": {BACKBONE: ("backbone",), ANY: ("method",)},
     "train": {
         "base": ("base",),
         "diffusion": ("image_size", "diffusion"),
@@ -62,11 +66,11 @@ def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, d
     _check_handed(Path(source), mapping["stage"], stage)
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
     types |= {"image_size": int, "pool_size": int, "variant": str, "stored": Stored, "timed_steps": list[int]}
-    types |= {"method": Configured}
+    types |= {"method": Configured, "described": dict[str, Described]}
     possible = [USES[stage]] if stage in USES else USES_OF[stage].values()
     keys = next((k for k in possible if {"stage", "experiment", *k} == mapping.keys()), None)
     if keys is None:
-        raise UserError(f"{name}: does not hold the settings that {stage} uses; start the workflow again")
+        raise UserError(name, f"does not hold the settings that {stage} uses", "start the workflow again")
     used = {key: validated(types[key], mapping[key], name, (key,)) for key in ("experiment", *keys)}
     return used.pop("experiment"), used
 
@@ -98,7 +102,7 @@ def handed(experiment: Experiment, stage: str, of: str = "") -> Handed:
 def _handed(experiment: Experiment, stage: str, own: dict[str, Any]) -> Handed:
     used = {"stage": stage, "experiment": experiment.experiment} | own
     text = json.dumps(used, separators=(",", ":"), default=_plain)
-    return Handed(Layout(experiment.experiment).handed(stage, _digest(text)), text)
+    return Handed(Layout(experiment.experiment).handed(stage, fingerprint_of_text(text)[:_DIGITS]), text)
 
 
 def all_handed(experiment: Experiment) -> Iterator[Handed]:
@@ -110,10 +114,10 @@ def all_handed(experiment: Experiment) -> Iterator[Handed]:
 
 
 def _check_handed(path: Path, holds: str, wanted: str) -> None:
-    if _digest(path.read_text(encoding="utf-8")) != path.stem.rpartition("-")[2]:
-        raise UserError(f"{path}: is damaged or was changed; remove it and start the workflow again")
+    if fingerprint_of_text(path.read_text(encoding="utf-8"))[:_DIGITS] != path.stem.rpartition("-")[2]:
+        raise UserError(path, "is damaged or was changed", "remove it and start the workflow again")
     if holds != wanted:
-        raise UserError(f"{path}: holds the settings of {holds}; name those of {wanted}, or a YAML file")
+        raise UserError(path, f"holds the settings of {holds}", f"name those of {wanted}, or a YAML file")
 
 
 def used_by(experiment: Experiment, stage: str, of: str = "") -> dict[str, Any]:
@@ -148,11 +152,12 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
     values |= {"image_size": experiment.dataset.image_size, "pool_size": experiment.fusion.pool_size}
     values["timed_steps"] = experiment.evaluation.costs
     if stage in USES:
-        return {key: values[key] for key in USES[stage]}
+        own = {"described": _described(experiment)} if "described" in USES[stage] else {}
+        return {key: (values | own)[key] for key in USES[stage]}
     uses = USES_OF[stage]
-    of = of or (FULL if FULL in uses else DRDC)
+    of = of or next(name for name in (FULL, DRDC, BACKBONE) if name in uses)
     if of not in (known := _known(experiment, stage, every)):
-        raise UserError(f"{stage}: {of!r} is not part of {experiment.experiment}; known: {', '.join(known)}")
+        raise UserError(stage, f"{of!r} is not part of {experiment.experiment}", f"known: {', '.join(known)}")
     if of in experiment.methods:
         values["method"] = _configured(experiment, of)
         return {key: values[key] for key in uses[ANY]}
@@ -167,6 +172,27 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
 def _configured(experiment: Experiment, name: str) -> Configured:
     own = dict(experiment.methods[name])
     return Configured(name=name, method=own.pop("method"), settings=own)
+
+
+def _described(experiment: Experiment) -> dict[str, Described]:
+    """What reports say of base, DRDC and each method of the configuration."""
+    found = {
+        "base": Described(input_size=experiment.backbone.input_size),
+        DRDC: Described(input_size=experiment.dataset.image_size),
+    }
+    for name, settings in experiment.methods.items():
+        kind, facts = method_class(settings["method"]), method_facts(experiment, name)
+        found[name] = Described(
+            paper_name=kind.name_in_paper(settings),
+            citation=kind.cited(settings, experiment.backbone.name),
+            input_size=experiment.backbone.input_size if facts.uses_features else facts.input_size,
+        )
+    return found
+
+
+def pretrained_networks_of(experiment: Experiment, name: str) -> list[Pretrained]:
+    """What a method of the configuration loads; nothing for a model of DRDC."""
+    return pretrained_networks(_configured(experiment, name)) if name in experiment.methods else []
 
 
 class MethodFacts(NamedTuple):
@@ -191,8 +217,4 @@ def _plain(section: Any) -> Any:
 
 def config_hash(settings: dict[str, Any]) -> str:
     """First 12 hexadecimal digits of the SHA-256 of the settings: the same settings, the same hash."""
-    return _digest(json.dumps(settings, sort_keys=True, default=_plain))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return fingerprint_of(settings, _plain)[:_DIGITS]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import channel_scale, upsample_base
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
 from drdc.methods.trainer import Trainer
@@ -40,11 +40,11 @@ class Asymmetric(Method):
         teacher_width: int = setting(
             64, "inferred", "Hidden channels of the teacher's subnetworks.", ge=1, le=MOST_CHANNELS
         )
-        clamp: float = setting(1.9, "inferred", "Largest logarithm of a coupling's scale factors.", gt=0)
+        clamp: float = setting(1.9, "inferred", "Maximum logarithm of a coupling's scale factors.", gt=0)
         position_channels: int = setting(
             32,
             "inferred",
-            "Channels of the encoding of the place; a multiple of 4.",
+            "Channels of the positional encoding; a multiple of 4.",
             ge=4,
             le=MOST_CHANNELS,
             multiple_of=4,
@@ -57,14 +57,17 @@ class Asymmetric(Method):
             "mean", "inferred", "Image score: mean of the heatmap, or its maximum after the average pool."
         )
         blur: float = setting(
-            0.0, "ours", "Deviation of the Gaussian filter on the heatmap in pixels; 0 for none.", ge=0
+            0.0,
+            "ours",
+            "Standard deviation of the Gaussian filter on the heatmap in pixels; 0 for none.",
+            ge=0,
         )
         pool_size: int = setting(
             1, "inferred", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=MOST_PIXELS
         )
         batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(2e-4, "inferred", "Of AdamW, for both networks.", gt=0)
-        weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(2e-4, "inferred", "Learning rate of AdamW, for both networks.", gt=0)
+        weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
         epochs: float = setting(
             72,
             "inferred",

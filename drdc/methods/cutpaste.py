@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torchvision.transforms import ColorJitter  # type: ignore[import-untyped]
 from torchvision.transforms.functional import rotate  # type: ignore[import-untyped]
 
-from drdc.config.sections import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import upsample_base
 from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings, blurred
 from drdc.methods.pixels import backbone_pixels
@@ -66,7 +67,7 @@ class CutPaste(JointMethod):
         )
         head: list[int] = setting([512, 128], "ours", "Widths between pooled features and classes.")
         area: tuple[float, float] = setting(
-            (0.02, 0.15), "inferred", "Smallest and largest part of the image that a patch covers."
+            (0.02, 0.15), "inferred", "Smallest and largest fraction of the image that a patch covers."
         )
         aspect: float = setting(
             0.3,
@@ -86,20 +87,23 @@ class CutPaste(JointMethod):
             0.1, "inferred", "Largest change of brightness, contrast, saturation, hue.", ge=0, le=0.5
         )
         shrinkage: float = setting(
-            0.01, "ours", "Added to the variance of each feature, as a part of their mean variance.", gt=0
+            0.01, "ours", "Added to the variance of each feature, as a fraction of their mean variance.", gt=0
         )
         blur: float = setting(
-            4.0, "ours", "Deviation of the Gaussian filter on the heatmap in pixels; 0 for none.", ge=0
+            4.0,
+            "ours",
+            "Standard deviation of the Gaussian filter on the heatmap in pixels; 0 for none.",
+            ge=0,
         )
         batch_size: int = setting(
             32, "inferred", "Images per step, each seen in all three ways.", ge=1, le=MOST_IMAGES
         )
-        learning_rate: float = setting(1e-3, "ours", "Of AdamW.", gt=0)
-        weight_decay: float = setting(3e-5, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(1e-3, "ours", "Learning rate of AdamW.", gt=0)
+        weight_decay: float = setting(3e-5, "inferred", "Weight decay of AdamW.", ge=0)
         schedule: Literal["constant", "step", "cosine"] = setting(
             "cosine",
             "inferred",
-            "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero.",
+            "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
         )
         epochs: float = setting(
             580,
@@ -262,8 +266,9 @@ def untrained(settings: Backbone) -> dict[str, Tensor]:
     except Exception as error:  # timm raises many kinds
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"backbone {settings.name!r} cannot be made ({reason}); "
-            "backbone.name must be a timm model that has the stages of backbone.stages"
+            "",
+            f"backbone {settings.name!r} cannot be made ({reason})",
+            "backbone.name must be a timm model that has the stages of backbone.stages",
         ) from None
     middle = torch.full((1, 3, 1, 1), 127.5)
     weights = {f"network.{key}": value for key, value in network.state_dict().items()}

@@ -10,7 +10,8 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import Method, Shapes, TrainedSettings
 from drdc.methods.pixels import backbone_pixels
 from drdc.models.backbone import FeatureExtractor
@@ -66,7 +67,10 @@ class FCDD(Method):
             (0.035, 0.24), "inferred", "Shortest and longest side of a piece, where the image's side is 1."
         )
         deviation: float = setting(
-            12.0, "inferred", "Deviation in pixels of the Gaussian that spreads a value of the map.", gt=0
+            12.0,
+            "inferred",
+            "Standard deviation in pixels of the Gaussian that spreads a value of the map.",
+            gt=0,
         )
         receptive_field: int = setting(
             62,
@@ -82,10 +86,12 @@ class FCDD(Method):
             1, "ours", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=MOST_PIXELS
         )
         batch_size: int = setting(16, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(1e-4, "ours", "Of AdamW.", gt=0)
-        weight_decay: float = setting(1e-4, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(1e-4, "ours", "Learning rate of AdamW.", gt=0)
+        weight_decay: float = setting(1e-4, "inferred", "Weight decay of AdamW.", ge=0)
         schedule: Literal["constant", "step", "cosine"] = setting(
-            "cosine", "ours", "Learning rate: constant, x0.1 after 80 % of the images, or a cosine to zero."
+            "cosine",
+            "ours",
+            "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
         )
         epochs: float = setting(200, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
@@ -110,8 +116,10 @@ class FCDD(Method):
         side = settings.backbone.feature_size // 2
         if settings.receptive_field * side < shapes.image_size:
             raise UserError(
-                f"receptive_field: {settings.receptive_field} pixels leave gaps between {side} values across "
-                f"{shapes.image_size} pixels; take at least {math.ceil(shapes.image_size / side)}"
+                "receptive_field",
+                f"{settings.receptive_field} pixels leave gaps between {side} values across "
+                f"{shapes.image_size} pixels",
+                f"take at least {math.ceil(shapes.image_size / side)}",
             )
         spread = gaussians(shapes.image_size, side, settings.deviation, settings.receptive_field)
         self.register_buffer("spread", spread, persistent=False)

@@ -20,7 +20,7 @@ from drdc.results.heatmaps import stored_type
 from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
 from drdc.runtime.files import load_weights
-from drdc.training.loop import step_seed
+from drdc.runtime.identity import seed_of_batch
 
 #: Largest number of float16.
 LARGEST = float(np.finfo(np.float16).max)
@@ -89,7 +89,7 @@ class FittedMethod:
         device = torch_device()
         gpus = [torch.cuda.current_device()] if device == "cuda" else []
         with torch.random.fork_rng(gpus):  # the caller's own random numbers stay as they were
-            torch.manual_seed(step_seed(self.seed, int(batch.keys[0], 16)))
+            torch.manual_seed(seed_of_batch(self.seed, batch.keys[0]))
             raw, scores = self.method.heatmaps_and_scores(batch.images, batch.features)
         for what, found in (("heatmaps", raw), ("scores", scores)):
             self.method.check_shape(what, found, batch.images)

@@ -15,9 +15,8 @@ from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError
+from drdc.runtime.identity import fingerprint_of, seed_of
 from drdc.training.job import carry_out, finish
-from drdc.training.loop import step_seed
-from drdc.training.state import fingerprint_of
 
 
 def inputs_of(layout: Layout, image_size: int, configured: Configured) -> Inputs:
@@ -49,12 +48,13 @@ def _fit(job: Any, inputs: Inputs, configured: Configured) -> None:
     history = method.fit(trainer)
     method.eval()
     with torch.inference_mode():
-        torch.manual_seed(step_seed(job.seed, -1))
+        torch.manual_seed(seed_of(job.seed, -1))
         scale = map_scale(method.heatmaps(*batch) for batch in trainer.held_out())
     if not all(map(isfinite, scale)):
         raise UserError(
-            f"the heatmaps of {configured.name!r} are NaN or infinite for held-out images; "
-            f"change methods.{configured.name} in the configuration"
+            "",
+            f"the heatmaps of {configured.name!r} are NaN or infinite for held-out images",
+            f"change methods.{configured.name} in the configuration",
         )
     # What is not trained by gradients has no curve: one row says so.
     untrained = {"images": len(inputs.images.train), "train_loss": nan, "val_loss": nan, "lr": 0.0}

@@ -10,16 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
 
-from drdc.config.sections import (
-    MOST_EPOCHS,
-    MOST_IMAGES,
-    MOST_PIXELS,
-    Backbone,
-    Optimisation,
-    Section,
-    other_backbone,
-    setting,
-)
+from drdc.config.backbone import Backbone, other_backbone
+from drdc.config.optimisation import Optimisation
+from drdc.config.section import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Section, setting
 from drdc.equations.fusion import image_score
 from drdc.models.backbone import pretrained
 from drdc.models.pretrained import Pretrained
@@ -172,8 +165,10 @@ class Method(nn.Module):
         wanted = (len(images), *images.shape[2:]) if what == "heatmaps" else (len(images),)
         if found.shape != wanted:
             raise UserError(
+                "",
                 f"the {what} of {type(self).__name__} for {len(images)} images have the shape "
-                f"{tuple(found.shape)}; return {wanted}"
+                f"{tuple(found.shape)}",
+                f"return {wanted}",
             )
 
     def train(self, mode: bool = True) -> Method:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import upsample_base
 from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings, blurred
 from drdc.methods.pixels import backbone_pixels
@@ -48,18 +49,21 @@ class Distillation(JointMethod):
             [2, 3, 3, 3], "inferred", "Convolutions of the cloner's blocks, one block for each stage."
         )
         width: int = setting(
-            16, "inferred", "Channels of the cloner but at the end of its blocks.", ge=1, le=MOST_CHANNELS
+            16, "inferred", "Channels of the cloner, except at the end of its blocks.", ge=1, le=MOST_CHANNELS
         )
         direction: float = setting(0.5, "inferred", "Weight of the cosine loss; the other has 1.", ge=0)
         blur: float = setting(
-            4.0, "inferred", "Deviation of the Gaussian filter on the gradient in pixels; 0 for none.", ge=0
+            4.0,
+            "inferred",
+            "Standard deviation of the Gaussian filter on the gradient in pixels; 0 for none.",
+            ge=0,
         )
         opening: int = setting(
             3, "ours", "Side of the opening's window in pixels (odd); 1 for none.", ge=1, le=MOST_PIXELS
         )
         batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(1e-3, "inferred", "Of AdamW.", gt=0)
-        weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(1e-3, "inferred", "Learning rate of AdamW.", gt=0)
+        weight_decay: float = setting(0.0, "inferred", "Weight decay of AdamW.", ge=0)
         epochs: float = setting(600, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
         @field_validator("opening")
@@ -202,8 +206,10 @@ def _check(settings: Any, reductions: list[int]) -> None:
     stages, blocks = settings.backbone.stages, settings.convolutions
     if len(stages) != len(blocks) or min(blocks) < 1:
         raise UserError(
-            f"convolutions: {blocks} must be a number of at least 1 for each of backbone.stages, {stages}"
+            "convolutions",
+            f"{blocks} do not match backbone.stages, {stages}",
+            "give a number of at least 1 for each",
         )
     largest, size = max(reductions), settings.backbone.input_size
     if size % largest:
-        raise UserError(f"backbone.input_size: {size} must be a multiple of {largest}")
+        raise UserError("backbone.input_size", f"{size} is not a multiple of {largest}", "take one")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 from drdc.runtime.errors import UserError
@@ -57,7 +57,7 @@ class PatchSVDD(Method):
             "Channels of the small encoder's hidden layers, a quarter of `patch` less one in number.",
             validate_default=True,
         )
-        code: int = setting(64, "inferred", "Numbers D of a patch's code.", ge=1, le=MOST_CHANNELS)
+        code: int = setting(64, "inferred", "Dimension D of a patch's code.", ge=1, le=MOST_CHANNELS)
         small_stride: int = setting(
             4,
             "inferred",
@@ -71,12 +71,12 @@ class PatchSVDD(Method):
             **{"ge": 2, "multiple_of": 2, "validate_default": True},
         )
         svdd_weight: float = setting(
-            0.1, "ours", "λ, of the distance of neighbours; the paper has 1e-3 to 1, by category.", ge=0
+            0.1, "ours", "Weight λ of the distance of neighbours; the paper has 1e-3 to 1, by category.", ge=0
         )
         colour_shift: float = setting(
             0.02,
             "inferred",
-            "Deviation of the shift of each colour (range: -1 to 1) before classifying.",
+            "Standard deviation of the shift of each colour (range: -1 to 1) before classifying.",
             ge=0,
         )
         pairs: int = setting(
@@ -95,8 +95,8 @@ class PatchSVDD(Method):
         batch_size: int = setting(
             8, "inferred", "Images per step (the paper: 64 pairs).", ge=1, le=MOST_IMAGES
         )
-        learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
-        weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(1e-4, "inferred", "Learning rate of AdamW.", gt=0)
+        weight_decay: float = setting(0.0, "inferred", "Weight decay of AdamW.", ge=0)
         epochs: float = setting(300, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
         @field_validator("widths")
@@ -128,8 +128,9 @@ class PatchSVDD(Method):
         side = 2 * settings.patch
         if shapes.image_size < 2 * side - 1:
             raise UserError(
-                f"patch: large patches of {side} pixels have no neighbours in images of {shapes.image_size}; "
-                f"take at most {(shapes.image_size + 1) // 16 * 4}"
+                "patch",
+                f"large patches of {side} pixels have no neighbours in images of {shapes.image_size}",
+                f"take at most {(shapes.image_size + 1) // 16 * 4}",
             )
         self.encoder = Encoder(settings.patch, settings.widths, settings.code)
         self.small_classifier, self.large_classifier = (classifier(settings.code) for _ in range(2))

@@ -10,11 +10,12 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import drdc.methods
-from drdc.config.sections import Section
+from drdc.config.section import Section
 from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from drdc.methods.interface import Method
+    from drdc.models.pretrained import Pretrained
 
 #: An installed package adds a method by an entry point of this group: `name = "module:Class"`.
 GROUP = "drdc.methods"
@@ -70,7 +71,7 @@ def method_class(name: str) -> type[Method]:
         known = known_methods()
         near = difflib.get_close_matches(name, known, 1, 0.5)
         mend = f"did you mean {near[0]!r}? known: " if near else "known: "
-        raise UserError(f"there is no method {name!r}; {mend}{', '.join(known)}")
+        raise UserError("", f"there is no method {name!r}", f"{mend}{', '.join(known)}")
     try:
         return _own_class(name) if own else _brought_class(brought[0])
     except UserError:
@@ -80,10 +81,12 @@ def method_class(name: str) -> type[Method]:
         if missing and missing not in ("drdc", *(point.module.partition(".")[0] for point in brought)):
             command = "pip install -e '.[baselines]'" if own else f"pip install {missing}"
             raise UserError(
-                f"method {name!r} needs the package {missing!r}, which is not installed; run `{command}`"
+                "",
+                f"method {name!r} needs the package {missing!r}, which is not installed",
+                f"run `{command}`",
             ) from None
         said = f"{type(error).__name__}: {error}{_place(error)}"
-        raise UserError(f"method {name!r} cannot be imported: {' '.join(said.split())}") from error
+        raise UserError(f"method {name!r} cannot be imported", " ".join(said.split()), "") from error
 
 
 def _missing_package(error: Exception) -> str:
@@ -97,6 +100,12 @@ def _place(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     outside = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
     return f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
+
+
+def pretrained_networks(configured: Configured) -> list[Pretrained]:
+    """The pre-trained networks that a method loads with its settings; raises as `method_class`."""
+    kind = method_class(configured.method)
+    return kind.pretrained(kind.Settings.model_validate(configured.settings))
 
 
 def _own_class(name: str) -> type[Method]:
@@ -119,6 +128,8 @@ def _brought_class(point: EntryPoint) -> type[Method]:
     found = point.load()
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(
-            f"method {point.name!r}: its package gives {point.value}, which is no `Method`; mend it"
+            f"method {point.name!r}",
+            f"its package gives {point.value}, which is no `Method`",
+            "correct its entry point",
         )
     return found

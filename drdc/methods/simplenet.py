@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import channel_scale, upsample_base
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
 from drdc.methods.trainer import Trainer
@@ -36,19 +36,25 @@ class SimpleNet(Method):
 
         width: int = setting(1024, "inferred", "Hidden width of the discriminator.", ge=1, le=MOST_CHANNELS)
         noise: float = setting(
-            0.1, "ours", "Deviation of the noise, where that of the features is 1 (the paper's: 0.015).", gt=0
+            0.1,
+            "ours",
+            "Standard deviation of the noise, where that of the features is 1 (the paper's: 0.015).",
+            gt=0,
         )
         margin: float = setting(0.5, "inferred", "Score asked for on either side of zero.", gt=0)
         patch: Literal[1, 3, 5, 7] = setting(3, "inferred", "Side of the averaged neighbourhood.")
         blur: float = setting(
-            4.0, "inferred", "Deviation of the Gaussian filter on the heatmap in pixels; 0 for none.", ge=0
+            4.0,
+            "inferred",
+            "Standard deviation of the Gaussian filter on the heatmap in pixels; 0 for none.",
+            ge=0,
         )
         pool_size: int = setting(
             1, "inferred", "Side of the average pool (image score); 1 for none.", ge=1, le=MOST_PIXELS
         )
         batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(2e-4, "inferred", "Of AdamW.", gt=0)
-        weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(2e-4, "inferred", "Learning rate of AdamW.", gt=0)
+        weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
         epochs: float = setting(160, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
     paper_name = "SimpleNet"

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from drdc.methods.inputs import Inputs
 from drdc.methods.interface import History, TrainedSettings
 from drdc.runtime.errors import UserError
+from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
 from drdc.training.job import Job
-from drdc.training.loop import Task, step_seed, train
+from drdc.training.loop import Task, train
 from drdc.training.state import Progress, State
 
 #: Images (B, 3, H, W) in [-1, 1] and features (B, C, h, w).
@@ -95,12 +96,12 @@ class Trainer:
             found = loss(model, batch.images, batch.features)
             if found.shape != ():
                 raise UserError(
-                    f"{self.job.section}: its loss has the shape {tuple(found.shape)}; return a scalar"
+                    self.job.section, f"its loss has the shape {tuple(found.shape)}", "return a scalar"
                 )
             return found
 
         def held_out_loss(model: nn.Module) -> float:
-            torch.manual_seed(step_seed(seed, -1))  # the same noise at each validation
+            torch.manual_seed(seed_of(seed, -1))  # the same noise at each validation
             batches = self._pairs(images.held_out, settings.batch_size)
             losses = [len(batch[0]) * loss(model, *batch).item() for batch in batches]
             return sum(losses) / len(images.held_out)

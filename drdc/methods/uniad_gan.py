@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, setting
+from drdc.config.section import MOST_CHANNELS, setting
 from drdc.methods.uniad.base import CITATION
 from drdc.methods.uniad.networks import Adversarial
 from drdc.methods.uniad.refined import Refined, RefinedSettings
@@ -21,10 +21,14 @@ class UniADGAN(Refined):
         """UniAD with a GAN (a variant of the DRDC paper)."""
 
         code: int = setting(
-            256, "ours", "Numbers of the code between both halves of the generator.", ge=1, le=MOST_CHANNELS
+            256,
+            "ours",
+            "Dimension of the code between the two halves of the generator.",
+            ge=1,
+            le=MOST_CHANNELS,
         )
         adversarial_weight: float = setting(
-            0.01, "ours", "Weight of the adversarial loss beside the squared error.", ge=0
+            0.01, "ours", "Weight of the adversarial loss relative to the squared error.", ge=0
         )
 
     paper_name = "UniAD+GAN"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import setting
+from drdc.config.section import setting
 from drdc.methods.uniad.base import CITATION
 from drdc.methods.uniad.networks import UNet
 from drdc.methods.uniad.refined import Refined, RefinedSettings
@@ -20,7 +20,7 @@ class UniADUNet(Refined):
     class Settings(RefinedSettings):
         """UniAD with a U-Net (a variant of the DRDC paper)."""
 
-        levels: int = setting(4, "ours", "How often the image network halves the size.", ge=1, le=12)
+        levels: int = setting(4, "ours", "Number of downsamplings of the image network.", ge=1, le=12)
 
     paper_name = "UniAD+UNet"
     citation = (

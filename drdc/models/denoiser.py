@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from drdc.config.sections import Diffusion
+from drdc.config.diffusion import Diffusion
 from drdc.runtime.devices import use_bf16
 
 

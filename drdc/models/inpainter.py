@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from drdc.config.sections import STORED_SCALES, Base, Diffusion, Sampling, single_grid_size
+from drdc.config.base import Base
+from drdc.config.diffusion import Diffusion
+from drdc.config.fusion import STORED_SCALES
+from drdc.config.sampling import Sampling, single_grid_size
 from drdc.equations.diffusion import equally_spaced, linear_schedule, reverse_chain
 from drdc.equations.fusion import scale_error
 from drdc.equations.inpainting import combine, masked_condition, partition
@@ -19,6 +21,7 @@ from drdc.results.predictions import Errors
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights
+from drdc.runtime.identity import seed_of
 
 
 def load_trained(
@@ -32,8 +35,9 @@ def load_trained(
     weights, about = load_weights(layout.model(seed, model), kind)
     if wrong := [name for name, values in weights.items() if not values.isfinite().all()]:
         raise UserError(
-            f"{layout.model(seed, model)}: {wrong[0]} is NaN or infinite; remove it and train it again, with "
-            f"a lower {kind}.learning_rate"
+            layout.model(seed, model),
+            f"{wrong[0]} is NaN or infinite",
+            f"remove it and train it again, with a lower {kind}.learning_rate",
         )
     return weights, about
 
@@ -111,5 +115,4 @@ class Inpainter:
         return torch.stack([partition(size, k, s.disjoint_sets, generator) for k in s.grid_sizes])
 
     def _generator(self, key: str, seed: int) -> torch.Generator:
-        digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
-        return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return torch.Generator(self.device).manual_seed(seed_of(seed, key))

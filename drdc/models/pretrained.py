@@ -22,7 +22,7 @@ class Pretrained:
 
 
 def not_cached(error: BaseException | None) -> str:
-    """What to say of weights that were not found because the network is not asked; "" for other errors.
+    """What to do about weights that were not found because the network is not asked; "" for other errors.
 
     The libraries between here and the hub raise errors of their own from that of the hub.
     """
@@ -34,6 +34,6 @@ def not_cached(error: BaseException | None) -> str:
     if error is None or not is_offline_mode():
         return ""
     return (
-        f"not in the hub's cache, {HF_HUB_CACHE}; run `drdc weights` with the same configuration on a "
-        "machine that has a network and sees this folder"
+        "run `drdc weights` with the same configuration on a machine that has a network and sees the cache, "
+        f"{HF_HUB_CACHE}"
     )

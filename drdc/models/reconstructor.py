@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from drdc.config.sections import Base
+from drdc.config.base import Base
 
 
 class PositionEmbedding(nn.Module):

@@ -1,1 +1,1 @@
-"""What the measurements look like to a reader: tables, curves, galleries and the paper's own numbers."""
+"""What the measurements look like to a reader: tables, figures, galleries and the published numbers."""

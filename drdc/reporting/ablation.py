@@ -1,4 +1,6 @@
-"""Table 5: what each module of the method adds, beside the paper's numbers."""
+"""Table 5: what each module of the method adds, next to the paper's numbers."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -14,6 +16,8 @@ from drdc.reporting.aggregate import (
     seed_note,
     without_failed_seeds,
 )
+from drdc.reporting.declared import table
+from drdc.reporting.described import NONE, Methods, only_ours, sources
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.paper import paper_values
 from drdc.results.scores import TEXTS, typed
@@ -45,7 +49,18 @@ class Variant:
     certainty: str
 
 
-def table5(scores: pd.DataFrame) -> Table:
+@table(
+    "table5",
+    of="ablation",
+    heading="Table 5. Which part brings what.",
+    caption="""
+    DRDC with parts left out: model conditioning (the network sees the known pixels), test-time
+    conditioning (they are put back at each step, Eq. 13), spatio-temporal fusion (Eq. 14-16), and the
+    base heatmap at several scales. Without model conditioning a second network was trained, which sees no
+    known pixels.
+    """,
+)
+def table5(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     """Table 5: means over categories of the method with only some of its modules, in the paper's order.
 
     All variants are compared on the seeds that those with scores have in common; a seed at which a variant
@@ -57,7 +72,9 @@ def table5(scores: pd.DataFrame) -> Table:
     rows = typed(scores, TEXTS, ("value",), "scores.csv")
     rows = rows[(rows["method"] == "drdc") & rows["variant"].isin(list(paper))]
     if rows.empty:
-        raise UserError("The scores hold no variant of Table 5; score the ablation of this experiment first.")
+        raise UserError(
+            "", "The scores hold no variant of Table 5", "score the ablation of this experiment first"
+        )
     present = [name for name in paper if name in set(rows["variant"])]
     rows, dropped = _comparable(rows, present)
     rows = rows.assign(method=rows["variant"], variant=FULL)
@@ -67,7 +84,7 @@ def table5(scores: pd.DataFrame) -> Table:
     columns += tuple(Column(f"{METRICS[metric]}, MVTec AD (paper)", "paper") for metric in THEIRS)
     notes = (
         seed_note(*ours.values()), "bold: best of ours.", ABBREVIATIONS, *dropped, *metric_notes(ours),
-        *_missing(set(paper) - set(present), paper), *_order(paper),
+        *_missing(set(paper) - set(present), paper), *_order(paper), *sources(only_ours(described)),
     )  # fmt: skip
     caption = f"Ablation (%), mean over categories: {experiment_name(scores)}"
     return Table(caption, "modules", columns, lines, notes, decimals=2, best="column")
@@ -103,7 +120,7 @@ def _comparable(rows: pd.DataFrame, present: list[str]) -> tuple[pd.DataFrame, t
         seeds[name] = set(kept["seed"])
     shared = set.intersection(*seeds.values())
     if not shared:
-        raise UserError("The variants of Table 5 share no seed; score each of them for the same seeds.")
+        raise UserError("", "The variants of Table 5 share no seed", "score each of them for the same seeds")
     extra = {name: sorted(own - shared) for name, own in seeds.items() if own - shared}
     if extra:
         told = "; ".join(f"{name}: {', '.join(own)}" for name, own in extra.items())

@@ -11,22 +11,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from drdc.evaluation import metrics
 from drdc.reporting.formats import FAILED, Cell
 from drdc.reporting.paper import paper_values
 from drdc.results.scores import TEXTS, typed
 from drdc.runtime.errors import UserError
 
 MEAN = "mean"
+#: The methods that every experiment has and that are compared with each other.
+COMPARED = ("base", "drdc")
 METHODS = {"random_map": "random map", "base": "base", "diffusion": "diffusion", "drdc": "DRDC"}
-METRICS = {
-    "image_auroc": "Image AUROC",
-    "image_ap": "Image AP",
-    "image_f1max": "Image F1-max",
-    "pixel_auroc": "Pixel AUROC",
-    "pixel_ap": "Pixel AP",
-    "pixel_f1max": "Pixel F1-max",
-    "pixel_aupro": "Pixel AUPRO",
-}
+#: Headings of all metrics, in the order of the columns.
+METRICS = {name: metric.label for name, metric in metrics.METRICS.items()}
+DIGITS = 9  # of differences in percentage points; what is smaller comes from rounding in the sums
 LEFT_OUT = "; left out of our means"
 
 
@@ -53,9 +50,9 @@ def check_fractions(frame: pd.DataFrame, keys: Sequence[str], name: str) -> None
     twice = frame[frame.duplicated(list(keys))]
     if len(twice):
         place = ", ".join(twice.iloc[0][list(keys)].astype(str))
-        raise UserError(f"The {name} hold more than one value for {place}; give each {name} file once.")
+        raise UserError("", f"The {name} hold more than one value for {place}", f"give each {name} file once")
     if not frame["value"].dropna().between(0.0, 1.0).all():
-        raise UserError(f"The {name}' column value leaves [0, 1]; {name} are fractions, not percent.")
+        raise UserError("", f"The {name}' column value leaves [0, 1]", f"{name} are fractions, not percent")
 
 
 def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measured:
@@ -63,8 +60,8 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
 
     A seed at which everything failed is left out. A category is defined where every other seed of the method
     has a value. The mean runs over the categories defined for all methods alike, so that means can be
-    compared. Raises `UserError` when the scores mix
-    experiments, repeat a value, leave [0, 1], or hold none of `methods`.
+    compared. Raises `UserError` when the scores mix experiments, repeat a value, leave [0, 1], or hold none
+    of `methods`.
     """
     frame, lost = without_failed_seeds(_checked(scores, methods))
     categories = in_paper_order(frame["category"].unique())
@@ -198,10 +195,14 @@ def _checked(scores: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     """The full variant's rows of `methods`, keys as text; `UserError` for what cannot be a table."""
     frame = scores[(scores["variant"] == "full") & scores["method"].isin(list(methods))]
     if frame.empty:
-        raise UserError(f"The scores hold none of the methods {', '.join(methods)}; score one of them first.")
+        raise UserError(
+            "", f"The scores hold none of the methods {', '.join(methods)}", "score one of them first"
+        )
     frame = typed(frame, TEXTS, ("value",), "scores.csv")
     experiments = sorted(frame["experiment"].unique())
     if len(experiments) > 1:
-        raise UserError(f"The scores mix the experiments {', '.join(experiments)}; make one table for each.")
+        raise UserError(
+            "", f"The scores mix the experiments {', '.join(experiments)}", "write one table for each"
+        )
     check_fractions(frame, ("method", "seed", "category", "metric"), "scores")
     return frame

@@ -21,15 +21,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_dilation, binary_erosion
 
-from drdc.evaluation.category import COMPARED
+from drdc.reporting.aggregate import COMPARED
 from drdc.reporting.gallery import HEATMAPS, Shown, coloured
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
 QUALITY = 80  # of WebP
-LINE, HALO = (0, 255, 255), (0, 0, 0)  # the mask's outline: cyan, which the colour map lacks, beside black
+LINE, HALO = (0, 255, 255), (0, 0, 0)  # the mask's outline: cyan, which the colour map lacks, next to black
 OUTLINE_SIDE = 256  # pixels: smaller masks are enlarged before they are outlined
 
 Limits = dict[tuple[str, str], tuple[float, float]]
@@ -52,7 +51,7 @@ def write_gallery(
         images: in the order in which images of equal rank are shown.
         path: the HTML file.
         title: heading of the page.
-        thresholds: for each of `COMPARED`, and for each compared system that the page shows beside them,
+        thresholds: for each of `COMPARED`, and for each further method that the page shows,
             where the threshold's slider starts.
         calibration: what these are calibrated on, and for which rate of false alarms, in words.
         limits: for (category, kind of heatmap) the low and the high end of the colour scale.
@@ -68,7 +67,7 @@ def write_gallery(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    systems = [name for name in thresholds if name not in COMPARED]
+    methods = [name for name in thresholds if name not in COMPARED]
     style, script = _part("gallery.css"), _part("scores.js") + _part("gallery.js")
     page = environment.get_template("gallery.html.j2").stream(
         title=title,
@@ -76,10 +75,10 @@ def write_gallery(
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
-        systems=systems,
+        methods=methods,
         calibration=calibration,
-        settings=_settings(thresholds, limits, systems),
-        images=_encoded(images, limits, systems),
+        settings=_settings(thresholds, limits, methods),
+        images=_encoded(images, limits, methods),
     )
     with atomic(path) as part:
         page.dump(str(part), encoding="utf-8")
@@ -96,7 +95,7 @@ def _hash(text: str) -> str:
     return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
 
 
-def _settings(thresholds: dict[str, float], limits: Limits, systems: list[str]) -> dict[str, Any]:
+def _settings(thresholds: dict[str, float], limits: Limits, methods: list[str]) -> dict[str, Any]:
     """What the script must know besides the images."""
     ends: dict[str, dict[str, list[float]]] = {}
     for (category, kind), pair in limits.items():
@@ -104,14 +103,14 @@ def _settings(thresholds: dict[str, float], limits: Limits, systems: list[str]) 
             _finite(end, f"limits of {category!r}, {kind}") for end in pair
         ]
     return {
-        "thresholds": _of_each((*COMPARED, *systems), thresholds, "threshold"),
+        "thresholds": _of_each((*COMPARED, *methods), thresholds, "threshold"),
         "limits": ends,
         "colour_bar": _webp(coloured(np.tile(np.linspace(0.0, 1.0, 256), (8, 1)))),
     }
 
 
 def _encoded(
-    images: Iterable[Shown], limits: Limits, systems: list[str]
+    images: Iterable[Shown], limits: Limits, methods: list[str]
 ) -> Iterator[dict[str, dict[str, Any]]]:
     """For each image its facts and its pictures, ready for JSON."""
     empty = True
@@ -122,11 +121,11 @@ def _encoded(
             "category": shown.category,
             "defect_type": shown.defect_type,
             "label": int(shown.label),
-            "scores": _of_each((*COMPARED, *systems), shown.scores, f"score of {shown.path!r}"),
+            "scores": _of_each((*COMPARED, *methods), shown.scores, f"score of {shown.path!r}"),
         }
-        yield {"facts": facts, "pictures": _pictures(shown, limits, (*HEATMAPS, *systems))}
+        yield {"facts": facts, "pictures": _pictures(shown, limits, (*HEATMAPS, *methods))}
     if empty:
-        raise UserError("There is no image to show in the gallery page; the dataset needs a test image.")
+        raise UserError("", "There is no image to show in the gallery page", "the dataset needs a test image")
 
 
 def _pictures(shown: Shown, limits: Limits, kinds: Sequence[str]) -> dict[str, str | None]:
@@ -167,6 +166,8 @@ def _webp(pixels: NDArray[np.uint8]) -> str:
 
 def _outline(mask: NDArray[np.bool_]) -> str:
     """The rim of (H, W) as a transparent picture: a bright line inside of it, a dark one outside."""
+    from scipy.ndimage import binary_dilation, binary_erosion
+
     factor = max(1, OUTLINE_SIDE // max(mask.shape))
     large = mask.repeat(factor, axis=0).repeat(factor, axis=1)
     thickness = max(1, round(max(large.shape) / 128))

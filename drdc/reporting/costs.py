@@ -1,10 +1,13 @@
-"""What a test image costs: time, calls of the network, size, work and memory of each system."""
+"""What a test image costs: time, calls of the network, size, work and memory of each method."""
+
+from __future__ import annotations
 
 from math import isnan
 
 import pandas as pd
 
 from drdc.reporting.aggregate import METHODS, reason_notes
+from drdc.reporting.declared import table
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.results.scores import typed
 from drdc.runtime.errors import UserError
@@ -26,20 +29,26 @@ NOTES = (
 )
 
 
+@table(
+    "inference",
+    of="costs",
+    heading="What an image costs.",
+    caption="Time, U-Net calls, parameters, operations and memory, measured in turns on one device.",
+)
 def costs(costs: pd.DataFrame) -> Table:
-    """Costs of a test image per system, in the order of the rows.
+    """Costs of a test image per method, in the order of the rows.
 
     `costs`: rows of costs.csv: method, variant, unet_calls, seconds_per_image, cpu_seconds_per_image,
     parameters, flops (2 x multiply-accumulate), peak_memory (bytes), device, threads, batch_size. An empty
-    number is shown as "n/d". Raises `UserError` for no rows, missing columns, or a system that comes twice.
+    number is shown as "n/d". Raises `UserError` for no rows, missing columns, or a method that comes twice.
     """
     frame = typed(costs, TEXTS, tuple(COLUMNS), "costs.csv")
     if frame.empty:
-        raise UserError("costs.csv holds no rows; measure the costs first.")
+        raise UserError("", "costs.csv holds no rows", "run `drdc costs` first")
     names = [_name(m, v) for m, v in zip(frame["method"], frame["variant"], strict=True)]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UserError(f"costs.csv: the system {twice[0]} comes twice; keep one of its rows.")
+        raise UserError("costs.csv", f"the method {twice[0]} comes twice", "keep one of its rows")
     rows = []
     for name, (_, line) in zip(names, frame.iterrows(), strict=True):
         values = [line[key] * factor for key, (_, factor) in COLUMNS.items()]
@@ -47,7 +56,7 @@ def costs(costs: pd.DataFrame) -> Table:
     columns = tuple(column for column, _ in COLUMNS.values())
     reasons = {(c.label, name): cells[i].note for name, cells in rows for i, c in enumerate(columns)}
     notes = (*_conditions(names, frame), *NOTES, *reason_notes(reasons))
-    return Table("Costs of a test image", "system", columns, tuple(rows), notes, best="none")
+    return Table("Costs of a test image", "method", columns, tuple(rows), notes, best="none")
 
 
 def _name(method: str, variant: str) -> str:
@@ -55,7 +64,7 @@ def _name(method: str, variant: str) -> str:
 
 
 def _conditions(names: list[str], frame: pd.DataFrame) -> tuple[str, ...]:
-    """A note per combination of device, threads and batch size, with its systems if there are several."""
+    """A note per combination of device, threads and batch size, with its methods if there are several."""
     conditions: dict[str, list[str]] = {}
     for name, device, threads, size in zip(
         names, frame["device"], frame["threads"], frame["batch_size"], strict=True
@@ -63,4 +72,4 @@ def _conditions(names: list[str], frame: pd.DataFrame) -> tuple[str, ...]:
         conditions.setdefault(f"{device}, threads: {threads}, batch size: {size}", []).append(name)
     if len(conditions) == 1:
         return tuple(f"measured on {condition}." for condition in conditions)
-    return tuple(f"measured on {where}: {'; '.join(systems)}." for where, systems in conditions.items())
+    return tuple(f"measured on {where}: {'; '.join(who)}." for where, who in conditions.items())

@@ -1,21 +1,28 @@
 """What all figures share, and the curves of the losses while the base and the diffusion model train.
 
 Figures are drawn on objects of their own, never on pyplot's global state, and saved without dates or
-versions: the same numbers give the same bytes.
+versions: the same numbers give the same bytes. Functions import what they need of matplotlib, because
+planning the workflow imports all modules that declare a figure.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from drdc.reporting.aggregate import COMPARED
+from drdc.reporting.declared import figure
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
-DPI = 150
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI, WIDTH = 150, 8.0  # pixels per inch, inches
 COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -24,12 +31,42 @@ COLOURS = (
     "#E69F00",
     "#56B4E9",
 )  # Okabe and Ito's: colour-blind safe
-COLOUR_OF = {"base": COLOURS[0], "drdc": COLOURS[1]}
-DASH_OF = {"base": "--", "drdc": "-"}  # the second sign, for black and white
-MARKER_OF = {"base": "s", "drdc": "o"}
+#: Of further methods: all combinations of a colour with a marker or with a dash are different for 16 of them.
+MARKERS = ("^", "D", "v", "P", "X", "<", ">")
+DASHES = ("-.", (0, (5, 1.5)), ":", (0, (3, 1, 1, 1, 1, 1)))
 LEAST_POINTS = 2.0  # height of an axis in percentage points; less would show noise as an effect
 NEEDED = ("images", "train_loss", "val_loss")
 TITLES = {"base": "Base model (Eq. 1)", "diffusion": "Diffusion model (Eq. 10)"}
+
+
+class Look(NamedTuple):
+    """How a method is drawn: marker and dash tell it apart in black and white too."""
+
+    colour: str
+    marker: str
+    dash: Any
+
+
+OURS = {"base": Look(COLOURS[0], "s", "--"), "drdc": Look(COLOURS[1], "o", "-")}
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """How each method is drawn; base and DRDC look alike in all figures."""
+    names = list(dict.fromkeys(methods))
+    colours = COLOURS[len(COMPARED) :]
+    found = {}
+    for place, name in enumerate(name for name in names if name not in OURS):
+        turn, colour = divmod(place, len(colours))
+        marker, dash = MARKERS[(place + turn) % len(MARKERS)], DASHES[turn % len(DASHES)]
+        found[name] = Look(colours[colour], marker, dash)
+    return {name: OURS.get(name) or found[name] for name in names}
+
+
+def new_figure(width: float, height: float, layout: Any = "constrained", dpi: int = DPI) -> Figure:
+    """An empty figure of so many inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=dpi, layout=layout)
 
 
 def save_png(figure: Figure, path: Path, dpi: int) -> None:
@@ -40,7 +77,7 @@ def save_png(figure: Figure, path: Path, dpi: int) -> None:
 
 def no_figure(words: str, path: Path) -> None:
     """A picture that says why there is no other: a figure of the workflow always exists."""
-    figure = Figure(figsize=(8.0, 0.5), dpi=DPI)
+    figure = new_figure(8.0, 0.5, layout=None)
     figure.text(0.01, 0.5, words, va="center", size=9.0, parse_math=False, wrap=True)
     save_png(figure, path, DPI)
 
@@ -64,6 +101,16 @@ def percent_limits(low: float, high: float, height: float) -> tuple[float, float
     return top - height, top
 
 
+@figure(
+    "losses",
+    of="losses",
+    heading="Losses.",
+    caption="""
+    Mean squared error in feature space (base model, Eq. 1) and of the predicted noise (diffusion model,
+    Eq. 10) against the number of training images seen. Faint: training; strong: held-out normal images
+    that are never trained on. A curve that still falls at the end says that a longer training would help.
+    """,
+)
 def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
     """Training and held-out loss against the number of images seen, one panel per model, one colour per seed.
 
@@ -72,7 +119,7 @@ def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
     1200 pixels wide. Raises `UserError` when there is no log or a log lacks a column.
     """
     panels = _by_model(frames)
-    figure = Figure(figsize=(8.0, 3.5), layout="constrained")
+    figure = new_figure(8.0, 3.5)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (model, logs) in zip(all_axes, panels.items(), strict=True):
         for colour, log in zip(_cycle(len(logs)), logs.values(), strict=True):
@@ -84,12 +131,14 @@ def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
 def _by_model(frames: dict[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFrame]]:
     """The logs grouped by model, then by seed, each in the order of the images seen."""
     if not frames:
-        raise UserError("There is no training log to draw; train a model first.")
+        raise UserError("", "There is no training log to draw", "train a model first")
     panels: dict[str, dict[str, pd.DataFrame]] = {}
     for name, log in frames.items():
         absent = [column for column in NEEDED if column not in log]
         if absent:
-            raise UserError(f"The training log of {name} has no column {', '.join(absent)}; train it again.")
+            raise UserError(
+                "", f"The training log of {name} has no column {', '.join(absent)}", "train it again"
+            )
         model, _, seed = name.partition("/")
         panels.setdefault(model, {})[seed] = log.sort_values("images", kind="stable")
     return panels
@@ -111,6 +160,9 @@ def _draw(axes: Axes, log: pd.DataFrame, colour: str) -> None:
 
 
 def _dress(axes: Axes, title: str, seeds: list[str]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
     axes.set_yscale("log")
     axes.set_title(title, fontsize=10, parse_math=False)
     axes.set_xlabel("images seen", fontsize=9)

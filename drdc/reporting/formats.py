@@ -27,7 +27,7 @@ TEX_SPECIAL = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A number in its column's unit, the mean over `seeds` values with the deviation `std`.
+    """A number in its column's unit, the mean over `seeds` values with the standard deviation `std`.
 
     A NaN mean is shown as "failed" when `note` starts with that word, as "n/d" when `note` gives another
     reason, and empty otherwise.
@@ -189,13 +189,13 @@ def _best(table: Table) -> set[tuple[int, int]]:
     if table.best == "none":
         return set()
     group_size = table.group or len(table.rows)
-    rivals: dict[tuple[int, str], dict[tuple[int, int], float]] = {}
+    places: dict[tuple[int, str], dict[tuple[int, int], float]] = {}
     for i, (_, cells) in enumerate(table.rows):
         for j, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):
             if column.source == "ours" and not isnan(cell.mean):
                 group = (i, column.contest) if table.best == "row" else (i // group_size, str(j))
-                rivals.setdefault(group, {})[i, j] = round(cell.mean, _decimals(table, column))
-    contests = [group for group in rivals.values() if len(group) > 1]
+                places.setdefault(group, {})[i, j] = round(cell.mean, _decimals(table, column))
+    contests = [group for group in places.values() if len(group) > 1]
     return {at for group in contests for at in group if group[at] == max(group.values())}
 
 

@@ -1,18 +1,25 @@
 """Figure 3: image by image the input, the ground truth, the three heatmaps and the reconstruction."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.reporting.figures import save_png
+from drdc.reporting.declared import figure
+from drdc.reporting.figures import new_figure, no_figure, save_png
 from drdc.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from drdc.reporting.shown_images import ShownImages
 
 Floats = NDArray[np.floating]
 Rgb = NDArray[np.uint8]
@@ -44,9 +51,9 @@ class Shown:
     """One test image with everything computed from it.
 
     path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
-    anomalous, 0 normal; scores: image score of each of `COMPARED` and of compared systems, higher = more
+    anomalous, 0 normal; scores: image score of base, DRDC and the shown methods, higher = more
     anomalous; image, reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of
-    each of `HEATMAPS` and of compared systems, higher = more anomalous.
+    each of `HEATMAPS` and of the shown methods, higher = more anomalous.
     """
 
     path: str
@@ -61,6 +68,45 @@ class Shown:
 
 
 Group = list[Shown]
+
+
+@figure(
+    "fig3",
+    of="predictions",
+    heading="Figure 3. What the models see.",
+    caption="""
+    Input, ground truth (anomalous pixels in red), heatmaps of the base model, of the diffusion model and
+    of their fusion (Eq. 17), and the reconstruction by inpainting (Eq. 8). The rows are chosen by rule:
+    of each category the anomalous images with the lowest, the median and the highest image score, and the
+    normal image with the median score. Look at the lowest: these defects are missed first. Colours run
+    from the 1st to the 99.8th percentile of the rows shown, for each category and each kind of heatmap
+    separately. The overview has the medians alone.
+    """,
+    further=("overview", "fig3-{category}"),
+)
+def fig3(images: ShownImages, path: Path) -> None:
+    """Draw Figure 3: the images that `choose` names, all together and category by category.
+
+    Next to `path`, the PNG: `overview.png`, the median image of each category, and `fig3-<category>.png`.
+    """
+    groups = chosen(images)
+    gallery(list(groups.values()), path)
+    gallery([[median_of(items)] for items in groups.values()], path.with_name("overview.png"))
+    for category, items in groups.items():
+        gallery([items], path.with_name(f"fig3-{category}.png"))
+    for category in images.untested:
+        no_figure(f"{category} has no test images to show.", path.with_name(f"fig3-{category}.png"))
+
+
+def chosen(images: ShownImages) -> dict[str, Group]:
+    """The images of each category that Figure 3 shows."""
+    groups = {}
+    for category, about in images.scores.groupby("category"):
+        places = choose(about["drdc"].to_numpy(), about["label"].to_numpy(), about["defect_type"].tolist())
+        rows = about.index[places].tolist()
+        shown = dict(zip(sorted(rows), images.shown(rows), strict=True))
+        groups[str(category)] = [shown[row] for row in rows]
+    return groups
 
 
 def choose(scores: Floats, labels: NDArray[np.integer], defect_types: Sequence[str]) -> list[int]:
@@ -100,11 +146,11 @@ def gallery(items: Sequence[Sequence[Shown]], path: Path) -> None:
     """
     groups = [list(group) for group in items if group]
     if not groups:
-        raise UserError("There is no image to show in the gallery; choose at least one test image.")
+        raise UserError("", "There is no image to show in the gallery", "choose at least one test image")
     blocks, side = _fit(groups)
     canvas, places = _compose(blocks, side)
     height, width, _ = canvas.shape
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure = new_figure(width / DPI, height / DPI, layout=None, dpi=DPI)
     figure.figimage(canvas, origin="upper")
     _label(figure, places, len(blocks), side)
     if len(places) < sum(map(len, groups)):
@@ -179,6 +225,8 @@ def heatmap_panel(values: Floats, limits: Floats, side: int) -> Rgb:
 
 def coloured(unit: Floats) -> Rgb:
     """Values in [0, 1] as colours: (..., 3) uint8."""
+    import matplotlib as mpl
+
     return np.asarray(mpl.colormaps[COLOUR_MAP](unit, bytes=True)[..., :3], np.uint8)
 
 
@@ -215,7 +263,7 @@ def _label(figure: Figure, places: list[tuple[int, int, Shown]], blocks: int, si
 
 
 def _wrapped(title: str) -> list[str]:
-    """The title in lines that fit beside the panels, broken at spaces, hyphens and underscores."""
+    """The title in lines that fit next to the panels, broken at spaces, hyphens and underscores."""
     return [line.replace("_ ", "_") for line in textwrap.wrap(title.replace("_", "_ "), 17)]
 
 

@@ -1,18 +1,23 @@
-"""What each system sees: one image of each category, with the heatmaps of all systems side by side."""
+"""What each method sees: one image of each category, with the heatmaps of all methods side by side."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from drdc.reporting.aggregate import METHODS
-from drdc.reporting.figures import save_png
+from drdc.reporting.aggregate import COMPARED
+from drdc.reporting.declared import figure
+from drdc.reporting.described import name_of
+from drdc.reporting.figures import new_figure, save_png
 from drdc.reporting.gallery import (
     DPI,
     GAP,
     Group,
     Rgb,
+    chosen,
     heatmap_panel,
     limits_of,
     marked,
@@ -22,33 +27,52 @@ from drdc.reporting.gallery import (
 )
 from drdc.runtime.errors import UserError
 
-#: Pixels: figure, names of categories, names of systems, between categories, largest panel.
+if TYPE_CHECKING:
+    from drdc.reporting.shown_images import ShownImages
+
+#: Pixels: figure, names of categories, names of methods, between categories, largest panel.
 WIDTH, LABEL, HEAD, BREAK, LARGEST = 1200, 100, 18, 12, 170
 MOST = 11  # panels in a line
 
 
-def heatmaps(groups: Sequence[Group], systems: Sequence[str], path: Path) -> None:
-    """Draw input, ground truth and the heatmaps of all systems of one image of each category.
+@figure(
+    "heatmaps",
+    of="heatmaps",
+    heading="What each method sees.",
+    caption="""
+    Of each category the anomalous image with the median image score of DRDC (a row of Figure 3), as base
+    model, DRDC and every method of the configuration see it. Colours run from the 1st to the 99.8th
+    percentile of this category's rows in Figure 3, for each method separately: bright where a method is
+    surest, not where it is right.
+    """,
+)
+def heatmaps(images: ShownImages, path: Path) -> None:
+    """Draw the median image of each category in Figure 3, as base model, DRDC and all methods see it."""
+    draw_heatmaps(list(chosen(images).values()), [*COMPARED, *images.methods], path)
+
+
+def draw_heatmaps(groups: Sequence[Group], methods: Sequence[str], path: Path) -> None:
+    """Draw input, ground truth and the heatmaps of all methods of one image of each category.
 
     `groups`: of each category the images that `drdc.reporting.gallery.choose` names; the median one is drawn,
-    with a colour scale for each category and system, from the 1st to the 99.8th percentile of all of them.
-    `systems`: base, drdc and compared systems. `path`: the PNG, 1200 pixels wide; long rows are broken into
-    lines. Raises `UserError` when there is no image.
+    with a colour scale for each category and method, from the 1st to the 99.8th percentile of all of them.
+    `methods`: base, drdc and those of the configuration. `path`: the PNG, 1200 pixels wide; long rows are
+    broken into lines. Raises `UserError` when there is no image.
     """
     shown = [group for group in groups if group]
     if not shown:
-        raise UserError("There is no test image whose heatmaps could be shown.")
-    names = ["input", "ground truth", *(METHODS.get(system, system) for system in systems)]
+        raise UserError("", "There is no test image whose heatmaps could be shown", "")
+    names = ["input", "ground truth", *map(name_of, methods)]
     lines = -(-len(names) // MOST)
     across = -(-len(names) // lines)
     side = min((WIDTH - LABEL) // across - GAP, LARGEST)
     block = lines * (HEAD + side + GAP) + BREAK
     canvas = np.full((len(shown) * block, WIDTH, 3), 255, np.uint8)
-    figure = Figure(figsize=(WIDTH / DPI, len(canvas) / DPI), dpi=DPI)
+    figure = new_figure(WIDTH / DPI, len(canvas) / DPI, layout=None, dpi=DPI)
     for index, group in enumerate(shown):
         start = index * block
         text_at(figure, 8, start + HEAD + side / 2, f"{group[0].category}\n{median_of(group).defect_type}")
-        for place, panel in enumerate(_panels(group, systems, side)):
+        for place, panel in enumerate(_panels(group, methods, side)):
             top = start + place // across * (HEAD + side + GAP) + HEAD
             left = LABEL + place % across * (side + GAP)
             canvas[top : top + side, left : left + side] = panel
@@ -57,7 +81,7 @@ def heatmaps(groups: Sequence[Group], systems: Sequence[str], path: Path) -> Non
     save_png(figure, path, DPI)
 
 
-def _panels(group: Group, systems: Sequence[str], side: int) -> list[Rgb]:
+def _panels(group: Group, methods: Sequence[str], side: int) -> list[Rgb]:
     item = median_of(group)
-    maps = [heatmap_panel(item.heatmaps[system], limits_of(group, system), side) for system in systems]
+    maps = [heatmap_panel(item.heatmaps[method], limits_of(group, method), side) for method in methods]
     return [resized(item.image, side), marked(item, side), *maps]

@@ -1,7 +1,6 @@
-"""Scores of several systems, compared on the same seeds and categories.
+"""Mean scores of several methods or variants of them, compared on the same seeds and categories."""
 
-A system is a (method, variant) of scores.csv.
-"""
+from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from math import nan
@@ -18,32 +17,32 @@ NUMBERS = ("mean", "std", "seeds")
 KEYS = ("experiment", "method", "variant", "seed", "category", "metric")
 
 
-def system_means(
+def method_means(
     scores: pd.DataFrame,
-    systems: Sequence[tuple[str, str]],
+    methods: Sequence[tuple[str, str]],
     metrics: Sequence[str],
     seeds: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Means over categories, then over seeds, of several systems.
+    """Means over categories, then over seeds, of several methods.
 
-    A category counts where any system has a value or failed; where none has, it is left out for all. A system
+    A category counts where any method has a value or failed; where none has, it is left out for all. A method
     that lacks a value which counts has a NaN mean and a note.
 
     Args:
         scores: tidy scores of one experiment, fractions in [0, 1].
-        systems: (method, variant) pairs.
+        methods: (method, variant) pairs of scores.csv.
         metrics: names of metrics.
-        seeds: seeds to compare on; by default those for which every system that is there has rows.
+        seeds: seeds to compare on; by default those for which every method that is there has rows.
 
     Returns:
-        One row per metric and system: method, variant, metric, mean, std (fractions; ddof = 1, NaN for one
+        One row per metric and pair: method, variant, metric, mean, std (fractions; ddof = 1, NaN for one
         seed), seeds (their count), categories (how many count, as "4" or "3 of 4"), note.
 
     Raises:
         UserError: a column is missing, a value is there twice or no fraction, the scores hold none of the
-            systems, or these share no seed.
+            methods, or these share no seed.
     """
-    frame = _rows_of(scores, systems)
+    frame = _rows_of(scores, methods)
     total = frame["category"].nunique()
     chosen = _shared_seeds(frame) if seeds is None else sorted(set(seeds))
     rows = []
@@ -52,7 +51,7 @@ def system_means(
         counts = part["value"].notna() | part["note"].str.startswith(FAILED)
         categories = sorted(part.loc[counts, "category"].unique())
         over = f"{len(categories)}" if len(categories) == total else f"{len(categories)} of {total}"
-        for method, variant in systems:
+        for method, variant in methods:
             own = part[(part["method"] == method) & (part["variant"] == variant)]
             *numbers, why = _mean(own, categories, chosen) if categories else (nan, nan, 0, _undefined(part))
             rows.append((method, variant, metric, *numbers, over, why))
@@ -70,29 +69,31 @@ def over_categories(means: pd.DataFrame) -> str:
     return f"over {counts.iloc[0]} categor{'y' if counts.iloc[0] == '1' else 'ies'}"
 
 
-def _rows_of(scores: pd.DataFrame, systems: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _rows_of(scores: pd.DataFrame, methods: Sequence[tuple[str, str]]) -> pd.DataFrame:
     frame = typed(scores, TEXTS, ("value",), "scores.csv")
-    frame = frame[pd.MultiIndex.from_frame(frame[["method", "variant"]]).isin(list(systems))]
+    frame = frame[pd.MultiIndex.from_frame(frame[["method", "variant"]]).isin(list(methods))]
     if frame.empty:
-        raise UserError(f"The scores hold none of {_names(systems)}; run the score step for them first.")
+        raise UserError("", f"The scores hold none of {_names(methods)}", "run the score step for them first")
     experiments = sorted(frame["experiment"].unique())
     if len(experiments) > 1:
-        raise UserError(f"The scores mix the experiments {', '.join(experiments)}; draw one figure for each.")
+        raise UserError(
+            "", f"The scores mix the experiments {', '.join(experiments)}", "draw one figure for each"
+        )
     check_fractions(frame, KEYS, "scores")
     return frame
 
 
-def _names(systems: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(f"{method} {variant}" for method, variant in systems)
+def _names(methods: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{method} {variant}" for method, variant in methods)
 
 
 def _shared_seeds(frame: pd.DataFrame) -> list[str]:
-    """The seeds, failed ones too, that all systems share."""
-    seeds = {system: set(part["seed"]) for system, part in frame.groupby(["method", "variant"])}
+    """The seeds, failed ones too, that all methods share."""
+    seeds = {pair: set(part["seed"]) for pair, part in frame.groupby(["method", "variant"])}
     shared = set.intersection(*seeds.values())
     if not shared:
         names = _names([(str(method), str(variant)) for method, variant in seeds])
-        raise UserError(f"The scores of {names} share no seed; score them for at least one common seed.")
+        raise UserError("", f"The scores of {names} share no seed", "score them for at least one common seed")
     return sorted(shared)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_dilation, binary_erosion
 
 from drdc.reporting.browser import HALO, LINE
 from drdc.reporting.gallery import coloured
@@ -38,6 +37,8 @@ def overlay(image: Image.Image, heatmap: NDArray[np.floating], usual: float, thr
 
 def _outline(pixels: NDArray[np.uint8], marked: NDArray[np.bool_]) -> None:
     """Draw a bright line inside the rim of what is marked, and a dark one around it."""
+    from scipy.ndimage import binary_dilation, binary_erosion
+
     width = max(1, round(max(marked.shape) / SIDE_OF_LINE))
     pixels[binary_dilation(marked) & ~marked] = HALO
     pixels[marked & ~binary_erosion(marked, iterations=width)] = LINE

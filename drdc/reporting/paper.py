@@ -37,7 +37,7 @@ def reruns() -> pd.DataFrame:
 
     Columns: method, dataset (mvtec | btad | visa), category (always "mean"), metric (as in scores.csv), value
     (percent), source (who measured, with epochs and image size in pixels where known), kind ("own": from the
-    system's own paper or repository, "re-run": measured by a benchmark or another system's paper), epochs
+    method's own paper or repository, "re-run": measured by a benchmark or another method's paper), epochs
     (float, NaN where not known). A method may appear several times with different values: that spread is what
     the rows are for.
     """

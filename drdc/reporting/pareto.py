@@ -1,53 +1,61 @@
-"""Accuracy against time: which systems are worth their cost."""
+"""Accuracy against time: which methods are worth their cost."""
+
+from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import Bbox
 
-from drdc.reporting.aggregate import METHODS, METRICS
+from drdc.reporting.aggregate import METRICS
+from drdc.reporting.declared import figure
+from drdc.reporting.described import name_of
 from drdc.reporting.figures import (
-    COLOUR_OF,
-    COLOURS,
     DPI,
-    MARKER_OF,
+    Look,
+    looks,
+    new_figure,
     no_figure,
     percent_height,
     percent_limits,
     plain,
     save_png,
 )
-from drdc.reporting.method_means import over_categories, system_means
+from drdc.reporting.method_means import method_means, over_categories
 from drdc.results.scores import typed
 from drdc.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 TEXTS = ("method", "variant", "device", "threads", "batch_size")
 SECONDS = "seconds_per_image"
 SHOWN = ("image_auroc", "pixel_ap")
 WIDTH, HEIGHT, LINE = 8.0, 3.9, 125  # inches, inches, signs of a line underneath
-OTHER = (COLOURS[2:], ("^", "D", "v", "P"))  # colours and markers of further methods
 NEAR = 6.0  # points between a marker and a label that needs no line to it
 DISTANCES = (NEAR, 10.0, 18.0, 27.0, 38.0, 52.0, 68.0, 86.0, 106.0)  # of a label, the nearest first
 ANGLES = (90, 135, 180, 315, 270, 45, 0, 225, 110, 70, 250, 290, 160, 20, 200, 340)  # the likeliest first
 
 
+@figure(
+    "pareto",
+    of="costs_and_scores",
+    heading="What accuracy costs.",
+    caption="Upper left is better. The step line joins the methods that no other beats in both.",
+)
 def pareto(costs: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
     """Image AUROC and pixel AP over the seconds for one image, with the Pareto front as steps.
 
-    A marker per system (method, variant) with a cost and a score; on the front, filled. Scores are means over
-    categories, then over the seeds that all these systems share (`systems.system_means`).
+    A marker per method and variant with a cost and a score; on the front, filled. Scores are means over
+    categories, then over the seeds that all of them share (`method_means.method_means`).
 
     `costs`: costs.csv; `scores`: tidy scores of one experiment; `path`: the PNG, 1200 pixels wide. Where no
-    system has a cost and a score, it says why. Raises `UserError` for a missing column, or a system that
+    method has a cost and a score, it says why. Raises `UserError` for a missing column, or a method that
     comes twice.
     """
     found = points(costs, scores)
@@ -61,18 +69,18 @@ def points(costs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """What is drawn: method, variant, seconds, metric, percent (NaN where not defined), seeds, categories,
     note, front.
 
-    `front`: whether no other system is both at least as fast and at least as good, and better in one of the
+    `front`: whether no other method is both at least as fast and at least as good, and better in one of the
     two. Errors: as `pareto`.
     """
     frame = typed(costs, TEXTS, (SECONDS,), "costs.csv")
     if frame.duplicated(["method", "variant"]).any():
         twice = " ".join(frame[frame.duplicated(["method", "variant"])].iloc[0][["method", "variant"]])
-        raise UserError(f"costs.csv: the system {twice} comes twice; keep one of its rows.")
+        raise UserError("costs.csv", f"the method {twice} comes twice", "keep one of its rows")
     frame = frame[frame[SECONDS] > 0]
     seconds = frame.set_index(["method", "variant"])[SECONDS]
     if seconds.empty:
-        raise UserError("costs.csv holds no time of any system; measure the costs first.")
-    means = system_means(scores, [(str(m), str(v)) for m, v in seconds.index], SHOWN)
+        raise UserError("", "costs.csv holds no time of any method", "run `drdc costs` first")
+    means = method_means(scores, [(str(m), str(v)) for m, v in seconds.index], SHOWN)
     means["seconds"] = [
         seconds[method, variant] for method, variant in means[["method", "variant"]].to_numpy()
     ]
@@ -96,15 +104,17 @@ def conditions(costs: pd.DataFrame) -> str:
 
 def draw(points: pd.DataFrame, underneath: str) -> Figure:
     """The figure of what `points` returns, a panel per metric that is defined, `underneath` below it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     known = points.dropna(subset="percent")
     metrics = [metric for metric in SHOWN if (known["metric"] == metric).any()]
     note = textwrap.wrap(f"{underneath} {_about(points, int(known['seeds'].max()))}", LINE)
-    figure = Figure(figsize=(WIDTH, HEIGHT + 0.16 * len(note)), dpi=DPI, layout="constrained")
+    figure = new_figure(WIDTH, HEIGHT + 0.16 * len(note))
     figure.supxlabel("\n".join(note), x=0.01, ha="left", fontsize=8, parse_math=False)
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
-    looks = _looks(list(dict.fromkeys(points["method"])))
+    drawn = looks(points["method"])
     for axes, metric in zip(panels, metrics, strict=True):
-        _panel(axes, known[known["metric"] == metric], looks)
+        _panel(axes, known[known["metric"] == metric], drawn)
         axes.set_ylabel(f"{METRICS[metric]} (%)", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
     look: dict[str, Any] = {"ncols": 5, "fontsize": 8.5, "frameon": False}
@@ -123,7 +133,7 @@ def _on_front(seconds: float, percent: float, others: pd.DataFrame) -> bool:
 
 
 def _about(points: pd.DataFrame, seeds: int) -> str:
-    """How many seeds the scores are of, and which systems are not drawn."""
+    """How many seeds the scores are of, and which methods are not drawn."""
     spread = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
     over = over_categories(points)
     text = f"Scores: mean {over}, {spread}; filled: on the Pareto front."
@@ -133,39 +143,31 @@ def _about(points: pd.DataFrame, seeds: int) -> str:
 
 
 def _name(method: str, variant: str, whole: bool = False) -> str:
-    """A system's name; not `whole`: beside its marker, which tells the method."""
+    """A method's name; not `whole`: next to its marker, which tells the method."""
     if variant in ("full", ""):
-        return METHODS.get(method, method)
-    return f"{METHODS.get(method, method)}, {variant}" if whole else variant
+        return name_of(method)
+    return f"{name_of(method)}, {variant}" if whole else variant
 
 
-def _looks(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each method."""
-    others = [method for method in methods if method not in COLOUR_OF]
-    looks = {method: (COLOUR_OF[method], MARKER_OF[method]) for method in methods if method in COLOUR_OF}
-    colours, markers = OTHER
-    return looks | {
-        method: (colours[i % len(colours)], markers[i % len(markers)]) for i, method in enumerate(others)
-    }
+def _panel(axes: Axes, points: pd.DataFrame, looks: dict[str, Look]) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-
-def _panel(axes: Axes, systems: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
     plain(axes)
-    low, high = systems["seconds"].min(), systems["seconds"].max()
+    low, high = points["seconds"].min(), points["seconds"].max()
     pad = max((high / low) ** 0.18, 1.5)
     axes.set_xscale("log")
     axes.set_xlim(low / pad, high * pad)
-    height = percent_height(systems["percent"].min(), systems["percent"].max()) * 1.15
-    axes.set_ylim(percent_limits(systems["percent"].min(), systems["percent"].max(), height))
-    front = systems[systems["front"]].sort_values("seconds")
+    height = percent_height(points["percent"].min(), points["percent"].max()) * 1.15
+    axes.set_ylim(percent_limits(points["percent"].min(), points["percent"].max(), height))
+    front = points[points["front"]].sort_values("seconds")
     steps = np.append(front["seconds"], high * pad), np.append(front["percent"], front["percent"].iloc[-1])
     axes.plot(*steps, color="0.6", lw=1.2, drawstyle="steps-post", zorder=1, label="Pareto front")
-    for method, (colour, marker) in looks.items():
-        own = systems[systems["method"] == method]
+    for method, (colour, marker, _) in looks.items():
+        own = points[points["method"] == method]
         faces = [colour if front else "white" for front in own["front"]]
         look: dict[str, Any] = {"marker": marker, "edgecolors": colour, "linewidths": 1.4, "zorder": 3}
         axes.scatter(own["seconds"], own["percent"], s=32, c=faces, **look)
-        axes.scatter([], [], s=32, c=colour, label=METHODS.get(method, method), **look)
+        axes.scatter([], [], s=32, c=colour, label=name_of(method), **look)
     axes.set_xlabel("seconds per image", fontsize=9)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high * pad**2 / low < 100 else (1.0,)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -173,15 +175,18 @@ def _panel(axes: Axes, systems: pd.DataFrame, looks: dict[str, tuple[str, str]])
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
-def _label(axes: Axes, systems: pd.DataFrame, renderer: RendererAgg) -> None:
-    """Names beside the markers, each at the nearest place that is free of markers and of other names."""
+def _label(axes: Axes, points: pd.DataFrame, renderer: RendererAgg) -> None:
+    """Names next to the markers, each at the nearest place that is free of markers and of other names."""
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
     frame = axes.get_window_extent(renderer)
-    centres = axes.transData.transform(systems[["seconds", "percent"]].to_numpy(float))
+    centres = axes.transData.transform(points[["seconds", "percent"]].to_numpy(float))
     reach = 4.5 * DPI / 72
     taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in centres]
     line = {"arrowstyle": "-", "color": "0.6", "lw": 0.7, "shrinkA": 0.0, "shrinkB": 3.0}
-    names = [_name(*system) for system in systems[["method", "variant"]].to_numpy()]
-    for name, place in zip(names, systems[["seconds", "percent"]].to_numpy(float), strict=True):
+    names = [_name(*pair) for pair in points[["method", "variant"]].to_numpy()]
+    for name, place in zip(names, points[["seconds", "percent"]].to_numpy(float), strict=True):
         text = axes.annotate(
             name, tuple(place), (0.0, 0.0), textcoords="offset points", fontsize=8, parse_math=False,
             ha="center", va="center", zorder=4, arrowprops=line,

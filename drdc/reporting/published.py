@@ -1,4 +1,6 @@
-"""What stands beside our numbers: the paper's as printed, and its rivals as others measured them again."""
+"""The published numbers next to ours: the paper's as printed, and those of re-runs by others."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,20 +22,8 @@ RERUN_NOTE = (
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A system that was run beside DRDC.
-
-    paper_name: what the paper's tables and the re-runs call it, "" where they do not have it; citation: its
-    authors, title, place and year, and in what it differs.
-    """
-
-    paper_name: str
-    citation: str
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Columns of others for one metric: `cells[system][category or "mean"]`, and what to say about them."""
+class Others:
+    """Columns of others for one metric: `cells[method][category or "mean"]`, and what to say about them."""
 
     cells: dict[str, dict[str, Cell]]
     notes: tuple[str, ...] = ()
@@ -55,20 +45,20 @@ def is_complete(categories: Sequence[str], dataset: str) -> bool:
     return _categories().get(dataset) == set(categories)
 
 
-def printed(categories: Sequence[str], metric: str, dataset: str, systems: Sequence[str] = ()) -> Beside:
+def printed(categories: Sequence[str], metric: str, dataset: str, methods: Sequence[str] = ()) -> Others:
     """The paper's columns for `categories` of `dataset` (mvtec | btad); none for another.
 
-    `systems`: the paper's names of those wanted beside UniAD, DiAD and DRDC.
+    `methods`: the paper's names of those wanted, besides UniAD, DiAD and DRDC.
     """
     tables = _tables()
     tables = tables[(tables["metric"] == metric) & (tables["dataset"] == dataset)]
     if tables.empty:
-        return Beside({})
+        return Others({})
     all_of_it = set(tables["category"]) - {MEAN}
     shown = [c for c in categories if c in all_of_it]
     complete = len(shown) == len(all_of_it)
     cells = {}
-    for method in dict.fromkeys((*PAPER_METHODS, *systems)):
+    for method in dict.fromkeys((*PAPER_METHODS, *methods)):
         values = tables[tables["method"] == method].set_index("category")["value"]
         if values.empty:  # not in this table
             continue
@@ -77,21 +67,21 @@ def printed(categories: Sequence[str], metric: str, dataset: str, systems: Seque
     part_mean = f"its mean is over the shown categories only ({len(shown)} of {len(all_of_it)})"
     how = "its mean is the printed one" if complete else part_mean
     note = f"paper: as printed in DRDC (ECCV 2024), without a spread; UniAD is its base model; {how}."
-    return Beside(cells, (note,))
+    return Others(cells, (note,))
 
 
-def rerun(categories: Sequence[str], metric: str, dataset: str, systems: Sequence[str] = ()) -> Beside:
+def rerun(categories: Sequence[str], metric: str, dataset: str, methods: Sequence[str] = ()) -> Others:
     """UniAD and DiAD as others measured them, in the mean row; none unless `categories` are all of `dataset`.
 
-    `systems`: the names of those wanted beside these two. Shown is the run of the ADer benchmark with the
-    most epochs; all other runs that are not the system's own stand in a note, each with its source.
+    `methods`: the names of those wanted besides these two. Shown is the run of the ADer benchmark with the
+    most epochs; all other runs that are not the method's own are in a note, each with its source.
     """
     if not is_complete(categories, dataset):
-        return Beside({})
+        return Others({})
     runs = reruns()
     runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == metric) & (runs["kind"] == "re-run")]
     cells, sources, others = {}, [], []
-    for method in dict.fromkeys((*RERUN_METHODS, *systems)):
+    for method in dict.fromkeys((*RERUN_METHODS, *methods)):
         part = runs[runs["method"] == method].sort_values("epochs", ascending=False, kind="stable")
         chosen = part[part["source"].str.startswith(BENCHMARK)].head(1)
         for value, source in zip(chosen["value"], chosen["source"], strict=True):
@@ -101,7 +91,7 @@ def rerun(categories: Sequence[str], metric: str, dataset: str, systems: Sequenc
         others += [f"{method} {v} ({s})" for v, s in zip(rest["value"], rest["source"], strict=True)]
     notes = [f"{RERUN_NOTE}{'; '.join(sources)}."] if sources else []
     notes += [f"Other re-runs, {METRICS[metric]}: {'; '.join(others)}."] if others else []
-    return Beside(cells, tuple(notes))
+    return Others(cells, tuple(notes))
 
 
 def _tables() -> pd.DataFrame:

@@ -1,8 +1,11 @@
 """What resizing does to the regions of the ground truth."""
 
+from __future__ import annotations
+
 import pandas as pd
 
 from drdc.reporting.aggregate import in_paper_order
+from drdc.reporting.declared import table
 from drdc.reporting.formats import Cell, Column, Table
 
 ALL = "all together"
@@ -22,6 +25,16 @@ NOTES = (
 )
 
 
+@table(
+    "regions",
+    of="regions",
+    heading="What resizing does to the ground truth.",
+    caption="""
+    The masks are resized by nearest neighbour, as in the literature: thin defects lose pixels, fall apart
+    or vanish. A mask without a pixel left counts as normal in every pixel metric, and each piece of a
+    region that fell apart counts as a region of its own in AUPRO.
+    """,
+)
 def regions(regions: pd.DataFrame) -> Table:
     """Masks and regions before and after resizing, per category and in all.
 

@@ -1,21 +1,36 @@
 """Figure 2: how sensitive the scores are to the hyper-parameters (Sec. 5.3)."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 from math import isfinite, log
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullLocator
 
 from drdc.config.variants import FULL, Sweep
 from drdc.reporting.aggregate import METRICS
-from drdc.reporting.figures import COLOURS, DPI, no_figure, percent_height, percent_limits, plain, save_png
-from drdc.reporting.method_means import UNDEFINED, over_categories, system_means
+from drdc.reporting.declared import figure
+from drdc.reporting.figures import (
+    COLOURS,
+    DPI,
+    new_figure,
+    no_figure,
+    percent_height,
+    percent_limits,
+    plain,
+    save_png,
+)
+from drdc.reporting.method_means import UNDEFINED, method_means, over_categories
 from drdc.runtime.errors import UserError
+from drdc.runtime.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
 DATA = ("setting", "value", "variant", "metric", "mean", "std", "seeds", "categories", "note")
 LEFT, RIGHT = "image_auroc", "pixel_auroc"
@@ -37,22 +52,34 @@ PAD, SIGN = 0.08, 0.038  # parts of an axis: margin, width of a digit
 LOG_FROM = 16.0  # ratio of the largest to the smallest value from which the axis is logarithmic
 
 
+@figure(
+    "fig2",
+    of="sweeps",
+    heading="Figure 2. Sensitivity.",
+    caption="""
+    Image and pixel AUROC while one setting changes and all others stay; the dotted line marks the
+    experiment's own value, a band the standard deviation over seeds. A flat curve means that the setting
+    needs no tuning. Panels after (e) are not in the paper. The diffusion model stays the same, also where
+    the hole starts from noise.
+    """,
+)
 def fig2(
     scores: pd.DataFrame, sweeps: Sequence[Sweep], path: Path, seeds: Collection[str] | None = None
-) -> pd.DataFrame:
+) -> None:
     """Figure 2: image AUROC (left axis) and pixel AUROC (right axis) against one hyper-parameter a panel.
 
     Lines are means over categories, then over seeds; bands are one standard deviation (ddof = 1) over seeds.
     Both axes of a panel are equally many percentage points high, at least 2. A value without scores is
     marked "failed". `scores`, `seeds`, errors: `sensitivity_data`; `path`: the PNG, at most 1200 pixels wide.
-    Where neither metric is defined, it says why. Returns the numbers that it shows.
+    Where neither metric is defined, it says why. The numbers are written next to it, as `fig2.csv`.
     """
     data = sensitivity_data(scores, sweeps, seeds)
     if _defined(data):
         save_png(draw(data, sweeps), path, DPI)
     else:
         no_figure(f"Neither image nor pixel AUROC is defined ({data['note'].iloc[0]}).", path)
-    return data
+    with atomic(path.with_suffix(".csv")) as part:
+        data.to_csv(part, index=False)
 
 
 def _defined(data: pd.DataFrame) -> list[str]:
@@ -68,12 +95,12 @@ def sensitivity_data(
 
     `scores`: tidy scores of one experiment, fractions in [0, 1]; so are mean and std. `seeds`: those to
     compare on, by default those that all variants share. Where a score failed or is missing, mean and std are
-    NaN and the note says why. Raises `UserError` as `system_means` does, and when there is no sweep.
+    NaN and the note says why. Raises `UserError` as `method_means` does, and when there is no sweep.
     """
     if not sweeps:
-        raise UserError("There is no sweep to draw; list the values of at least one setting.")
+        raise UserError("", "There is no sweep to draw", "list the values of at least one setting")
     variants = dict.fromkeys(_variant(sweep, value) for sweep in sweeps for value in sweep.values)
-    means = system_means(scores, [("drdc", variant) for variant in variants], (LEFT, RIGHT), seeds)
+    means = method_means(scores, [("drdc", variant) for variant in variants], (LEFT, RIGHT), seeds)
     places = pd.DataFrame(
         [(s.setting, value, _variant(s, value)) for s in sweeps for value in s.values], columns=list(DATA[:3])
     )
@@ -86,7 +113,7 @@ def draw(data: pd.DataFrame, sweeps: Sequence[Sweep]) -> Figure:
     across = min(len(sweeps), COLUMNS)
     down = -(-len(sweeps) // across)
     size = (max(across * PANEL[0], NARROWEST), down * PANEL[1] + 0.6)
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    figure = new_figure(*size)
     grid = figure.add_gridspec(down, across)
     for index, sweep in enumerate(sweeps):
         axes = figure.add_subplot(grid[index // across, index % across])
@@ -140,6 +167,8 @@ def _places(sweep: Sweep) -> dict[str, float]:
 
 
 def _line(axes: Axes, metric: str, points: pd.DataFrame, height: float, named: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     colour, marker, dash = LOOK[metric]
     if points["std"].any() and len(points) > 1:
         axes.fill_between(points["x"], points["low"], points["high"], color=colour, alpha=0.18, lw=0)
@@ -168,6 +197,8 @@ def _mark(axes: Axes, default: float, failed: list[float]) -> None:
 
 def _x_axis(axes: Axes, sweep: Sweep, letter: str) -> None:
     """Name, limits and ticks: at the values that have room, or at all of them, slanted, if they are words."""
+    from matplotlib.ticker import NullLocator
+
     label = LABELS.get(sweep.setting, sweep.setting.replace("_", " "))
     axes.set_xlabel(f"{letter} {label}", fontsize=9)
     places, words = _places(sweep), not _numbers(sweep)
@@ -201,6 +232,9 @@ def _with_room(unit: dict[str, float], default: str) -> list[str]:
 
 def _handles(data: pd.DataFrame, metrics: Sequence[str]) -> list[Line2D | Patch]:
     """The legend of all panels."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     seeds = int(data["seeds"].max())
     handles: list[Line2D | Patch] = []
     for metric, side in ((LEFT, "left"), (RIGHT, "right")):

@@ -1,14 +1,17 @@
 """How far apart the scores of normal and anomalous images lie, and what a threshold set beforehand finds."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.evaluation.calibration import RATE, comparable, needed, threshold
-from drdc.evaluation.category import COMPARED
-from drdc.reporting.aggregate import METHODS, in_paper_order, over_seeds, reason_notes
+from drdc.reporting.aggregate import COMPARED, in_paper_order, over_seeds, reason_notes
+from drdc.reporting.declared import table
+from drdc.reporting.described import NONE, Methods, compared, further, name_of
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.results.scores import typed
 from drdc.runtime.errors import UserError
@@ -34,29 +37,64 @@ NOTES = (
 )
 
 
-def separation(image_scores: pd.DataFrame) -> Table:
-    """Overlap, Cohen's d, detection and false alarm rate of the image scores of base and DRDC.
+@table(
+    "separation",
+    of="image_scores",
+    heading="How far apart normal and anomalous scores lie.",
+    caption="And what a threshold finds that was set on held-out normal images.",
+)
+def separation(image_scores: pd.DataFrame, described: Methods = NONE) -> Table:
+    """Overlap, Cohen's d, detection and false alarm rate of the image scores of each compared method.
 
-    Per category and over all categories pooled, each mean ± standard deviation over seeds. `image_scores`:
-    rows of image_scores.csv with the columns seed, category, split (test | val = held-out normal images),
-    label (0 | 1), base and drdc (scores, higher = more anomalous). Definitions: `overlap`, `cohens_d`,
-    `limit`. Raises `UserError` for no rows, missing columns or scores that are not finite.
+    Per category and over all categories pooled, each mean ± standard deviation over seeds. Definitions:
+    `overlap`, `cohens_d`, `limit`. `image_scores`, errors: `scores_of`.
     """
-    frame = typed(image_scores, ("seed", "category", "split"), ("label", *COMPARED), "image_scores.csv")
-    if frame.empty or not np.isfinite(frame[list(COMPARED)]).all(axis=None):
-        raise UserError("image_scores.csv must hold finite scores for at least one image; score it again.")
-    categories = in_paper_order(frame["category"].unique())
+    frames = scores_of(image_scores, described)
+    first = next(iter(frames.values()))
+    categories = in_paper_order(first["category"].unique())
+    seeds = {
+        method: {str(seed): part for seed, part in frame.groupby("seed")} for method, frame in frames.items()
+    }
     rows = tuple(
-        (f"{name}: {METHODS[method]}", _cells(frame, category, method))
+        (f"{name}: {name_of(method)}", _cells(seeds[method], category))
         for name, category in [*zip(categories, categories, strict=True), (ALL, None)]
-        for method in COMPARED
+        for method in frames
     )
-    seeds = frame["seed"].nunique()
-    spread = f"mean ± standard deviation over {seeds} seeds." if seeds > 1 else "one seed, hence no spread."
     reasons = {(c.label, label): cells[i].note for label, cells in rows for i, c in enumerate(COLUMNS)}
-    notes = (spread, *NOTES, *_pooled(frame), *reason_notes(reasons))
+    counts = {method: len(parts) for method, parts in seeds.items()}
+    notes = (
+        _spread(counts), *NOTES, *_pooled(first), *without_scores(frames, described), *reason_notes(reasons),
+    )  # fmt: skip
     caption = "Separation of the image scores of good and anomalous images (%)"
-    return Table(caption, "category", COLUMNS, rows, notes, best="none", group=2, footer=len(COMPARED))
+    many = len(frames)
+    return Table(caption, "category", COLUMNS, rows, notes, best="none", group=many, footer=many)
+
+
+def scores_of(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.DataFrame]:
+    """The image scores of base, DRDC and the methods of the configuration, in this order; of those with some.
+
+    Args:
+        image_scores: rows of image_scores.csv with the columns seed, method, category, split (test | val =
+            held-out normal images), label (0 | 1) and score (higher = more anomalous).
+
+    Raises:
+        UserError: no rows of these methods, missing columns, or scores that are not finite.
+    """
+    texts = ("seed", "method", "category", "split")
+    frame = typed(image_scores, texts, ("label", "score"), "image_scores.csv")
+    frames = {str(method): part for method, part in frame.groupby("method", sort=False)}
+    methods = compared(described, frames)
+    if not methods:
+        raise UserError("", "image_scores.csv holds no scores of base or DRDC", "run the score step again")
+    if not all(np.isfinite(frames[method]["score"]).all() for method in methods):
+        raise UserError("", "image_scores.csv holds scores that are not finite", "run the score step again")
+    return {method: frames[method] for method in methods}
+
+
+def without_scores(frames: Mapping[str, pd.DataFrame], described: Methods) -> list[str]:
+    """A note on the methods that should be compared and have no scores of images."""
+    absent = [name_of(name) for name in (*COMPARED, *further(described)) if name not in frames]
+    return [f"without image scores, because scoring failed: {', '.join(absent)}."] if absent else []
 
 
 def overlap(normal: Floats, anomalous: Floats) -> float:
@@ -84,16 +122,26 @@ def cohens_d(normal: Floats, anomalous: Floats) -> float:
     return float((anomalous.mean() - normal.mean()) / np.sqrt(pooled)) if pooled > 0 else float("nan")
 
 
-def limit(held_out: pd.DataFrame, method: str, category: str | None) -> tuple[float, str]:
+def limit(held_out: pd.DataFrame, category: str | None) -> tuple[float, str]:
     """The threshold that `drdc detect` has at `RATE` for images of a category, or why there is none.
 
-    `held_out`: rows of image_scores.csv of the held-out normal images of all categories, of one seed.
+    `held_out`: category and score of a method's held-out normal images of all categories, of one seed.
     `category`: None for one threshold of all.
     """
-    chosen = held_out.loc[comparable(held_out["category"].to_numpy(), RATE, category), method].to_numpy()
+    chosen = held_out.loc[comparable(held_out["category"].to_numpy(), RATE, category), "score"].to_numpy()
     if len(chosen) < needed(RATE):
         return np.nan, f"a threshold needs {needed(RATE)} held-out normal images, and there are {len(chosen)}"
     return threshold(chosen, RATE), ""
+
+
+def _spread(counts: Mapping[str, int]) -> str:
+    """Over how many seeds the values of each method are."""
+    numbers = set(counts.values())
+    if numbers == {1}:
+        return "one seed, hence no spread."
+    each = ", ".join(f"{name_of(method)} {count}" for method, count in counts.items())
+    over = f"{numbers.pop()} seeds" if len(numbers) == 1 else f"the seeds that each method has ({each})"
+    return f"mean ± standard deviation over {over}."
 
 
 def _pooled(frame: pd.DataFrame) -> list[str]:
@@ -109,17 +157,17 @@ def _pooled(frame: pd.DataFrame) -> list[str]:
     return [f"threshold of all categories together for those {why}: {names}."]
 
 
-def _cells(frame: pd.DataFrame, category: str | None, method: str) -> tuple[Cell, ...]:
-    each_seed = [_one_seed(part, category, method) for _, part in frame.groupby("seed")]
+def _cells(seeds: Mapping[str, pd.DataFrame], category: str | None) -> tuple[Cell, ...]:
+    each_seed = [_one_seed(part, category) for part in seeds.values()]
     return tuple(_merged(cells) for cells in zip(*each_seed, strict=True))
 
 
-def _one_seed(rows: pd.DataFrame, category: str | None, method: str) -> tuple[Cell, ...]:
-    """The four measures of one seed's images of a category, or of all, in the order of `COLUMNS`."""
-    threshold, no_threshold = limit(rows[rows["split"] == "val"], method, category)
+def _one_seed(rows: pd.DataFrame, category: str | None) -> tuple[Cell, ...]:
+    """The four measures of one method's scores of a category, or of all, in the order of `COLUMNS`."""
+    threshold, no_threshold = limit(rows[rows["split"] == "val"], category)
     test = rows[rows["split"] == "test"]
     test = test if category is None else test[test["category"] == category]
-    normal, anomalous = (test.loc[test["label"] == label, method].to_numpy() for label in (0, 1))
+    normal, anomalous = classes(test)
     no_normal = "" if len(normal) else "no good test image"
     no_anomalous = "" if len(anomalous) else "no anomalous test image"
     if no_normal or no_anomalous:
@@ -130,6 +178,12 @@ def _one_seed(rows: pd.DataFrame, category: str | None, method: str) -> tuple[Ce
         apart = [Cell(100 * overlap(normal, anomalous)), Cell(d, note=why)]
     detected = _rate(anomalous, threshold, no_threshold or no_anomalous)
     return *apart, detected, _rate(normal, threshold, no_threshold or no_normal)
+
+
+def classes(test: pd.DataFrame) -> tuple[Floats, Floats]:
+    """The scores of the normal and of the anomalous images."""
+    scores, labels = test["score"].to_numpy(float), test["label"].to_numpy()
+    return scores[labels == 0], scores[labels == 1]
 
 
 def _rate(scores: Floats, limit: float, why: str) -> Cell:

@@ -1,13 +1,15 @@
-"""The tables per category and at a glance, made from tidy scores and never typed."""
+"""The tables per category and at a glance, computed from tidy scores."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
 
-from drdc.evaluation.category import COMPARED
 from drdc.reporting.aggregate import (
+    COMPARED,
     MEAN,
     METHODS,
     METRICS,
@@ -17,9 +19,11 @@ from drdc.reporting.aggregate import (
     metric_notes,
     seed_note,
 )
+from drdc.reporting.declared import table
+from drdc.reporting.described import NONE, Methods, about, further, name_of
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.reporting.paper import paper_values
-from drdc.reporting.published import Beside, Compared, paper_dataset, printed, rerun
+from drdc.reporting.published import Others, paper_dataset, printed, rerun
 
 TRAINED = ("base", "diffusion", "drdc")
 SCALES = ("1", "1/2", "1/4", "1/8", "1/16")
@@ -27,10 +31,18 @@ AUROCS = {"image_auroc": " I-AUROC", "pixel_auroc": " P-AUROC"}
 BOLD = "bold: best of ours."
 Heads = dict[str, str]  # metric -> what a column's heading says of it; nothing for the only one
 Filled = tuple[Column, list[Cell]]
-Systems = Mapping[str, Compared]  # the systems run beside DRDC, by their method's name in the scores
-NONE: Systems = {}
 
 
+@table(
+    "table1",
+    of="scores",
+    heading="Table 1. What resolution alone costs.",
+    caption="""
+    Pixel AUROC (%) of the ground-truth mask itself after it has been scaled down and up again (Sec. 3.2).
+    No model is involved: the table checks the evaluation, and shows how much any method with small
+    heatmaps must lose. Thin defects lose most.
+    """,
+)
 def table1(scores: pd.DataFrame) -> Table:
     """Table 1: pixel AUROC of the ground-truth mask itself after being scaled down and up again (Sec. 3.2).
 
@@ -52,65 +64,113 @@ def table1(scores: pd.DataFrame) -> Table:
     return Table(caption, "scaling size", columns, rows, notes, decimals=2, best="none")
 
 
-def table2(scores: pd.DataFrame, dataset: str | None = None, systems: Systems = NONE) -> Table:
-    """Table 2 (for BTAD: Table 4): image AUROC per category, ours beside the paper's and re-runs by others.
+@table(
+    "table2",
+    of="scores",
+    heading="Table 2. Detection: is there a defect?",
+    caption="""
+    Image AUROC (%) per category of one model for all categories. Last checkpoint, nothing chosen on test
+    images. The paper's and other groups' numbers are in columns of their own.
+    """,
+)
+def table2(scores: pd.DataFrame, dataset: str | None = None, described: Methods = NONE) -> Table:
+    """Table 2 (for BTAD: Table 4): image AUROC per category, ours next to the paper's and re-runs by others.
 
     `scores`: tidy scores of one experiment. `dataset`: "mvtec" or "btad" for the paper's columns, any other
     name for none; by default they appear when every category is one of the paper's. Re-runs appear when the
-    categories are all of the paper's dataset. `systems`: those that were run beside DRDC.
+    categories are all of the paper's dataset. `described`: the methods that DRDC is compared with.
     Raises `UserError` when no trained method (base, diffusion, drdc) is there.
     """
-    return _per_category(scores, {"image_auroc": ""}, dataset, systems)
+    return _per_category(scores, {"image_auroc": ""}, dataset, described)
 
 
-def table3(scores: pd.DataFrame, dataset: str | None = None, systems: Systems = NONE) -> Table:
-    """Table 3 (for BTAD: Table 4): pixel AUROC per category, ours beside the others'; arguments: `table2`."""
-    return _per_category(scores, {"pixel_auroc": ""}, dataset, systems)
+@table(
+    "table3",
+    of="scores",
+    heading="Table 3. Localisation: where is it?",
+    caption="""
+    Pixel AUROC (%) per category over all test pixels, at the size that the diffusion model works at.
+    Large areas of easy background make this number high; pixel AP and AUPRO in *metrics* are stricter.
+    """,
+)
+def table3(scores: pd.DataFrame, dataset: str | None = None, described: Methods = NONE) -> Table:
+    """Table 3 (for BTAD: Table 4): pixel AUROC per category, ours next to others'; arguments: `table2`."""
+    return _per_category(scores, {"pixel_auroc": ""}, dataset, described)
 
 
-def table4(scores: pd.DataFrame, dataset: str | None = None, systems: Systems = NONE) -> Table:
+@table(
+    "table4",
+    of="scores",
+    heading="Table 4. Detection and localisation side by side.",
+    caption="In the form of the paper's table for BTAD, whose numbers appear where the dataset is BTAD.",
+)
+def table4(scores: pd.DataFrame, dataset: str | None = None, described: Methods = NONE) -> Table:
     """Table 4: image and pixel AUROC per category, side by side; the paper's only for BTAD.
 
     Arguments and errors: `table2`.
     """
-    return replace(_per_category(scores, AUROCS, dataset, systems, papers=("btad",)), decimals=2)
+    return replace(_per_category(scores, AUROCS, dataset, described, papers=("btad",)), decimals=2)
 
 
-def metrics(scores: pd.DataFrame, systems: Systems = NONE) -> Table:
-    """All seven metrics per category, a row for base, DRDC and each of `systems`, and their means.
+@table(
+    "metrics",
+    of="scores",
+    heading="Every metric of every category.",
+    caption="Base model, DRDC and the methods that it is compared with.",
+)
+def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
+    """All seven metrics per category, a row for base, DRDC and each method of `described`, and their means.
 
     `scores`: tidy scores of one experiment. Raises `UserError` when none of these methods is there.
     """
-    methods = (*COMPARED, *systems)
+    methods = (*COMPARED, *further(described))
     columns = {metric: measure(scores, metric, methods) for metric in METRICS}
     present = [m for m in methods if any(m in column.cells for column in columns.values())]
     rows = tuple(
-        (f"{c}: {_name(m)}", tuple(column.cell(m, c) for column in columns.values()))
+        (f"{c}: {name_of(m)}", tuple(column.cell(m, c) for column in columns.values()))
         for c in (*columns["image_auroc"].categories, MEAN)
         for m in present
     )
     several = len(present) > 1
     bold = ["bold: the better of the two." if len(present) == 2 else "bold: the best of a category."]
-    notes = (seed_note(*columns.values()), *(bold if several else ()), *metric_notes(columns))
+    notes = (
+        seed_note(*columns.values()),
+        *(bold if several else ()),
+        *metric_notes(columns),
+    )
     return Table(
         f"All metrics (%) per category: {experiment_name(scores)}", "category",
-        tuple(map(Column, METRICS.values())), rows, (*notes, *_sources(systems)),
+        tuple(map(Column, METRICS.values())), rows, (*notes, *about(described)),
         best="column" if several else "none", group=len(present) if several else 0, footer=len(present),
     )  # fmt: skip
 
 
-def summary(scores: pd.DataFrame, systems: Systems = NONE) -> Table:
+@table(
+    "summary",
+    of="scores",
+    heading="All metrics at a glance.",
+    caption="""
+    Means over categories. Look first at the difference between *base* and *DRDC*: that is what the
+    diffusion refinement adds. *random map* is a control, which must have an AUROC of about 50.
+    """,
+)
+def summary(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     """All seven metrics at a glance: a row per method, values are means over categories ± spread over seeds.
 
-    `scores`: tidy scores of one experiment; `systems`: those that were run beside DRDC. Raises `UserError`
-    when none of the methods is there.
+    `scores`: tidy scores of one experiment; `described`: the methods that DRDC is compared with. Raises
+    `UserError` when none of the methods is there.
     """
-    methods = (*METHODS, *systems)
+    methods = (*METHODS, *further(described))
     columns = {metric: measure(scores, metric, methods) for metric in METRICS}
     present = [m for m in methods if any(m in column.cells for column in columns.values())]
-    rows = tuple((_name(m), tuple(c.cell(m, MEAN) for c in columns.values())) for m in present)
+    rows = tuple((name_of(m), tuple(c.cell(m, MEAN) for c in columns.values())) for m in present)
     caption = f"All metrics (%), mean over categories: {experiment_name(scores)}"
-    notes = (seed_note(*columns.values()), BOLD, *metric_notes(columns), *_sources(systems))
+    notes = (
+        seed_note(*columns.values()),
+        BOLD,
+        *metric_notes(columns),
+        *about(described),
+    )
     return Table(caption, "method", tuple(map(Column, METRICS.values())), rows, notes, best="column")
 
 
@@ -118,15 +178,15 @@ def _per_category(
     scores: pd.DataFrame,
     heads: Heads,
     dataset: str | None,
-    systems: Systems,
+    described: Methods,
     papers: Sequence[str] = ("mvtec", "btad"),
 ) -> Table:
     """A row per category and their mean; columns: ours, the paper's (for a dataset of `papers`), re-runs."""
-    methods = (*TRAINED, *systems)
+    methods = (*TRAINED, *further(described))
     ours = {metric: measure(scores, metric, methods) for metric in heads}
     categories = next(iter(ours.values())).categories
     dataset = paper_dataset(categories, dataset)
-    names = [system.paper_name for system in systems.values()]
+    names = [described[method].paper_name for method in further(described)]
     paper = {m: printed(categories, m, dataset if dataset in papers else "", names) for m in heads}
     others = {metric: rerun(categories, metric, dataset, names) for metric in heads}
     labels = (*categories, MEAN)
@@ -136,16 +196,8 @@ def _per_category(
     own = metric_notes(ours) if len(heads) > 1 else next(iter(ours.values())).notes
     told = dict.fromkeys(note for part in (*paper.values(), *others.values()) for note in part.notes)
     caption = f"{' and '.join(METRICS[m] for m in heads)} (%) per category: {experiment_name(scores)}"
-    notes = (seed_note(*ours.values()), BOLD, *own, *told, *_sources(systems))
+    notes = (seed_note(*ours.values()), BOLD, *own, *told, *about(described))
     return Table(caption, "category", tuple(column for column, _ in columns), rows, notes, footer=1)
-
-
-def _name(method: str) -> str:
-    return METHODS.get(method, method)
-
-
-def _sources(systems: Systems) -> list[str]:
-    return [f"{name}: {system.citation}." for name, system in systems.items() if system.citation]
 
 
 def _ours(
@@ -153,16 +205,16 @@ def _ours(
 ) -> list[Filled]:
     present = [m for m in methods if any(m in part.cells for part in measured.values())]
     return [
-        (Column(f"{_name(m)}{head} (ours)", contest=metric), [measured[metric].cell(m, c) for c in labels])
+        (Column(f"{name_of(m)}{head} (ours)", contest=metric), [measured[metric].cell(m, c) for c in labels])
         for m in present for metric, head in heads.items()
     ]  # fmt: skip
 
 
 def _theirs(
-    parts: dict[str, Beside], heads: Heads, labels: Sequence[str], source: Literal["paper", "re-run"]
+    parts: dict[str, Others], heads: Heads, labels: Sequence[str], source: Literal["paper", "re-run"]
 ) -> list[Filled]:
-    systems = dict.fromkeys(system for part in parts.values() for system in part.cells)
+    methods = dict.fromkeys(method for part in parts.values() for method in part.cells)
     return [
-        (Column(f"{system}{head} ({source})", source), [parts[metric].cells[system][c] for c in labels])
-        for system in systems for metric, head in heads.items()
+        (Column(f"{method}{head} ({source})", source), [parts[metric].cells[method][c] for c in labels])
+        for method in methods for metric, head in heads.items()
     ]  # fmt: skip

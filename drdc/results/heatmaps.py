@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from drdc.config.sections import Fusion
+from drdc.config.fusion import Fusion
 from drdc.config.variants import DRDC, FULL
 from drdc.equations.fusion import image_score
 from drdc.results.layout import Layout

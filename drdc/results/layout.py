@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drdc.config.variants import ABLATION, DRDC, swept
+from drdc.config.variants import DRDC
 
 #: The folder of the detectors in that of an experiment.
 DETECTORS = "detectors"
@@ -41,10 +40,9 @@ class Layout:
         """Where the dataset was downloaded from, see `drdc.stages.download`."""
         return self.root / "download.json"
 
-    @property
-    def weights(self) -> Path:
-        """The pre-trained networks and their digests, see `drdc.stages.weights`."""
-        return self.root / "weights.json"
+    def weights(self, name: str) -> Path:
+        """The digests of the pre-trained networks of `BACKBONE` or a method, see `drdc.stages.weights`."""
+        return self.root / "weights" / f"{name}.json"
 
     def images(self, size: int) -> Path:
         """(N, size, size, 3) uint8, rows as in the manifest."""
@@ -143,53 +141,6 @@ class Layout:
     def log(self, name: str) -> Path:
         """Log of a job; the workflow's rules write them."""
         return self.root / "logs" / f"{name}.log"
-
-
-#: Every table, and what it is made of.
-TABLES = {
-    "summary": "scores",
-    "table1": "scores",
-    "table2": "scores",
-    "table3": "scores",
-    "table4": "scores",
-    "table5": "ablation",
-    "metrics": "scores",
-    "defects": "defects",
-    "regions": "regions",
-    "separation": "image_scores",
-    "significance": "scores",
-    "inference": "costs",
-}
-#: Every figure, and what it is made of.
-FIGURES = {
-    "fig2": "sweeps",
-    "fig3": "predictions",
-    "heatmaps": "heatmaps",
-    "histograms": "image_scores",
-    "separation": "image_scores",
-    "curves": "curves",
-    "pareto": "costs",
-    "losses": "losses",
-}
-
-
-def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str:
-    """What an experiment lacks for tables and figures of a kind, and the mend; "" where it lacks nothing.
-
-    Args:
-        kind: a value of `TABLES` or `FIGURES`.
-        variants, methods: names of those that the experiment runs.
-    """
-    needs = {
-        "ablation": (
-            set(ABLATION) <= set(variants),
-            "the variants of the ablation; set evaluation.ablation to true",
-        ),
-        "sweeps": (bool(swept(variants)), "values to compare; name some in evaluation.sweeps"),
-        "heatmaps": (bool(methods), "compared methods; name some in methods"),
-    }
-    there, need = needs.get(kind, (True, ""))
-    return "" if there else f"needs {need}"
 
 
 #: What the scoring of a run leaves, `<kind>.csv`: its metrics and the evidence behind them.

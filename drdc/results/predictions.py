@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.config.sections import BASE_SCALES, STORED_SCALES, Fusion
+from drdc.config.fusion import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.config.variants import predicted_parts
 from drdc.equations.fusion import (
     channel_scale,
@@ -121,8 +121,9 @@ def _of_rows(records: NDArray[np.void], chosen: NDArray[np.bool_], path: Path) -
     if "row" in (records.dtype.names or ()) and np.array_equal(records["row"], np.flatnonzero(chosen)):
         return records
     raise UserError(
-        f"{path}: holds the predictions of other images; remove it and run `drdc predict` or the same "
-        "`snakemake` command again"
+        path,
+        "holds the predictions of other images",
+        "remove it and run `drdc predict` or the same `snakemake` command again",
     )
 
 
@@ -183,7 +184,8 @@ def statistics(parts: Iterable[NDArray[np.void]], held_out: NDArray[np.bool_], f
     mean, deviation = (values.tolist() for values in channel_scale(maps))
     if not all(map(isfinite, [*mean, *deviation])):
         raise UserError(
-            "the maps of held-out images are NaN or infinite; remove the predictions and run the same "
-            "command again"
+            "",
+            "the maps of held-out images are NaN or infinite",
+            "remove the predictions and run the same command again",
         )
     return {kind: (mean[i], deviation[i]) for i, kind in enumerate(("base", "diffusion"))}

@@ -26,26 +26,23 @@ MethodRun = tuple[str, int]
 def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] = ()) -> pd.DataFrame:
     """The metrics of several runs, (variant, seed), one below the other: text as text, values as numbers.
 
-    After each run of the whole method those of the controls, and in the end those of other `methods`, (name,
-    seed). A run without a file has all its methods, categories and metrics, no values, and the note
-    `failed; see <log>`.
+    After them those of other `methods`, (name, seed), of which one may be `CONTROLS`. A run without a file
+    has all its methods, categories and metrics, no values, and the note `failed; see <log>`.
 
     Raises:
         UserError: the whole method was scored with no seed.
     """
-    wanted = []
-    for variant, seed in runs:
-        wanted.append(_Wanted(variant.name, seed, variant.name, _methods_of(variant), variant))
-        if variant.name == FULL:
-            wanted.append(_Wanted(CONTROLS, seed, FULL, (RANDOM, *ORACLES.values())))
-    wanted += [_Wanted(name, seed, FULL, (name,)) for name, seed in methods]
+    wanted = [_Wanted(v.name, seed, v.name, _methods_of(v), v) for v, seed in runs]
+    for name, seed in methods:
+        known = (RANDOM, *ORACLES.values()) if name == CONTROLS else (name,)
+        wanted.append(_Wanted(name, seed, FULL, known))
     paths = [layout.scored(one.seed, one.run) for one in wanted]
     found = [_scores(path) if path.is_file() else None for path in paths]
     pattern = next(
         (f for one, f in zip(wanted, found, strict=True) if one.run == FULL and f is not None), None
     )
     if pattern is None:
-        raise UserError(f"results of {layout.experiment}: nothing was scored yet; run `drdc score` first")
+        raise UserError(f"results of {layout.experiment}", "nothing was scored yet", "run `drdc score` first")
     pairs = zip(wanted, found, strict=True)
     frames = [_failed(layout, pattern, one) if frame is None else frame for one, frame in pairs]
     return pd.concat(frames, ignore_index=True)
@@ -53,7 +50,7 @@ def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A run and what its scores hold; `model`: of DRDC."""
+    """A run and what its scores hold; `of_drdc`: the variant that it is, None for another method."""
 
     run: str
     seed: int
@@ -71,7 +68,7 @@ def read_evidence(layout: Layout, runs: Iterable[MethodRun], kind: str) -> pd.Da
     paths = [layout.scored(seed, run, kind) for run, seed in runs]
     existing = [path for path in paths if path.is_file()]
     if not existing:
-        raise UserError(f"{paths[0]}: is missing; run `drdc score` first")
+        raise UserError(paths[0], "is missing", "run `drdc score` first")
     return numeric(pd.concat([read_table(path) for path in existing], ignore_index=True))
 
 
@@ -88,7 +85,7 @@ def read_table(path: Path, stage: str = "score") -> pd.DataFrame:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: cannot be read ({error}); remove it and run the same command again"
+            path, f"cannot be read ({error})", "remove it and run the same command again"
         ) from None
 
 
@@ -104,7 +101,7 @@ def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], nam
     """
     absent = [column for column in (*texts, *numbers) if column not in frame]
     if absent:
-        raise UserError(f"{name}: column {', '.join(absent)} is missing; run the step that writes it again.")
+        raise UserError(name, f"column {', '.join(absent)} is missing", "run the step that writes it again")
     changed: dict[str, pd.Series | list[float]] = {
         column: frame[column].fillna("").astype(str) for column in texts
     }
@@ -113,7 +110,7 @@ def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], nam
             changed[column] = [nan if value == "" else float(value) for value in frame[column]]
         except (TypeError, ValueError) as error:
             wrong = f"column {column} holds something that is not a number ({error})"
-            raise UserError(f"{name}: {wrong}; run the step that writes it again.") from error
+            raise UserError(name, wrong, "run the step that writes it again") from error
     return frame.assign(**changed)
 
 

@@ -10,21 +10,21 @@ MOST = 4096  # threads, processes, GPUs or images at a time
 
 
 def natural(text: str) -> int:
-    """A whole number, 0 or larger, and at most `MOST`."""
+    """A non-negative integer, at most `MOST`."""
     return _whole(text, 0, MOST)
 
 
 def positive(text: str) -> int:
-    """A whole number, 1 or larger, and at most `MOST`."""
+    """A positive integer, at most `MOST`."""
     return _whole(text, 1, MOST)
 
 
 def seed(text: str) -> int:
-    """A whole number, 0 or larger, and at most `LARGEST_SEED`."""
+    """A non-negative integer, at most `LARGEST_SEED`."""
     return _whole(text, 0, LARGEST_SEED)
 
 
 def _whole(text: str, least: int, most: int) -> int:
     if not text.isdecimal() or len(text) > 100 or not least <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"{text[:100]!r} is no whole number from {least} to {most}")
+        raise argparse.ArgumentTypeError(f"must be an integer from {least} to {most}, got {text[:100]!r}")
     return int(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import platform
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drdc.runtime.errors import UserError
+from drdc.runtime.identity import fingerprint_of_text
 from drdc.runtime.locks import lock, open_plain
 
 if TYPE_CHECKING:
@@ -96,8 +96,9 @@ def claim_gpus(count: int) -> list[str]:
         return ids
     if count > len(ids):
         raise UserError(
-            f"{count} GPUs are asked for, but only {len(ids)} can be used here ({', '.join(ids)}); "
-            "ask for fewer, or show more in CUDA_VISIBLE_DEVICES"
+            "",
+            f"{count} GPUs are requested, but only {len(ids)} can be used here ({', '.join(ids)})",
+            "ask for fewer, or show more in CUDA_VISIBLE_DEVICES",
         )
     if slurm_job and count == len(ids):
         log.info("computing on GPU %s of SLURM job %s", ", ".join(ids), slurm_job)
@@ -112,8 +113,8 @@ def claim_gpus(count: int) -> list[str]:
 def _wait_for_gpus(ids: list[str], count: int, slurm_job: str | None) -> list[str]:
     folder = _lock_folder(slurm_job)
     listed = _listed()
-    locks = {name: folder / f"gpu-{_digest(_device(name, listed))}.lock" for name in ids}
-    queue = folder / f"queue-{_digest(*sorted(path.name for path in locks.values()))}.lock"
+    locks = {name: folder / f"gpu-{_short(_device(name, listed))}.lock" for name in ids}
+    queue = folder / f"queue-{_short(*sorted(path.name for path in locks.values()))}.lock"
     try:
         with _alone(queue):
             while not (claimed := _try_claim(folder, locks, count)):
@@ -131,7 +132,7 @@ def _lock_folder(slurm_job: str | None) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         about = folder.lstat()
     except FileExistsError:
-        raise _no_locks(folder, "it is no folder") from None
+        raise _no_locks(folder, "it is not a folder") from None
     except OSError as error:
         raise _no_locks(folder, error.strerror or str(error)) from error
     if not stat.S_ISDIR(about.st_mode):
@@ -143,13 +144,14 @@ def _lock_folder(slurm_job: str | None) -> Path:
 
 def _no_locks(folder: Path, reason: str) -> UserError:
     return UserError(
-        f"{folder}: the locks of the GPUs cannot lie there ({reason}); "
-        "remove it, or name another place in TMPDIR, the same for all jobs"
+        folder,
+        f"the locks of the GPUs cannot be kept there ({reason})",
+        "remove it, or name another place in TMPDIR, the same for all jobs",
     )
 
 
-def _digest(*names: str) -> str:
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+def _short(*names: str) -> str:
+    return fingerprint_of_text("\n".join(names))[:16]
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """SHA-256 of every file that a stage leaves for another: one that was changed since is refused by its reader.
 
-It lies beside the file `<name>` as `.<name>.sha256`, in the format of sha256sum. Where the rows of the file
+It lies next to the file `<name>` as `.<name>.sha256`, in the format of sha256sum. Where the rows of the file
 are those of a manifest, a second line has the digest of that one, and both paths are relative to its folder.
 Files of weights travel alone, so that theirs is in their header: `seal` and `check_seal`.
 """
@@ -36,7 +36,7 @@ def noted(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> 
 
 
 def verify(path: Path, stage: str) -> None:
-    """Read a file once in this process and compare it with the digest beside it.
+    """Read a file once in this process and compare it with the digest next to it.
 
     Args:
         stage: the command that writes it, for the message.
@@ -47,19 +47,22 @@ def verify(path: Path, stage: str) -> None:
     """
     maker = f"`drdc {stage}` or the same `snakemake` command"
     if not path.is_file():
-        raise UserError(f"{path}: is missing; run `drdc {stage}` first")
+        raise UserError(path, "is missing", f"run `drdc {stage}` first")
     digest, name, of_manifest, manifest = _read(path, maker)
     depth = len(Path(name).parts)
     if path.absolute().parts[-depth:] != Path(name).parts:
-        raise UserError(f"{path}: was written as {name}, for something else; remove it and run {maker} again")
+        raise UserError(
+            path, f"was written as {name}, for something else", f"remove it and run {maker} again"
+        )
     if digest_of(path) != digest:
         raise UserError(
-            f"{path}: is damaged or was changed by hand, its SHA-256 is not the one in {sidecar(path).name}; "
-            f"remove it and run {maker} again"
+            path,
+            f"is damaged or was changed by hand, its SHA-256 is not the one in {sidecar(path).name}",
+            f"remove it and run {maker} again",
         )
-    beside = path.absolute().parents[depth - 1] / manifest
-    if of_manifest and not (beside.is_file() and digest_of(beside) == of_manifest):
-        raise UserError(f"{path}: belongs to another manifest; remove it and run {maker} again")
+    its_manifest = path.absolute().parents[depth - 1] / manifest
+    if of_manifest and not (its_manifest.is_file() and digest_of(its_manifest) == of_manifest):
+        raise UserError(path, "belongs to another manifest", f"remove it and run {maker} again")
 
 
 def _read(path: Path, maker: str) -> tuple[str, str, str, str]:
@@ -68,14 +71,16 @@ def _read(path: Path, maker: str) -> tuple[str, str, str, str]:
         lines = sidecar(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise UserError(
-            f"{path}: cannot be verified, {sidecar(path).name} is missing: an older drdc wrote the file, or "
-            f"it was copied alone; remove it and run {maker} again"
+            path,
+            f"cannot be verified, {sidecar(path).name} is missing: an older drdc wrote the file, or it was "
+            "copied alone",
+            f"remove it and run {maker} again",
         ) from None
     except (OSError, UnicodeDecodeError):
         lines = []
     found = [match.groups() for line in lines if (match := _LINE.fullmatch(line))]
     if not lines or len(found) != len(lines) or len(found) > 2:
-        raise UserError(f"{sidecar(path)}: is damaged; remove {path} and run {maker} again")
+        raise UserError(sidecar(path), "is damaged", f"remove {path} and run {maker} again")
     own, manifest = [*found, ("", "")][:2]
     return own[0], own[1], manifest[0], manifest[1]
 
@@ -117,7 +122,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be read ({error.strerror or error}); make it again")
+    return UserError(path, f"cannot be read ({error.strerror or error})", "make it again")
 
 
 def seal(content: bytes) -> bytes:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-from drdc.runtime.errors import UserError, out_of_memory
+from drdc.runtime.errors import UserError, first_line, out_of_memory
 
 UNUSABLE, FAULT, INTERRUPTED = 2, 70, 130  # exit codes; 70 as in the sysexits.h of BSD
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run a command to its exit code; whatever ends it early is told on stderr.
+    """Run a command to its exit code; whatever ends it early is reported on stderr.
 
     Returns:
         What it gives; 2 for bad input, too little memory, or standard output that cannot be written (a full
@@ -41,12 +41,12 @@ def say(text: str) -> None:
         print(text, flush=True)
     except OSError as error:
         raise UserError(
-            f"standard output cannot be written ({error.strerror}); the command has stopped there"
+            "", f"standard output cannot be written ({error.strerror})", "the command has stopped there"
         ) from None
 
 
 def tell(message: str) -> None:
-    """Print a message of the program on stderr; where nobody can read that, the work goes on all the same."""
+    """Print a message of the program on stderr; where that cannot be written, the work continues."""
     with suppress(OSError):
         print(f"drdc: {message}", file=sys.stderr)
 
@@ -64,7 +64,7 @@ def _tried(command: Callable[[], int]) -> int:
 
 
 def _interrupted() -> int:
-    tell("interrupted; the same command goes on from the last saved state")
+    tell("interrupted; the same command resumes from the last saved state")
     return INTERRUPTED
 
 
@@ -73,8 +73,7 @@ def _failed(error: Exception) -> int:
     if _from_interrupt(error):
         return _interrupted()
     if out_of_memory(error):
-        reason = str(error).strip().partition("\n")[0][:200]
-        tell(f"out of memory ({reason}); give the command more memory, or less to do at a time")
+        tell(f"out of memory ({first_line(error)}); give the command more memory, or less to do at a time")
         return UNUSABLE
     with suppress(OSError):
         traceback.print_exception(error)

@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake in the input rather than in the program."""
+"""The exceptions that stand for a mistake in the input rather than in the program."""
 
 from __future__ import annotations
 
@@ -16,10 +16,48 @@ _NO_MEMORY = (
 
 
 class UserError(Exception):
-    """Bad input: its message is one clear sentence that names the file or key and the mend.
+    """Bad input. `str` is one clear sentence, "<subject>: <problem>; <fix>".
 
-    The command line prints the message without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. Whoever catches it uses the fields,
+    and never parses the sentence.
+
+    Attributes:
+        subject: the file, key or option that is wrong, "" where the problem names it itself.
+        problem: what is wrong with it.
+        fix: what to do about it, "" where the problem says so itself.
     """
+
+    def __init__(self, subject: object, problem: str, fix: str) -> None:
+        self.subject, self.problem, self.fix = str(subject), problem, fix
+        super().__init__(self.subject, problem, fix)
+
+    def __str__(self) -> str:
+        about = f"{self.subject}: " if self.subject else ""
+        return f"{about}{self.problem}; {self.fix}" if self.fix else f"{about}{self.problem}"
+
+    def within(self, place: object) -> UserError:
+        """The same mistake, with the place of its subject: the file of a key, the method of a setting."""
+        subject = f"{place}: {self.subject}" if self.subject else place
+        return UserError(subject, self.problem, self.fix)
+
+
+class UserErrors(UserError):
+    """Several mistakes at once, a line for each; the fields are those of the first.
+
+    Attributes:
+        errors: at least one.
+    """
+
+    def __init__(self, *errors: UserError) -> None:
+        super().__init__(errors[0].subject, errors[0].problem, errors[0].fix)
+        self.errors = self.args = errors
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
+
+    def within(self, place: object) -> UserErrors:
+        """The same mistakes, each told with the place of its subject."""
+        return UserErrors(*(error.within(place) for error in self.errors))
 
 
 @contextmanager
@@ -34,10 +72,16 @@ def enough_memory(key: str) -> Iterator[None]:
     except Exception as error:
         if not out_of_memory(error):
             raise
-        reason = str(error).strip().partition("\n")[0][:200]
         raise UserError(
-            f"out of memory ({reason}); lower {key} or give the job more memory, then run the command again"
+            "",
+            f"out of memory ({first_line(error)})",
+            f"lower {key} or give the job more memory, then run the command again",
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of what a library says, which may go on for pages."""
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def out_of_memory(error: Exception) -> bool:

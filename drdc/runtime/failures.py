@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-#: So many failed jobs are told, and so many lines of a job's message.
+#: At most as many failed jobs are listed, with as many lines of each one's message.
 TOLD_JOBS, TOLD_LINES = 10, 5
 
 
@@ -16,11 +16,11 @@ def ending(failed: Sequence[tuple[str, Path]], began: float) -> str:
         began: when the run began, in seconds since 1970; an older log is of an earlier run.
     """
     jobs = "1 job failed" if len(failed) == 1 else f"{len(failed)} jobs failed"
-    lines = [f"drdc: {jobs}; mend the cause, and the same command runs what is missing"]
+    lines = [f"drdc: {jobs}; fix the cause, and the same command runs what is missing"]
     for name, log in failed[:TOLD_JOBS]:
         lines += [f"  {name}: {reason(log, began)}", f"    log: {log}"]
     if more := len(failed) - TOLD_JOBS:
-        lines += [f"  and {more} more; their logs are beside these"] if more > 0 else []
+        lines += [f"  and {more} more; their logs are in the same folder"] if more > 0 else []
     return "\n".join(lines)
 
 
@@ -33,7 +33,7 @@ def reason(log: Path, began: float = 0) -> str:
         text = ""
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        return "it left no message; it never began, or was killed"
+        return "it left no message: it never started, or was killed"
     sentences = [i for i, line in enumerate(lines) if line.startswith("drdc: ")]
     if not sentences:
         return f"it was killed or broke; its log ends with: {lines[-1].strip()}"

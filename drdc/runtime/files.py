@@ -1,4 +1,4 @@
-"""Files that are whole or not there, written beside their place and moved into it; and who may write them."""
+"""Files that are whole or absent, written next to their place and moved into it; and who may write them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def artefact(path: Path, manifest: Path | None = None) -> Iterator[Path]:
-    """`atomic` for what a later stage reads: with a digest beside the file (`drdc.runtime.digests`).
+    """`atomic` for what a later stage reads: with a digest next to the file (`drdc.runtime.digests`).
 
     Args:
         manifest: that the rows of the file belong to.
@@ -85,7 +85,7 @@ def artefact(path: Path, manifest: Path | None = None) -> Iterator[Path]:
 
 
 def stamp(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> None:
-    """Note the digest of a file beside it; before it gets its name, so that none is ever without.
+    """Note the digest of a file next to it; before it gets its name, so that none is ever without.
 
     Args:
         manifest: that its rows belong to, and the digest of that.
@@ -122,8 +122,9 @@ def move(source: Path, target: Path) -> None:
 def not_written(path: Path, error: OSError) -> UserError:
     """What to raise when a file or folder cannot be written: names it, the reason and the free space."""
     return UserError(
-        f"{path}: cannot be written ({error.strerror or error}; {free_space(path)} MiB free there); "
-        "free some space or make the folder writable, then run the same command again"
+        path,
+        f"cannot be written ({error.strerror or error}; {free_space(path)} MiB free there)",
+        "free some space or make the folder writable, then run the same command again",
     )
 
 
@@ -180,14 +181,14 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 def no_model(path: Path, reason: Exception) -> UserError:
     """What to raise where a file of weights cannot be read."""
-    return UserError(f"{path}: holds no model of this project ({reason}); remove it and train it again")
+    return UserError(path, f"is not a drdc model file ({reason})", "remove it and train it again")
 
 
 def read_weights(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """`load_weights`; raises ValueError or OSError with the reason alone."""
     with _open_weights(path) as (file, metadata):
         if kind not in metadata:
-            raise ValueError(f"it is no {kind} model")
+            raise ValueError(f"it is not a {kind} model")
         return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (no dictionary)
 
 
@@ -245,7 +246,9 @@ def open_array(path: Path, stage: str) -> np.ndarray:
     try:
         return np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and run `drdc {stage}` again") from None
+        raise UserError(
+            path, f"cannot be read ({error})", f"remove it and run `drdc {stage}` again"
+        ) from None
 
 
 def load_array(path: Path, rows: int, stage: str) -> np.ndarray:
@@ -257,7 +260,8 @@ def load_array(path: Path, rows: int, stage: str) -> np.ndarray:
     array = open_array(path, stage)
     if len(array) != rows:
         raise UserError(
-            f"{path}: has {len(array)} rows, but the manifest {rows}; "
-            f"run `drdc {stage}` again, and what follows it"
+            path,
+            f"has {len(array)} rows, but the manifest {rows}",
+            f"run `drdc {stage}` again, and what follows it",
         )
     return array

@@ -31,7 +31,7 @@ def refuse_not_finite(what: str, values: Iterable[NDArray[Any]], names: Iterable
         return
     images = [str(name) for name, wrong in zip(names, np.any(bad, 0), strict=True) if wrong]
     more = f" and {len(images) - _NAMED} more" if len(images) > _NAMED else ""
-    raise UserError(f"{what} NaN or infinite for {', '.join(images[:_NAMED])}{more}; {fix}")
+    raise UserError("", f"{what} NaN or infinite for {', '.join(images[:_NAMED])}{more}", fix)
 
 
 def _not_finite(array: NDArray[Any]) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ def lock(handle: int, wait: bool = False) -> bool:
 
     Returns:
         False where another process holds it, unless this one is to `wait`. True also where the file system
-        has no locks, which is told once.
+        has no locks, which is logged once.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -42,7 +42,7 @@ def lock(handle: int, wait: bool = False) -> bool:
 @cache
 def _warn(reason: str) -> None:
     log.warning(
-        "this file system has no locks (flock: %s); let no two processes write the same files",
+        "this file system has no locks (flock: %s); make sure that no two processes write the same files",
         reason,
     )
 
@@ -93,7 +93,7 @@ def open_plain(path: Path) -> int:
 
 def _no_plain_file(path: Path) -> UserError:
     return UserError(
-        f"{path}: is a link or a device, and nothing is written through it; remove it and start again"
+        path, "is a link or a device, and nothing is written through it", "remove it and start again"
     )
 
 

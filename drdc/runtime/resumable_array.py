@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from drdc.runtime.batching import chunks, progress_bar
 from drdc.runtime.digests import digest_of
 from drdc.runtime.files import atomic, create_array, exclusive, move, stamp, write_whole
+from drdc.runtime.identity import fingerprint_of
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,9 @@ SAVING = 0.02
 
 
 class Unfinished:
-    """A one-dimensional array that is filled from its first row to its last, and gone on with after a kill.
+    """A one-dimensional array that is filled from its first row to its last, and resumed after a kill.
 
-    It lies where nothing deletes it (Snakemake deletes a rule's outputs), beside it a note: what it is made
+    It lies where nothing deletes it (Snakemake deletes a rule's outputs), next to it a note: what it is made
     of (`identity`), how many rows are done, and the SHA-256 of header and rows. The note stays when the array
     has moved to its place, so that the same command knows that there is nothing left to do. Only one process
     at a time may work on it: `complete` sees to that.
@@ -56,8 +57,7 @@ class Unfinished:
         self.state, self.target, self.note = state, target, state.with_suffix(".json")
         self.manifest = manifest
         self.dtype, self.size, self.done = np.dtype(dtype), size, 0
-        text = json.dumps([identity, str(self.dtype), size], sort_keys=True)
-        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        self.fingerprint = fingerprint_of([identity, str(self.dtype), size])
         self.rows = np.empty(0, self.dtype)
         self._digest, self._digested = hashlib.sha256(), 0
         self._saved, self._cost = 0.0, 0.0
@@ -101,7 +101,7 @@ class Unfinished:
         """
         with exclusive(self.state):
             if self.finished():
-                log.info("%s is there already, of the same models and settings", self.target)
+                log.info("%s exists already, of the same models and settings", self.target)
                 self._stamp()
                 return
             self.begin()

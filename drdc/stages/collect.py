@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from drdc.config.sections import Evaluation, Fusion, Sampling
-from drdc.config.variants import FULL, runs, variants
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
+from drdc.config.variants import CONTROLS, FULL, runs, variants
 from drdc.results.layout import SCORED, Layout
 from drdc.results.scores import read_evidence, read_runs, write_table
 
@@ -25,7 +27,7 @@ def collect(
     `image_scores.csv`, `curves.csv` and `defects.csv` have the whole method and all others, with all seeds.
     """
     every = variants(sampling, fusion, evaluation)
-    scores = read_runs(layout, runs(every, seeds, evaluation), product(methods, seeds))
+    scores = read_runs(layout, runs(every, seeds, evaluation), product([CONTROLS, *methods], seeds))
     write_table(layout.collected("scores"), scores)
     for kind in SCORED[1:]:
         of_methods = list(product([FULL, *methods], seeds))

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from drdc.config.sections import Backbone, Sampling
+from drdc.config.backbone import Backbone
+from drdc.config.sampling import Sampling
 from drdc.config.variants import DRDC, FULL
 from drdc.data.manifest import read_manifest
 from drdc.equations.fusion import feature_error

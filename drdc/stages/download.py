@@ -6,9 +6,10 @@ import json
 import logging
 from pathlib import Path
 
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data import fingerprint
-from drdc.data.download import SOURCES, obtain
+from drdc.data.datasets import SOURCES
+from drdc.data.download import obtain
 from drdc.results.layout import Layout
 from drdc.runtime.files import artefact
 

@@ -13,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drdc.config.sections import Backbone, Dataset, Fusion, Sampling
+from drdc.config.backbone import Backbone
+from drdc.config.dataset import Dataset
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.config.variants import DRDC, FULL
 from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.detection.backends import FAST, backends
@@ -21,6 +24,7 @@ from drdc.detection.detector import AUROCS
 from drdc.detection.model_file import calibration_tensors, save_bundle
 from drdc.equations.diffusion import to_unit_range
 from drdc.evaluation.calibration import Calibration
+from drdc.experiment.provenance import provenance
 from drdc.experiment.stage_settings import config_hash
 from drdc.methods.fitted_method import read_fitted
 from drdc.methods.registry import Configured, method_class
@@ -35,7 +39,6 @@ from drdc.runtime.digests import digest_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array
 from drdc.runtime.finite import refuse_not_finite
-from drdc.stages.score import provenance
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ def export(
     table = read_manifest(layout.manifest)
     held_out = (table.split == "val").to_numpy()
     if not held_out.any():
-        raise UserError("dataset.holdout: no image was held out to calibrate on; raise it and run again")
+        raise UserError("dataset.holdout", "no image was held out to calibrate on", "raise it and run again")
     shared = {"dataset": dataset, "backbone": backbone}
     name = DRDC if method is None else method.name
     if method is None:

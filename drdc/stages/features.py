@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import torch
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.data.manifest import read_manifest
 from drdc.models.backbone import FeatureExtractor
 from drdc.results.layout import Layout

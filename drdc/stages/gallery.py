@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from drdc.config.sections import Fusion
+from drdc.config.fusion import Fusion
 from drdc.evaluation.calibration import ceiled, offered_rate, threshold
-from drdc.evaluation.category import COMPARED
+from drdc.reporting.aggregate import COMPARED
 from drdc.reporting.browser import write_gallery
-from drdc.reporting.test_images import ShownImages
+from drdc.reporting.shown_images import ShownImages
 from drdc.results.layout import Layout
 
 
-def gallery(layout: Layout, *, seeds: list[int], image_size: int, fusion: Fusion, methods: dict[str, Any]) -> None:
+def gallery(
+    layout: Layout, *, seeds: list[int], image_size: int, fusion: Fusion, methods: dict[str, Any]
+) -> None:
     """Write `gallery.html` of the first seed; the threshold starts where that of `drdc detect` lies.
 
     Where the held-out images are too few for its false-alarm rate, it starts at the smallest that they allow.
-    A compared method without heatmaps is left out.
+    A method without heatmaps is left out.
     """
-    images = ShownImages(layout, seeds[0], image_size, fusion, methods)
+    images = ShownImages(layout, seeds[0], image_size, fusion, list(methods))
     shown = (*COMPARED, *images.methods)
     count = len(images.held_out)
     rate = offered_rate(count)

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data.images import to_square
 from drdc.data.manifest import read_manifest, read_original
 from drdc.results.layout import Layout

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import drdc
-from drdc.config.sections import Sampling
+from drdc.config.sampling import Sampling
 from drdc.config.variants import Stored
 from drdc.data.manifest import read_manifest
 from drdc.methods.drdc.predictor import DrdcPredictor
@@ -113,5 +113,5 @@ def _rows(layout: Layout, category: str) -> NDArray[np.int64]:
     rows = np.flatnonzero(chosen & (table.split != "train"))
     if not len(rows):
         known = ", ".join(sorted(set(table.category)))
-        raise UserError(f"category {category!r} has no images in {layout.manifest}; known: {known}")
+        raise UserError("", f"category {category!r} has no images in {layout.manifest}", f"known: {known}")
     return rows

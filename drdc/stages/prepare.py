@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data import datasets, fingerprint, manifest, synthetic
 from drdc.data.regions import Regions
 from drdc.results.layout import Layout

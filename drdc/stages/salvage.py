@@ -10,7 +10,8 @@ from typing import Any
 from drdc.config.variants import FULL
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import used_by
-from drdc.results.layout import FIGURES, TABLES, Layout
+from drdc.reporting.registry import FIGURES, TABLES
+from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.stages.collect import collect
 from drdc.stages.figures import figures

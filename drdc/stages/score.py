@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial as partial_
 from typing import Any
 
 import numpy as np
@@ -16,8 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-import drdc
-from drdc.config.sections import Diffusion, Fusion
+from drdc.config.fusion import Fusion
 from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
 from drdc.data.manifest import read_manifest
 from drdc.equations.fusion import image_score
@@ -33,20 +29,18 @@ from drdc.evaluation.category import (
     undefined_rows,
 )
 from drdc.evaluation.controls import controls
-from drdc.evaluation.metrics import NO_MASKS
-from drdc.experiment.stage_settings import config_hash
+from drdc.evaluation.evaluator import NO_MASKS
+from drdc.experiment.provenance import provenance
 from drdc.methods.registry import Configured
 from drdc.results.heatmaps import Found, Heatmaps
 from drdc.results.layout import SCORED, Layout
 from drdc.results.scores import failure_note, write_table
 from drdc.runtime.batching import chunks, in_order, job_threads
-from drdc.runtime.devices import device_name, torch_device, use_bf16
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array
 
 log = logging.getLogger(__name__)
 
-LIBRARIES = ("torch", "timm", "diffusers", "numpy", "scipy", "snakemake")
 COLUMNS = {"image_scores": IMAGE_COLUMNS, "curves": CURVE_COLUMNS, "defects": DEFECT_COLUMNS}
 
 #: (rows of the manifest, what each method says), a few images at a time, for the chosen rows.
@@ -81,34 +75,51 @@ def score(
     """
     table = read_manifest(layout.manifest)
     masks = load_array(layout.masks, len(table), "prepare")
-    used: dict[str, Any] = others
     with _one_thread_each():
         if fusion is not None and stored is not None:
-            whole = variant == FULL
-            maps = Heatmaps.of_drdc(layout, seed, table, fusion, stored.name, whole=whole, partial=partial)
-            run = _Run(variant, maps.methods, ("base", DRDC) if whole else (DRDC,), maps.batches)
-            predicted, used = maps.categories(table), {"fusion": fusion, **others}
+            run = _of_drdc(layout, seed, table, fusion, variant, stored, partial)
+            others |= {"fusion": fusion}
         elif method is not None:
             maps = Heatmaps.of_method(layout, seed, table, method.name)
-            run = _Run(method.name, maps.methods, maps.methods, maps.batches)
-            predicted, used = maps.categories(table), {"method": method, **others}
+            run = _Run(method.name, maps.methods, maps.methods, maps.categories(table), maps.batches)
+            others |= {"method": method}
         else:
-            run = _Run(
-                CONTROLS, (RANDOM, *ORACLES.values()), (), _Controls(table, masks, seed, pool_size).batches
-            )
-            predicted = set(table.category)
-        if not predicted & set(table.category[table.split == "test"]):
+            own = _Controls(table, masks, seed, pool_size)
+            run = _Run(CONTROLS, (RANDOM, *ORACLES.values()), (), set(table.category), own.batches)
+        if not run.categories & set(table.category[table.split == "test"]):
             raise UserError(
-                f"{layout.manifest}: there are no test images to score; add some, or take the target "
-                "`detector`, which trains and exports a model without them"
+                layout.manifest,
+                "there are no test images to score",
+                "add some, or take the target `detector`, which trains and exports a model without them",
             )
-        evaluate = partial_(_evaluate, run, table, masks)
-        found = list(in_order(evaluate, sorted(predicted), job_threads()))
-    for category in sorted(set(table.category) - predicted):
+        found = list(
+            in_order(
+                lambda category: _evaluate(run, table, masks, category),
+                sorted(run.categories),
+                job_threads(),
+            )
+        )
+    for category in sorted(set(table.category) - run.categories):
         note = failure_note(layout.log(f"predict.seed{seed}.{run.name}.{category}"))
         found.append({"scores": undefined_rows(category, run.methods, note)})
     rows = {kind: [row for part in found for row in part.get(kind, [])] for kind in SCORED}
-    _write(layout, seed, run, variant, rows, provenance(used))
+    _write(layout, seed, run, variant, rows, provenance(others))
+
+
+def _of_drdc(
+    layout: Layout,
+    seed: int,
+    table: pd.DataFrame,
+    fusion: Fusion,
+    variant: str,
+    stored: Stored,
+    partial: bool,
+) -> _Run:
+    """A variant of DRDC; of the whole method the parts as well."""
+    whole = variant == FULL
+    maps = Heatmaps.of_drdc(layout, seed, table, fusion, stored.name, whole=whole, partial=partial)
+    compared = ("base", DRDC) if whole else (DRDC,)
+    return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches)
 
 
 @dataclass(frozen=True)
@@ -119,12 +130,14 @@ class _Run:
         name: of its files.
         methods: names of its methods.
         compared: those of them with curves and defect types.
+        categories: those with predictions.
         batches: what they say of chosen images.
     """
 
     name: str
     methods: tuple[str, ...]
     compared: tuple[str, ...]
+    categories: set[str]
     batches: Batches
 
 
@@ -205,27 +218,3 @@ def _write(
         evidence.insert(0, "seed", seed)
         write_table(layout.scored(seed, run.name, kind), evidence)
     write_table(layout.scored(seed, run.name), frame)
-
-
-def provenance(settings: dict[str, Any]) -> dict[str, str]:
-    """What a number depends on besides the data: code, configuration, libraries, device and its rounding."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
-    return {
-        "code_version": drdc.__version__,
-        "config_hash": config_hash(settings),
-        "versions": "; ".join([f"python {platform.python_version()}", *versions]),
-        "device": device_name(),
-        "flags": _flags(settings.get("diffusion")),
-    }
-
-
-def _flags(diffusion: Diffusion | None) -> str:
-    """How the device computes: whether always alike, and where with fewer digits."""
-    device = torch.device(torch_device())
-    flags = {
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "tf32": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
-    }
-    if diffusion is not None:
-        flags["bf16"] = use_bf16(diffusion.precision, device)
-    return "; ".join(f"{name} {'on' if on else 'off'}" for name, on in flags.items())

@@ -1,1 +1,1 @@
-"""Commands beside the workflow: a module each, with `arguments(parser)` and `run(**options)`."""
+"""Commands outside the workflow: a module each, with `arguments(parser)` and `run(**options)`."""

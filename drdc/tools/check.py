@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from drdc.config.problems import HEAD, Problem, grade, ordered, row, summary
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data.datasets import dataset_root, scan
+from drdc.data.problems import HEAD, Problem, grade, ordered, row, summary
 from drdc.experiment.experiment import load_experiment
 from drdc.results.layout import Layout
 from drdc.runtime.arguments import positive
@@ -57,7 +57,11 @@ def _dataset(folder: str | None, config: str | None) -> tuple[Dataset, Path]:
     from drdc.stages.prepare import root_of
 
     if (folder is None) == (config is None):
-        raise UserError("drdc check: name either a folder or a configuration (--config FILE)")
+        raise UserError(
+            "drdc check",
+            "no dataset is named, or two are",
+            "name either a folder or a configuration (--config FILE)",
+        )
     if config is None:
         return Dataset(root=folder), dataset_root("mvtec", folder)
     experiment = load_experiment(config)

@@ -94,7 +94,7 @@ def run(
         tell(printable(about_left_out(left_out)))
     if not named:
         raise UserError(
-            f"{printable(', '.join(images))}: no image there; name image files, folders or patterns"
+            printable(", ".join(images)), "no image there", "name image files, folders or patterns"
         )
     detector = _load(model, threads, gpu)
     _announce(detector, **options)
@@ -178,7 +178,7 @@ class _Writer:
             self._lines = (self.output / RESULTS).open("wb", buffering=0)
         except OSError as error:
             raise UserError(
-                f"{self.output}: cannot be written ({error.strerror}); name another folder by --output"
+                self.output, f"cannot be written ({error.strerror})", "name another folder by --output"
             ) from None
         return self
 
@@ -247,7 +247,7 @@ class _Writer:
 
 def _bits(text: str) -> int:
     if not text.isdecimal() or not 8 <= int(text) <= 16:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bits from 8 to 16")
+        raise argparse.ArgumentTypeError(f"must be an integer from 8 to 16, got {text!r}")
     return int(text)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from drdc.config.sections import DOWNLOADS
+from drdc.data.datasets import SOURCES
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
+from drdc.tools import weights
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "name", nargs="?", choices=DOWNLOADS, help="MVTec AD (5.3 GB), BTAD (1.2 GB) or VisA (1.9 GB)"
-    )
+    titles = ", ".join(f"{source.title} ({source.size / 1e9:.1f} GB)" for source in SOURCES.values())
+    parser.add_argument("name", nargs="?", choices=SOURCES, help=titles)
     parser.add_argument("--to", metavar="FOLDER", help="the dataset's folder (default: data/NAME)")
     parser.add_argument(
         "--config",
@@ -25,17 +25,17 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(*, name: str | None, to: str | None, config: str | None, only_dataset: bool) -> None:
-    """Fetch the dataset `name` into the folder `to`, or what the file `config` needs.
+    """Fetch the dataset `name` into the folder `to`, or what the experiment of the file `config` needs.
 
     Raises:
         UserError: as `drdc.data.download.obtain` and `drdc.stages.weights`, or the arguments do not fit.
     """
     if (name is None) == (config is None):
-        raise UserError("drdc download: give either the name of a dataset or --config FILE")
+        raise UserError("drdc download", "wants one of both", "give the name of a dataset or --config FILE")
     if name is not None:
         return _fetch(name, Path(to or f"data/{name}"))
     if to is not None:
-        raise UserError("drdc download: --to does not go with --config, whose dataset.root names the folder")
+        raise UserError("--to", "does not go with --config", "set dataset.root in that file")
     from drdc.experiment.stage_settings import stage_settings
     from drdc.results.layout import Layout
     from drdc.stages.download import download
@@ -43,15 +43,12 @@ def run(*, name: str | None, to: str | None, config: str | None, only_dataset: b
     experiment, settings = stage_settings("download", str(config))
     download(Layout(experiment), **settings)
     if not only_dataset:
-        from drdc.stages.weights import weights
-
-        experiment, settings = stage_settings("weights", str(config))
-        weights(Layout(experiment), **settings)
+        weights.run(network=None, config=str(config))
 
 
 def _fetch(name: str, folder: Path) -> None:
     """The published dataset of that name, unless the folder exists."""
-    from drdc.data.download import SOURCES, obtain
+    from drdc.data.download import obtain
 
     source = SOURCES[name]
     say(f"{source.title}: {source.licence}; {source.home}")

@@ -21,7 +21,7 @@ POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
     "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
 )
-#: What the page reads, beside its files.
+#: What the page reads, apart from its files.
 _READ = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)|/(assets|static|svelte|pwa_icon)(/.*)?"
     r"|/gradio_api/((app_id|info|queue/data|startup-events|theme\.css|upload_progress)/?|heartbeat/[^/]+)"
@@ -29,7 +29,7 @@ _READ = re.compile(
 _FILES = "/gradio_api/file="
 _UPLOAD = "/gradio_api/upload"
 _SENT = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/")
-_LARGEST_MESSAGE = 2**16  # bytes of what the page sends beside an upload
+_LARGEST_MESSAGE = 2**16  # bytes of what the page sends apart from an upload
 _OVERHEAD = 2**14  # bytes around a file in an upload
 _DRAINED = 20  # times the limit that is read and thrown away, so that the sender reads the refusal
 
@@ -92,7 +92,7 @@ class Guard:
         try:
             paths = list(_paths(json.loads(content)))
         except (ValueError, RecursionError):
-            raise Refused(400, "the request is no JSON") from None
+            raise Refused(400, "the request is not JSON") from None
         for path in paths:
             self._refuse_outside(path)
         return content
@@ -144,7 +144,7 @@ async def _body(receive: Receive, limit: int) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that was read already, and then goes on."""
+    """What gives a body that was read already, and then the rest."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def received() -> Message:

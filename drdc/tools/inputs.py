@@ -51,7 +51,7 @@ def find_images(
         if not apart:
             empty.append(argument)
     if not found and _OF_OUTPUT in left_out.values():
-        raise UserError(f"--output {output}: all images lie in it; name a folder apart from the images")
+        raise UserError(f"--output {output}", "all images lie in it", "name a folder apart from the images")
     return _unique(found.values()), empty, Counter(left_out.values())
 
 
@@ -75,7 +75,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _meant(argument: str) -> Found:
-    """(file, path that its results keep) of one argument; None where it is no image."""
+    """(file, path that its results keep) of one argument; None where it is not an image."""
     path = Path(argument)
     if path.is_dir():
         yield from _below(path)

@@ -43,7 +43,7 @@ LOOKED_AT = 200
 class Folder:
     """What is in a dataset's folder: categories with their numbers of images, and sides in pixels.
 
-    `good` are names of folders of normal images beside `good`, None if there is no doubt.
+    `good` are names of folders of normal images apart from `good`, None if there is no doubt.
     """
 
     root: Path
@@ -75,7 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--good",
         nargs="*",
         metavar="NAME",
-        help="names of folders of normal images beside `good`, as ok; without a NAME: there is no other",
+        help="names of folders of normal images apart from `good`, such as ok; without a NAME: none",
     )
     parser.add_argument(
         "--minutes", type=float, default=90, help="time for the two trainings (default: %(default)s)"
@@ -88,14 +88,14 @@ def run(
     """Write the configuration and print the next two commands.
 
     Raises:
-        UserError: the folder is no dataset, a category's name cannot be used, or the file exists.
+        UserError: the folder is not a dataset, a category's name cannot be used, or the file exists.
     """
     if not 0 < minutes < 1_000_000:
-        raise UserError(f"--minutes: {minutes:g} is no time; give more than 0, and less than two years")
+        raise UserError("--minutes", f"invalid value {minutes:g}", "give more than 0 and less than two years")
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "own"
     output = output or Path("config", f"{name}.yaml")
     if output.exists():
-        raise UserError(f"{output}: exists already and is not overwritten; give another --name or --output")
+        raise UserError(output, "exists already and is not overwritten", "give another --name or --output")
     seen = look_at(Path(folder), good)
     gpu = _on_gpu()
     text = write(name, seen, plan(seen, minutes, gpu, _measured), minutes, gpu)
@@ -113,29 +113,30 @@ def look_at(root: Path, good: list[str] | None = None) -> Folder:
     """Count a folder's images and look at the sizes of some; no pixel is read.
 
     Raises:
-        UserError: it is no dataset in MVTec AD's layout, a category's name cannot be used, or folders of
+        UserError: it is not a dataset in MVTec AD's layout, a category's name cannot be used, or folders of
             other names than those in `good` may hold normal images.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: there is no such folder; name the one that holds the categories")
+        raise UserError(root, "there is no such folder", "name the one that holds the categories")
     samples, problems = scan("mvtec", root, None, good)
     if alike := sorted({Path(p.file).name for p in problems if p.kind == "good-by-another-name"}):
         raise UserError(
-            f"{root}: folders called {', '.join(alike)} may hold normal images; give --good "
-            f"{shlex.join(alike)} if they do, --good alone if not"
+            root,
+            f"folders called {', '.join(alike)} may hold normal images",
+            f"give --good {shlex.join(alike)} if they do, --good alone if not",
         )
     categories = list(dict.fromkeys(sample.category for sample in samples))
     for category in categories:
         if fault := category_fault(category):
-            raise UserError(f"{root}: category '{printable(category)}' {fault}; rename the folder")
+            raise UserError(root, f"category '{printable(category)}' {fault}", "rename the folder")
     train = Counter(sample.category for sample in samples if sample.split == "train")
     if sum(train.values()) < 2:
         raise UserError(
-            f"{root}: fewer than two training images were found; put some in <category>/train/good"
+            root, "fewer than two training images were found", "put some in <category>/train/good"
         )
     sizes = sorted(_sizes(samples, root), key=lambda size: size[0] * size[1])
     if not sizes:
-        raise UserError(f"{root}: none of the images can be read; run `drdc check {shlex.quote(str(root))}`")
+        raise UserError(root, "none of the images can be read", f"run `drdc check {shlex.quote(str(root))}`")
     return Folder(
         root,
         good,
@@ -200,7 +201,7 @@ def _on_gpu() -> bool:
 
 
 def settings_of(model: str) -> Experiment:
-    """An experiment of the project's `config/`, which lies beside the package."""
+    """An experiment of the project's `config/`, which lies next to the package."""
     return load_experiment(Path(drdc.__file__).parents[1] / "config" / model)
 
 

@@ -38,7 +38,7 @@ def run(*, model: str, output: Path) -> None:
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"{package} is not installed; install it by `pip install -e '.[onnx]'`")
+            raise UserError("", f"{package} is not installed", "run `pip install -e '.[onnx]'`")
     import torch
 
     from drdc.config.variants import FULL
@@ -49,7 +49,7 @@ def run(*, model: str, output: Path) -> None:
     predictor, features = backend.predictor, backend.features
     if features is None or not isinstance(predictor, DrdcPredictor):
         raise UserError(
-            f"{model}: a compared method has no base model; name the file that `drdc export` writes"
+            model, "a compared method has no base model", "name the file that `drdc export` writes"
         )
     size, heatmap_size = features.settings.input_size, predictor.input_size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)

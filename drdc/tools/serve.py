@@ -50,7 +50,9 @@ def run(*, model: str, port: int, host: str) -> None:
             import gradio  # noqa: F401
             import uvicorn
         except ImportError:
-            raise UserError("the page needs Gradio; install it by `pip install -e '.[serve]'`") from None
+            raise UserError(
+                "", "the page needs Gradio, which is not installed", "run `pip install -e '.[serve]'`"
+            ) from None
         from drdc.detection.detector import Detector
 
         app = application(Detector.load(model), host, folder)
@@ -114,7 +116,7 @@ def _listener(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise UserError(
-            f"--host {host} --port {port}: cannot listen there ({error.strerror}); take another"
+            f"--host {host} --port {port}", f"cannot listen there ({error.strerror})", "take another"
         ) from None
 
 
@@ -127,5 +129,5 @@ def _is_loopback(host: str) -> bool:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, a whole number up to 65535")
+        raise argparse.ArgumentTypeError(f"must be a port, an integer up to 65535, got {text!r}")
     return int(text)

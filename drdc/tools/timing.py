@@ -1,4 +1,4 @@
-"""How long a training image takes on this machine, by a few steps of the real networks on made data."""
+"""How long a training image takes on this machine, by a few steps of the real networks on random data."""
 
 from __future__ import annotations
 

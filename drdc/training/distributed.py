@@ -29,7 +29,8 @@ from torch.nn.parallel import DistributedDataParallel
 from drdc.runtime.errors import UserError
 from drdc.runtime.logs import log_to_stderr
 
-_MISTAKE = f"{UserError.__name__}: "
+#: File that a process leaves of bad input, next to the others of its rank.
+_MISTAKE = "mistake{}.json"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def launch(processes: int, worker: Callable[[Group], None]) -> None:
             logs_specs=DefaultLogsSpecs(log_dir=folder),
         )
         try:
-            elastic_launch(config, _work)(worker)
+            elastic_launch(config, _work)(worker, Path(folder))
         except SignalException as error:
             sys.exit(128 + error.sigval)
         except ChildFailedError as error:
@@ -108,8 +109,8 @@ def _silence(*loggers: str) -> None:
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 
-def _work(worker: Callable[[Group], None]) -> None:
-    """What each new process does."""
+def _work(worker: Callable[[Group], None], folder: Path) -> None:
+    """What each new process does; bad input is left as a file in `folder`."""
     # torch asks for SIGINT, which a process that waits for its GPU or for the others would not see
     _prctl_pr_set_pdeathsig(signal.SIGKILL)
     group = Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
@@ -119,15 +120,18 @@ def _work(worker: Callable[[Group], None]) -> None:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         worker(group)
+    except UserError as error:
+        fields = [error.subject, error.problem, error.fix]
+        (folder / _MISTAKE.format(group.rank)).write_text(json.dumps(fields))
+        raise
     finally:
         dist.destroy_process_group()
 
 
 def _cause(folder: Path, error: ChildFailedError) -> Exception:
     """The first cause among the errors that the processes left: once one has failed, the others fail too."""
+    for path in sorted(folder.glob(_MISTAKE.format("*"))):
+        return UserError(*json.loads(path.read_text()))
     reports = [json.loads(path.read_text())["message"] for path in sorted(folder.rglob("error.json"))]
-    for report in reports:
-        if report["message"].startswith(_MISTAKE):
-            return UserError(report["message"].removeprefix(_MISTAKE))
     traces = [report["extraInfo"]["py_callstack"] for report in reports]
     return RuntimeError("\n".join(traces) or str(error))

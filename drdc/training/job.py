@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from drdc.config.sections import Optimisation
+from drdc.config.optimisation import Optimisation
 from drdc.data.manifest import read_manifest
 from drdc.results.layout import Layout
 from drdc.results.scores import write_table
@@ -24,9 +24,10 @@ from drdc.runtime.batching import chunks
 from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError, enough_memory
 from drdc.runtime.files import exclusive, load_array, load_metadata, save_weights
+from drdc.runtime.identity import fingerprint_of
 from drdc.training.distributed import Group, launch
 from drdc.training.sampler import BatchSampler
-from drdc.training.state import State, fingerprint_of
+from drdc.training.state import State
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Job:
         seed: number of the run.
         kind: base, diffusion or unconditional.
         settings: section `base` or `diffusion` of the configuration.
-        fingerprint: of all that the result depends on, see `drdc.training.state.fingerprint_of`.
+        fingerprint: of all that the result depends on, see `drdc.runtime.identity.fingerprint_of`.
     """
 
     layout: Layout
@@ -74,8 +75,9 @@ def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) ->
     size = job.settings.batch_size
     if size % processes:
         raise UserError(
-            f"{job.section}.batch_size: {size} images cannot be shared by {processes} processes; "
-            f"choose a multiple of {processes}, or another number of processes"
+            f"{job.section}.batch_size",
+            f"{size} images cannot be shared by {processes} processes",
+            f"choose a multiple of {processes}, or another number of processes",
         )
     state = job.state
     with exclusive(state.path):
@@ -123,12 +125,13 @@ def _refuse_infinite(job: Job, model: nn.Module) -> None:
     """The last step has changed the weights after the last look at the loss."""
     wrong = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if wrong:
-        message = (
-            f"{wrong[0]} of the trained model is NaN or infinite; change {job.section}.learning_rate or "
-            f"{job.section}.clip_norm"
+        error = UserError(
+            "",
+            f"{wrong[0]} of the trained model is NaN or infinite",
+            f"change {job.section}.learning_rate or {job.section}.clip_norm",
         )
-        job.state.stop(message)
-        raise UserError(message)
+        job.state.stop(error)
+        raise error
 
 
 def _used(settings: Optimisation) -> dict[str, Any]:
@@ -182,5 +185,7 @@ class Images:
 def _rows(table: pd.DataFrame, split: str) -> NDArray[np.int64]:
     rows = np.flatnonzero(table.split == split)
     if not len(rows):
-        raise UserError(f"dataset.holdout: no image is left for the split {split!r}; add images or change it")
+        raise UserError(
+            "dataset.holdout", f"no image is left for the split {split!r}", "add images or change it"
+        )
     return rows

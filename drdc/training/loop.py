@@ -6,7 +6,6 @@ an interrupted run ends with the same weights as an uninterrupted one.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import sys
@@ -21,8 +20,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from drdc.config.sections import Optimisation
+from drdc.config.optimisation import Optimisation
 from drdc.runtime.errors import UserError
+from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.sampler import BatchSampler
@@ -68,7 +68,7 @@ def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, list[dict[str,
         UserError: no image is to be seen, loss or gradient are not finite, or the state cannot be written.
     """
     if task.images < 1:
-        raise UserError(f"{job.section}.epochs: stands for less than one training image; raise it")
+        raise UserError(f"{job.section}.epochs", "stands for less than one training image", "raise it")
     return _Training(task, job, group).run()
 
 
@@ -137,11 +137,11 @@ class _Training:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step, self.steps)
-        torch.manual_seed(step_seed(seed, step))
+        torch.manual_seed(seed_of(seed, step))
         rows = task.sampler.batch(step)
         drawn = task.draw(len(rows))
         if self.group.count > 1:  # dropout, which each process draws for its own part
-            torch.manual_seed(step_seed(seed, step, self.group.rank))
+            torch.manual_seed(seed_of(seed, step, self.group.rank))
         loss = task.loss(self.network, rows, drawn, self.group.share(len(rows)))
         value = self.group.mean(loss)
         self._check("loss", value, self.task.paths[rows])
@@ -157,16 +157,17 @@ class _Training:
         if math.isfinite(value):
             return
         section, state = self.job.section, self.job.state
-        message = (
+        error = UserError(
+            "",
             f"the {name} is {value} at step {self.progress.step + 1 - steps_ago} of {self.steps} "
-            f"(learning rate {self.optimizer.param_groups[0]['lr']:.3g}, images {', '.join(images)}); "
+            f"(learning rate {self.optimizer.param_groups[0]['lr']:.3g}, images {', '.join(images)})",
             f"change {section}.learning_rate or {section}.clip_norm, "
-            f"or delete {state.stopped} to go on from the last good state"
+            f"or delete {state.stopped} to resume from the last good state",
         )
         if self.group.rank == 0:
-            state.stop(message)
+            state.stop(error)
         self.group.wait()
-        raise UserError(message)
+        raise error
 
     def _is_save_due(self) -> bool:
         """A state is saved every `save_images` images and at least every `save_minutes` minutes."""
@@ -210,12 +211,6 @@ class _Training:
         self.progress.history.append(row)
         self.progress.losses.clear()
         log.info("%(images)9d images  train %(train_loss).5f  held out %(val_loss).5f  lr %(lr).2e", row)
-
-
-def step_seed(*numbers: int) -> int:
-    """A 63-bit seed for all randomness of one step: of (seed, step), and the process for what is its own."""
-    text = "/".join(map(str, numbers))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def learning_rate(settings: Optimisation, step: int, steps: int) -> float:

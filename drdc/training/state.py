@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import hashlib
 import json
 import logging
 import zipfile
@@ -21,11 +20,6 @@ from drdc.runtime.files import atomic, write_whole
 log = logging.getLogger(__name__)
 
 
-def fingerprint_of(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of everything that a result depends on, which must be plain data."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass
 class Progress:
     """Where a training stands: finished steps, rows of its loss curve, losses since the last of them."""
@@ -40,7 +34,7 @@ class State:
 
     Args:
         path: the last state, a file of torch, `<name>.pt`.
-        fingerprint: of the training; files of another one are not used, see `fingerprint_of`.
+        fingerprint: of the training, by `fingerprint_of`; files of another one are not used.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -95,7 +89,7 @@ class State:
             return progress
         except OSError as error:
             raise UserError(
-                f"{path}: cannot be read ({error.strerror or error}); mend or delete it"
+                path, f"cannot be read ({error.strerror or error})", "make it readable or delete it"
             ) from error
         except Exception as error:
             if out_of_memory(error):
@@ -107,20 +101,21 @@ class State:
             log.warning("%s cannot be used (%s); set aside as %s", path, reason, self.unusable)
             return None
 
-    def stop(self, message: str) -> None:
+    def stop(self, error: UserError) -> None:
         """Note why the training must not be tried again as it is."""
+        noted = {"fingerprint": self.fingerprint, "problem": error.problem, "fix": error.fix}
         with atomic(self.stopped) as temporary:
-            write_whole(temporary, json.dumps({"fingerprint": self.fingerprint, "message": message}).encode())
+            write_whole(temporary, json.dumps(noted).encode())
 
     def refuse_if_stopped(self) -> None:
         """Raise the UserError that `stop` noted for the same training."""
         try:
             noted = json.loads(self.stopped.read_text())
-            fingerprint, message = noted["fingerprint"], noted["message"]
+            fingerprint, problem, fix = noted["fingerprint"], noted["problem"], noted["fix"]
         except (OSError, ValueError, KeyError, TypeError):
             return
         if fingerprint == self.fingerprint:
-            raise UserError(f"stopped on an earlier start, nothing is computed: {message}")
+            raise UserError("stopped on an earlier start, nothing is computed", problem, fix)
 
     def clear(self) -> None:
         """Remove all of it, when the training is finished: of its phases too, and what kills have left.

@@ -13,6 +13,8 @@ from running import ROOT, TINY, snakemake
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
+from drdc.methods.registry import method_class
+
 PROFILES = ROOT / "profiles"
 PARAMETERS = {"run_uuid": "run", "slurm_logfile": "log", "comment_str": "rule", "workdir": ".",
               "account": "", "partition": ""}  # fmt: skip
@@ -51,13 +53,14 @@ def test_every_rule_has_a_time_limit(name: str) -> None:
 
 
 def test_diad_has_three_days_for_each_attempt() -> None:
-    assert "runtime=fitting_minutes" in rules()["train_system"]
+    assert "runtime=training_minutes" in rules()["train"]
+    assert method_class("diad").minutes == 3 * 24 * 60
 
 
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
 def test_a_profile_knows_every_rule_that_needs_a_gpu(name: str) -> None:
     assert profile(name)["set-resources"] == {rule: {"gpu": 1} for rule in GPU_RULES}
-    assert len(GPU_RULES) == 9
+    assert len(GPU_RULES) == 5
 
 
 def test_one_change_asks_for_all_gpus_in_the_other_form() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from drdc.config.problems import Problem
 from drdc.data.checks import check
-from drdc.data.datasets import read_mvtec, scan
+from drdc.data.datasets import READERS, scan
+from drdc.data.problems import Problem
 
 
 def save(path: Path, array: np.ndarray) -> None:
@@ -304,7 +304,7 @@ def test_errors_of_files_are_what_the_reader_or_the_decoding_refuses(
     kinds = ("manifest", "masks", "problems", "regions")
     out = {f"{kind}_path": tmp_path / "out" / kind for kind in kinds}
     with pytest.raises(UserError):
-        prepare(read_mvtec(tree), tree, image_size=16, holdout=0.1, **out)
+        prepare(READERS["mvtec"].samples(tree), tree, image_size=16, holdout=0.1, **out)
 
 
 def test_a_category_of_inverted_masks_is_told_also_where_the_defects_are_large(tree: Path) -> None:

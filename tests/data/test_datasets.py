@@ -16,10 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from drdc.config.sections import Backbone, Dataset
-from drdc.data.datasets import READERS, Sample, dataset_root, read_elpv, read_mvtec, smallest_hashes
+from drdc.config.backbone import Backbone
+from drdc.config.dataset import Dataset
+from drdc.data.datasets import READERS, dataset_root
 from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
 from drdc.data.manifest import COLUMNS, noted_ranges, prepare, read_manifest, read_original
+from drdc.data.readers.elpv import read_elpv
+from drdc.data.samples import Sample, smallest_hashes
+from drdc.data.synthetic import CATEGORIES
 from drdc.results.layout import Layout
 from drdc.runtime.batching import in_order, job_threads
 from drdc.runtime.errors import UserError
@@ -29,6 +33,8 @@ from drdc.stages.prepare import prepare as prepare_stage
 
 ORIENTATION = 0x0112
 SHA = "0" * 64
+
+read_mvtec = READERS["mvtec"].samples
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None) -> Path:
@@ -304,6 +310,24 @@ def test_dataset_roots(tmp_path: Path) -> None:
         dataset_root("mnist", tmp_path)
 
 
+def test_each_dataset_is_called_as_its_file_and_says_what_it_is() -> None:
+    assert set(READERS) == {reader.name for reader in READERS.values()}
+    for name, reader in READERS.items():
+        assert reader.title, name
+        assert reader.licence, name
+        assert reader.counts, name
+        if name != "synthetic":
+            assert reader.home.startswith("https://"), name
+            assert reader.citation[-4:].isdigit(), f"{name}: its paper, with the year at the end"
+
+
+def test_the_configuration_knows_the_datasets_counts() -> None:
+    assert Dataset().categories == list(READERS["mvtec"].counts)
+    drawn = Dataset().synthetic
+    assert set(READERS["synthetic"].counts.values()) == {(drawn.train, drawn.test_good, drawn.test_bad)}
+    assert set(READERS["synthetic"].counts) == set(CATEGORIES)
+
+
 # --- ELPV ------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +366,7 @@ def test_elpv_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_elpv_as_published() -> None:
     """2,624 cells: 1,508 functional, 715 defective, 401 uncertain (Deitsch et al. 2019, Table 1)."""
     root = dataset_root("elpv")
-    samples = READERS["elpv"](root, None)
+    samples = READERS["elpv"].samples(root)
     assert Counter((s.category, s.label) for s in samples) == {
         ("mono", 0): 588,
         ("mono", 1): 313,
@@ -351,6 +375,9 @@ def test_elpv_as_published() -> None:
     }
     tests = Counter(s.category for s in samples if s.split == "test" and s.label == 0)
     assert tests == {"mono": 118, "poly": 184}
+    kinds = Counter((s.category, s.split, s.label) for s in samples)
+    counted = {c: (kinds[c, "train", 0], kinds[c, "test", 0], kinds[c, "test", 1]) for c in ("mono", "poly")}
+    assert counted == READERS["elpv"].counts
     assert not any(s.mask for s in samples)
     assert all((root / s.path).is_file() for s in samples)
 
@@ -590,7 +617,7 @@ def test_btad_normal_images_are_called_ok_and_masks_are_bmp_or_png(tmp_path: Pat
         save(tmp_path / name, noise())
     save(tmp_path / "01/ground_truth/ko/2.bmp", noise())
     save(tmp_path / "01/ground_truth/ko/3.png", noise())
-    samples = READERS["btad"](tmp_path, ["01"])
+    samples = READERS["btad"].samples(tmp_path, ["01"])
     assert [(s.path, s.split, s.label, s.defect_type, s.mask) for s in samples] == [
         ("01/train/ok/0.bmp", "train", 0, "good", ""),
         ("01/test/ko/2.bmp", "test", 1, "ko", "01/ground_truth/ko/2.bmp"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -18,16 +19,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from handing import handed_over
 from limits import size_limit
 from PIL import Image
 
 from drdc import cli
-from drdc.config.sections import DOWNLOADS
-from drdc.data import download
-from drdc.data.datasets import read_mvtec
-from drdc.data.download import SOURCES, Source, obtain
+from drdc.config.dataset import Dataset
+from drdc.data.datasets import READERS, SOURCES
+from drdc.data.download import obtain
+from drdc.data.fingerprint import listing, trigger
+from drdc.data.reader import Source
+from drdc.results.layout import Layout
+from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError
+from drdc.stages.download import download as download_stage
+from drdc.stages.prepare import prepare
 
 PIECE = 2**14
 HOME = "https://example.org/dataset"
@@ -125,7 +132,7 @@ def source(*urls: str, content: bytes = ARCHIVE, **changes: object) -> Source:
 
 
 def whole(folder: Path) -> bool:
-    return len(read_mvtec(folder)) == 22
+    return len(READERS["mvtec"].samples(folder)) == 22
 
 
 def left(folder: Path) -> set[str]:
@@ -138,7 +145,7 @@ def left(folder: Path) -> set[str]:
 
 def test_a_dataset_comes_whole(tmp_path: Path, server: SimpleNamespace) -> None:
     folder = tmp_path / "data" / "mvtec"
-    assert obtain(source(server.url), folder)
+    assert obtain(source(server.url), folder) == server.url
     assert whole(folder)
     assert left(folder.parent) == {"mvtec", "nut.tar.xz"}
     assert [request.range for request in server.requests] == [""]
@@ -307,8 +314,9 @@ def test_no_network_is_one_sentence(tmp_path: Path, server: SimpleNamespace) -> 
 
 
 def test_an_archive_placed_by_hand_needs_no_network(tmp_path: Path, server: SimpleNamespace) -> None:
-    (tmp_path / "nut.tar.xz").write_bytes(ARCHIVE)
-    assert obtain(source(server.url), tmp_path / "mvtec")
+    placed = tmp_path / "nut.tar.xz"
+    placed.write_bytes(ARCHIVE)
+    assert obtain(source(server.url), tmp_path / "mvtec") == str(placed)
     assert whole(tmp_path / "mvtec")
     assert not server.requests
 
@@ -399,7 +407,7 @@ def test_a_really_full_disk(small_disk: Path, server: SimpleNamespace) -> None:
 def start(facts: Source, folder: Path) -> subprocess.Popen[str]:
     """`obtain` in a process of its own."""
     code = (
-        "import sys, pathlib; from drdc.data.download import Source, obtain;"
+        "import sys, pathlib; from drdc.data.download import obtain; from drdc.data.reader import Source;"
         "print(obtain(Source.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, facts.model_dump_json(), str(folder)]
@@ -426,7 +434,7 @@ def test_killed_while_downloading_and_started_again(tmp_path: Path, server: Simp
     server.pause = 0
     assert obtain(facts, folder)
     assert server.requests[-1].range == f"bytes={kept}-"
-    assert len(read_mvtec(folder)) == 302
+    assert len(READERS["mvtec"].samples(folder)) == 302
 
 
 def test_killed_while_unpacking_and_started_again(tmp_path: Path) -> None:
@@ -437,7 +445,7 @@ def test_killed_while_unpacking_and_started_again(tmp_path: Path) -> None:
     killed_when(start(facts, folder), lambda: hidden.is_dir() and len(list(hidden.iterdir())) > 5)
     assert left(tmp_path) == {"nut.tar.xz", ".mvtec.unpacking"}
     assert obtain(facts, folder)
-    assert len(read_mvtec(folder)) == 402
+    assert len(READERS["mvtec"].samples(folder)) == 402
     assert left(tmp_path) == {"nut.tar.xz", "mvtec"}
 
 
@@ -454,7 +462,6 @@ def test_two_at_once_download_it_once(tmp_path: Path, server: SimpleNamespace) -
 
 
 def test_the_published_sources_are_complete() -> None:
-    assert set(SOURCES) == set(DOWNLOADS)
     counts = {name: np.sum(list(s.counts.values()), axis=0).tolist() for name, s in SOURCES.items()}
     assert counts == {"mvtec": [3629, 467, 1258], "btad": [1799, 451, 290], "visa": [8659, 962, 1200]}
     for published in SOURCES.values():
@@ -489,24 +496,84 @@ def test_the_command_refuses_a_wrong_archive(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def settings(folder: Path, **changes: object) -> str:
-    dataset = {"name": "mvtec", "root": str(folder), "categories": ["nut"], "image_size": 16, "holdout": 0.1}
-    return handed_over(Path(), "tiny", "prepare", dataset=dataset | changes)
-
-
-def test_prepare_fetches_what_is_missing_where_asked_to(
-    tmp_path: Path, server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "words", [[], ["visa", "--config", "own.yaml"], ["--config", "own.yaml", "--to", "data"]]
+)
+def test_the_command_takes_a_name_or_a_configuration(
+    words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert cli.main(["download", *words]) == 2
+    assert capsys.readouterr().err.startswith("drdc: drdc download: ")
+
+
+def configured(folder: Path, **changes: object) -> Dataset:
+    facts = {"name": "mvtec", "root": str(folder), "categories": ["nut"], "image_size": 16}
+    return Dataset.model_validate(facts | changes)
+
+
+def handed(dataset: Dataset) -> str:
+    return handed_over(Path(), "tiny", "download", dataset=dataset.model_dump())
+
+
+TINY = Layout("tiny")
+
+
+@pytest.fixture
+def here(tmp_path: Path, server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory where MVTec AD is what the server has."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(download.SOURCES, "mvtec", source(server.url))
-    folder = tmp_path / "data" / "mvtec"
-    assert cli.main(["prepare", "--config", settings(folder)]) == 2, "a download is asked for, no surprise"
-    assert not server.requests
-    assert cli.main(["prepare", "--config", settings(folder, download=True)]) == 0
-    rows = Path("results/tiny/manifest.csv").read_text().splitlines()
-    assert len(rows) == 1 + 22
-    assert cli.main(["prepare", "--config", settings(folder, download=True)]) == 0
+    monkeypatch.setitem(SOURCES, "mvtec", source(server.url))
+    return tmp_path
+
+
+def test_the_workflow_fetches_what_is_missing_and_notes_where_it_is_from(
+    here: Path, server: SimpleNamespace
+) -> None:
+    folder = Path("data/mvtec")
+    settings = handed(configured(folder, download=True))
+    assert cli.main(["download", "--config", settings, "--only-dataset"]) == 0
+    assert whole(folder)
+    verify(TINY.download, "download")
+    facts = json.loads(TINY.download.read_text())
+    published = {"dataset": "Nuts", "folder": str(folder), "licence": "CC BY 4.0", "home": HOME}
+    digest = hashlib.sha256(ARCHIVE).hexdigest()
+    assert facts == published | {"archive": "nut.tar.xz", "source": server.url, "sha256": digest}
+    assert cli.main(["download", "--config", settings, "--only-dataset"]) == 0
     assert len(server.requests) == 1
+    facts = json.loads(TINY.download.read_text())
+    assert facts == published | {"archive": "nut.tar.xz", "source": None, "sha256": None}, "it was there"
+
+
+def test_nothing_is_fetched_that_was_not_asked_for(here: Path, server: SimpleNamespace) -> None:
+    dataset = configured(Path("data/mvtec"))
+    assert cli.main(["download", "--config", handed(dataset), "--only-dataset"]) == 0
+    with pytest.raises(UserError, match=r"www\.mvtec\.com"):
+        prepare(TINY, dataset=dataset)
+    assert not server.requests
+    assert not TINY.download.exists()
+
+
+def test_by_hand_a_configuration_brings_its_pretrained_networks_too(here: Path) -> None:
+    dataset = configured(Path("data/mvtec"), download=True, image_size=64)
+    backbone = {"name": "tf_efficientnet_lite0", "weights": "package"}
+    content = {"experiment": "tiny", "dataset": dataset.model_dump(), "backbone": backbone}
+    Path("tiny.yaml").write_text(yaml.safe_dump(content))
+    assert cli.main(["download", "--config", "tiny.yaml"]) == 0
+    assert whole(Path("data/mvtec"))
+    (network,) = json.loads(TINY.weights("backbone").read_text())
+    assert (network["name"], network["source"]) == ("tf_efficientnet_lite0", "package")
+
+
+def test_what_the_workflow_fetched_after_planning_is_prepared_once(here: Path) -> None:
+    """What stands for the dataset in the workflow is the same before and after."""
+    dataset = configured(Path("data/mvtec"), download=True)
+    planned = trigger(TINY.dataset, listing(dataset))
+    download_stage(TINY, dataset=dataset)
+    assert trigger(TINY.dataset, listing(dataset)) == planned
+    prepare(TINY, dataset=dataset)
+    assert trigger(TINY.dataset, listing(dataset)) == planned
+    (Path("data/mvtec") / "nut/train/good/new.png").write_bytes(image(7))
+    assert trigger(TINY.dataset, listing(dataset)) != planned
 
 
 def test_only_published_datasets_can_be_downloaded(
@@ -515,4 +582,4 @@ def test_only_published_datasets_can_be_downloaded(
     config = tmp_path / "a.yaml"
     config.write_text("dataset: {name: elpv, download: true, categories: [mono]}")
     assert cli.main(["prepare", "--config", str(config)]) == 2
-    assert "dataset.download: is for mvtec, btad, visa alone" in capsys.readouterr().err
+    assert "dataset.download: is for btad, mvtec, visa alone" in capsys.readouterr().err

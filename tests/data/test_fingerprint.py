@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drdc.config.sections import Dataset
+from drdc.config.dataset import Dataset
 from drdc.data.fingerprint import Listing, listing, note, trigger
 from drdc.runtime.errors import UserError
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from drdc.config.dataset import Dataset
 from drdc.config.names import sounds_good
-from drdc.config.problems import Problem
-from drdc.config.sections import Dataset
 from drdc.data.datasets import scan
 from drdc.data.fingerprint import listing
+from drdc.data.problems import Problem
 from drdc.data.samples import Sample
 from drdc.runtime.errors import UserError
 
@@ -161,7 +161,7 @@ def test_what_leaves_open_which_belong_together_is_an_error(
     _, problems = scan("mvtec", root)
     (problem,) = (p for p in problems if p.kind == kind)
     assert problem.severity == "error"
-    assert all(name in problem.sentence() for name in names)
+    assert all(name in str(problem.error()) for name in names)
 
 
 def test_one_stem_twice_does_no_harm_where_no_mask_hangs_on_it(root: Path) -> None:

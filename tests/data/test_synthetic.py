@@ -61,7 +61,7 @@ def test_an_interrupted_run_is_completed(made: Path, tmp_path: Path) -> None:
 
 
 def test_layout_and_counts_as_the_reader_sees_them(made: Path) -> None:
-    samples = READERS["synthetic"](made, None)
+    samples = READERS["synthetic"].samples(made)
     counts = Counter((s.category, s.split, s.label) for s in samples)
     for category, (_, kinds) in CATEGORIES.items():
         assert counts[category, "train", 0] == 2

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drdc.data.datasets import READERS, dataset_root
-from drdc.data.download import SOURCES, Source, obtain
+from drdc.data.datasets import READERS, SOURCES, dataset_root
+from drdc.data.download import obtain
 from drdc.data.manifest import prepare
+from drdc.data.reader import Source
+from drdc.data.readers.visa import read_visa
 from drdc.data.samples import Sample
-from drdc.data.visa import read_visa
 from drdc.experiment.experiment import load_experiment
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
@@ -58,7 +59,7 @@ def picture(path: Path, seed: int) -> None:
 
 
 def test_the_split_table_decides(tmp_path: Path) -> None:
-    samples = READERS["visa"](visa(tmp_path), None)
+    samples = READERS["visa"].samples(visa(tmp_path))
     for category in ("candle", "pcb1"):
         counts = Counter((s.split, s.label) for s in samples if s.category == category)
         assert counts == {("train", 0): 3, ("test", 0): 1, ("test", 1): 3}

@@ -26,7 +26,7 @@ from drdc.data.pictures import read_picture
 from drdc.detection.model_file import load_bundle, save_bundle
 from drdc.evaluation.calibration import offered_rate, threshold
 from drdc.reporting.separation import limit
-from drdc.reporting.test_images import TestImages
+from drdc.reporting.shown_images import ShownImages
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 
@@ -53,12 +53,12 @@ def test_an_image_has_the_score_that_the_workflow_gave_it(
 
 def test_gallery_histograms_and_tables_have_the_same_thresholds(detector: Detector, exported: Path) -> None:
     with chdir(exported.parents[1]):
-        held_out = TestImages(Layout(exported.name), 0, detector.modes["full"].finder.fusion).held_out
+        held_out = ShownImages(Layout(exported.name), 0, detector.modes["full"].finder.fusion).held_out
     assert threshold(held_out["drdc"].to_numpy(), offered_rate(len(held_out))) == pytest.approx(
         detector.reference().threshold, rel=1e-12
     )
     for category in (None, *detector.categories):
-        found, _ = limit(held_out, "drdc", category)
+        found, _ = limit(held_out.rename(columns={"drdc": "score"}), category)
         assert found == pytest.approx(detector.reference(category=category).threshold, rel=1e-12)
 
 

@@ -13,7 +13,11 @@ import pytest
 import torch
 
 from drdc import Detector
-from drdc.config.sections import Backbone, Base, Diffusion, Fusion, Sampling
+from drdc.config.backbone import Backbone
+from drdc.config.base import Base
+from drdc.config.diffusion import Diffusion
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
 from drdc.detection.header import check_header
 from drdc.detection.model_file import read_calibration, save_bundle
 from drdc.runtime.errors import UserError
@@ -249,5 +253,5 @@ def test_a_calibration_is_read() -> None:
     ],
 )
 def test_a_calibration_of_another_kind_is_refused(changes: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(UserError, match="its calibration"):
+    with pytest.raises(UserError, match=r"^calibration: "):
         read_calibration(CALIBRATION | changes, "full", ["cap", "nut"])

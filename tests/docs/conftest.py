@@ -9,7 +9,7 @@ from blocks import ROOT
 from checkout import run
 
 PROJECT = ("Snakefile", "Makefile", "pyproject.toml", "constraints.txt")
-PROJECT += ("drdc", "profiles", "workflow", "config")
+PROJECT += ("drdc", "docs", "profiles", "workflow", "config")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from drdc.config.sections import BASE_SCALES, STORED_SCALES, Fusion
+from drdc.config.fusion import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.equations.fusion import (
     feature_error,
     image_score,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from drdc.evaluation.metrics import CategoryEvaluator, RankingCurve, pixel_regions
+from drdc.evaluation.evaluator import CategoryEvaluator, pixel_regions
+from drdc.evaluation.metrics import METRICS, aupro, auroc, average_precision, f1_max
+from drdc.evaluation.ranking_curve import RankingCurve
 from drdc.evaluation.score_counts import bit_length
 
 Scores = NDArray[np.floating]
@@ -55,7 +58,8 @@ def rows(curve: RankingCurve) -> int:
 
 
 def values(curve: RankingCurve) -> tuple[float, float, float]:
-    return curve.auroc().value, curve.average_precision().value, curve.f1_max().value
+    area, precision, f1 = (curve.measure(metric).value for metric in (auroc, average_precision, f1_max))
+    return area, precision, f1
 
 
 def reference(scores: Scores, labels: Labels) -> tuple[float, float, float]:
@@ -99,7 +103,7 @@ def test_equals_scikit_learn(name: str) -> None:
     scores, labels = drawn(name)
     curve = filled(scores, labels)
     assert values(curve) == pytest.approx(reference(scores, labels), abs=1e-9)
-    assert curve.auroc_error_bound() == 0.0
+    assert curve.ranks().auroc_error_bound() == 0.0
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -109,7 +113,7 @@ def test_scores_that_wait_and_scores_in_the_table_give_the_same(name: str) -> No
     assert rows(table) == len(np.unique(scores))
     for curve in (waiting, table):
         curve.update(scores[:99], labels[:99], np.full(99, 0.1))
-    both = [(*values(curve), curve.aupro().value) for curve in (waiting, table)]
+    both = [(*values(curve), curve.measure(aupro).value) for curve in (waiting, table)]
     assert both[0] == pytest.approx(both[1], abs=1e-12)
 
 
@@ -118,10 +122,10 @@ def test_scores_that_wait_and_scores_in_the_table_give_the_same(name: str) -> No
 def test_compressed_auroc_stays_within_its_own_bound(name: str, capacity: int) -> None:
     scores, labels = drawn(name)
     curve = filled(scores, labels, batches=23, capacity=capacity)
-    auroc, precision, f1 = values(curve)
+    area, precision, f1 = values(curve)
     true_auroc, true_precision, true_f1 = reference(scores, labels)
-    assert abs(auroc - true_auroc) <= curve.auroc_error_bound() + 1e-12
-    assert curve.auroc_error_bound() <= (0 if len(np.unique(scores)) <= capacity else 4 / capacity)
+    assert abs(area - true_auroc) <= curve.ranks().auroc_error_bound() + 1e-12
+    assert curve.ranks().auroc_error_bound() <= (0 if len(np.unique(scores)) <= capacity else 4 / capacity)
     assert (precision, f1) == pytest.approx((true_precision, true_f1), abs=8 / capacity)
 
 
@@ -145,8 +149,12 @@ def test_bound_holds_for_scores_that_drift_into_merged_rows() -> None:
     labels = np.arange(scores.size) % 5 == 0
     scores[labels] += 2e-4
     curve = filled(scores, labels, batches=40, capacity=512)
-    assert abs(curve.auroc().value - roc_auc_score(labels, scores)) <= curve.auroc_error_bound() < 0.5
-    assert curve.auroc().note.startswith("accurate to")
+    assert (
+        abs(curve.measure(auroc).value - roc_auc_score(labels, scores))
+        <= curve.ranks().auroc_error_bound()
+        < 0.5
+    )
+    assert curve.measure(auroc).note.startswith("accurate to")
     assert_rows_are_disjoint_cells(curve)
 
 
@@ -156,9 +164,9 @@ def test_default_quantile_cell_keeps_the_promised_bound() -> None:
     labels = rng.random(scores.size) < 0.05
     curve = filled(scores, labels, batches=2, capacity=2**21)
     assert rows(curve) < len(np.unique(scores))
-    assert curve.auroc_error_bound() < 2.0**-21
+    assert curve.ranks().auroc_error_bound() < 2.0**-21
     assert values(curve)[0] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
-    assert curve.auroc().note == ""
+    assert curve.measure(auroc).note == ""
 
 
 def test_table_stays_within_capacity_over_many_batches() -> None:
@@ -187,7 +195,10 @@ def test_any_scores_any_split_any_order(scores: list[float], seed: int, capacity
     assert values(shuffled) == values(exact) == pytest.approx(reference(array, labels), abs=1e-9)
     rough = filled(array[order], labels[order], batches=4, capacity=capacity)
     assert rows(rough) <= capacity
-    assert abs(rough.auroc().value - exact.auroc().value) <= rough.auroc_error_bound() + 1e-12
+    assert (
+        abs(rough.measure(auroc).value - exact.measure(auroc).value)
+        <= rough.ranks().auroc_error_bound() + 1e-12
+    )
 
 
 @pytest.mark.parametrize("transform", [np.exp, np.cbrt, lambda x: 5 * x - 700, np.arctan])
@@ -200,8 +211,8 @@ def test_monotone_maps_change_nothing(transform: Callable[[Scores], Scores]) -> 
 def test_auroc_is_never_flipped() -> None:
     scores, labels = drawn("gaussian")
     curve, negated = filled(scores, labels), filled(-scores, labels)
-    assert curve.auroc().value > 0.6
-    assert negated.auroc().value == pytest.approx(1 - curve.auroc().value, abs=1e-12)
+    assert curve.measure(auroc).value > 0.6
+    assert negated.measure(auroc).value == pytest.approx(1 - curve.measure(auroc).value, abs=1e-12)
 
 
 @pytest.mark.parametrize("capacity", [512, 4 * 2**20])
@@ -215,8 +226,8 @@ def test_merge_equals_one_curve(capacity: int) -> None:
     assert values(right) == before
     assert rows(left) <= capacity
     assert_rows_are_disjoint_cells(left)
-    bound = left.auroc_error_bound()
-    assert abs(left.auroc().value - roc_auc_score(labels, scores)) <= bound + 1e-12
+    bound = left.ranks().auroc_error_bound()
+    assert abs(left.measure(auroc).value - roc_auc_score(labels, scores)) <= bound + 1e-12
     assert bound <= (4 / capacity if capacity == 512 else 0)
 
 
@@ -227,13 +238,13 @@ def test_merge_equals_one_curve(capacity: int) -> None:
 def test_one_class_is_not_defined_and_says_why(labels: list[int], missing: str) -> None:
     curve = RankingCurve(unit="pixels")
     curve.update(np.arange(len(labels)), labels, np.ones(len(labels)))
-    for metric in (curve.auroc(), curve.average_precision(), curve.f1_max(), curve.aupro()):
+    for metric in map(curve.measure, (auroc, average_precision, f1_max, aupro)):
         assert np.isnan(metric.value)
         assert metric.note == f"not defined: {missing} pixels"
 
 
 def test_aupro_without_regions_is_not_defined() -> None:
-    metric = filled(*drawn("gaussian")).aupro()
+    metric = filled(*drawn("gaussian")).measure(aupro)
     assert np.isnan(metric.value)
     assert "regions" in metric.note
 
@@ -245,7 +256,9 @@ def test_aupro_equals_literal_definition(levels: int, limit: float) -> None:
     curve = RankingCurve()
     for scores, mask in zip(maps, masks, strict=True):
         curve.update(scores, mask, pixel_regions(mask)[0])
-    assert curve.aupro(limit).value == pytest.approx(literal_aupro(maps, masks, limit), abs=1e-6)
+    assert curve.measure(partial(aupro, fpr_limit=limit)).value == pytest.approx(
+        literal_aupro(maps, masks, limit), abs=1e-6
+    )
 
 
 def test_aupro_survives_compression() -> None:
@@ -256,8 +269,8 @@ def test_aupro_survives_compression() -> None:
     for scores, mask in zip(maps, masks, strict=True):
         for curve in (exact, rough):
             curve.update(scores, mask, pixel_regions(mask)[0])
-    assert rough.auroc_error_bound() > 0
-    assert rough.aupro().value == pytest.approx(exact.aupro().value, abs=2e-3)
+    assert rough.ranks().auroc_error_bound() > 0
+    assert rough.measure(aupro).value == pytest.approx(exact.measure(aupro).value, abs=2e-3)
 
 
 def test_pixel_regions_join_diagonals_and_weigh_by_area() -> None:
@@ -281,11 +294,17 @@ def evaluated(maps: Scores, masks: Labels, *, has_masks: bool = True, batch: int
 def test_oracle_masks_score_one() -> None:
     _, masks = small_maps(2)
     scores = evaluated(masks.astype(np.float32), masks)
-    assert list(scores) == [
-        *("image_auroc", "image_ap", "image_f1max"),
-        *("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro"),
-    ]
-    assert list(scores.values()) == pytest.approx([1.0] * 7, abs=1e-12)
+    assert list(scores) == list(METRICS)
+    assert list(scores.values()) == pytest.approx([1.0] * len(METRICS), abs=1e-12)
+
+
+def test_image_metrics_come_first_and_each_has_its_heading() -> None:
+    labels = [declared.label for declared in METRICS.values()]
+    wanted = ["Image AUROC", "Image AP", "Image F1-max", "Pixel AUROC", "Pixel AP", "Pixel F1-max"]
+    assert [label for label in labels if label in wanted] == wanted
+    assert [declared.level for declared in METRICS.values()] == sorted(d.level for d in METRICS.values())
+    assert METRICS["pixel_aupro"].label == "Pixel AUPRO"
+    assert "image_aupro" not in METRICS
 
 
 def test_evaluator_takes_pixels_from_masks_and_images_from_labels() -> None:
@@ -320,7 +339,7 @@ def test_dataset_without_masks_has_image_metrics_only() -> None:
     results = evaluator.results()
     assert results["image_auroc"].value == 1.0
     pixel = [metric for name, metric in results.items() if name.startswith("pixel")]
-    assert len(pixel) == 4
+    assert pixel
     assert all(np.isnan(metric.value) and "no masks" in metric.note for metric in pixel)
 
 
@@ -337,6 +356,6 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         RankingCurve().update(np.zeros(3), np.zeros(3), np.zeros(1))
     with pytest.raises(ValueError, match="fpr_limit"):
-        filled(*drawn("tied")).aupro(0.0)
+        filled(*drawn("tied")).measure(partial(aupro, fpr_limit=0.0))
     with pytest.raises(ValueError, match="image scores"):
         CategoryEvaluator(True).update(np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), np.zeros(3), np.zeros(3))

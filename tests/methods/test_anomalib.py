@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from drawn import COUNTS, assert_finds, drawn_experiment, rows_of
+from drdc.config.sections import Backbone
+from hub import hub
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
 from drdc.methods.anomalib.images import made_textures
 from drdc.methods.anomalib.method import Anomalib
@@ -24,10 +28,11 @@ from drdc.methods.inputs import Inputs
 from drdc.methods.interface import Shapes
 from drdc.methods.registry import method_class
 from drdc.methods.trainer import MethodJob, Trainer
+from drdc.models.backbone import pretrained
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights, save_weights
-from drdc.training.state import fingerprint_of
+from drdc.runtime.identity import fingerprint_of
 
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 PACKAGE = {"weights": "package"}
@@ -246,17 +251,23 @@ def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], m
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weights": "package"}, "'resnet18' needs model.safetensors of https://.*/timm/resnet18"),
+        (
+            {"weights": "package"},
+            "none found for 'resnet18' .* model.safetensors of https://.*/timm/resnet18",
+        ),
         ({"weights": "gone.safetensors"}, "there is no file gone.safetensors"),
-        ({"model": "dinomaly", "weights": "package"}, "needs model.safetensors of .*reg4_dinov2"),
-        ({"model": "inp_former", "weights": "gone.pth"}, "needs model.safetensors of .*reg4_dinov2"),
+        ({"model": "dinomaly", "weights": "package"}, "save model.safetensors of .*reg4_dinov2"),
+        ({"model": "inp_former", "weights": "gone.pth"}, "save model.safetensors of .*reg4_dinov2"),
         (
             {"model": "csflow"},
             "csflow fetches weights unasked, which this project cannot use; take another",
         ),
         ({"model": "winclip"}, "winclip has a way of fitting of its own"),
         ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is no width"),
-        ({"model": "efficient_ad"}, "needs pretrained_teacher_small.pth of https://.*name the file here"),
+        (
+            {"model": "efficient_ad"},
+            "needs pretrained_teacher_small.pth.* unpack https://.*",
+        ),
     ],
 )
 def test_what_a_model_cannot_be_built_with_is_said(settings: dict[str, Any], message: str) -> None:
@@ -380,3 +391,51 @@ def test_without_anomalib_the_command_that_installs_it_is_named(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "anomalib", None)  # as if it were not there
     with pytest.raises(UserError, match=r"needs the package 'anomalib', .*-e '.\[baselines\]'`"):
         method_class("anomalib")
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"model": "padim"}, ["resnet18"]),
+        ({"model": "patchcore", "arguments": {**LITE, "layers": [1, 2]}, **PACKAGE}, [LITE["backbone"]]),
+        ({"model": "padim", "weights": "scratch"}, []),
+        ({"model": "draem", "arguments": {"base_width": 16}}, []),
+        ({"model": "supersimplenet", "arguments": {"layers": [1]}}, ["supersimplenet"]),
+    ],
+)
+def test_the_networks_that_a_model_loads_are_known_without_building_it(
+    settings: dict[str, Any], names: list[str]
+) -> None:
+    complete = Anomalib.Settings(**settings)
+    found = Anomalib.pretrained(complete)
+    assert [network.name for network in found] == names
+    assert all(network.source == complete.weights for network in found)
+
+
+def test_they_are_fetched_by_building_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the weights of the hub, from a local server, and later without asking it."""
+    name = "test_resnet.r160_in1k"
+    torch.manual_seed(0)
+    path = tmp_path / "hub" / timm.get_pretrained_cfg(name).hf_hub_id / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    save_file(timm.create_model(name, pretrained=False).state_dict(), path)
+    arguments = {"backbone": name, "layers": ["layer1"], "n_features": 4}
+    settings = Anomalib.Settings(model="padim", arguments=arguments, input_size=64)
+    (network,) = Anomalib.pretrained(settings)
+    with hub(tmp_path / "hub") as server:
+        server.stands_in(monkeypatch, tmp_path / "cache")
+        assert network.digest() == pretrained(Backbone(name=name)).digest()
+        server.asked.clear()
+        server.stands_in(monkeypatch, tmp_path / "cache", offline=True)
+        Anomalib(settings, SHAPES)
+        server.stands_in(monkeypatch, tmp_path / "empty", offline=True)
+        with pytest.raises(UserError, match=f"{name}' is not in the hub's cache.*run `drdc weights`"):
+            Anomalib(settings, SHAPES)
+        assert not server.asked
+
+
+def test_the_teacher_of_efficient_ad_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.pth"
+    (teacher,) = Anomalib.pretrained(Anomalib.Settings(model="efficient_ad", weights=str(path)))
+    with pytest.raises(UserError, match=r"needs pretrained_teacher_small\.pth of https://"):
+        teacher.digest()

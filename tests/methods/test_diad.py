@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from drawn import SMALL, assert_finds, drawn_experiment, fitted, rows_of
-from safetensors.torch import save_file
+from hub import hub
+from safetensors.torch import load_file, save_file
 from stamping import stamped
 from torch import Tensor, nn
 
@@ -24,11 +25,12 @@ from drdc.methods.diad.autoencoder import (
 )
 from drdc.methods.diad.denoiser import GuidedDenoiser
 from drdc.methods.diad.method import DiAD
-from drdc.methods.diad.pretrained import empty_prompt
+from drdc.methods.diad.pretrained import HUB, empty_prompt
 from drdc.methods.diad.settings import Autoencoder, Denoiser
 from drdc.methods.inputs import Inputs
 from drdc.methods.interface import Shapes
 from drdc.results.layout import Layout
+from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
 SHAPES = Shapes(image_size=32, channels=4, feature_size=2)
@@ -256,6 +258,34 @@ def test_a_folder_of_stable_diffusion_fills_it_and_a_restored_one_does_without(t
         with torch.inference_mode():
             maps.append(one.heatmaps(images, torch.zeros(1, 4, 2, 2)))
     assert torch.equal(maps[0], maps[1])
+
+
+def test_stable_diffusion_is_fetched_once_and_loaded_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "hub" / HUB
+    stable_diffusion(folder)
+    settings = tiny(pretrained=str(folder)).settings.model_copy(update={"pretrained": "hub"})
+    with hub(tmp_path / "hub") as server:
+        server.stands_in(monkeypatch, tmp_path / "cache")
+        extractor, *parts = DiAD.pretrained(settings)
+        assert (extractor.name, extractor.source) == (settings.backbone.name, settings.backbone.weights)
+        assert {part.name: part.digest() for part in parts} == {
+            f"{HUB}/vae": sha256_of(folder / "vae/diffusion_pytorch_model.safetensors"),
+            f"{HUB}/unet": sha256_of(folder / "unet/diffusion_pytorch_model.safetensors"),
+            f"{HUB}/text_encoder": sha256_of(folder / "text_encoder/model.safetensors"),
+        }
+        server.asked.clear()
+        server.stands_in(monkeypatch, tmp_path / "cache", offline=True)
+        expected = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+        loaded = tiny(pretrained="hub").denoiser.unet.state_dict()
+        assert all(torch.equal(loaded[name], value) for name, value in expected.items())
+        server.stands_in(monkeypatch, tmp_path / "empty", offline=True)
+        with pytest.raises(
+            UserError, match=r"Stable Diffusion 1\.5 is not in the hub's cache.*`drdc weights`"
+        ):
+            tiny(pretrained="hub")
+        assert not server.asked
 
 
 def test_the_empty_prompt_is_what_torchs_own_transformer_makes_of_it() -> None:

@@ -28,8 +28,8 @@ from drdc.methods.registry import method_class, own_methods
 from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
+from drdc.runtime.identity import fingerprint_of
 from drdc.stages.costs import described
-from drdc.training.state import fingerprint_of
 
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 

@@ -91,10 +91,10 @@ def test_its_name_in_the_paper_follows_its_size() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"size": 4, "scaled_window": False}, "size: leaves no token outside of a neighbour_window of 7"),
-        ({"neighbour_window": 4}, "neighbour_window: must be odd, or 0 (given: 4)"),
-        ({"hidden": 64, "heads": 5}, "heads: must divide `hidden`, which must be even, 64"),
-        ({"sise": 28}, "unknown key 'methods.uniad.sise'; did you mean 'size'?"),
+        ({"size": 4, "scaled_window": False}, "size: invalid value 4; leaves no token outside"),
+        ({"neighbour_window": 4}, "neighbour_window: invalid value 4; must be odd, or 0"),
+        ({"hidden": 64, "heads": 5}, "heads: invalid value 5; must divide `hidden`, which must be even, 64"),
+        ({"sise": 28}, "methods.uniad.sise: unknown key; did you mean 'size'?"),
         ({"backbone": {"stages": []}}, "methods.uniad.backbone.stages: "),
     ],
 )

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.models.backbone import PACKAGE_WEIGHTS, FeatureExtractor
 from drdc.runtime.errors import UserError
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
-from drdc.config.sections import Diffusion
+from drdc.config.diffusion import Diffusion
 from drdc.models.denoiser import Denoiser, adm_unet, use_bf16
 
 

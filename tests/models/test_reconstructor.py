@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from drdc.config.sections import Base
+from drdc.config.base import Base
 from drdc.models.reconstructor import (
     Attention,
     DecoderLayer,

@@ -67,7 +67,7 @@ def test_finished_predictions_are_computed_again_only_where_something_changed(tm
     expected = undisturbed(folder)
     path = folder / PREDICTIONS
     made = path.stat().st_mtime_ns
-    assert "is there already" in Predicting(folder).wait()
+    assert "exists already" in Predicting(folder).wait()
     assert path.stat().st_mtime_ns == made
     path.write_bytes(expected[:-1] + bytes([expected[-1] ^ 1]))
     Predicting(folder).wait()
@@ -79,7 +79,7 @@ def test_finished_predictions_are_computed_again_only_where_something_changed(tm
     content[-1] ^= 1  # as another backbone would, with the same models
     features.write_bytes(content)
     stamped(features)
-    assert "is there already" not in Predicting(folder, steps=1).wait()
+    assert "exists already" not in Predicting(folder, steps=1).wait()
 
 
 @pytest.mark.parametrize("harm", ["other settings", "flipped bit", "cut off", "note"])
@@ -117,7 +117,7 @@ def test_an_orphan_and_its_successor_do_not_predict_side_by_side(tmp_path: Path,
     if orphan_ends:
         orphan.signal(signal.SIGCONT)
         orphan.wait()
-        assert "is there already" in successor.wait()
+        assert "exists already" in successor.wait()
     else:
         orphan.kill()
         assert "are done already" in successor.wait()

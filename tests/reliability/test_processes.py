@@ -105,7 +105,7 @@ def test_what_breaks_in_one_of_two_processes_is_told_as_by_one(tmp_path: Path) -
             "--processes 3: with GPUs there is one process",
         ),
         (["--processes", "2"], "made-a,made-b", "give --gpu 2"),
-        (["--processes", "0"], "", "'0' is no whole number from 1 to 4096"),
+        (["--processes", "0"], "", "must be an integer from 1 to 4096, got '0'"),
     ],
 )
 def test_processes_that_do_not_fit_the_gpus_are_refused(

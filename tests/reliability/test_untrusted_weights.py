@@ -16,7 +16,7 @@ from handing import handed_over
 from stamping import stamped
 
 from drdc import cli
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.models.backbone import FeatureExtractor
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
@@ -135,7 +135,7 @@ def test_the_state_of_a_training(
 def test_trained_weights(tmp_path: Path, canary: Path, kind: Kind) -> None:
     path = tmp_path / "base.safetensors"
     kind(path, Hostile(canary))
-    with pytest.raises(UserError, match="holds no model of this project") as caught:
+    with pytest.raises(UserError, match="is not a drdc model file") as caught:
         load_weights(path, "base")
     sentence(caught.value, path)
     assert not canary.exists()

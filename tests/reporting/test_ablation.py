@@ -1,10 +1,11 @@
-"""Table 5 compares like with like and stands beside the paper's printed numbers."""
+"""Table 5 compares like with like and is shown next to the paper's printed numbers."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells, frame, score
+from synthetic_scores import cells, frame, score
 
+from drdc.config.described import Described
 from drdc.reporting.ablation import OURS, table5
 from drdc.reporting.formats import Table
 from drdc.reporting.paper import paper_values
@@ -60,6 +61,11 @@ def test_notes_explain_abbreviations_and_how_certain_the_order_is() -> None:
     assert "1 (TTC): set high, order guessed: columns 1 and 2 may be swapped" in notes
     assert "7 (full): certain" in notes
     assert "one seed" in notes
+
+
+def test_another_backbone_of_base_and_drdc_is_said() -> None:
+    ours = {name: Described(citation="backbone differs (a for b)") for name in ("base", "drdc")}
+    assert table5(everything(), ours).notes[-1] == "base, DRDC: backbone differs (a for b)."
 
 
 def test_other_methods_and_the_sweeps_do_not_count() -> None:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from stamping import stamped
 
-from drdc.config.problems import Problem, write_problems
 from drdc.data.manifest import COLUMNS
+from drdc.data.problems import Problem, write_problems
 from drdc.experiment.experiment import Experiment
 from drdc.results.layout import Layout
 from drdc.results.scores import write_table

@@ -475,7 +475,7 @@ def test_one_image_is_enough(open_page: Any, tmp_path: Path) -> None:
     assert page.locator("#place").inner_text() == "1 of 1"
 
 
-def test_compared_systems_have_scores_heatmaps_and_thresholds_of_their_own(
+def test_further_methods_have_scores_heatmaps_and_thresholds_of_their_own(
     open_page: Any, tmp_path: Path
 ) -> None:
     """Names with '-' and '_' too; the large view has a panel for each."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells
+from synthetic_scores import cells
 
 from drdc.reporting.costs import costs
 from drdc.runtime.errors import UserError
@@ -44,7 +44,7 @@ def test_what_was_not_measured_is_said() -> None:
     assert any("UniAD (U-Net calls, GFLOP per image): not measured" in note for note in table.notes)
 
 
-def test_conditions_are_given_once_or_with_their_systems() -> None:
+def test_conditions_are_given_once_or_with_their_methods() -> None:
     assert "measured on a CPU, threads: 2, batch size: 8." in costs(ROWS).notes
     other = ROWS.assign(device=["a CPU", "a GPU", "a GPU", "a CPU"])
     notes = costs(other).notes
@@ -56,7 +56,7 @@ def test_conditions_are_given_once_or_with_their_systems() -> None:
     ("rows", "words"),
     [
         (ROWS.head(0), "holds no rows"),
-        (pd.concat([ROWS, ROWS.head(1)]), "the system base comes twice"),
+        (pd.concat([ROWS, ROWS.head(1)]), "the method base comes twice"),
         (ROWS.drop(columns="flops"), "column flops is missing"),
         (ROWS.assign(parameters="many"), "column parameters holds something that is not a number"),
     ],

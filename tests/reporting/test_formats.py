@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_scores import frame, score, two_seeds
+from synthetic_scores import frame, score, two_seeds
 
 from drdc.reporting.formats import Cell, Column, Table, write
 from drdc.reporting.tables import METRICS, summary, table2, table4

@@ -1,4 +1,4 @@
-"""The picture of all systems: every heatmap in its place, and one colour scale within a category."""
+"""The picture of all methods: every heatmap in its place, and one colour scale within a category."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from test_figures import item
 
 from drdc.reporting import heatmaps as rooms
 from drdc.reporting.gallery import Shown, coloured
-from drdc.reporting.heatmaps import heatmaps
+from drdc.reporting.heatmaps import draw_heatmaps
 from drdc.runtime.errors import UserError
 
 SIZE = 48
@@ -43,9 +43,9 @@ def brightness(panel: np.ndarray, place: int) -> float:
     return float(panel[top + 5 : top + half - 5, left + 5 : left + half - 5].mean())
 
 
-def test_each_system_has_its_heatmap_under_its_name(tmp_path: Path) -> None:
+def test_each_method_has_its_heatmap_under_its_name(tmp_path: Path) -> None:
     maps = {name: corner(place) for place, name in enumerate(("base", "drdc", "net", "toy"))}
-    heatmaps([[shown(maps)]], ["base", "drdc", "net", "toy"], tmp_path / "h.png")
+    draw_heatmaps([[shown(maps)]], ["base", "drdc", "net", "toy"], tmp_path / "h.png")
     for place, panel in enumerate(panels(tmp_path / "h.png", across=6)):
         quarters = [brightness(panel, quarter) for quarter in range(4)]
         assert int(np.argmax(quarters)) == place
@@ -53,19 +53,19 @@ def test_each_system_has_its_heatmap_under_its_name(tmp_path: Path) -> None:
 
 
 def test_one_scale_for_the_images_of_a_category(tmp_path: Path) -> None:
-    """The drawn one, the median of three, is pale beside the best found; of two systems each for itself."""
+    """The drawn one, the median of three, is pale next to the best found; of two methods each for itself."""
     group = [shown({"base": corner(0, h), "drdc": corner(0, 1.0)}) for h in (0.1, 0.3, 1.0)]
-    heatmaps([group], ["base", "drdc"], tmp_path / "h.png")
+    draw_heatmaps([group], ["base", "drdc"], tmp_path / "h.png")
     base, drdc = (brightness(panel, 0) for panel in panels(tmp_path / "h.png", across=4))
     assert base == pytest.approx(coloured(np.array([0.3])).mean(), abs=2)
     assert drdc == pytest.approx(coloured(np.array([1.0])).mean(), abs=2)
 
 
-def test_many_systems_are_broken_into_lines_and_many_categories_into_blocks(tmp_path: Path) -> None:
-    def size(systems: int, categories: int) -> tuple[int, int]:
-        names = [f"net{i}" for i in range(systems)]
+def test_many_methods_are_broken_into_lines_and_many_categories_into_blocks(tmp_path: Path) -> None:
+    def size(methods: int, categories: int) -> tuple[int, int]:
+        names = [f"net{i}" for i in range(methods)]
         groups = [[shown({name: corner(0) for name in names})]] * categories
-        heatmaps(groups, names, tmp_path / "h.png")
+        draw_heatmaps(groups, names, tmp_path / "h.png")
         return Image.open(tmp_path / "h.png").size
 
     assert size(9, 1)[0] == size(20, 1)[0] == 1200
@@ -75,5 +75,5 @@ def test_many_systems_are_broken_into_lines_and_many_categories_into_blocks(tmp_
 
 def test_without_test_images_there_is_nothing_to_draw(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no test image"):
-        heatmaps([[]], ["base"], tmp_path / "h.png")
+        draw_heatmaps([[]], ["base"], tmp_path / "h.png")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Accuracy over time: one marker per system with both, the front as steps, labels side by side."""
+"""Accuracy over time: one marker per method with both, the front as steps, labels side by side."""
 
 from itertools import combinations
 from math import nan
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import with_bare_category
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
+from synthetic_scores import with_bare_category
 
 from drdc.reporting.pareto import conditions, draw, pareto, points
 from drdc.runtime.errors import UserError
@@ -44,7 +44,7 @@ def markers(axes: Axes) -> list[list[float]]:
     return sorted(place for found in axes.collections for place in np.asarray(found.get_offsets()).tolist())
 
 
-def test_a_marker_per_system_at_its_seconds_and_percent() -> None:
+def test_a_marker_per_method_at_its_seconds_and_percent() -> None:
     image, pixel = draw(points(costs(), scores()), "").axes
     percent = {0.1: 90.5, 0.5: 94.5, 4.0: 97.5, 8.0: 96.5}
     np.testing.assert_allclose(markers(image), list(percent.items()))
@@ -65,13 +65,13 @@ def test_front_holds_what_nothing_beats_in_both_and_is_drawn_as_steps() -> None:
     assert sorted(filled) == [False, True, True, True]
 
 
-def test_of_equal_systems_both_are_on_the_front() -> None:
+def test_of_equal_methods_both_are_on_the_front() -> None:
     times = {"base full": 1.0, "drdc full": 1.0, "drdc steps=1": 1.0}
     found = points(costs(times), scores({"base full": 0.9, "drdc full": 0.9, "drdc steps=1": 0.8}))
     assert list(found.loc[found["metric"] == "image_auroc", "front"]) == [True, True, False]
 
 
-def test_only_systems_with_cost_and_score_are_drawn_and_the_others_named() -> None:
+def test_only_methods_with_cost_and_score_are_drawn_and_the_others_named() -> None:
     without_cost = {**TIMES, "drdc full": nan}
     failed = scores()
     bad = failed["variant"] == "steps=1"
@@ -83,7 +83,7 @@ def test_only_systems_with_cost_and_score_are_drawn_and_the_others_named() -> No
     assert text.endswith("Without a score: DRDC, steps=1.")
 
 
-def test_systems_are_compared_on_shared_seeds() -> None:
+def test_methods_are_compared_on_shared_seeds() -> None:
     few = scores()
     few = few[(few["variant"] == "full") | (few["seed"] == "0")]
     found = points(costs(), few)
@@ -158,8 +158,8 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     for bad_costs, bad_scores, sentence in (
         (costs().drop(columns="device"), scores(), "column device is missing"),
         (costs(), scores().drop(columns="seed"), "column seed is missing"),
-        (pd.concat([costs(), costs()]), scores(), "the system base full comes twice"),
-        (costs().assign(seconds_per_image=nan), scores(), "no time of any system"),
+        (pd.concat([costs(), costs()]), scores(), "the method base full comes twice"),
+        (costs().assign(seconds_per_image=nan), scores(), "no time of any method"),
         (costs(), scores().assign(variant="other"), "hold none of base full"),
     ):
         with pytest.raises(UserError, match=sentence):

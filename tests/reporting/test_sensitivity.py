@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import with_bare_category
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from synthetic_scores import with_bare_category
 
-from drdc.reporting.method_means import system_means
+from drdc.reporting.method_means import method_means
 from drdc.reporting.sensitivity import Sweep, draw, fig2, sensitivity_data
 from drdc.runtime.errors import UserError
 
@@ -143,7 +143,7 @@ def test_all_failed_and_a_single_value_still_draw(tmp_path: Path) -> None:
     notes = dict.fromkeys(("full", "steps=5", "steps=20"), FAILED)
     fig2(scores(**notes), [STEPS], tmp_path / "failed.png")
     fig2(scores(), [Sweep("steps", ("10",), "10")], tmp_path / "single.png")
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.png"))) == 2
 
 
 def test_without_masks_there_is_no_pixel_axis(tmp_path: Path) -> None:
@@ -154,7 +154,8 @@ def test_without_masks_there_is_no_pixel_axis(tmp_path: Path) -> None:
     assert row(data, "5", "pixel_auroc")["note"] == "not defined: no masks"
     (only,) = draw(data, [STEPS]).axes
     assert not len(line(only, "failed"))
-    undefined = fig2(frame.assign(value=nan, note="not defined: no masks"), [STEPS], tmp_path / "f.png")
+    fig2(frame.assign(value=nan, note="not defined: no masks"), [STEPS], tmp_path / "f.png")
+    undefined = pd.read_csv(tmp_path / "f.csv")
     assert undefined["mean"].isna().all()
     assert Image.open(tmp_path / "f.png").size == (1200, 75)
 
@@ -206,8 +207,8 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_systems_of_several_methods_share_seeds_and_categories() -> None:
+def test_several_methods_share_seeds_and_categories() -> None:
     frame = pd.concat([scores(2), scores(1).query("variant == 'full'").assign(method="base", value=0.5)])
-    means = system_means(frame, [("base", "full"), ("drdc", "full")], ["image_auroc"])
+    means = method_means(frame, [("base", "full"), ("drdc", "full")], ["image_auroc"])
     assert list(means["mean"]) == pytest.approx([0.5, 0.94])
     assert set(means["seeds"]) == {1}

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_scores import cells
+from synthetic_scores import cells
 
+from drdc.config.described import Described
 from drdc.evaluation.calibration import Calibration
 from drdc.reporting.separation import cohens_d, limit, overlap, separation
 from drdc.runtime.errors import UserError
 
-COLUMNS = ("seed", "row", "path", "category", "split", "defect_type", "label", "base", "diffusion", "drdc")
+COLUMNS = ("seed", "row", "path", "category", "split", "defect_type", "label", "method", "score")
 
 
 NO_THRESHOLD = "a threshold needs 19 held-out normal images, and there are 0"
@@ -30,9 +31,10 @@ def images(category: str, held_out: list, good: list, anomalous: list, seed: int
     """Rows whose base score is as given and whose DRDC score is twice that."""
     parts = (("val", "good", 0, held_out), ("test", "good", 0, good), ("test", "bent", 1, anomalous))
     rows = [
-        (seed, i, f"{i}.png", category, split, kind, label, score, 0.0, 2.0 * score)
+        (seed, i, f"{i}.png", category, split, kind, label, method, factor * score)
         for split, kind, label, scores in parts
         for i, score in enumerate(scores)
+        for method, factor in (("base", 1.0), ("diffusion", 0.0), ("drdc", 2.0))
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -89,9 +91,9 @@ def test_the_threshold_is_that_of_detect(rate: float, monkeypatch: pytest.Monkey
         names = np.array(["gear"] * count + ["nut"] * rng.integers(0, 40))
         scores = rng.normal(size=len(names)).round(1)
         detect = Calibration(scores, scores, names)
-        rows = pd.DataFrame({"category": names, "drdc": scores})
+        rows = pd.DataFrame({"category": names, "score": scores})
         for category in ("gear", None):
-            found, why = limit(rows, "drdc", category)
+            found, why = limit(rows, category)
             if why:
                 with pytest.raises(UserError, match="held-out normal images"):
                     detect.reference(rate, category)
@@ -131,7 +133,7 @@ def test_all_together_pools_the_categories_under_one_threshold() -> None:
     assert found["all together: base", "false alarm rate"].mean == 0.0
 
 
-def test_mean_and_deviation_over_seeds() -> None:
+def test_mean_and_standard_deviation_over_seeds() -> None:
     first = images("gear", [1.0] * 20, good=[0.0, 1.0], anomalous=[2.0, 2.0])
     second = images("gear", [1.0] * 20, good=[0.0, 1.0], anomalous=[2.0, 0.5], seed=1)
     cell = cells(separation(pd.concat([first, second])))["gear: base", "detection rate"]
@@ -166,12 +168,40 @@ def test_notes_define_overlap_and_threshold() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: rows.head(0), "at least one image"),
-        (lambda rows: rows.assign(drdc=np.nan), "finite scores"),
-        (lambda rows: rows.assign(base="high"), "column base holds something that is not a number"),
+        (lambda rows: rows.head(0), "no scores of base or DRDC"),
+        (lambda rows: rows.assign(score=np.nan), "not finite"),
+        (lambda rows: rows.assign(score="high"), "column score holds something that is not a number"),
         (lambda rows: rows.drop(columns="split"), "column split is missing"),
     ],
 )
 def test_bad_image_scores_are_refused(change: Change, words: str) -> None:
     with pytest.raises(UserError, match=words):
         separation(change(images("gear", [1.0], [0.0, 1.0], [2.0, 3.0])))
+
+
+# several methods
+
+
+def net(rows: pd.DataFrame, factor: float = -1.0) -> pd.DataFrame:
+    """The same images as another method scores them."""
+    base = rows[rows["method"] == "base"]
+    return base.assign(method="net", score=factor * base["score"])
+
+
+def test_each_method_of_the_configuration_has_a_row_per_category() -> None:
+    rows = images("gear", list(range(20)), good=[0, 5], anomalous=[18, 40])
+    table = separation(pd.concat([rows, net(rows)]), {"net": Described()})
+    labels = [f"{place}: {name}" for place in ("gear", "all together") for name in ("base", "DRDC", "net")]
+    assert [label for label, _ in table.rows] == labels
+    assert (table.group, table.footer) == (3, 3)
+    found, alone = cells(table), cells(separation(rows))
+    assert found["gear: net", "Cohen's d"].mean == pytest.approx(-alone["gear: base", "Cohen's d"].mean)
+    assert all(repr(found[key]) == repr(cell) for key, cell in alone.items())
+
+
+def test_a_method_without_scores_is_named_and_one_with_fewer_seeds_counted() -> None:
+    both = [images("gear", [1.0] * 20, good=[0.0, 1.0], anomalous=[2.0, 3.0], seed=s) for s in (0, 1)]
+    table = separation(pd.concat([*both, net(both[1])]), {"net": Described(), "lost": Described()})
+    assert "without image scores, because scoring failed: lost." in table.notes
+    assert any("the seeds that each method has (base 2, DRDC 2, net 1)" in note for note in table.notes)
+    assert cells(table)["gear: net", "overlap"].seeds == 1

@@ -1,108 +1,15 @@
-"""Gains, losses and chance, against numbers worked out by hand."""
-
-import re
-from pathlib import Path
+"""Differences and chance, against numbers worked out by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells, frame, score, two_seeds
 from scipy.stats import binomtest
+from synthetic_scores import cells, frame, score, two_seeds
 
-from drdc.reporting.formats import write
-from drdc.reporting.significance import defects, significance
-from drdc.reporting.tables import METRICS
+from drdc.config.described import Described
+from drdc.reporting.aggregate import METRICS
+from drdc.reporting.significance import holm, significance
 from drdc.runtime.errors import UserError
-
-DEFECT_COLUMNS = ("seed", "method", "category", "defect_type", "images", "metric", "value", "note")
-LOG = "results/toy/logs/score.seed1.log"
-CHANGE = "change of Image AUROC"
-
-
-def defect(
-    name: str, base: tuple[float, ...], drdc: tuple[float, ...], category: str = "gear"
-) -> list[tuple]:
-    """Rows of one defect type: image AUROC per seed, pixel AUROC always 0.7."""
-    return [
-        (seed, method, category, name, 12, metric, value if metric == "image_auroc" else 0.7, "")
-        for method, values in (("base", base), ("drdc", drdc))
-        for seed, value in enumerate(values)
-        for metric in ("image_auroc", "pixel_auroc")
-    ]
-
-
-def made(*types: list[tuple]) -> pd.DataFrame:
-    return pd.DataFrame([row for rows in types for row in rows], columns=list(DEFECT_COLUMNS))
-
-
-# defect types
-
-
-def test_defects_are_sorted_by_category_then_from_gain_to_loss() -> None:
-    table = defects(
-        made(
-            defect("bent", (0.8,), (0.7,)),
-            defect("same", (0.8,), (0.8,)),
-            defect("rust", (0.6,), (0.9,)),
-            defect("hole", (0.5,), (0.6,), "bottle"),
-        )
-    )
-    assert [label for label, _ in table.rows] == ["bottle: hole", "gear: rust", "gear: same", "gear: bent"]
-    found = cells(table)
-    assert [found[label, CHANGE].mean for label, _ in table.rows] == pytest.approx([10, 30, 0, -10])
-    assert found["gear: rust", "images"].mean == 12
-    assert found["gear: rust", "DRDC Pixel AUROC"].mean == pytest.approx(70.0)
-    assert any("2 defect types gained, 1 lost, 1 stayed the same" in note for note in table.notes)
-
-
-def test_change_is_the_mean_of_each_seeds_change() -> None:
-    found = cells(defects(made(defect("bent", (0.5, 0.7), (0.6, 1.0)))))
-    assert found["gear: bent", "base Image AUROC"].std == pytest.approx(np.sqrt(200))
-    assert found["gear: bent", CHANGE].mean == pytest.approx(20.0)
-    assert found["gear: bent", CHANGE].std == pytest.approx(np.sqrt(200))  # 10 and 30
-    assert found["gear: bent", CHANGE].seeds == 2
-
-
-def test_changes_carry_their_sign(tmp_path: Path) -> None:
-    write(defects(made(defect("bent", (0.8,), (0.7,)), defect("rust", (0.6,), (0.9,)))), tmp_path / "t")
-    text = (tmp_path / "t.md").read_text()
-    assert re.search(r"rust .*\+30\.0", text)
-    assert re.search(r"bent .*−10\.0", text)
-
-
-def test_failed_and_missing_defect_values_are_explained() -> None:
-    rows = made(defect("bent", (0.8, 0.8), (0.7, 0.7)), defect("rust", (0.8, 0.8), (0.9, 0.9)))
-    hit = (rows["defect_type"] == "bent") & (rows["method"] == "drdc") & (rows["seed"] == 1)
-    failed = rows.copy()
-    failed.loc[hit, ["value", "note"]] = [np.nan, f"failed; see {LOG}"]
-    table = defects(failed)
-    found = cells(table)
-    assert found["gear: bent", "DRDC Image AUROC"].note == f"failed; see {LOG}"
-    assert found["gear: bent", CHANGE].note == f"failed; see {LOG}"
-    assert table.rows[-1][0] == "gear: bent"
-    assert any(f"failed gear: bent (DRDC Image AUROC, DRDC Pixel AUROC): see {LOG}" in n for n in table.notes)
-    missing = cells(defects(rows[~hit]))
-    assert missing["gear: bent", "DRDC Pixel AUROC"].note == "no score for seed 1"
-
-
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        (made(), "no rows"),
-        (made(defect("bent", (80.0,), (70.0,))), "fractions, not percent"),
-        (
-            made(defect("bent", (0.8,), (0.7,)), defect("bent", (0.8,), (0.7,))),
-            "more than one value for 0, base",
-        ),
-        (made(defect("bent", (0.8,), (0.7,))).drop(columns="images"), "column images is missing"),
-    ],
-)
-def test_bad_defects_are_refused(rows: pd.DataFrame, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        defects(rows)
-
-
-# significance
 
 
 def compared(differences: dict[str, tuple[float, ...]], metric: str = "image_auroc") -> pd.DataFrame:
@@ -190,3 +97,47 @@ def test_seeds_of_one_method_alone_do_not_count() -> None:
 def test_significance_needs_both_methods() -> None:
     with pytest.raises(UserError, match="hold no drdc to compare"):
         significance(two_seeds().query("method == 'base'"))
+
+
+# several methods
+
+
+def test_each_method_is_tested_against_drdc_and_base_as_if_alone() -> None:
+    scores = compared({f"c{i}": (0.01 * (i + 1),) for i in range(6)})
+    net = scores[scores["method"] == "drdc"].assign(method="net")
+    net["value"] += 0.1
+    several = significance(pd.concat([scores, net]), {"net": Described(), "lost": Described()})
+    found = cells(several)
+    assert [label for label, _ in several.rows][:2] == ["Image AUROC: base", "Image AUROC: net"]
+    assert found["Image AUROC: net", "mean difference"].mean == pytest.approx(-10.0)
+    assert found["Image AUROC: net", "losses"].mean == 6
+    alone = cells(significance(scores))
+    for column in ("categories", "mean difference", "wins", "p (categories)", "p (category × seed)"):
+        assert found["Image AUROC: base", column] == alone["Image AUROC", column]
+
+
+def test_several_comparisons_are_corrected_and_a_single_one_is_not() -> None:
+    scores = compared({f"c{i}": (0.01 * (i + 1),) for i in range(6)})
+    net = scores[scores["method"] == "base"].assign(method="net")
+    several = significance(pd.concat([scores, net]), {"net": Described()})
+    found = cells(several)
+    for name in ("base", "net"):
+        assert found[f"Image AUROC: {name}", "p (categories)"].mean == pytest.approx(2 / 2**6)
+        assert found[f"Image AUROC: {name}", "p (categories), Holm"].mean == pytest.approx(2 * 2 / 2**6)
+    assert any("corrected for the 2 comparisons within a metric by Holm" in note for note in several.notes)
+    assert "Holm" not in repr(significance(scores))
+
+
+def test_a_failed_method_has_its_reason_and_does_not_count_as_a_comparison() -> None:
+    scores = compared({f"c{i}": (0.01 * (i + 1),) for i in range(6)})
+    failed = scores[scores["method"] == "base"].assign(method="net", value=np.nan, note="failed; see net.log")
+    found = cells(significance(pd.concat([scores, failed]), {"net": Described()}))
+    assert found["Image AUROC: net", "p (categories), Holm"].note == "failed; see net.log"
+    assert found["Image AUROC: base", "p (categories), Holm"].mean == pytest.approx(2 / 2**6)
+
+
+def test_holm_by_hand() -> None:
+    # sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1; none below the one before it
+    np.testing.assert_allclose(holm([0.04, 0.01, 0.03, 0.02]), [0.06, 0.04, 0.06, 0.06])
+    np.testing.assert_allclose(holm([0.6, 0.5]), [1.0, 1.0])
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])

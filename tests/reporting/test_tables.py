@@ -6,11 +6,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import cells, frame, score, two_seeds
+from synthetic_scores import cells, frame, score, two_seeds
 
+from drdc.config.described import Described
 from drdc.reporting.formats import Cell
 from drdc.reporting.paper import TABLES, paper_values, reruns
-from drdc.reporting.published import Compared
 from drdc.reporting.tables import (
     METRICS,
     SCALES,
@@ -152,7 +152,7 @@ def test_summary_without_masks_has_undefined_pixel_metrics_with_one_reason() -> 
     assert reasons[0].startswith("Pixel AUROC, Pixel AP, Pixel F1-max, Pixel AUPRO: n/d mono, poly: no masks")
 
 
-def test_table1_puts_ours_beside_the_printed() -> None:
+def test_table1_puts_ours_next_to_the_printed() -> None:
     values = dict(zip(SCALES, (1.0, 0.99, 0.98, 0.95, 0.9), strict=True))
     rows = [
         score(f"oracle_mask@{scale}", 0, category, value - off, "pixel_auroc")
@@ -205,7 +205,7 @@ def test_scores_that_cannot_be_a_table_are_refused(change: Change, words: str) -
         table2(change(two_seeds()))
 
 
-# beside ours: the paper and re-runs
+# next to ours: the paper and re-runs
 
 
 BTAD = ("01", "02", "03")
@@ -216,7 +216,7 @@ def two_metrics(categories: Sequence[str], methods: Sequence[str] = ("base", "dr
     return frame(*(score(m, 0, c, 0.9, k) for m in methods for c in categories for k in AUROCS))
 
 
-def test_own_results_of_a_system_are_never_called_a_rerun() -> None:
+def test_own_results_of_a_method_are_never_called_a_rerun() -> None:
     runs = reruns()
     assert set(runs["kind"]) == {"own", "re-run"}
     again = runs[runs["kind"] == "re-run"]
@@ -288,12 +288,13 @@ def test_metrics_of_one_method_have_no_groups() -> None:
     assert (table.best, table.group) == ("none", 0)
 
 
-# systems run beside DRDC
+# methods that DRDC is compared with
 
-NET = {"net": Compared("SimpleNet", "Liu et al., CVPR 2023")}
+NET = {"net": Described(paper_name="SimpleNet", citation="Liu et al., CVPR 2023", input_size=256)}
+OURS = {name: Described(citation="backbone differs (a for b)", input_size=224) for name in ("base", "drdc")}
 
 
-def of_systems(categories: Sequence[str]) -> pd.DataFrame:
+def of_methods(categories: Sequence[str]) -> pd.DataFrame:
     return frame(
         *(
             score(m, 0, c, v, k)
@@ -304,8 +305,8 @@ def of_systems(categories: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def test_a_system_has_a_column_of_ours_beside_the_papers_and_the_reruns() -> None:
-    table = table2(of_systems(MVTEC), systems=NET)
+def test_a_method_has_a_column_of_ours_next_to_the_papers_and_the_reruns() -> None:
+    table = table2(of_methods(MVTEC), described=NET)
     found = cells(table)
     assert found["bottle", "net (ours)"].mean == pytest.approx(90)
     printed = paper_values(2).set_index(["method", "category"])["value"]["SimpleNet"]
@@ -315,20 +316,29 @@ def test_a_system_has_a_column_of_ours_beside_the_papers_and_the_reruns() -> Non
     assert "net: Liu et al., CVPR 2023." in table.notes
 
 
-def test_a_system_that_the_papers_table_lacks_has_our_column_alone() -> None:
-    table = table4(of_systems(("01", "02", "03")), systems=NET)
+def test_a_method_that_the_papers_table_lacks_has_our_column_alone() -> None:
+    table = table4(of_methods(("01", "02", "03")), described=NET)
     labels = [column.label for column in table.columns]
     assert "net I-AUROC (ours)" in labels
     assert not any("SimpleNet" in label for label in labels)
 
 
-def test_metrics_and_summary_list_every_system() -> None:
-    scores = of_systems(("gear", "nut"))
+def test_metrics_and_summary_list_every_method() -> None:
+    scores = of_methods(("gear", "nut"))
     table = metrics(scores, NET)
     assert [label for label, _ in table.rows][:3] == ["gear: base", "gear: DRDC", "gear: net"]
     assert (table.group, table.footer) == (3, 3)
     assert [label for label, _ in summary(scores, NET).rows] == ["base", "DRDC", "net"]
     assert [label for label, _ in summary(scores).rows] == ["base", "DRDC"]
+
+
+def test_notes_tell_input_sizes_and_what_is_said_of_base_and_drdc_together() -> None:
+    scores = of_methods(("gear", "nut"))
+    for make in (summary, metrics, table2, table3, table4):
+        notes = make(scores, described=NET | OURS).notes
+        assert "input size in pixels: base 224, DRDC 224, net 256." in notes
+        assert "base, DRDC: backbone differs (a for b)." in notes
+        assert not any("input size" in note for note in make(scores).notes)
 
 
 # failures

@@ -168,7 +168,7 @@ def test_fewer_gpus_than_asked_for_is_one_sentence(
             command, env=environment | more, capture_output=True, text=True, check=False, cwd=ROOT
         )
         assert done.returncode == 2
-        assert f"{count} GPUs are asked for, but only" in done.stderr
+        assert f"{count} GPUs are requested, but only" in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -179,7 +179,7 @@ def test_a_slurm_job_has_its_gpus_to_itself(monkeypatch: pytest.MonkeyPatch, tmp
     assert devices.claim_gpus(2) == ["2", "3"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match="3 GPUs are asked for, but only 2"):
+    with pytest.raises(UserError, match="3 GPUs are requested, but only 2"):
         devices.claim_gpus(3)
 
 
@@ -317,7 +317,7 @@ def test_a_lock_folder_that_cannot_be_used_is_one_sentence(
         if kind == "link":
             elsewhere.mkdir()
         locks.symlink_to(elsewhere)
-    with pytest.raises(UserError, match=r"drdc-gpus-.*: the locks of the GPUs cannot lie there \(.*TMPDIR"):
+    with pytest.raises(UserError, match=r"drdc-gpus-.*: the locks of the GPUs cannot be kept there .*TMPDIR"):
         devices.claim_gpus(1)
     assert not elsewhere.exists() or not list(elsewhere.iterdir())
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"

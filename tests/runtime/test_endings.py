@@ -22,7 +22,7 @@ def ended_by(error: BaseException) -> int:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (UserError("nut.png: no image"), 2, "drdc: nut.png: no image\n"),
+        (UserError("nut.png", "no image", ""), 2, "drdc: nut.png: no image\n"),
         (MemoryError(), 2, "drdc: out of memory"),
         (
             RuntimeError("CUDA out of memory. Tried to allocate 20 GiB\nSee"),

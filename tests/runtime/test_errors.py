@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from drdc.runtime.errors import UserError, enough_memory
+from drdc.runtime.errors import UserError, UserErrors, enough_memory
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UserError(Path("a.png"), "is damaged", "replace it"), "a.png: is damaged; replace it"),
+        (UserError("", "no GPU is free", "wait"), "no GPU is free; wait"),
+        (UserError("a.png", "3 more", ""), "a.png: 3 more"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_three_fields(error: UserError, sentence: str) -> None:
+    assert str(error) == sentence
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.subject, again.problem, again.fix) == (error.subject, error.problem, error.fix)
+
+
+def test_who_knows_the_place_of_a_mistake_adds_it() -> None:
+    one, other = UserError("", "is damaged", "replace it"), UserError("seeds", "is missing", "add it")
+    assert str(one.within(Path("a.png"))) == "a.png: is damaged; replace it"
+    both = UserErrors(one, other).within("a.yaml")
+    assert str(both) == "a.yaml: is damaged; replace it\na.yaml: seeds: is missing; add it"
+    assert both.fix == "replace it"
+    assert str(pickle.loads(pickle.dumps(both))) == str(both)
 
 
 def _more_than_there_is_by_numpy() -> None:
@@ -35,7 +60,8 @@ def test_too_little_memory_is_one_sentence_with_the_key(work: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("shapes do not fit"), ValueError("x"), UserError("bad image")]
+    "error",
+    [RuntimeError("shapes do not fit"), ValueError("x"), UserError("a.png", "bad image", "replace it")],
 )
 def test_other_errors_pass_as_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, enough_memory("diffusion.batch_size"):

@@ -20,8 +20,8 @@ TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: no\n"
         ("drdc: two images:\n  a.png\n  b.png\n", "two images:\n      a.png\n      b.png"),
         (TRACEBACK, "it was killed or broke; its log ends with: ValueError: no"),
         ("bash: drdc: command not found\n", "it was killed or broke; its log ends with: bash: drdc: command"),
-        ("", "it left no message; it never began, or was killed"),
-        (" \n\n", "it left no message; it never began, or was killed"),
+        ("", "it left no message: it never started, or was killed"),
+        (" \n\n", "it left no message: it never started, or was killed"),
     ],
 )
 def test_a_log_is_told_by_its_last_sentence(tmp_path: Path, log: str, told: str) -> None:
@@ -49,5 +49,5 @@ def test_a_log_that_is_missing_or_of_an_earlier_run_tells_nothing(tmp_path: Path
 def test_of_many_failed_jobs_the_first_are_told(tmp_path: Path) -> None:
     text = ending([(f"predict {n}", tmp_path / f"{n}.log") for n in range(300)], 0)
     assert text.startswith("drdc: 300 jobs failed; ")
-    assert text.endswith("and 290 more; their logs are beside these")
+    assert text.endswith("and 290 more; their logs are in the same folder")
     assert len(text.splitlines()) == 1 + 2 * 10 + 1

@@ -40,7 +40,7 @@ def test_the_file_appears_with_the_end_of_the_block(tmp_path: Path) -> None:
     assert names(path.parent) == ["table.csv"]
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), UserError("bad image")])
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), UserError("", "bad image", "")])
 def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
@@ -321,7 +321,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, damage: object) -> Non
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "base.safetensors", WEIGHTS, {"diffusion": {}})
-    with pytest.raises(UserError, match="no base model"):
+    with pytest.raises(UserError, match="not a base model"):
         load_weights(tmp_path / "base.safetensors", "base")
 
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from drdc import cli
-from drdc.config.sections import Backbone, Dataset
+from drdc.config.backbone import Backbone
+from drdc.config.dataset import Dataset
 from drdc.data.images import read_rgb, to_square
 from drdc.data.manifest import read_manifest
 from drdc.models.backbone import FeatureExtractor

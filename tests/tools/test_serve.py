@@ -368,4 +368,4 @@ def test_what_cannot_be_served_is_one_sentence(model: Path, tmp_path: Path) -> N
         assert "cannot listen there" in refused("--model", str(model), "--port", port)
     (tmp_path / "gradio.py").write_text("raise ImportError", encoding="utf-8")
     said = refused("--model", str(model), PYTHONPATH=str(tmp_path))
-    assert "install it by `pip install -e '.[serve]'`" in said
+    assert "run `pip install -e '.[serve]'`" in said

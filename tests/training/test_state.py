@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from drdc.runtime.errors import UserError
-from drdc.training.state import Progress, State, fingerprint_of
+from drdc.training.state import Progress, State
 
 
 def network(width: int = 4) -> dict[str, nn.Module | torch.optim.Optimizer]:
@@ -178,8 +178,8 @@ def test_a_state_of_other_settings_is_left_alone(state: State) -> None:
 
 def test_what_was_stopped_is_refused_until_something_changes(state: State) -> None:
     state.refuse_if_stopped()
-    state.stop("the loss is nan")
-    with pytest.raises(UserError, match=r"stopped on an earlier start.*: the loss is nan"):
+    state.stop(UserError("", "the loss is nan", "lower it"))
+    with pytest.raises(UserError, match=r"stopped on an earlier start.*: the loss is nan; lower it"):
         state.refuse_if_stopped()
     State(state.path, "other").refuse_if_stopped()
     state.stopped.unlink()
@@ -190,14 +190,9 @@ def test_a_finished_training_leaves_nothing(state: State) -> None:
     _truncate(state.path)
     resumed(state)
     state.save(network(), Progress(3, [], []))
-    state.stop("the loss is nan")
+    state.stop(UserError("", "the loss is nan", "lower it"))
     state.clear()
     assert names(state) == set()
-
-
-def test_the_fingerprint_is_of_the_content_not_of_its_order() -> None:
-    assert fingerprint_of({"a": 1, "b": [2]}) == fingerprint_of({"b": [2], "a": 1})
-    assert fingerprint_of({"a": 1, "b": [2]}) != fingerprint_of({"a": 1, "b": [3]})
 
 
 def test_leftovers_of_kills_and_of_phases_go_too_and_nothing_else(state: State) -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from drdc.config.sections import Diffusion
+from drdc.config.diffusion import Diffusion
 from drdc.equations.diffusion import linear_schedule
-from drdc.stages.train_diffusion import draw_randomness, noise_loss
+from drdc.methods.drdc.diffusion import draw_randomness, noise_loss
 
 SIZE, BATCH = 16, 6
 

@@ -15,9 +15,16 @@ TINY = Path(__file__).with_name("tiny.yaml")
 EVALUATION = {"ablation": True, "sweeps": {"steps": [1]}}
 
 
-def configure(folder: Path, categories: list[str], evaluation: dict[str, Any], root: str = "data") -> None:
+def configure(
+    folder: Path,
+    categories: list[str],
+    evaluation: dict[str, Any],
+    root: str = "data",
+    download: bool = False,
+) -> None:
     settings = yaml.safe_load(TINY.read_text())
     dataset = {"name": "mvtec", "root": root, "categories": categories, "image_size": 16}
+    dataset["download"] = download
     settings |= {"dataset": dataset, "evaluation": evaluation}
     settings["sampling"]["grid_sizes"] = settings["diffusion"]["grid_sizes"] = [4, 8]
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
@@ -32,7 +39,7 @@ def draw(root: Path, category: str, *places: str) -> None:
 
 def plan(folder: Path, *words: str) -> dict[str, int]:
     done = snakemake(folder, *words, "--dry-run", "--configfile", folder / "config.yaml")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     return planned(done.stdout + done.stderr)
 
 
@@ -49,7 +56,7 @@ def untested(tmp_path: Path) -> Path:
 
 
 def test_without_test_images_the_detector_is_all(untested: Path) -> None:
-    computed = dict.fromkeys(("prepare", "features", "train_base", "train_diffusion", "predict", "export"), 1)
+    computed = {"prepare": 1, "weights": 1, "images": 2, "features": 1, "train": 2, "predict": 1, "export": 1}
     assert plan(untested) == computed | {"figures": 1, "about": 1}
     assert plan(untested, "detector") == computed | {"detector": 1}
 
@@ -85,7 +92,7 @@ def test_a_folder_that_is_one_category_is_tested_as_one_among_others(tmp_path: P
         configure(tmp_path, ["cap"], {"sweeps": {"steps": [1]}}, root)
         plans.append(plan(tmp_path, "detector"))
     assert plans[0] == plans[1]
-    assert plans[0]["score_variant"] == 1
+    assert plans[0]["score"] == 2
 
 
 def test_a_changed_dataset_is_read_again_once(tmp_path: Path) -> None:
@@ -98,6 +105,28 @@ def test_a_changed_dataset_is_read_again_once(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert change in (tmp_path / manifest).read_text()
         assert plan(tmp_path, manifest) == {}
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_images_are_downloaded_where_the_configuration_says_so(tmp_path: Path, download: bool) -> None:
+    """And before the folder is there: it is taken for one with test images."""
+    configure(tmp_path, ["cap"], {}, download=download)
+    jobs = {"download": 1} if download else {}
+    assert plan(tmp_path, "results/tiny/images/64.npy") == jobs | {"prepare": 1, "images": 1}
+
+
+def test_features_are_computed_from_images_of_the_backbones_size_and_its_weights(tmp_path: Path) -> None:
+    draw(tmp_path / "data", "cap", "train/good/0.png", "train/good/1.png", "test/good/0.png")
+    configure(tmp_path, ["cap"], {})
+    target = "results/tiny/features.npy"
+    done = snakemake(tmp_path, target, "--configfile", tmp_path / "config.yaml")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results/tiny/images/64.npy").is_file()
+    assert (tmp_path / "results/tiny/weights/backbone.json").is_file()
+    more = ("--config", "methods={uniad: {size: 28}}")
+    assert plan(tmp_path, target, *more) == {}, "another method changes no features"
+    larger = ("--config", "backbone={input_size: 96}")
+    assert plan(tmp_path, target, *larger) == {"images": 1, "weights": 1, "features": 1}
 
 
 def test_a_thousand_categories_with_long_names_fit_the_command_line(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@ import re
 import sys
 from functools import cache
 
-from drdc.config.sections import Evaluation
+from drdc.config.evaluation import Evaluation
 from drdc.config.variants import (
     ABLATION,
+    BACKBONE,
     CONTROLS,
     DRDC,
     FULL,
@@ -14,9 +15,17 @@ from drdc.config.variants import (
     variants,
 )
 from drdc.data.fingerprint import listing, trigger
+from drdc.experiment import snakemake_internals as internals
 from drdc.experiment.experiment import as_in_a_file, load_experiment
-from drdc.experiment.stage_settings import all_handed, handed, method_facts
-from drdc.results.layout import FIGURES, SCORED, TABLES, Layout, lacking
+from drdc.experiment.stage_settings import (
+    all_handed,
+    handed,
+    method_facts,
+    pretrained_networks_of,
+)
+from drdc.reporting.kinds import lacking
+from drdc.reporting.registry import FIGURES, TABLES
+from drdc.results.layout import SCORED, Layout
 from drdc.runtime.errors import UserError
 
 
@@ -26,8 +35,7 @@ def refuse(cause):
 
 
 try:
-    given = dict(workflow.config_settings.config)  # by --config
-    EXPERIMENT = load_experiment(as_in_a_file(config, given))
+    EXPERIMENT = load_experiment(as_in_a_file(config, internals.given_config(workflow)))
     LISTING = listing(EXPERIMENT.dataset)
 except UserError as error:
     refuse(error)
@@ -60,6 +68,7 @@ wildcard_constraints:
     part="[^/]+",
     run="[^/]+",
     method="[^/.]+",
+    network="[^/.]+",
 
 
 @cache
@@ -70,14 +79,15 @@ def settings(stage, of=""):
 
 def all_cores(wildcards, share=1):
     """A share of this computer's cores; on a cluster as many as the profile's `set-threads` says, else 4."""
-    if workflow.non_local_exec or workflow.remote_exec:
-        return 4
-    return max(1, (workflow.resource_settings.cores or 1) // share)
+    cores = internals.local_cores(workflow)
+    return 4 if cores is None else max(1, cores // share)
 
 
 def training_threads(wildcards):
     """On one computer all seeds are trained side by side, and so are all methods of the configuration."""
-    trainings = len(SEEDS) * (len(EXPERIMENT.methods) if wildcards.model in EXPERIMENT.methods else 1)
+    trainings = len(SEEDS) * (
+        len(EXPERIMENT.methods) if wildcards.model in EXPERIMENT.methods else 1
+    )
     return all_cores(wildcards, share=trainings)
 
 
@@ -95,13 +105,11 @@ def memory(megabytes):
 
 def check_gpus():
     """Without this, Snakemake would cut a rule's GPUs to `--resources gpu=N` and say nothing."""
-    limit = workflow.global_resources.get("gpu").value
-    for one in workflow.rules:
-        asked = one.resources.get("gpu")
-        known = limit is not None and not asked.is_evaluable()
-        if known and (asked.value or 0) > limit:
+    limit = internals.gpu_limit(workflow)
+    for rule_name, asked in internals.gpus_by_rule(workflow):
+        if limit is not None and asked > limit:
             refuse(
-                f"rule {one.name} asks for {asked.value} GPUs, but --resources gpu={limit} allows only "
+                f"rule {rule_name} asks for {asked} GPUs, but --resources gpu={limit} allows only "
                 f"{limit}; raise the limit, leave it out, or let the rule ask for fewer"
             )
 
@@ -117,9 +125,9 @@ def check_targets():
         for path in map(Path, sys.argv[1:])
         if path.parent in (LAYOUT.tables, LAYOUT.figures)
     ]
-    for name, kind in (TABLES | FIGURES).items():
-        if name in named and (fault := missing(kind)):
-            refuse(f"{name} {fault}")
+    for one in (*TABLES.values(), *FIGURES.values()):
+        if one.name in named and (fault := missing(one.of)):
+            refuse(f"{one.name} {fault}")
 
 
 def seen_by(name):
@@ -135,7 +143,19 @@ def trained_on(model):
     """The arrays that a model is trained on."""
     if model in EXPERIMENT.methods:
         return seen_by(model)
-    return [LAYOUT.features if model == "base" else LAYOUT.images(EXPERIMENT.dataset.image_size)]
+    return [
+        (
+            LAYOUT.features
+            if model == "base"
+            else LAYOUT.images(EXPERIMENT.dataset.image_size)
+        )
+    ]
+
+
+@cache
+def fetched_for(model):
+    """What stands for the pre-trained networks that a method loads; nothing where it loads none."""
+    return [LAYOUT.weights(model)] if pretrained_networks_of(EXPERIMENT, model) else []
 
 
 def models_of(name):
@@ -151,41 +171,50 @@ def predicted(run, seed):
         return []
     own = VARIANTS.get(FULL if run == DRDC else run)
     name = own.predictions if own else run
-    return [LAYOUT.predictions(seed, name, part) for part in predicted_parts(name, CATEGORIES)]
-
-
-def scored(names=(), kinds=SCORED):
-    """What scoring all methods with all seeds leaves, and of the variants `names` of DRDC."""
-    others = [(name, seed) for name in (CONTROLS, *EXPERIMENT.methods) for seed in SEEDS]
-    chosen = [(variant.name, seed) for variant, seed in runs(VARIANTS, SEEDS, EVALUATION, names)]
     return [
-        LAYOUT.scored(seed, run, kind) for run, seed in chosen + others for kind in kinds
+        LAYOUT.predictions(seed, name, part)
+        for part in predicted_parts(name, CATEGORIES)
     ]
+
+
+def scored(names=(), kinds=("scores",), methods=True):
+    """What scoring DRDC with all seeds leaves, its variants `names`, and all other methods if wanted."""
+    own = [
+        (variant.name, seed)
+        for variant, seed in runs(VARIANTS, SEEDS, EVALUATION, names)
+    ]
+    others = [CONTROLS, *EXPERIMENT.methods] if methods else []
+    every = own + [(name, seed) for name in others for seed in SEEDS]
+    return [LAYOUT.scored(seed, run, kind) for run, seed in every for kind in kinds]
 
 
 def scored_for_detector(method):
     """The scores that a detector's file notes: of the first seed, where there are test images."""
-    names = [method] if method != DRDC else [FULL, *(n for n in VARIANTS if n == "steps=1")]
+    names = (
+        [method] if method != DRDC else [FULL, *(n for n in VARIANTS if n == "steps=1")]
+    )
     return [LAYOUT.scored(SEEDS[0], name) for name in names if TESTED]
 
 
 def missing(kind):
-    """What this experiment lacks for tables and figures of a kind, and the mend; "" where it lacks nothing."""
+    """What this experiment lacks for tables and figures of a kind, and what to do; "" where it lacks nothing."""
     if kind != "losses" and not TESTED:
         return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
     return lacking(kind, VARIANTS, EXPERIMENT.methods)
 
 
 def ingredients(kind):
-    """What a table or a figure is made of, see TABLES and FIGURES in drdc/results/layout.py."""
+    """What a table or a figure is made of, see drdc/reporting/kinds.py."""
     if kind == "scores":
-        return scored(kinds=["scores"])
+        return scored()
     if kind == "ablation":
-        return scored(ABLATION, ["scores"])
+        return scored(ABLATION, methods=False)
     if kind == "sweeps":
-        return scored(swept(VARIANTS), ["scores"])
+        return scored(swept(VARIANTS), methods=False)
     if kind == "costs":
-        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps"), ["scores"])]
+        return [LAYOUT.costs]
+    if kind == "costs_and_scores":
+        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps"))]
     if kind == "regions":
         return [LAYOUT.regions]
     if kind == "losses":
@@ -210,4 +239,4 @@ def shown():
 
 def wanted(names):
     """The tables or figures that this experiment has."""
-    return [name for name, kind in names.items() if not missing(kind)]
+    return [one.name for one in names.values() if not missing(one.of)]

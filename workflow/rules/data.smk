@@ -22,21 +22,23 @@ rule download:
 
 rule weights:
     output:
-        weights="results/{experiment}/weights.json",
+        weights="results/{experiment}/weights/{network}.json",
     log:
-        "results/{experiment}/logs/weights.log",
+        "results/{experiment}/logs/weights.{network}.log",
     benchmark:
-        "results/{experiment}/benchmarks/weights.tsv"
+        "results/{experiment}/benchmarks/weights.{network}.tsv"
+    # Before any training, as `features`, which waits for it.
+    priority: 100
     threads: 1
     resources:
         mem_mb=memory(4000),
         runtime=240,
     params:
-        config=settings("weights"),
+        config=lambda w: settings("weights", w.network),
     message:
-        "Fetching the pre-trained networks of {wildcards.experiment}"
+        "Fetching the pre-trained weights of {wildcards.network}"
     shell:
-        "drdc weights --config {params.config:q} --threads {threads} > {log:q} 2>&1"
+        "drdc weights {wildcards.network} --config {params.config:q} > {log:q} 2>&1"
 
 
 rule prepare:
@@ -92,8 +94,7 @@ rule features:
     input:
         manifest="results/{experiment}/manifest.csv",
         images=f"results/{{experiment}}/images/{EXPERIMENT.backbone.input_size}.npy",
-        # Another method in the configuration fetches its network, and changes nothing here.
-        weights=ancient("results/{experiment}/weights.json"),
+        weights=f"results/{{experiment}}/weights/{BACKBONE}.json",
     output:
         features="results/{experiment}/features.npy",
     log:

@@ -5,9 +5,7 @@ rule export:
     input:
         manifest="results/{experiment}/manifest.csv",
         arrays=lambda w: seen_by(w.method),
-        models=lambda w: [
-            LAYOUT.model(SEEDS[0], name) for name in models_of(w.method)
-        ],
+        models=lambda w: [LAYOUT.model(SEEDS[0], name) for name in models_of(w.method)],
         predictions=lambda w: predicted(w.method, SEEDS[0]),
         scores=lambda w: scored_for_detector(w.method),
     output:

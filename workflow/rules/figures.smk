@@ -1,70 +1,67 @@
 rule figures:
     input:
-        lambda w: ingredients(FIGURES[w.figure]),
+        lambda w: ingredients(FIGURES[w.figure].of),
     output:
         report(
             "results/{experiment}/figures/{figure}.png",
-            caption="../report/figures.rst",
+            caption="../report/caption.rst",
             category="Figures",
-            labels={"figure": "{figure}"},
+            labels=lambda w: {"figure": w.figure, "shows": FIGURES[w.figure].heading},
         ),
     log:
         "results/{experiment}/logs/figures.{figure}.log",
     benchmark:
         "results/{experiment}/benchmarks/figures.{figure}.tsv"
     wildcard_constraints:
-        figure="|".join(name for name in FIGURES if name != "fig3"),
+        figure="|".join(name for name, one in FIGURES.items() if not one.further),
     threads: 1
     resources:
         mem_mb=memory(2000),
         runtime=60,
     params:
         config=settings("figures"),
+        caption=lambda w: FIGURES[w.figure].text,
     message:
         "Drawing {wildcards.figure}"
     shell:
         "drdc figures {wildcards.figure} --config {params.config:q} > {log:q} 2>&1"
 
 
-rule fig3_and_categories:
-    input:
-        ingredients("predictions"),
-    output:
-        report(
-            "results/{experiment}/figures/fig3.png",
-            caption="../report/figures.rst",
-            category="Figures",
-            labels={"figure": "fig3"},
-        ),
-        report(
-            "results/{experiment}/figures/overview.png",
-            caption="../report/figures.rst",
-            category="Figures",
-            labels={"figure": "overview"},
-        ),
-        *[
-            report(
-                f"results/{{experiment}}/figures/fig3-{category}.png",
-                caption="../report/figures.rst",
-                category="Figures",
-                labels={"figure": f"fig3, {category}"},
-            )
-            for category in CATEGORIES
-        ],
-    log:
-        "results/{experiment}/logs/figures.fig3.log",
-    benchmark:
-        "results/{experiment}/benchmarks/figures.fig3.tsv"
-    threads: 1
-    resources:
-        mem_mb=memory(2000),
-        runtime=60,
-    params:
-        config=settings("figures"),
-    message:
-        "Drawing fig3"
-    shell:
-        "drdc figures fig3 --config {params.config:q} --threads {threads} > {log:q} 2>&1"
+# Figures that leave several pictures: `fig3_and_categories`.
+for one in FIGURES.values():
+    if one.further:
+
+        rule:
+            name:
+                f"{one.name}_and_categories"
+            input:
+                ingredients(one.of),
+            output:
+                [
+                    report(
+                        f"results/{{experiment}}/figures/{picture}.png",
+                        caption="../report/caption.rst",
+                        category="Figures",
+                        labels={"figure": picture, "shows": one.heading},
+                    )
+                    for picture in one.pictures(CATEGORIES)
+                ],
+            log:
+                f"results/{{experiment}}/logs/figures.{one.name}.log",
+            benchmark:
+                f"results/{{experiment}}/benchmarks/figures.{one.name}.tsv"
+            threads: 1
+            resources:
+                mem_mb=memory(2000),
+                runtime=60,
+            params:
+                config=settings("figures"),
+                figure=one.name,
+                caption=lambda w, text=one.text: text,
+            message:
+                "Drawing {params.figure}"
+            shell:
+                "drdc figures {params.figure} --config {params.config:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule gallery:

@@ -33,7 +33,9 @@ rule costs:
     input:
         manifest="results/{experiment}/manifest.csv",
         arrays=[array for name in METHODS for array in seen_by(name)],
-        models=[LAYOUT.model(SEEDS[0], name) for one in METHODS for name in models_of(one)],
+        models=[
+            LAYOUT.model(SEEDS[0], name) for one in METHODS for name in models_of(one)
+        ],
     output:
         costs="results/{experiment}/costs.csv",
     log:

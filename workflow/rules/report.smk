@@ -47,7 +47,7 @@ rule html_report:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        snakefile=workflow.main_snakefile,
+        snakefile=internals.snakefile(workflow),
     message:
         "Writing the report"
     shell:

@@ -5,7 +5,8 @@ rule score:
         predictions=lambda w: predicted(w.run, w.seed),
     output:
         expand(
-            "results/{{experiment}}/seed{{seed}}/scores/{{run}}/{kind}.csv", kind=SCORED
+            "results/{{experiment}}/seed{{seed}}/scores/{{run}}/{kind}.csv",
+            kind=SCORED,
         ),
     log:
         "results/{experiment}/logs/score.seed{seed}.{run}.log",
@@ -27,7 +28,7 @@ rule score:
 
 rule collect:
     input:
-        scored(VARIANTS),
+        scored(VARIANTS, SCORED),
     output:
         expand("results/{{experiment}}/{kind}.csv", kind=SCORED),
     log:

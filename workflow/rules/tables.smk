@@ -1,13 +1,13 @@
 rule tables:
     input:
-        lambda w: ingredients(TABLES[w.table]),
+        lambda w: ingredients(TABLES[w.table].of),
     output:
         multiext("results/{experiment}/tables/{table}", ".csv", ".md", ".tex"),
         report(
             "results/{experiment}/tables/{table}.html",
-            caption="../report/tables.rst",
+            caption="../report/caption.rst",
             category="Tables",
-            labels={"table": "{table}"},
+            labels=lambda w: {"table": w.table, "shows": TABLES[w.table].heading},
         ),
     log:
         "results/{experiment}/logs/tables.{table}.log",
@@ -21,6 +21,7 @@ rule tables:
         runtime=60,
     params:
         config=settings("tables"),
+        caption=lambda w: TABLES[w.table].text,
     message:
         "Writing {wildcards.table}"
     shell:

@@ -6,7 +6,7 @@ rule train:
     input:
         manifest="results/{experiment}/manifest.csv",
         arrays=lambda w: trained_on(w.model),
-        weights=ancient("results/{experiment}/weights.json"),
+        weights=lambda w: fetched_for(w.model),
     output:
         model="results/{experiment}/seed{seed}/{model}.safetensors",
         losses="results/{experiment}/seed{seed}/{model}.losses.csv",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.methods.anomalib.models import build
 from drdc.methods.interface import History
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import pretrained
-from drdc.models.pretrained import Pretrained
 from drdc.runtime.errors import UserError, out_of_memory
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ class Adapter:
         """What anomalib's class is built with."""
         return dict(self.settings.arguments)
 
-    def pretrained(self) -> list[Pretrained]:
-        """The pre-trained networks that it has with weights from `settings.weights`."""
-        return [pretrained(Backbone(name=name, weights=self.settings.weights)) for name in self.networks]
+    def weights_digest(self) -> str:
+        """SHA-256 of its pre-trained network, or, where it has several, of their digests."""
+        found = [pretrained(Backbone(name=n, weights=self.settings.weights)).digest() for n in self.networks]
+        return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
     def fit(self, method: Anomalib, trainer: Trainer) -> History:
         """Fit the network in place."""
@@ -151,8 +152,10 @@ def fitting_images(settings: Any) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
+            "",
             f"anomalib's {settings.model} cannot be fitted to images of {settings.input_size} pixels with "
-            f"these arguments ({reason}); change input_size or arguments"
+            f"these arguments ({reason})",
+            "change input_size or arguments",
         ) from error
 
 

@@ -45,7 +45,9 @@ class Draem(Adapter):
         from anomalib.models.image.draem.torch_model import DiscriminativeSubNetwork, ReconstructiveSubNetwork
 
         if not isinstance(width, int) or width < 2:
-            raise UserError(f"arguments.base_width: {width!r} is no width; take a whole number from 2 to 128")
+            raise UserError(
+                "arguments.base_width", f"{width!r} is no width", "take a whole number from 2 to 128"
+            )
         network, attention = self.lightning.model, self.lightning.sspcab
         network.reconstructive_subnetwork = ReconstructiveSubNetwork(base_width=width, sspcab=attention)
         network.discriminative_subnetwork = DiscriminativeSubNetwork(6, 2, base_width=width // 2)

@@ -16,7 +16,6 @@ from drdc.methods.anomalib.adapter import Adapter
 from drdc.methods.anomalib.images import images_below
 from drdc.methods.interface import History
 from drdc.methods.trainer import Trainer
-from drdc.models.pretrained import Pretrained
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
@@ -61,24 +60,23 @@ class EfficientAd(Adapter):
                 network.quantiles[f"qb_{name}"].copy_(high)
         return history
 
-    def pretrained(self) -> list[Pretrained]:
-        file, weights = self._teacher_file(), self.settings.weights
-        return [Pretrained(file, weights, lambda: sha256_of(self._given(weights)))]
+    def weights_digest(self) -> str:
+        return sha256_of(Path(self.settings.weights))
 
     def _teacher_file(self) -> str:
         return f"pretrained_teacher_{self.lightning.model_size.value}.pth"
 
-    def _wanted(self) -> str:
-        return (
-            f"weights: efficient_ad needs {self._teacher_file()} of {_RELEASES}/"
-            "efficientad_pretrained_weights/efficientad_pretrained_weights.zip; unpack it in any folder and "
-            "name the file here"
+    def _unusable(self, problem: str) -> UserError:
+        fix = (
+            f"unpack {_RELEASES}/efficientad_pretrained_weights/efficientad_pretrained_weights.zip in any "
+            f"folder and name {self._teacher_file()} here"
         )
+        return UserError("weights", problem, fix)
 
     def _given(self, weights: str) -> Path:
         """The teacher's file; UserError where there is none."""
         if not Path(weights).is_file():
-            raise UserError(f"{self._wanted()} (given: {weights!r})")
+            raise self._unusable(f"efficient_ad needs {self._teacher_file()}, and {weights!r} is no file")
         return Path(weights)
 
     def _load_teacher(self, weights: str) -> None:
@@ -86,17 +84,14 @@ class EfficientAd(Adapter):
         try:
             self.lightning.model.teacher.load_state_dict(torch.load(path, "cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
-            raise UserError(f"{self._wanted()}; {weights} does not hold it") from error
+            raise self._unusable(f"{weights} does not hold {self._teacher_file()}") from error
 
     def _natural_images(self) -> Iterator[list[Tensor]]:
         """Batches without end of what the student must not imitate the teacher on."""
-        wanted = (
-            "arguments.imagenet_dir: efficient_ad needs a folder of natural images; "
-            f"unpack {_IMAGES} in any folder and name that here"
-        )
+        fix = f"unpack {_IMAGES} in any folder and name that here"
         if "imagenet_dir" not in self.settings.arguments:
-            raise UserError(wanted)
-        paths = images_below(self.settings.arguments["imagenet_dir"], wanted)
+            raise UserError("arguments.imagenet_dir", "efficient_ad needs a folder of natural images", fix)
+        paths = images_below(self.settings.arguments["imagenet_dir"], fix)
         return self._drawn(paths)
 
     def _drawn(self, paths: list[Path]) -> Iterator[list[Tensor]]:

@@ -26,7 +26,7 @@ def images_below(folder: str | Path, advice: str) -> list[Path]:
     """
     found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not found:
-        raise UserError(f"{folder}: holds no images; {advice}")
+        raise UserError(folder, "holds no images", advice)
     return found
 
 

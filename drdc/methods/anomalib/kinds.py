@@ -50,7 +50,9 @@ def adapter(settings: Any, weights: str) -> Adapter:
 
     if settings.model in _REASONS:
         reason = _REASONS[settings.model]
-        raise UserError(f"anomalib's {settings.model} {reason}, which this project cannot use; take another")
+        raise UserError(
+            "", f"anomalib's {settings.model} {reason}, which this project cannot use", "take another"
+        )
     kind = _OWN.get(settings.model)
     if kind is None:
         kind = MemoryBank if issubclass(model_class(settings.model), MemoryBankMixin) else Adapter

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
-from drdc.config.sections import MOST_PIXELS, setting
+from drdc.config.section import MOST_PIXELS, setting
 from drdc.methods.anomalib.models import OURS, known_arguments, known_models
-from drdc.methods.anomalib.papers import ANOMALIB, cited
+from drdc.methods.anomalib.papers import ANOMALIB, cited, pretrained_name
 from drdc.methods.interface import History, JointMethod, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 from drdc.models.pretrained import Pretrained
@@ -54,8 +55,8 @@ class Anomalib(JointMethod):
             {},
             "ours",
             "Arguments of its class in anomalib that differ from their defaults. DRAEM without `dtd_dir`, a "
-            "folder of textures, pastes made ones (ours), and has a `base_width` here, 128 as published; "
-            "EfficientAD needs `imagenet_dir`.",
+            "folder of textures, pastes synthetic ones (ours), and has a `base_width` here, 128 as "
+            "published; EfficientAD needs `imagenet_dir`.",
         )
         weights: str = setting(
             "hub",
@@ -70,7 +71,7 @@ class Anomalib(JointMethod):
         score: Literal["model", "pool"] = setting(
             "model", "ours", "Image score: that of the model, or the maximum of the average-pooled heatmap."
         )
-        learning_rate: float = setting(1e-3, "inferred", "Of AdamW.", gt=0)
+        learning_rate: float = setting(1e-3, "inferred", "Learning rate of AdamW.", gt=0)
 
         @model_validator(mode="before")
         @classmethod
@@ -111,9 +112,10 @@ class Anomalib(JointMethod):
 
     @classmethod
     def pretrained(cls, settings: Any) -> list[Pretrained]:
-        from drdc.methods.anomalib.kinds import adapter
-
-        return [] if settings.weights == "scratch" else adapter(settings, "scratch").pretrained()
+        name = pretrained_name(settings.model, settings.arguments)
+        if not name or settings.weights == "scratch":
+            return []
+        return [Pretrained(name, settings.weights, partial(_digest, settings))]
 
     @classmethod
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
@@ -142,3 +144,10 @@ class Anomalib(JointMethod):
         if self.settings.score == "pool":
             return heatmaps, Method.image_scores(self, heatmaps, images, features)
         return heatmaps, found.pred_score.float().view(len(images))
+
+
+def _digest(settings: Any) -> str:
+    """SHA-256 of the pre-trained weights of a model; building it fetches them."""
+    from drdc.methods.anomalib.kinds import adapter
+
+    return adapter(settings, settings.weights).weights_digest()

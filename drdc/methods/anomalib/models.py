@@ -93,8 +93,9 @@ def build(
     except Exception as error:  # whatever a model says to what it cannot take
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"anomalib's {model} cannot be built ({type(error).__name__}: {reason}); change arguments, "
-            "input_size or weights"
+            "",
+            f"anomalib's {model} cannot be built ({type(error).__name__}: {reason})",
+            "change arguments, input_size or weights",
         ) from error
     _refuse_missing_layers(built, model)
     return built, networks
@@ -144,7 +145,9 @@ def _as_declared(kind: type[Any], arguments: dict[str, Any]) -> dict[str, Any]:
                 given[name] = type(default)(value)
             except ValueError:
                 choices = ", ".join(str(choice.value) for choice in type(default))  # type: ignore[union-attr]
-                raise UserError(f"arguments.{name}: {value!r} is none of {choices}") from None
+                raise UserError(
+                    f"arguments.{name}", f"{value!r} is not available", f"take one of {choices}"
+                ) from None
     return given
 
 
@@ -156,6 +159,8 @@ def _refuse_missing_layers(built: AnomalibModule, model: str) -> None:
     for part in built.modules():
         if isinstance(part, TimmFeatureExtractor) and len(part.layers) < len(wanted):
             raise UserError(
-                f"arguments.layers: {part.backbone!r}, the backbone of {model}, lacks some of the layers "
-                f"{', '.join(map(str, wanted))}; give them as numbers of its stages, from 0"
+                "arguments.layers",
+                f"{part.backbone!r}, the backbone of {model}, lacks some of the layers "
+                f"{', '.join(map(str, wanted))}",
+                "give them as numbers of its stages, from 0",
             )

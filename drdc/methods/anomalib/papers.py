@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from drdc.config.sections import other_backbone
+from drdc.config.backbone import other_backbone
 
 ANOMALIB = "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022"
 #: Arguments that name a model's pre-trained network.
@@ -71,6 +71,18 @@ PAPERS = {
         _SMALL,
     ),
 }
+
+
+def pretrained_name(model: str, arguments: Mapping[str, Any]) -> str:
+    """The pre-trained network of a model with these arguments, as timm names it; empty for none.
+
+    EfficientAD's teacher is a file. Of a model that is not in `PAPERS` and whose arguments name no network,
+    only the model's own name is known.
+    """
+    if model == "efficient_ad":
+        return "pretrained_teacher"
+    own = PAPERS[model].backbone if model in PAPERS else model
+    return next((str(arguments[name]) for name in NETWORKS if name in arguments), own)
 
 
 def cited(settings: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from drdc.config.sections import Backbone
+from drdc.config.backbone import Backbone
 from drdc.models.backbone import PACKAGE_WEIGHTS, FeatureExtractor
 from drdc.models.pretrained import not_cached
 from drdc.runtime.errors import UserError
@@ -23,7 +23,7 @@ def weights_from(source: str) -> Iterator[list[str]]:
     anomalib asks timm for a network by its name, some models without a way to say no, and timm fetches it.
 
     Args:
-        source: `hub`, `package`, `scratch` or a file, as `drdc.config.sections.Backbone` has them.
+        source: `hub`, `package`, `scratch` or a file, as `drdc.config.backbone.Backbone` has them.
     """
     import timm
 
@@ -49,7 +49,9 @@ def _create(
         names.append(model_name)
     if options.get("features_only") and options.get("out_indices") == []:
         raise UserError(
-            f"arguments.layers: {model_name!r} has no such layers; give them as numbers of its stages, from 0"
+            "arguments.layers",
+            f"{model_name!r} has no such layers",
+            "give them as numbers of its stages, from 0",
         )
     if not pretrained or source == "scratch":
         return original(model_name, pretrained=False, **options)
@@ -66,27 +68,31 @@ def _create(
         return original(model_name, pretrained=True, pretrained_cfg_overlay={"file": source}, **options)
     except Exception as error:  # timm, safetensors and the hub raise many kinds
         if fix := not_cached(error):
-            raise UserError(f"weights: {model_name!r} is {fix}, or name a local file") from None
+            raise UserError(
+                "weights", f"{model_name!r} is not in the hub's cache", f"{fix}, or name a local file"
+            ) from None
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{_wanted(model_name)}; `{source}` does not give it: {reason}") from None
+        raise _not_there(model_name, f"`{source}` does not give them: {reason}") from None
 
 
 def _check(source: str, name: str) -> None:
     if source == "package" and name not in PACKAGE_WEIGHTS:
         known = ", ".join(PACKAGE_WEIGHTS)
-        raise UserError(f"{_wanted(name)}; a package brings weights of {known} alone")
+        raise _not_there(name, f"a package brings weights of {known} alone")
     if source not in ("hub", "package") and not Path(source).is_file():
-        raise UserError(f"{_wanted(name)}; there is no file {source}")
+        raise _not_there(name, f"there is no file {source}")
 
 
-def _wanted(name: str) -> str:
-    """Which file is wanted, from where, and where it may lie."""
+def _not_there(name: str, reason: str) -> UserError:
+    """What to raise where there are no weights: which file is wanted, from where, and where it may lie."""
     import timm
 
     configured = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if configured is None or not configured.hf_hub_id:
-        return f"weights: there are none of {name!r} for timm; take another backbone, or a file of yours"
-    return (
-        f"weights: {name!r} needs model.safetensors of https://huggingface.co/{configured.hf_hub_id}: take "
-        "`hub` where there is a connection, else save it in any folder and name the file here"
-    )
+        fix = "timm has none either: take another backbone, or a file of yours"
+    else:
+        fix = (
+            f"take `hub` where there is a connection, else save model.safetensors of https://huggingface.co/"
+            f"{configured.hf_hub_id} in any folder and name the file here"
+        )
+    return UserError("weights", f"none found for {name!r} ({reason})", fix)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.sections import Backbone, Optimisation
+from drdc.config.backbone import Backbone
+from drdc.config.optimisation import Optimisation
 from drdc.equations.diffusion import ddim_step, predict_x0, q_sample
 from drdc.equations.fusion import image_score, map_scale, upsample_base
 from drdc.methods.diad import settings as sections
@@ -29,6 +29,7 @@ from drdc.models.backbone import FeatureExtractor, pretrained
 from drdc.models.pretrained import Pretrained
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
+from drdc.runtime.identity import seed_of_bytes
 
 if TYPE_CHECKING:
     from drdc.methods.diad.denoiser import GuidedDenoiser
@@ -205,8 +206,7 @@ def noise_of(images: Tensor, latents: Tensor) -> Tensor:
     """
 
     def drawn(image: Tensor) -> Tensor:
-        digest = hashlib.sha256(image.cpu().numpy().tobytes()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        generator = torch.Generator().manual_seed(seed_of_bytes(image.cpu().numpy().tobytes()))
         return torch.randn(latents.shape[1:], generator=generator)
 
     return torch.stack([drawn(image) for image in images]).to(latents)
@@ -223,15 +223,24 @@ def _check(settings: sections.Settings, size: int) -> None:
     halvings = len(settings.autoencoder.multipliers) + len(settings.denoiser.multipliers) - 2
     if size % 2**halvings or size // 2**halvings < 2:
         raise UserError(
-            f"autoencoder.multipliers and denoiser.multipliers halve the size {halvings} times, which leaves "
-            f"no 2×2 latent of dataset.image_size {size}; take a multiple of {2 ** (halvings + 1)}, or less "
-            "of them"
+            "",
+            f"autoencoder.multipliers and denoiser.multipliers halve the size {halvings} times, which "
+            f"leaves no 2×2 latent of dataset.image_size {size}",
+            f"take a multiple of {2 ** (halvings + 1)}, or less of them",
         )
     if settings.steps * 2 > settings.start:
-        raise UserError(f"steps: {settings.steps} do not fit into start, {settings.start}; take at most half")
+        raise UserError(
+            "steps", f"{settings.steps} do not fit into start, {settings.start}", "take at most half"
+        )
     if settings.denoiser.width % settings.denoiser.heads:
-        raise UserError(f"denoiser.heads must divide denoiser.width, {settings.denoiser.width}")
+        raise UserError(
+            "denoiser.heads", f"must divide denoiser.width, {settings.denoiser.width}", "change either"
+        )
     if settings.pools * (settings.pool_size - 1) >= size:
-        raise UserError(f"pools of pool_size leave nothing of dataset.image_size {size}; take less of them")
+        raise UserError(
+            "", f"pools of pool_size leave nothing of dataset.image_size {size}", "take less of them"
+        )
     if settings.autoencoder.adversarial_epochs and size >> settings.autoencoder.discriminator_layers < 4:
-        raise UserError(f"autoencoder.discriminator_layers leave too little of {size} pixels; take less")
+        raise UserError(
+            "", f"autoencoder.discriminator_layers leave too little of {size} pixels", "take less"
+        )

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from drdc.models.pretrained import Pretrained, not_cached
@@ -43,6 +42,8 @@ def load_stable_diffusion(source: str, autoencoder: nn.Module, unet: nn.Module) 
     Raises:
         UserError: there are no such weights, or they do not fit the networks.
     """
+    from diffusers import AutoencoderKL, UNet2DConditionModel  # seconds to import
+
     given: Any = HUB if source == "hub" else source
     if source != "hub" and not Path(source).is_dir():
         raise _fault(source, "there is no such folder")
@@ -127,21 +128,25 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None
     wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
     if wrong or len(own) != len(weights):
         raise UserError(
-            f"pretrained: {where} does not fit the sizes in the configuration (first difference: "
-            f"{(wrong or ['length'])[0]}); leave out what `autoencoder` and `denoiser` say of sizes"
+            "pretrained",
+            f"{where} does not fit the sizes in the configuration (first difference: "
+            f"{(wrong or ['length'])[0]})",
+            "leave out what `autoencoder` and `denoiser` say of sizes",
         )
     network.load_state_dict(dict(weights))
 
 
 def _not_loaded(source: str, error: Exception) -> UserError:
     if fix := not_cached(error):
-        return UserError(f"pretrained: Stable Diffusion 1.5 is {fix}, or take `scratch`")
+        problem = "Stable Diffusion 1.5 is not in the hub's cache"
+        return UserError("pretrained", problem, f"{fix}, or take `scratch`")
     return _fault(source, " ".join(str(error).split())[:200])
 
 
 def _fault(source: str, reason: str) -> UserError:
     return UserError(
-        f"pretrained: Stable Diffusion 1.5 cannot be loaded from {source!r} ({reason}); put the folders vae, "
-        f"unet and text_encoder of huggingface.co/{HUB}, each with config.json and its .safetensors file, "
-        "into a folder and name it, or take `scratch`"
+        "pretrained",
+        f"Stable Diffusion 1.5 cannot be loaded from {source!r} ({reason})",
+        f"put the folders vae, unet and text_encoder of huggingface.co/{HUB}, each with config.json and its "
+        ".safetensors file, into a folder and name it, or take `scratch`",
     )

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import math
 
-from drdc.config.sections import (
-    MOST_CHANNELS,
-    MOST_EPOCHS,
-    MOST_IMAGES,
-    MOST_PIXELS,
-    Optimisation,
-    Section,
-    setting,
-)
+from drdc.config.optimisation import Optimisation
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Section, setting
 from drdc.methods.interface import TrainedSettings
 
 
@@ -25,7 +18,8 @@ class Autoencoder(Optimisation):
     multipliers: list[int] = setting(
         [1, 2, 4, 4],
         "inferred",
-        "Width of each level, as a multiple; each after the first halves the size (factor 8).",
+        "Channels of each level as multiples of `width`; each after the first halves the resolution "
+        "(factor 8).",
         min_length=2,
         max_length=4,
     )
@@ -38,27 +32,31 @@ class Autoencoder(Optimisation):
         le=MOST_EPOCHS,
     )
     adversarial_epochs: float = setting(
-        20, "ours", "Passes after these with it; 0 for none.", ge=0, le=MOST_EPOCHS
+        20, "ours", "Further passes with the discriminator; 0 for none.", ge=0, le=MOST_EPOCHS
     )
     kl_weight: float = setting(
         1e-6,
         "inferred",
-        "Of the divergence from a unit Gaussian, summed over latents and pixels alike.",
+        "Weight of the KL divergence from a unit Gaussian, summed over latents and pixels alike.",
         ge=0,
     )
-    perceptual_weight: float = setting(1.0, "inferred", "Of the distance of features of `backbone`.", ge=0)
+    perceptual_weight: float = setting(
+        1.0, "inferred", "Weight of the perceptual distance, in features of `backbone`.", ge=0
+    )
     discriminator_weight: float = setting(
-        0.5, "inferred", "Of the adversarial gradient, as a part of that of the reconstruction.", ge=0
+        0.5, "inferred", "Weight of the adversarial gradient relative to that of the reconstruction.", ge=0
     )
     discriminator_width: int = setting(
         64, "inferred", "Channels of the discriminator's first layer.", ge=1, le=MOST_CHANNELS
     )
-    discriminator_layers: int = setting(3, "inferred", "Its layers that halve the size.", ge=1, le=4)
+    discriminator_layers: int = setting(
+        3, "inferred", "Downsampling layers of the discriminator.", ge=1, le=4
+    )
     batch_size: int = setting(
         4, "inferred", "Images per step (the authors sum the gradients of 8 steps).", ge=1, le=MOST_IMAGES
     )
-    learning_rate: float = setting(1.8e-4, "inferred", "Of AdamW.", gt=0)
-    weight_decay: float = setting(0.0, "inferred", "Of AdamW.", ge=0)
+    learning_rate: float = setting(1.8e-4, "inferred", "Learning rate of AdamW.", gt=0)
+    weight_decay: float = setting(0.0, "inferred", "Weight decay of AdamW.", ge=0)
 
 
 class Denoiser(Section):
@@ -70,7 +68,7 @@ class Denoiser(Section):
     multipliers: list[int] = setting(
         [1, 2, 4, 4],
         "inferred",
-        "Width of each level, as a multiple; each after the first halves the size.",
+        "Channels of each level as multiples of `width`; each after the first halves the resolution.",
         min_length=2,
         max_length=6,
     )
@@ -117,7 +115,9 @@ class Settings(TrainedSettings):
         1000, "inferred", "The latent is noised to the last of that many timesteps.", ge=2, le=1000
     )
     steps: int = setting(10, "inferred", "DDIM steps, equally spaced over them.", ge=1, le=16_384)
-    blur: float = setting(5.0, "inferred", "Deviation of the Gaussian filter on the heatmap in pixels.", ge=0)
+    blur: float = setting(
+        5.0, "inferred", "Standard deviation of the Gaussian filter on the heatmap in pixels.", ge=0
+    )
     pool_size: int = setting(8, "inferred", "Side of each average pool (image score).", ge=1, le=MOST_PIXELS)
     pools: int = setting(
         8, "inferred", "Average pools one after the other before the maximum.", ge=1, le=16_384
@@ -125,8 +125,8 @@ class Settings(TrainedSettings):
     batch_size: int = setting(
         12, "inferred", "Images per step (the authors sum the gradients of 4).", ge=1, le=MOST_IMAGES
     )
-    learning_rate: float = setting(1e-5, "inferred", "Of AdamW.", gt=0)
-    weight_decay: float = setting(0.01, "inferred", "Of AdamW.", ge=0)
+    learning_rate: float = setting(1e-5, "inferred", "Learning rate of AdamW.", gt=0)
+    weight_decay: float = setting(0.01, "inferred", "Weight decay of AdamW.", ge=0)
     epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drdc.config.sections import Base
+from drdc.config.base import Base
 from drdc.models.reconstructor import Reconstructor, draw_jitter
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks

@@ -9,16 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drdc.config.sections import Diffusion
+from drdc.config.diffusion import Diffusion
 from drdc.equations.diffusion import linear_schedule, predict_noise, q_sample, to_unit_range
 from drdc.equations.inpainting import masked_condition, partition
 from drdc.models.denoiser import Denoiser
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks
 from drdc.runtime.devices import torch_device
+from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
-from drdc.training.loop import Task, step_seed, train
+from drdc.training.loop import Task, train
 
 
 def train_diffusion(
@@ -57,7 +58,7 @@ def _train(size: int, job: Job, group: Group) -> None:
         return noise_loss(network, x_0, drawn, alpha_bar, settings, part)
 
     def held_out_loss(network: nn.Module) -> float:
-        torch.manual_seed(step_seed(job.seed, -1))  # the same noise and holes at each validation
+        torch.manual_seed(seed_of(job.seed, -1))  # the same noise and holes at each validation
         parts = [
             len(rows) * loss(network, rows, draw(len(rows)), slice(None)).item()
             for rows in chunks(images.held_out)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from drdc.config.sections import Sampling
+from drdc.config.sampling import Sampling
 from drdc.config.variants import Stored
 from drdc.methods.inputs import Batch
 from drdc.models.inpainter import Inpainter, load_base

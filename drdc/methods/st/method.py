@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.st.patches import correlation, drawn_patches, pooled_features
 from drdc.methods.st.scale import Scale
@@ -33,8 +34,8 @@ class Teacher(TrainedSettings):
         1.0, "inferred", "Weight of the term that makes the channels of a descriptor uncorrelated.", ge=0
     )
     batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-    learning_rate: float = setting(2e-4, "inferred", "Of AdamW.", gt=0)
-    weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
+    learning_rate: float = setting(2e-4, "inferred", "Learning rate of AdamW.", gt=0)
+    weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
     epochs: float = setting(
         880,
         "inferred",
@@ -87,8 +88,8 @@ class StudentTeacher(Method):
             "`input_size`, `feature_size` is not used.",
         )
         batch_size: int = setting(1, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(1e-4, "inferred", "Of AdamW.", gt=0)
-        weight_decay: float = setting(1e-5, "inferred", "Of AdamW.", ge=0)
+        learning_rate: float = setting(1e-4, "inferred", "Learning rate of AdamW.", gt=0)
+        weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
         epochs: float = setting(
             100,
             "inferred",
@@ -183,8 +184,12 @@ def _check(settings: Any, size: int) -> None:
     largest = max(settings.receptive_fields)
     if largest // 2 >= size:
         raise UserError(
-            f"receptive_fields: {largest} is too large for dataset.image_size {size}, which can be mirrored "
-            f"for fields of up to {2 * size - 1}; take less"
+            "receptive_fields",
+            f"{largest} is too large for dataset.image_size {size}, which can be mirrored for fields of up "
+            f"to {2 * size - 1}",
+            "take less",
         )
     if settings.crop is not None and settings.crop > size:
-        raise UserError(f"crop: {settings.crop} is larger than dataset.image_size {size}; take at most that")
+        raise UserError(
+            "crop", f"{settings.crop} is larger than dataset.image_size {size}", "take at most that"
+        )

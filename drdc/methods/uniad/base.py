@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
-from drdc.config.sections import Base
+from drdc.config.base import Base
 from drdc.equations.fusion import feature_error, upsample_base
 from drdc.methods.interface import TrainedSettings
 from drdc.models.reconstructor import Reconstructor, draw_jitter
@@ -43,8 +43,9 @@ def reconstructor(settings: BaseSettings, channels: int, side: int) -> Reconstru
     largest = 2 * (side // 2) - 1
     if settings.neighbour_window > largest:
         raise UserError(
-            f"neighbour_window: {settings.neighbour_window} leaves the middle one of {side}×{side} tokens "
-            f"nothing to attend to; take at most {largest}, or 0"
+            "neighbour_window",
+            f"{settings.neighbour_window} leaves the middle one of {side}×{side} tokens nothing to attend to",
+            f"take at most {largest}, or 0",
         )
     return Reconstructor(settings, channels, side)
 

@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
-from drdc.config.sections import MOST_PIXELS, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_PIXELS, setting
 from drdc.methods.interface import Method, Shapes
 from drdc.methods.pixels import backbone_pixels
 from drdc.methods.uniad.base import CITATION, BaseSettings, base_map, feature_loss, reconstructor
@@ -46,9 +47,7 @@ class UniAD(Method):
         scaled_window: bool = setting(
             True, "ours", "`neighbour_window` counts tokens of 14×14; false: tokens of this `size`."
         )
-        size: int = setting(
-            28, "paper", "Tokens a side; the paper has 28 and 56 beside the base's 14.", ge=2, le=64
-        )
+        size: int = setting(28, "paper", "Tokens a side; the paper has 28 and 56, the base 14.", ge=2, le=64)
         backbone: Backbone = setting(
             Backbone(), "paper", "The frozen backbone; in place of its `feature_size` there is `size`."
         )

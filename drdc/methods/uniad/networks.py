@@ -18,8 +18,9 @@ def smallest_side(image_size: int, levels: int) -> int:
     """Side of an image after so many halvings; UserError where it cannot be halved so often."""
     if image_size % 2**levels:
         raise UserError(
-            f"levels: an image of {image_size} pixels cannot be halved {levels} times; "
-            "take fewer levels, or another dataset.image_size"
+            "levels",
+            f"an image of {image_size} pixels cannot be halved {levels} times",
+            "take fewer levels, or another dataset.image_size",
         )
     return image_size // 2**levels
 

@@ -9,7 +9,8 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.sections import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, Backbone, setting
+from drdc.config.backbone import Backbone
+from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, setting
 from drdc.equations.fusion import (
     map_scale,
     mean_filter,
@@ -30,7 +31,7 @@ class RefinedSettings(TrainedSettings):
     width: int = setting(
         32, "ours", "Channels of the first level of the image network.", ge=1, le=MOST_CHANNELS
     )
-    levels: int = setting(5, "ours", "How often the image network halves the size.", ge=1, le=12)
+    levels: int = setting(5, "ours", "Number of downsamplings of the image network.", ge=1, le=12)
     scales: list[Literal[1, 2, 4, 8, 16]] = setting(
         [1, 2, 4, 8], "ours", "Reductions of the compared images (Eq. 14), as `fusion.scales`.", min_length=1
     )
@@ -41,7 +42,7 @@ class RefinedSettings(TrainedSettings):
         0.9, "ours", "Weight of the image error (Eq. 17), as `fusion.weight`.", ge=0, le=1
     )
     batch_size: int = setting(16, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
-    learning_rate: float = setting(2e-4, "ours", "Of AdamW.", gt=0)
+    learning_rate: float = setting(2e-4, "ours", "Learning rate of AdamW.", gt=0)
     epochs: float = setting(200, "ours", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
     @field_validator("filter_size")

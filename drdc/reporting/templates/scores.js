@@ -7,8 +7,8 @@ const OUTCOMES = { found: "found", missed: "missed", alarm: "false alarm", passe
 const byId = (id) => document.getElementById(id);
 const read = (node) => JSON.parse(node.textContent);
 const settings = read(byId("settings"));
-const systems = Object.keys(settings.thresholds).filter((name) => !["drdc", "base"].includes(name));
-const METHODS = { drdc: "DRDC", base: "Base model", ...Object.fromEntries(systems.map((name) => [name, name])) };
+const further = Object.keys(settings.thresholds).filter((name) => !["drdc", "base"].includes(name));
+const METHODS = { drdc: "DRDC", base: "Base model", ...Object.fromEntries(further.map((name) => [name, name])) };
 const images = [...document.querySelectorAll("script.facts")].map(read);
 const pictureNodes = document.querySelectorAll("script.pictures");
 const pictures = (index) => read(pictureNodes[index]);

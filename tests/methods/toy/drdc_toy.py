@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from drdc.config.sections import setting
+from drdc.config.section import setting
 from drdc.methods.interface import History, Method, MethodSettings, Shapes
 from drdc.methods.trainer import Trainer
 

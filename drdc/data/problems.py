@@ -9,18 +9,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, get_args
 
+from drdc.config.dataset import Acceptable
 from drdc.config.names import printable
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, UserErrors
 
-#: Errors that mislead the numbers, unless whoever lists them in `dataset.accept` knows better.
-Acceptable = Literal[
-    "mask-among-images",
-    "mask-empty",
-    "mask-full",
-    "mask-inverted",
-    "mask-missing",
-    "test-image-in-training",
-]
 #: Errors that leave open what is to be computed.
 Fatal = Literal[
     "category-name",
@@ -83,11 +75,11 @@ class Problem:
         """Return "error" where the workflow stops or its numbers would mislead, "warning" for all else."""
         return "warning" if self.kind in get_args(Minor) else "error"
 
-    def sentence(self, root: Path | None = None) -> str:
+    def error(self, root: Path | None = None) -> UserError:
         """What is wrong with what, and what to do; a file with its path from `root`."""
         path = str(root / self.file) if root else self.file
         where = printable(path if self.file else f"category '{self.category}'")
-        return f"{where}: {printable(self.problem)}; {printable(self.mend)}"
+        return UserError(where, printable(self.problem), printable(self.mend))
 
 
 def ordered(problems: Sequence[Problem]) -> list[Problem]:
@@ -108,7 +100,7 @@ def summary(problems: Sequence[Problem], accept: Collection[str] = ()) -> list[s
         files = [printable(p.file or p.category) for p in others[: SHOWN - 1]]
         more = ["..."] if len(others) > len(files) else []
         also = f" (also {', '.join([*files, *more])})" if others else ""
-        lines.append(f"{grade(first, accept)} {kind}, {1 + len(others)} x: {first.sentence()}{also}")
+        lines.append(f"{grade(first, accept)} {kind}, {1 + len(others)} x: {first.error()}{also}")
     return lines
 
 
@@ -116,7 +108,7 @@ def accepted(problems: Sequence[Problem], accept: Collection[Acceptable], root: 
     """The problems, if every error among them is of a kind in `accept`.
 
     Raises:
-        UserError: some are not; a line for each kind.
+        UserError: some are not; the first ones of each kind.
     """
     errors = [p for p in problems if p.severity == "error" and p.kind not in accept]
     if not errors:
@@ -124,18 +116,19 @@ def accepted(problems: Sequence[Problem], accept: Collection[Acceptable], root: 
     answers = sorted({p.kind for p in errors} & set(get_args(Acceptable)))
     knowingly = f", or accept knowingly by dataset.accept: [{', '.join(answers)}]" if answers else ""
     if len(errors) == 1:
-        raise UserError(f"{errors[0].sentence(root)}{knowingly}")
-    head = f"{root}: {len(errors)} errors; correct them (`drdc check --all` lists each){knowingly}"
-    raise UserError("\n".join([head, *_told(errors, root)]))
+        only = errors[0].error(root)
+        raise UserError(only.subject, only.problem, only.fix + knowingly)
+    fix = f"correct them (`drdc check --all` lists each){knowingly}"
+    raise UserErrors(UserError(root, f"{len(errors)} errors", fix), *_told(errors, root))
 
 
-def _told(errors: Sequence[Problem], root: Path) -> Iterator[str]:
-    """A line for each of the first `TOLD` errors of a kind."""
+def _told(errors: Sequence[Problem], root: Path) -> Iterator[UserError]:
+    """Each of the first `TOLD` errors of a kind."""
     for kind, group in groupby(ordered(errors), lambda p: p.kind):
         own = list(group)
-        yield from (f"{kind}: {problem.sentence(root)}" for problem in own[:TOLD])
+        yield from (problem.error(root).within(kind) for problem in own[:TOLD])
         if len(own) > TOLD:
-            yield f"{kind}: {len(own) - TOLD} more"
+            yield UserError(kind, f"{len(own) - TOLD} more", "")
 
 
 def write_problems(problems: Sequence[Problem], accept: Collection[str], path: Path) -> None:

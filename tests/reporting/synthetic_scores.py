@@ -1,4 +1,4 @@
-"""Made scores, and tables as dictionaries, for the tests of the tables."""
+"""Synthetic scores, and tables as dictionaries, for the tests of the tables."""
 
 import numpy as np
 import pandas as pd

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.config.sections import Fusion
+from drdc.config.fusion import Fusion
 from drdc.config.variants import FULL
-from drdc.data.manifest import read_manifest
-from drdc.evaluation.category import COMPARED
+from drdc.reporting.aggregate import COMPARED
 from drdc.reporting.gallery import Shown
-from drdc.results.heatmaps import Found, Heatmaps
 from drdc.results.layout import Layout
-from drdc.results.predictions import batches
 from drdc.results.scores import read_evidence
-from drdc.runtime.files import load_array
+
+if TYPE_CHECKING:
+    from drdc.results.heatmaps import Found
 
 
 class ShownImages:
@@ -27,18 +27,23 @@ class ShownImages:
         methods: those of the wanted methods that have scores.
         scores: image scores of the test images, by row of the manifest: facts and a column for each method.
         held_out: the same of the held-out normal images.
+        untested: categories without test images.
     """
 
     def __init__(
         self, layout: Layout, seed: int, image_size: int, fusion: Fusion, methods: Iterable[str] = ()
     ) -> None:
+        # Planning imports this room too, and needs none of these.
+        from drdc.data.manifest import read_manifest
+        from drdc.results.heatmaps import Heatmaps
+        from drdc.runtime.files import load_array
+
         self._table = read_manifest(layout.manifest)
-        self.methods = [
-            name for name in methods if layout.scored(seed, name, "image_scores").is_file()
-        ]
+        self.methods = [name for name in methods if layout.scored(seed, name, "image_scores").is_file()]
         runs = [(name, seed) for name in (FULL, *self.methods)]
         scores = _by_row(read_evidence(layout, runs, "image_scores"))
         self.scores, self.held_out = (scores[scores["split"] == split] for split in ("test", "val"))
+        self.untested = sorted(set(self._table.category) - set(self.scores.category))
         self._drdc = Heatmaps.of_drdc(layout, seed, self._table, fusion, partial=True)
         self._others = [Heatmaps.of_method(layout, seed, self._table, name) for name in self.methods]
         count = len(self._table)
@@ -47,6 +52,8 @@ class ShownImages:
 
     def shown(self, rows: Sequence[int]) -> Iterator[Shown]:
         """Some test images, in the order of the predictions; a few at a time in memory."""
+        from drdc.results.predictions import batches
+
         chosen = np.zeros(len(self._table), dtype=bool)
         chosen[list(rows)] = True
         for records in batches(self._drdc.parts, chosen):

@@ -1,0 +1,33 @@
+"""`base`: the base model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from drdc.config.optimisation import Optimisation
+from drdc.config.section import MOST_EPOCHS, setting
+
+
+class Base(Optimisation):
+    """The base model: feature reconstruction by a transformer (Sec. 3.1; recipe of UniAD)."""
+
+    hidden: int = setting(256, "inferred", "Width of the tokens.", ge=8, le=8192)
+    heads: int = setting(8, "inferred", "Attention heads.", ge=1, le=1024)
+    feedforward: int = setting(1024, "inferred", "Width of the feed-forward layers.", ge=8, le=65_536)
+    encoder_layers: int = setting(4, "inferred", "Encoder layers.", ge=1, le=100)
+    decoder_layers: int = setting(4, "inferred", "Decoder layers, each with its own queries.", ge=1, le=100)
+    dropout: float = setting(0.1, "inferred", "Dropout.", ge=0, lt=1)
+    neighbour_window: int = setting(
+        7, "inferred", "Side of the token window that a token may not attend to (odd; 0: no mask).", ge=0
+    )
+    jitter_scale: float = setting(20.0, "inferred", "Feature jitter: scale of the noise.", ge=0)
+    jitter_probability: float = setting(
+        1.0, "inferred", "Feature jitter: fraction of the batches.", ge=0, le=1
+    )
+    epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
+    clip_norm: float | None = setting(0.1, "inferred", "Maximum norm of the gradient.", gt=0)
+    schedule: Literal["constant", "step", "cosine"] = setting(
+        "step",
+        "inferred",
+        "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
+    )

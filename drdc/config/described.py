@@ -1,0 +1,19 @@
+"""What tables and figures say of a method; not set by the user."""
+
+from __future__ import annotations
+
+from drdc.config.section import Section
+
+
+class Described(Section):
+    """What tables and figures say of a method.
+
+    Attributes:
+        paper_name: what the paper's tables and the re-runs call it; "" where they do not have it.
+        citation: authors, title, place and year, and in what the method differs from that; "" for neither.
+        input_size: height and width in pixels of the images that it sees; None where unknown.
+    """
+
+    paper_name: str = ""
+    citation: str = ""
+    input_size: int | None = None

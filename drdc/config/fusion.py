@@ -1,0 +1,53 @@
+"""`fusion`: from stored maps to one heatmap and an image score."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from drdc.config.section import MOST_PIXELS, Section, setting
+
+#: Scales at which predictions are stored, so that any `fusion.scales` can be scored without predicting again.
+STORED_SCALES = (1, 2, 4, 8, 16)
+#: The same of the base map, for the ablation with a multi-scale base heatmap (Table 5).
+BASE_SCALES = (1, 2, 4, 8)
+
+
+class Fusion(Section):
+    """Spatio-temporal fusion and image score (Sec. 4.4, Eq. 14-17)."""
+
+    scales: list[Literal[1, 2, 4, 8, 16]] = setting(
+        [1, 2, 4, 8],
+        "inferred",
+        "Downscaling factors of the compared images.",
+        min_length=1,
+        max_length=len(STORED_SCALES),
+    )
+    filter_size: int = setting(
+        21, "inferred", "Side of the mean filter in pixels (odd).", ge=1, le=MOST_PIXELS
+    )
+    weight: float = setting(
+        0.9, "paper", "Weight λ of the diffusion map; 1 − λ is that of the base map.", ge=0, le=1
+    )
+    normalisation: Literal["mean", "mean_std", "none"] = setting(
+        "mean",
+        "ours",
+        "First divide maps by their mean over held-out normal images, standardise them, or neither.",
+    )
+    pool_size: int = setting(
+        16,
+        "inferred",
+        "Side of the average pool before the maximum (image score) in pixels.",
+        ge=1,
+        le=MOST_PIXELS,
+    )
+    grid_sizes: list[int] | None = setting(
+        None, "paper", "Grid sizes whose maps are averaged (Eq. 15); null: all of `sampling.grid_sizes`."
+    )
+    timesteps: Literal["all", "last"] = setting(
+        "all",
+        "paper",
+        "Average over all timesteps (Eq. 15), or the last one only: one grid size, scale 1 (Table 5).",
+    )
+    base_scales: list[Literal[1, 2, 4, 8]] = setting(
+        [1], "paper", "Downscaling factors of the base model's features; more of them were worse (Table 5)."
+    )

@@ -1,0 +1,33 @@
+"""What every section of the configuration has: settings with a default, its source and a description.
+
+Each setting says where its default comes from: `paper` (stated in the DRDC paper), `inferred` (reconstructed
+from the paper's sources) or `ours` (chosen by this project, because the paper does not say). Validation,
+defaults, JSON schema and manual come from these models.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Source = Literal["paper", "inferred", "ours"]
+
+
+#: Bounds of what decides memory and time, far above any sensible value; a model file is held to them too.
+MOST_PIXELS = 2048  # of a side
+MOST_IMAGES = 100_000  # of a batch, or drawn
+MOST_EPOCHS = 1_000_000
+MOST_CHANNELS = 16_384  # of a compared method's layer
+MOST_TIMESTEPS = 100_000
+
+
+def setting(default: Any, source: Source, description: str, **constraints: Any) -> Any:
+    """A pydantic field whose default is labelled with its source."""
+    return Field(default, description=description, json_schema_extra={"source": source}, **constraints)
+
+
+class Section(BaseModel):
+    """Settings are complete, known by name and never changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,0 +1,48 @@
+"""What tables and figures say of the methods that an experiment compares."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from drdc.config.described import Described
+from drdc.reporting.aggregate import COMPARED, METHODS
+
+#: Of the experiment's methods by name, in its order; of base and DRDC too where something is known of them.
+Methods = Mapping[str, Described]
+NONE: Methods = {}
+
+
+def further(described: Methods) -> list[str]:
+    """The methods of the configuration: all but base and DRDC."""
+    return [name for name in described if name not in METHODS]
+
+
+def compared(described: Methods, among: Collection[str]) -> list[str]:
+    """Base, DRDC and the methods of the configuration, in this order: those that are `among` others."""
+    return [name for name in (*COMPARED, *further(described)) if name in among]
+
+
+def name_of(method: str) -> str:
+    """A method's name as it is shown."""
+    return METHODS.get(method, method)
+
+
+def about(described: Methods) -> list[str]:
+    """Notes on the size of the images that each method sees, and where each method is from."""
+    sizes = {name: one.input_size for name, one in described.items() if one.input_size}
+    ordered = ", ".join(f"{name_of(name)} {sizes[name]}" for name in compared(described, sizes))
+    return [*([f"input size in pixels: {ordered}."] if sizes else []), *sources(described)]
+
+
+def sources(described: Methods) -> list[str]:
+    """Notes on where each method is from and in what it differs; what is said of several is said once."""
+    names: dict[str, list[str]] = {}
+    for name in (*further(described), *compared(described, COMPARED)):
+        if name in described and (citation := described[name].citation):
+            names.setdefault(citation, []).append(name_of(name))
+    return [f"{', '.join(who)}: {citation}." for citation, who in names.items()]
+
+
+def only_ours(described: Methods) -> Methods:
+    """What is known of base and DRDC alone."""
+    return {name: described[name] for name in COMPARED if name in described}

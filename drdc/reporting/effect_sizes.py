@@ -1,0 +1,142 @@
+"""Figure of Cohen's d: how far apart the image scores of normal and anomalous test images lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from drdc.reporting.aggregate import COMPARED, in_paper_order
+from drdc.reporting.declared import figure
+from drdc.reporting.described import NONE, Methods, name_of
+from drdc.reporting.figures import DPI, WIDTH, looks, new_figure, plain, save_png
+from drdc.reporting.separation import ALL, classes, cohens_d, scores_of
+from drdc.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHIFT = 0.14  # of a row, up and down: base and DRDC
+ROW, TALLER_ROW, LEGEND_ROW = 0.27, 0.36, 0.19  # inches; the second with further methods
+ENTRIES = 5  # of the legend in a row
+
+
+@figure(
+    "separation",
+    of="image_scores",
+    heading="Separation of normal and anomalous image scores.",
+    caption="The difference of their means in standard deviations (Cohen's d); further right is better.",
+)
+def separation(image_scores: pd.DataFrame, path: Path, described: Methods = NONE) -> None:
+    """Cohen's d between anomalous and normal test images per category, base joined to DRDC.
+
+    Sorted by DRDC's; the row of all categories together is last. Values: `effect_sizes`; bars: one standard
+    deviation over seeds, of base and DRDC. Further methods of the configuration have small hollow markers.
+    `path`: the PNG, 1200 pixels wide. Raises `UserError` as `effect_sizes` does.
+    """
+    save_png(draw_separation(effect_sizes(image_scores, described)), path, DPI)
+
+
+def effect_sizes(image_scores: pd.DataFrame, described: Methods = NONE) -> pd.DataFrame:
+    """Cohen's d of the image scores: category, method, mean, std (ddof = 1), seeds (their count).
+
+    `separation.cohens_d` of each seed's test images, then mean and std over the seeds. Of several categories
+    a last one, "all together", pools all images. Raises `UserError` as `tested` does.
+    """
+    frames = tested(image_scores, described)
+    rows = []
+    for name, parts in by_category(frames):
+        for method, part in parts.items():
+            test = part[part["split"] == "test"]
+            values = [cohens_d(*classes(one)) for _, one in test.groupby("seed")]
+            rows.append((name, method, np.mean(values or [nan]), _spread(values), len(values)))
+    return pd.DataFrame(rows, columns=["category", "method", "mean", "std", "seeds"])
+
+
+def tested(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.DataFrame]:
+    """`separation.scores_of`; UserError where there is no test image."""
+    frames = scores_of(image_scores, described)
+    if not any((frame["split"] == "test").any() for frame in frames.values()):
+        raise UserError("", "image_scores.csv holds no test image", "run the score step again")
+    return frames
+
+
+def by_category(frames: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
+    """Each category with test images and each method's rows of it, then all together if there are several."""
+    tests = (frame.loc[frame["split"] == "test", "category"].unique() for frame in frames.values())
+    names = in_paper_order({name for some in tests for name in some})
+    for name in names:
+        yield name, {method: frame[frame["category"] == name] for method, frame in frames.items()}
+    if len(names) > 1:
+        yield ALL, dict(frames)
+
+
+def draw_separation(sizes: pd.DataFrame) -> Figure:
+    """The figure that `separation` writes, of the numbers that `effect_sizes` returns."""
+    table = {str(m): own.set_index("category") for m, own in sizes.groupby("method", sort=False)}
+    names = _sorted(table["drdc" if "drdc" in table else next(iter(table))]["mean"])
+    further = [method for method in table if method not in COMPARED]
+    legend = -(-len(table) // ENTRIES) - 1
+    height = (TALLER_ROW if further else ROW) * len(names) + 1.1 + LEGEND_ROW * legend
+    figure = new_figure(WIDTH, height)
+    axes = figure.subplots()
+    plain(axes)
+    places, seeds = -np.arange(len(names)), int(sizes["seeds"].max())
+    shift = SHIFT if seeds > 1 else 0.0  # so that the bars of the two do not cover each other
+    heights = {"base": places + shift, "drdc": places - shift}
+    ends = {method: table[method].reindex(names) for method in COMPARED if method in table}
+    if len(ends) == len(COMPARED):
+        axes.plot([e["mean"] for e in ends.values()], list(heights.values()), color="0.7", lw=2.0, zorder=1)
+    look = looks(table)
+    for method, values in ends.items():
+        axes.errorbar(
+            values["mean"], heights[method], xerr=values["std"].fillna(0.0), fmt=look[method].marker,
+            color=look[method].colour, ms=5, elinewidth=1.0, capsize=2.0 * (seeds > 1),
+            label=name_of(method),
+        )  # fmt: skip
+    for method in further:
+        axes.plot(
+            table[method]["mean"].reindex(names), places, look[method].marker, color=look[method].colour,
+            ms=4.5, mfc="none", mew=1.1, zorder=1.5, label=name_of(method),
+        )  # fmt: skip
+    undefined = np.any([values["mean"].isna() for values in ends.values()], axis=0) if ends else []
+    for place in places[undefined]:
+        axes.text(0.0, place, " not defined", va="center", size=8)
+    _dress(axes, names, places, seeds, bool(further))
+    return figure
+
+
+def _sorted(means: pd.Series[float]) -> list[str]:
+    """The categories from the largest to the smallest, all together at the end."""
+    ordered = means.drop(ALL, errors="ignore").sort_values(ascending=False, kind="stable")
+    return [*map(str, ordered.index), *([ALL] if ALL in means else [])]
+
+
+def _dress(axes: Axes, names: list[str], places: NDArray[np.int_], seeds: int, further: bool) -> None:
+    axes.axvline(0.0, color="0.4", lw=1.0)
+    axes.set_yticks(places, names, parse_math=False)
+    axes.set_ylim(places[-1] - 0.6, 0.6)
+    if ALL in names:
+        axes.axhline(places[-1] + 0.5, color="0.4", lw=0.8)
+        axes.get_yticklabels()[-1].set_fontweight("bold")
+    whose = " (base, DRDC)" if further else ""
+    spread = f"; bars{whose}: ± standard deviation over {seeds} seeds" if seeds > 1 else ""
+    axes.set_xlabel(f"Cohen's d, anomalous against normal test images{spread}", fontsize=9)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: labels[i] not in map(name_of, COMPARED))
+    legend = axes.legend(
+        [handles[i] for i in order], [labels[i] for i in order], fontsize=8.5, frameon=False,
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=ENTRIES if further else 2,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _spread(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else nan

@@ -1,0 +1,189 @@
+"""Histograms of the image scores of normal and anomalous test images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from drdc.reporting.declared import figure
+from drdc.reporting.described import NONE, Methods, name_of
+from drdc.reporting.effect_sizes import by_category, tested
+from drdc.reporting.figures import COLOURS, DPI, WIDTH, new_figure, plain, save_png
+from drdc.reporting.separation import ALL, PERCENT, classes, limit, overlap
+from drdc.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+LOOKS: dict[str, dict[str, Any]] = {  # filled and hatched, so that they differ without colour
+    "normal": {"facecolor": COLOURS[5], "edgecolor": COLOURS[0], "lw": 1.0},
+    "anomalous": {"facecolor": "none", "edgecolor": COLOURS[1], "hatch": "////", "lw": 1.2},
+}
+BINS = 20  # of a histogram
+ONE_BLOCK = 8  # categories from which two methods stand in two blocks side by side
+ACROSS = 6  # panels at most in a row
+TALLEST, ROW, LOW_ROW, HEAD = 15.9, 1.55, 0.95, 0.7  # inches: two methods, their rows, rows of more, legend
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the panels stand.
+
+    Attributes:
+        across: methods in a row; further ones are in further blocks, one below the other.
+        depth: rows of a block; further categories of two methods are in a block to the right.
+        rows, columns: of the whole figure.
+    """
+
+    across: int
+    depth: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, methods: int, categories: int) -> Grid:
+        """For so many methods and rows of categories (all together is one of them)."""
+        lines = ceil(methods / ACROSS)
+        across = ceil(methods / lines)
+        side = 2 if across <= 2 and categories > ONE_BLOCK + 1 else 1
+        depth = ceil(categories / side)
+        return cls(across, depth, lines * depth, across * side)
+
+    def place(self, method: int, category: int) -> tuple[int, int]:
+        """Row and column of the panel of a method and a category, both by their number."""
+        line, column = divmod(method, self.across)
+        side, row = divmod(category, self.depth)
+        return line * self.depth + row, side * self.across + column
+
+    @property
+    def narrow(self) -> bool:
+        """Whether there are more panels in a row than base and DRDC's."""
+        return self.across > 2
+
+    @property
+    def height(self) -> float:
+        """Inches of the figure."""
+        if self.narrow:
+            return max(LOW_ROW * self.rows, 2.0) + HEAD
+        return min(max(ROW * self.rows, 2.0) + HEAD, TALLEST)
+
+
+@figure(
+    "histograms",
+    of="image_scores",
+    heading="Image scores of normal and anomalous images.",
+    caption="""
+    The less the two overlap, the better; the dashed line is the threshold of `drdc detect` for a
+    false-alarm rate of 5 %, from held-out normal images. The paper shows this in its supplement.
+    """,
+)
+def histograms(
+    image_scores: pd.DataFrame, path: Path, category: str | None = None, described: Methods = NONE
+) -> None:
+    """Histograms of the image scores of normal and anomalous test images: a column for each method.
+
+    One row per category and one for all together, or only the row of `category`; of the lowest seed. Many
+    methods are broken into blocks one below the other. The overlap (in the corner; n/d without one of the
+    two) and the threshold (dashed; left out where the held-out normal images are too few) are those of the
+    table of separation.
+
+    `image_scores`: image_scores.csv. `path`: the PNG, 1200 pixels wide, and of base and DRDC alone at most
+    2400 high. Raises `UserError` for a missing column, no test image, scores that are not finite, or an
+    unknown `category`.
+    """
+    save_png(draw_histograms(image_scores, category, described), path, DPI)
+
+
+def draw_histograms(
+    image_scores: pd.DataFrame, category: str | None = None, described: Methods = NONE
+) -> Figure:
+    """The figure that `histograms` writes."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    frames = tested(image_scores, described)
+    seed = min((seed for frame in frames.values() for seed in frame["seed"].unique()), key=int)
+    frames = {method: frame[frame["seed"] == seed] for method, frame in frames.items()}
+    frames = {method: frame for method, frame in frames.items() if len(frame)}
+    held_out = {method: frame[frame["split"] == "val"] for method, frame in frames.items()}
+    rows = [(name, own) for name, own in by_category(frames) if category in (None, name)]
+    if not rows:
+        raise UserError("", f"image_scores.csv holds no test image of category {category}", "name another")
+    grid = Grid.of(len(frames), len(rows))
+    figure = new_figure(WIDTH, grid.height, None if grid.narrow else ConstrainedLayoutEngine(h_pad=0.07))
+    cells = figure.add_gridspec(grid.rows, grid.columns, **(_margins(grid) if grid.narrow else {}))
+    for row, (name, parts) in enumerate(rows):
+        for column, method in enumerate(frames):
+            place = grid.place(column, row)
+            axes = figure.add_subplot(cells[place])
+            threshold, _ = limit(held_out[method], None if name == ALL else name)
+            _histogram(axes, parts[method], threshold)
+            _dress(axes, method, name, grid, first=place[1] == 0)
+    title = f"image scores of seed {seed}" + ("; heights: % of the images" if grid.narrow else "")
+    figure.legend(
+        handles=_legend(), title=title, title_fontsize=8.5, ncols=3, fontsize=8.5, frameon=False,
+        loc="upper center" if grid.narrow else "outside upper center",
+    )  # fmt: skip
+    return figure
+
+
+def _margins(grid: Grid) -> dict[str, float]:
+    """Where many panels stand: fixed, because matplotlib takes minutes to arrange hundreds of them."""
+    top, bottom = HEAD / grid.height, 0.25 / grid.height
+    return {"left": 0.06, "right": 0.99, "top": 1 - top, "bottom": bottom, "wspace": 0.25, "hspace": 0.55}
+
+
+def _histogram(axes: Axes, part: pd.DataFrame, threshold: float) -> None:
+    """One panel of the histograms; `threshold`: NaN for none."""
+    normal, anomalous = classes(part[part["split"] == "test"])
+    plain(axes)
+    edges = np.histogram_bin_edges(np.concatenate([normal, anomalous]), BINS)
+    for values, look in zip((normal, anomalous), LOOKS.values(), strict=True):
+        if len(values):
+            parts = np.full(len(values), 100.0 / len(values))
+            axes.hist(values, edges.tolist(), weights=parts, histtype="stepfilled", **look)
+    if isfinite(threshold):
+        axes.axvline(threshold, color="black", lw=1.2, ls="--", label="threshold")
+    words = f"{100 * overlap(normal, anomalous):.0f} %" if len(normal) and len(anomalous) else "n/d"
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
+    axes.text(
+        0.99, 0.97, f"overlap {words}", transform=axes.transAxes, ha="right", va="top", size=8, bbox=box
+    )
+    axes.set_ylim(top=1.3 * axes.get_ylim()[1])
+
+
+def _dress(axes: Axes, method: str, category: str, grid: Grid, first: bool) -> None:
+    """Names and ticks of a panel; small where there are many, with the category at the first of a row."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    if not grid.narrow:
+        axes.set_title(f"{name_of(method)}: {category}", loc="left", fontsize=8.5, pad=3, parse_math=False)
+        if first:
+            axes.set_ylabel("images (%)", fontsize=8.5)
+        return
+    axes.set_title(name_of(method), loc="left", fontsize=7, pad=2, parse_math=False)
+    if first:
+        axes.set_ylabel(category, fontsize=7, parse_math=False)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(labelsize=6, pad=1.5, length=2)
+    for text in axes.texts:
+        text.set_fontsize(6)
+
+
+def _legend() -> list[Patch | Line2D]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    entries: list[Patch | Line2D] = [
+        Patch(**look, label=f"{name} test images") for name, look in LOOKS.items()
+    ]
+    words = f"threshold for a false-alarm rate of {PERCENT}"
+    return [*entries, Line2D([], [], color="black", lw=1.2, ls="--", label=words)]

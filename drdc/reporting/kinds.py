@@ -1,0 +1,141 @@
+"""What tables and figures can be made of: how each kind of data is read, and what an experiment needs for it.
+
+| kind               | the function gets                                                                   |
+| ------------------ | ----------------------------------------------------------------------------------- |
+| `scores`           | tidy scores of the full variant and of all methods, every seed                      |
+| `ablation`         | tidy scores of the variants of Table 5                                              |
+| `sweeps`           | tidy scores of the variants of Figure 2, and its panels                             |
+| `costs`            | costs.csv                                                                           |
+| `costs_and_scores` | costs.csv, and tidy scores of all methods and of all numbers of timesteps           |
+| `regions`          | regions.csv                                                                         |
+| `losses`           | training logs by "<model>/<seed>"                                                   |
+| `image_scores`     | image_scores.csv: a row for each image, method and seed                             |
+| `curves`           | curves.csv: a row for each point of a curve, method, category and seed              |
+| `defects`          | defects.csv: a row for each defect type, metric, method and seed                    |
+| `predictions`      | `ShownImages` of the first seed, as the models of DRDC see them                     |
+| `heatmaps`         | the same, as all methods see them                                                   |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+from drdc.config.evaluation import Evaluation
+from drdc.config.fusion import Fusion
+from drdc.config.sampling import Sampling
+from drdc.config.variants import ABLATION, CONTROLS, FULL, Variant, runs, sweeps, swept, variants
+from drdc.results.layout import Layout
+from drdc.results.scores import numeric, read_evidence, read_runs, read_table
+from drdc.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """An experiment whose results are read: its folder and the settings that say what is in it.
+
+    Attributes:
+        methods: names of the methods that the configuration lists.
+    """
+
+    layout: Layout
+    seeds: Sequence[int]
+    image_size: int
+    sampling: Sampling
+    fusion: Fusion
+    evaluation: Evaluation
+    methods: Sequence[str]
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        return variants(self.sampling, self.fusion, self.evaluation)
+
+    def read(self, kind: str) -> tuple[Any, ...]:
+        """The data of a kind, as the function of a table or a figure takes them; UserError where missing."""
+        return READERS[kind](self)
+
+
+def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str:
+    """What an experiment lacks for tables and figures of a kind, and what to do; "" where it lacks nothing.
+
+    Args:
+        kind: a key of `READERS`.
+        variants, methods: names of those that the experiment runs.
+    """
+    needs = {
+        "ablation": (
+            set(ABLATION) <= set(variants),
+            "the variants of the ablation; set evaluation.ablation to true",
+        ),
+        "sweeps": (bool(swept(variants)), "values to compare; name some in evaluation.sweeps"),
+        "heatmaps": (bool(methods), "methods to compare DRDC with; list some under `methods`"),
+    }
+    there, need = needs.get(kind, (True, ""))
+    return "" if there else f"needs {need}"
+
+
+def _scores(source: Source, names: Collection[str] = (), methods: bool = False) -> tuple[Any, ...]:
+    """Tidy scores of the full variant and of `names`; those of controls and methods too if wanted."""
+    chosen = runs(source.variants, list(source.seeds), source.evaluation, names)
+    return (
+        read_runs(
+            source.layout, chosen, product([CONTROLS, *source.methods], source.seeds) if methods else ()
+        ),
+    )
+
+
+def _sweeps(source: Source) -> tuple[Any, ...]:
+    panels = sweeps(source.sampling, source.fusion, source.evaluation)
+    return *_scores(source, swept(source.variants)), panels
+
+
+def _costs(source: Source) -> tuple[Any, ...]:
+    return (numeric(read_table(source.layout.costs, "costs")),)
+
+
+def _costs_and_scores(source: Source) -> tuple[Any, ...]:
+    return *_costs(source), *_scores(source, swept(source.variants, "steps"), methods=True)
+
+
+def _regions(source: Source) -> tuple[Any, ...]:
+    return (numeric(read_table(source.layout.regions, "prepare")),)
+
+
+def _losses(source: Source) -> tuple[Any, ...]:
+    models = ["base", "diffusion", *(["unconditional"] if source.evaluation.ablation else [])]
+    paths = {f"{m}/{seed}": source.layout.losses(seed, m) for m in models for seed in source.seeds}
+    found = {key: numeric(read_table(path, "train")) for key, path in paths.items() if path.is_file()}
+    if not found:
+        raise UserError(next(iter(paths.values())), "there is no loss curve", "run `drdc train base` first")
+    return (found,)
+
+
+def _of_images(source: Source, kind: str) -> tuple[Any, ...]:
+    runs_of_methods = product([FULL, *source.methods], source.seeds)
+    return (read_evidence(source.layout, runs_of_methods, kind),)
+
+
+def _heatmaps(source: Source, methods: bool) -> tuple[Any, ...]:
+    from drdc.reporting.shown_images import ShownImages
+
+    shown = source.methods if methods else ()
+    return (ShownImages(source.layout, source.seeds[0], source.image_size, source.fusion, shown),)
+
+
+READERS: dict[str, Callable[[Source], tuple[Any, ...]]] = {
+    "scores": partial(_scores, methods=True),
+    "ablation": partial(_scores, names=ABLATION),
+    "sweeps": _sweeps,
+    "costs": _costs,
+    "costs_and_scores": _costs_and_scores,
+    "regions": _regions,
+    "losses": _losses,
+    "image_scores": partial(_of_images, kind="image_scores"),
+    "curves": partial(_of_images, kind="curves"),
+    "defects": partial(_of_images, kind="defects"),
+    "predictions": partial(_heatmaps, methods=False),
+    "heatmaps": partial(_heatmaps, methods=True),
+}

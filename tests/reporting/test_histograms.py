@@ -1,0 +1,124 @@
+"""Histograms show the image scores that they are given, of every method."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from synthetic_images import images, of, with_methods
+
+from drdc.config.described import Described
+from drdc.reporting.histograms import draw_histograms, histograms
+from drdc.reporting.separation import ALL, limit, overlap
+from drdc.runtime.errors import UserError
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def bars(axes: Axes) -> list[np.ndarray]:
+    """The heights of each histogram of a panel."""
+    return [patch.get_xy()[:, 1] for patch in axes.patches]
+
+
+def test_each_category_and_all_have_a_row_of_base_and_drdc() -> None:
+    expected = [f"{m}: {name}" for name in ("gear", "valve", ALL) for m in ("base", "DRDC")]
+    assert titles(draw_histograms(images())) == expected
+    assert titles(draw_histograms(images(), "valve")) == ["base: valve", "DRDC: valve"]
+    assert titles(draw_histograms(images(1))) == ["base: gear", "DRDC: gear"]
+
+
+def test_histograms_show_each_class_in_percent_of_its_images() -> None:
+    frame = images(1)
+    for axes, method in zip(draw_histograms(frame).axes, ("base", "drdc"), strict=True):
+        for label, heights in enumerate(bars(axes)):
+            edges = np.histogram_bin_edges(np.concatenate([of(frame, method, 0), of(frame, method, 1)]), 20)
+            expected = np.histogram(of(frame, method, label), edges)[0] * 100 / len(of(frame, method, label))
+            assert heights.max() == pytest.approx(expected.max())
+        (line,) = (line for line in axes.lines if line.get_label() == "threshold")
+        expected, _ = limit(frame[(frame["split"] == "val") & (frame["method"] == method)], "gear")
+        assert set(line.get_xdata()) == {expected}
+        shared = overlap(of(frame, method, 0), of(frame, method, 1))
+        assert [text.get_text() for text in axes.texts] == [f"overlap {100 * shared:.0f} %"]
+
+
+def test_the_lowest_seed_is_shown_and_named() -> None:
+    lowest = images(1, first=9)
+    lowest.loc[lowest["method"] == "drdc", "score"] = 7.0
+    frame = pd.concat([images(1, first=10), lowest])
+    figure = draw_histograms(frame)
+    assert figure.legends[0].get_title().get_text() == "image scores of seed 9"
+    low, high = figure.axes[1].get_xlim()
+    assert low < 7.0 < high < 8.0
+
+
+def test_a_category_without_anomalous_or_held_out_images_is_drawn() -> None:
+    frame = images(1)
+    axes = draw_histograms(frame[frame["label"] == 0]).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["overlap n/d"]
+    axes = draw_histograms(frame[frame["split"] == "test"]).axes[0]
+    assert not [line for line in axes.lines if line.get_label() == "threshold"]
+
+
+@pytest.mark.parametrize("categories", [1, 8, 14])
+def test_histograms_keep_the_size_of_a_page(categories: int, tmp_path: Path) -> None:
+    histograms(images(categories), tmp_path / "h.png")
+    width, height = Image.open(tmp_path / "h.png").size
+    assert width == 1200
+    assert height <= 2400
+
+
+def test_bad_image_scores_are_refused(tmp_path: Path) -> None:
+    for bad, sentence in (
+        (images().drop(columns="score"), "column score is missing"),
+        (images().query("split == 'val'"), "no test image"),
+        (images().assign(score=np.nan), "not finite"),
+        (images().query("method == 'net'"), "no scores of base or DRDC"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            histograms(bad, tmp_path / "h.png")
+    with pytest.raises(UserError, match="no test image of category cup"):
+        histograms(images(), tmp_path / "h.png", "cup")
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_method_of_the_configuration_has_a_column() -> None:
+    names = ["net", "toy"]
+    frame = with_methods(images(), names)
+    figure = draw_histograms(frame, described=dict.fromkeys(names, Described()))
+    assert titles(figure) == ["base", "DRDC", "net", "toy"] * 3
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["gear", "", "", "", "valve", "", "", "", ALL, "", "", ""]
+    shown = overlap(of(frame, "toy", 0), of(frame, "toy", 1))
+    assert [text.get_text() for text in figure.axes[11].texts] == [f"overlap {100 * shown:.0f} %"]
+
+
+def test_many_methods_are_broken_into_blocks_that_do_not_overlap() -> None:
+    names = [f"net{i}" for i in range(15)]
+    frame = with_methods(images(1), names)
+    figure = draw_histograms(frame, described=dict.fromkeys(names, Described()))
+    assert titles(figure) == ["base", "DRDC", *names]
+    boxes = [axes.get_position() for axes in figure.axes]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    width, _ = figure.get_size_inches()
+    assert min(box.width for box in boxes) * width > 1.0
+
+
+def test_a_method_without_scores_is_left_out() -> None:
+    figure = draw_histograms(
+        with_methods(images(1), ["net"]), described={"net": Described(), "lost": Described()}
+    )
+    assert titles(figure) == ["base", "DRDC", "net"]
+
+
+def test_same_numbers_same_bytes_and_other_numbers_other_bytes(tmp_path: Path) -> None:
+    frame = images()
+    for name, one in (("a", frame), ("b", frame), ("c", frame.assign(score=frame["score"] ** 2))):
+        histograms(one, tmp_path / name)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c
