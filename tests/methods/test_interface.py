@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from drawn import SIZE, SMALL, Twofold, assert_separates, batch_of
+from drawn import SIZE, SMALL, Twofold, assert_separates, at_size, batch_of, fitted, shortest
 from torch import Tensor, nn
 
 from drdc.methods.fitted_method import FittedMethod
@@ -122,6 +123,7 @@ def test_a_buffer_of_any_size_is_restored(layout: Layout) -> None:
 
 @pytest.mark.parametrize("size", [16, 32])
 def test_inputs_are_pixels_in_unit_range_and_features_of_the_same_rows(drawn: Layout, size: int) -> None:
+    at_size(drawn, size)
     inputs = Inputs.read(drawn, size, True)
     batch = inputs.batch(np.array([2, 5]))
     assert batch.images.shape == (2, 3, size, size)
@@ -354,7 +356,10 @@ def plug_in(folder: Path, code: str) -> None:
             "class Needi: pass",
             "method 'needy' cannot be imported: AttributeError: module 'needy' has no attribute 'Needy'",
         ),
-        ("Needy = 3", "method 'needy': its package gives needy:Needy, which is no `Method`; mend it"),
+        (
+            "Needy = 3",
+            "method 'needy': its package gives needy:Needy, which is no `Method`; correct its entry point",
+        ),
     ],
 )
 def test_a_plug_in_that_cannot_be_imported_says_why(
@@ -369,24 +374,29 @@ def test_a_plug_in_that_cannot_be_imported_says_why(
     assert str(caught.value) == said.format(file=tmp_path / "needy.py", interface=interface)
 
 
-#: It compares features of image and reconstruction, which of white noise have nothing in common; its own test
-#: draws the same squares on images that can be reconstructed.
-ELSEWHERE = "diad"
-
-
-@pytest.mark.parametrize("name", [name for name in own_methods() if name != ELSEWHERE])
+@pytest.mark.parametrize("name", own_methods())
 def test_a_method_separates_a_plain_defect_and_its_map_is_highest_there(
-    drawn: Layout, fits: Callable[[str], Twofold], name: str
+    fits: Callable[[str], Twofold], name: str
 ) -> None:
-    assert_separates(drawn, fits(name).loaded)
+    fit = fits(name)
+    assert_separates(fit.layout, fit.loaded)
+
+
+@pytest.mark.parametrize("name", sorted({*own_methods()} - {"anomalib"}))
+def test_each_phase_of_a_training_lowers_its_loss(fits: Callable[[str], Twofold], name: str) -> None:
+    """PaDiM has no loss; that of the generator and its opponent together goes up and down."""
+    losses = pd.read_csv(fits(name).layout.losses(0, name))
+    for _, phase in losses.groupby((losses.images.diff() <= 0).cumsum()):
+        fell = phase.train_loss.iloc[-1] < phase.train_loss.iloc[0]
+        assert fell or (name == "uniad_gan" and phase.index[0] > 0)
 
 
 @pytest.mark.parametrize("name", own_methods())
 def test_a_saved_and_loaded_method_gives_the_scores_of_one_never_saved(
-    drawn: Layout, fits: Callable[[str], Twofold], name: str
+    fits: Callable[[str], Twofold], name: str
 ) -> None:
-    loaded, unsaved = fits(name)
-    batch, found = batch_of(drawn, loaded, np.arange(4)), []
+    layout, loaded, unsaved = fits(name)
+    batch, found = batch_of(layout, loaded, np.arange(4)), []
     for method in (loaded.method, unsaved):
         torch.manual_seed(0)
         with torch.inference_mode():
@@ -396,13 +406,23 @@ def test_a_saved_and_loaded_method_gives_the_scores_of_one_never_saved(
 
 
 @pytest.mark.parametrize("name", own_methods())
-def test_operations_are_counted_for_each_method(
-    drawn: Layout, fits: Callable[[str], Twofold], name: str
-) -> None:
-    loaded = fits(name).loaded
-    inputs = Inputs.read(drawn, loaded.input_size, loaded.uses_features)
+def test_the_same_seed_gives_the_same_bytes(layout: Layout, name: str) -> None:
+    files = layout.model(0, name), layout.losses(0, name)
+    found = []
+    for _ in range(2):
+        torch.rand(1)  # as if something had drawn before
+        fitted(layout, name, shortest(SMALL[name]))
+        found.append([path.read_bytes() for path in files])
+        files[0].unlink()
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", own_methods())
+def test_operations_are_counted_for_each_method(fits: Callable[[str], Twofold], name: str) -> None:
+    layout, loaded, _ = fits(name)
+    inputs = Inputs.read(layout, loaded.input_size, loaded.uses_features)
 
     def predict(rows: slice) -> None:
-        loaded.predict(inputs.batch(np.arange(4)[rows]))
+        loaded.predict(inputs.batch(np.arange(2)[rows]))
 
-    assert described(predict, loaded.networks, 4)["flops"] > 0
+    assert described(predict, loaded.networks, 2)["flops"] > 0
