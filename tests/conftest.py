@@ -15,5 +15,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small experiment that is trained, scored and exported; only to be read."""
     from exporting import experiment
+    from sharing import shared
 
-    return experiment(tmp_path_factory.mktemp("exported"))
+    return shared(tmp_path_factory, "exported", experiment) / "results/tiny"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of the workflow with `running.TINY`; only to be read."""
+    from running import finish
+    from sharing import shared
+
+    return shared(tmp_path_factory, "finished", finish)

@@ -21,7 +21,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "evaluation": {"ablation": False, "sweeps": {"steps": [1]}, "costs": []},
 }
 STAGES = [
-    *("prepare", "features", "train base", "train diffusion", "predict", "score"),
+    *("prepare", "images 32", "images 64", "features"),
+    *("train base", "train diffusion", "predict", "score"),
     *("predict steps=1", "score steps=1", "export"),
 ]
 

@@ -1,8 +1,8 @@
-"""A `drdc` that starts at once, for tests that run many of its commands.
+"""A `drdc` and a `snakemake` that start at once, for tests that run many of their commands.
 
-The command's process is forked from one that has imported torch and all stages already, and calls the same
-`drdc.cli.main` with the same arguments, environment, folder and streams. Tests that kill jobs, change the
-code or look at the start of a command use the real one.
+A command's process is forked from one that has imported torch and all stages already, and calls the same `main`
+with the same arguments, environment, folder and streams. Tests that kill jobs, change the code or look at the
+start of a command use the real ones.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+#: Each command with the module of its `main`.
+PROGRAMS = {"drdc": "drdc.cli", "snakemake": "snakemake.cli"}
 
 _CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 socket.send_fds(server, [b"x"], [0, 1, 2])
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+asked = json.dumps([[os.path.basename(sys.argv[0]), *sys.argv[1:]], os.getcwd(), dict(os.environ)]).encode()
 server.sendall(len(asked).to_bytes(4, "big") + asked)
 child = int.from_bytes(server.recv(4), "big")
 for number in (signal.SIGINT, signal.SIGTERM):
@@ -42,13 +44,14 @@ sys.exit(code)
 
 @cache
 def folder() -> Path:
-    """A folder for the front of PATH with the quick `drdc`; its server ends with this process."""
+    """A folder for the front of PATH with both commands; their server ends with this process."""
     place = Path(tempfile.mkdtemp(prefix="drdc-forking-"))
     address = str(place / "socket")
-    client = place / "bin" / "drdc"
-    client.parent.mkdir()
-    client.write_text(_CLIENT.format(python=sys.executable, address=address))
-    client.chmod(0o755)
+    clients = place / "bin"
+    clients.mkdir()
+    for name in PROGRAMS:
+        (clients / name).write_text(_CLIENT.format(python=sys.executable, address=address))
+        (clients / name).chmod(0o755)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, __file__, address]
     server = subprocess.Popen(
@@ -57,14 +60,14 @@ def folder() -> Path:
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
     _KEPT.append(server)  # its standard input stays open as long as this process lives
-    return client.parent
+    return clients
 
 
 _KEPT: list[Any] = []
 
 
 def _serve(address: str) -> None:
-    for name in ("diffusers", "timm", "torchvision"):
+    for name in ("diffusers", "timm", "torchvision", *PROGRAMS.values(), "drdc.reporting.registry"):
         import_module(name)
     for path in sorted((ROOT / "drdc/stages").glob("[!_]*.py")):
         import_module(f"drdc.stages.{path.stem}")
@@ -125,13 +128,11 @@ def _run(arguments: list[str], where: str, environment: dict[str, str], streams:
     os.environ.update(environment)
     added = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:0] = [path for path in added if path not in sys.path]
-    sys.argv = ["drdc", *arguments]
+    sys.argv = arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from drdc.cli import main
-
     code = 1
     try:
-        code = main(arguments)
+        code = import_module(PROGRAMS[arguments[0]]).main(arguments[1:]) or 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:

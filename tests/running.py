@@ -10,16 +10,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forking
+
 ROOT = Path(__file__).parents[1]
 #: The whole chain at a size that only shows that it runs.
 TINY = ROOT / "tests/workflow/tiny.yaml"
 
 
-def call(folder: Path, *options: str | Path) -> dict[str, Any]:
-    """Arguments for `subprocess`: Snakemake as in the manual, in a folder of its own."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+def call(folder: Path, *options: str | Path, quick: bool = True) -> dict[str, Any]:
+    """Arguments for `subprocess`: Snakemake as in the manual, in a folder of its own.
+
+    `quick`: Snakemake and its jobs are forked, see `forking`.
+    """
+    programs = [forking.folder()] if quick else []
+    programs.append(Path(sys.executable).parent)
+    command = [programs[0] / "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     arguments = [str(part) for part in (*command, *options)]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
     environment = os.environ | {"PATH": path}
     return {"args": arguments, "cwd": folder, "env": environment, "text": True}
 
@@ -27,6 +34,12 @@ def call(folder: Path, *options: str | Path) -> dict[str, Any]:
 def snakemake(folder: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
     """Run it on two cores of this computer, to its end."""
     return subprocess.run(**call(folder, "--cores", "2", *options), capture_output=True, check=False)
+
+
+def finish(folder: Path) -> None:
+    """Run the workflow with `TINY` to its end."""
+    done = snakemake(folder, "--configfile", TINY)
+    assert done.returncode == 0, done.stderr
 
 
 def planned(output: str) -> dict[str, int]:

@@ -1,4 +1,5 @@
 """One module for each rule of the workflow: it reads files, calls the rooms above, and writes files.
 
-Order: prepare -> features -> train_base, train_diffusion -> predict -> score -> tables, figures.
+Order: download, weights -> prepare -> images, features -> train -> predict -> score -> collect, costs -> tables,
+figures, gallery -> about; export.
 """

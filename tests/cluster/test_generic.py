@@ -23,7 +23,9 @@ def test_jobs_go_through_the_scheduler_and_a_deleted_one_is_tried_again_with_mor
     tmp_path: Path,
 ) -> None:
     jobs = tmp_path / "jobs"
-    workflow = call(tmp_path, MODEL, "--configfile", SMALL, "--workflow-profile", "cluster-generic")
+    workflow = call(
+        tmp_path, MODEL, "--configfile", SMALL, "--workflow-profile", "cluster-generic", quick=False
+    )
     workflow["env"] |= environment(jobs) | {"PATH": f"{PBS}{os.pathsep}{workflow['env']['PATH']}"}
     with (tmp_path / "output.txt").open("w+") as output:
         running = subprocess.Popen(**workflow, stdout=output, stderr=output)

@@ -37,7 +37,7 @@ def run(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options += ["--slurm-init-seconds-before-status-checks", "2"]
     log = folder / RESULTS / "logs" / CANCELLED
     with (folder / "output.txt").open("w+") as output:
-        workflow = subprocess.Popen(**call(folder, *options), stdout=output, stderr=output)
+        workflow = subprocess.Popen(**call(folder, *options, quick=False), stdout=output, stderr=output)
         try:
             slurm.wait_until(lambda: workflow.poll() is not None or slurm_job(log), 120, "no training ran")
             slurm.output("scancel", slurm_job(log))

@@ -67,7 +67,7 @@ def _table(path: Path) -> tuple[Path, Callable[[], object]]:
 #: Every kind of file that a later stage reads, and how it reads it.
 STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "manifest": (TINY.manifest, lambda: read_manifest(TINY.manifest)),
-    "images": (TINY.images, _array(TINY.images, "prepare")),
+    "images": (TINY.images(32), _array(TINY.images(32), "images 32")),
     "masks": (TINY.masks, _array(TINY.masks, "prepare")),
     "features": (TINY.features, _array(TINY.features, "features")),
     "base": (TINY.model(0, "base"), lambda: load_weights(TINY.model(0, "base"), "base")),
@@ -126,6 +126,7 @@ def test_every_stored_file_of_an_experiment_is_tried_here(whole: Path) -> None:
     )
     kinds = {path for path in kept if path.parent != whole / TINY.root or path.name not in unread}
     twins = {whole / TINY.predictions(0, "full", "capsule"), whole / TINY.losses(0, "diffusion")}
+    twins.add(whole / TINY.images(64))
     assert kinds == stored | twins
 
 
@@ -177,7 +178,7 @@ def test_predictions_in_the_place_of_others_are_refused(here: Path) -> None:
     for source, target, name in (
         (TINY.predictions(0, "full", "capsule"), TINY.predictions(0, "full", "wood"), "predictions"),
         (TINY.predictions(0, "full", "wood"), TINY.predictions(0, METHOD, "all"), "heatmaps"),
-        (TINY.images, TINY.masks, "masks"),
+        (TINY.images(32), TINY.masks, "masks"),
     ):
         shutil.copy(source, target)
         assert "is damaged or was changed by hand" in refusal(name)

@@ -57,7 +57,7 @@ def test_jobs_side_by_side_have_gpus_of_their_own(tmp_path: Path) -> None:
         f"results/small/seed{seed}/{kind}.safetensors" for seed in (0, 1) for kind in ("base", "diffusion")
     ]
     options = [*models, "--configfile", tmp_path / "settings.yaml", "--cores", "4", "--resources", "gpu=4"]
-    workflow = call(tmp_path, *options)
+    workflow = call(tmp_path, *options, quick=False)
     workflow["env"] |= {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b,MIG-c,3", "TMPDIR": str(tmp_path)}
     workflow["env"].pop("SLURM_JOB_ID", None)
     done = subprocess.run(**workflow, capture_output=True, check=False)
@@ -72,7 +72,7 @@ def test_jobs_side_by_side_have_gpus_of_their_own(tmp_path: Path) -> None:
 
 def test_a_job_with_too_few_gpus_stops_and_says_so(tmp_path: Path) -> None:
     options = ["results/small/features.npy", "--configfile", SMALL, "--cores", "2"]
-    workflow = call(tmp_path, *options, "--set-resources", "features:gpu=2")
+    workflow = call(tmp_path, *options, "--set-resources", "features:gpu=2", quick=False)
     workflow["env"] |= {"CUDA_VISIBLE_DEVICES": "GPU-a"}
     failed = subprocess.run(**workflow, capture_output=True, check=False)
     assert failed.returncode == 1

@@ -36,9 +36,11 @@ def settings() -> dict[str, object]:
 def start(folder: Path, output: Path) -> subprocess.Popen[str]:
     """The README's line, in a process group of its own."""
     options = ["--configfile", folder / "settings.yaml", "--cores", "2"]
-    subprocess.run(**call(folder, *options, "--unlock"), check=True, capture_output=True)
+    subprocess.run(**call(folder, *options, "--unlock", quick=False), check=True, capture_output=True)
     with output.open("w") as file:
-        return subprocess.Popen(**call(folder, SCORES, *options), stdout=file, stderr=file, process_group=0)
+        return subprocess.Popen(
+            **call(folder, SCORES, *options, quick=False), stdout=file, stderr=file, process_group=0
+        )
 
 
 def jobs(output: Path) -> tuple[set[str], set[str]]:

@@ -10,41 +10,41 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from running import ROOT, digests, planned, snakemake
+from running import ROOT, TINY, digests, planned, snakemake
 from safetensors.numpy import load_file
 
 from drdc.config.variants import ABLATION
 from drdc.reporting.registry import FIGURES, TABLES
-from drdc.results.layout import FORMATS
+from drdc.results.layout import SCORED
 
 HERE = Path(__file__).parent
 RESULTS = Path("results/tiny")
 #: What follows from the predictions.
-SCORING = {"score", "score_variant", "collect", "tables", "figures", "fig3_and_categories", "gallery"}
+SCORING = {"score", "collect", "tables", "figures", "fig3_and_categories", "gallery"}
 SCORING |= {"about", "html_report", "export"}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the tiny experiment."""
-    folder = tmp_path_factory.mktemp("run")
-    done = snakemake(folder, "--configfile", HERE / "tiny.yaml")
-    assert done.returncode == 0, done.stderr
-    return folder
+@pytest.fixture
+def folder(finished: Path) -> Path:
+    """A finished run of the tiny experiment, only to be read."""
+    return finished
 
 
 def test_everything_that_is_promised_is_there(folder: Path) -> None:
-    promised = [
-        "manifest.csv",
-        "scores.csv",
-        "figures/fig3.png",
-        "figures/overview.png",
-        "figures/losses.png",
-    ]
-    promised += [f"seed0/{name}" for name in ("base.safetensors", "diffusion.safetensors", "scores.csv")]
-    promised += [f"tables/{t}.{kind}" for t in TABLES for kind in FORMATS]
+    promised = ["manifest.csv", "figures/fig3.png", "figures/overview.png", "figures/losses.png"]
+    promised += [f"{kind}.csv" for kind in SCORED]
+    promised += [f"seed0/scores/{run}/{kind}.csv" for run in ("full", "controls") for kind in SCORED]
+    promised += [f"seed0/{name}.safetensors" for name in ("base", "diffusion", "unconditional")]
+    promised += [f"tables/{t}.{kind}" for t in TABLES for kind in ("csv", "md", "tex", "html")]
     promised += [f"figures/{f}.png" for f in (*FIGURES, "fig3-capsule", "fig3-wood") if f != "heatmaps"]
-    promised += ["report.html", "gallery.html", "model.safetensors", "about.html", "config.yaml", "costs.csv"]
+    promised += [
+        "report.html",
+        "gallery.html",
+        "detectors/drdc.safetensors",
+        "about.html",
+        "config.yaml",
+        "costs.csv",
+    ]
     missing = [name for name in promised if not (folder / RESULTS / name).is_file()]
     assert not missing
     assert not list((folder / RESULTS / "state").glob("*.pt")), "a finished training leaves no state behind"
@@ -75,8 +75,9 @@ def test_the_manifest_separates_training_held_out_and_test_images(folder: Path) 
     assert manifest.sha256.is_unique
 
 
-def test_a_second_run_does_nothing(folder: Path) -> None:
-    again = snakemake(folder, "--configfile", HERE / "tiny.yaml")
+def test_a_second_run_does_nothing(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    again = snakemake(copy, "--configfile", TINY)
     assert again.returncode == 0
     assert "Nothing to be done" in again.stderr + again.stdout
     assert f"Using workflow specific profile {ROOT / 'profiles/default'} " in again.stderr
@@ -88,14 +89,14 @@ def test_a_second_run_does_nothing(folder: Path) -> None:
         ({"fusion": {"weight": 0.5}}, SCORING),
         ({"fusion": {"filter_size": 5}}, SCORING),
         ({"sampling": {"steps": 3}}, SCORING | {"predict", "costs"}),
-        ({"base": {"epochs": 5}}, SCORING | {"train_base", "predict", "costs"}),
-        ({"diffusion": {"images": 40}}, SCORING | {"train_diffusion", "predict", "costs"}),
+        ({"base": {"epochs": 5}}, SCORING | {"train", "predict", "costs"}),
+        ({"diffusion": {"images": 40}}, SCORING | {"train", "predict", "costs"}),
     ],
 )
 def test_a_changed_setting_runs_only_what_uses_it(
     folder: Path, tmp_path: Path, change: dict[str, dict[str, float]], rules: set[str]
 ) -> None:
-    config = yaml.safe_load((HERE / "tiny.yaml").read_text())
+    config = yaml.safe_load(TINY.read_text())
     for section, settings in change.items():
         config[section] |= settings
     (tmp_path / "changed.yaml").write_text(yaml.safe_dump(config))
@@ -107,15 +108,19 @@ def test_a_new_weight_scores_again_and_trains_nothing(folder: Path, tmp_path: Pa
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     before = digests(copy / RESULTS)
-    done = snakemake(copy, "--configfile", HERE / "tiny.yaml", "--config", "fusion={weight: 0.1}")
+    done = snakemake(copy, "--configfile", TINY, "--config", "fusion={weight: 0.1}")
     assert done.returncode == 0, done.stderr
     after = digests(copy / RESULTS)
     changed = {name for name in before if before[name] != after[name]}
-    assert {"seed0/scores.csv", "scores.csv"} <= changed
-    kept = {name for name in before if name.endswith((".safetensors", ".npy"))} - {"model.safetensors"}
+    assert {"seed0/scores/full/scores.csv", "scores.csv"} <= changed
+    kept = {name for name in before if name.endswith((".safetensors", ".npy"))} - {
+        "detectors/drdc.safetensors"
+    }
     assert not kept & changed
     scores = [
-        pd.read_csv(f / RESULTS / "seed0/scores.csv").set_index(["method", "category", "metric"]).value
+        pd.read_csv(f / RESULTS / "seed0/scores/full/scores.csv")
+        .set_index(["method", "category", "metric"])
+        .value
         for f in (folder, copy)
     ]
     for method, same in (("base", True), ("diffusion", True), ("drdc", False)):
@@ -126,7 +131,7 @@ def test_predictions_do_not_depend_on_where_they_were_interrupted_or_cut(
     folder: Path, tmp_path: Path
 ) -> None:
     """Computed again with other batches, images keep their maps up to rounding; with the same, to the bit."""
-    config = yaml.safe_load((HERE / "tiny.yaml").read_text())
+    config = yaml.safe_load(TINY.read_text())
     reference = np.load(folder / RESULTS / "seed0/predictions/full/wood.npy")
     for batch_size, tolerance in ((5, 0.0), (2, 5e-3)):
         copy = tmp_path / f"batch{batch_size}"
@@ -153,7 +158,7 @@ def test_predictions_do_not_depend_on_where_they_were_interrupted_or_cut(
 
 
 def test_bad_configuration_is_one_sentence(tmp_path: Path) -> None:
-    config = yaml.safe_load((HERE / "tiny.yaml").read_text())
+    config = yaml.safe_load(TINY.read_text())
     config["fusion"]["wieght"] = 0.5
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(config))
     failed = snakemake(tmp_path, "--configfile", tmp_path / "bad.yaml")
@@ -168,9 +173,9 @@ def test_the_papers_experiment_is_planned_as_it_should_be(tmp_path: Path) -> Non
         tmp_path, "--configfile", ROOT / "config/mvtec.yaml", "--dry-run", "--resources", "gpu=4"
     )
     assert plan.returncode == 0, plan.stderr
-    expected = {"prepare": 1, "features": 1, "train_base": 5, "train_diffusion": 10, "costs": 1, "collect": 1}
-    expected |= {"export": 1}
-    expected |= {"predict": 15 * 5 + 15 * 5, "score": 5, "score_variant": 91 * 5}
+    expected = {"download": 1, "weights": 1, "prepare": 1, "images": 1, "features": 1, "train": 5 + 10}
+    expected |= {"costs": 1, "collect": 1, "export": 1}
+    expected |= {"predict": 15 * 5 + 15 * 5, "score": 5 + 5 + 91 * 5}
     expected |= {
         "tables": 12,
         "figures": 6,
@@ -185,36 +190,36 @@ def test_the_papers_experiment_is_planned_as_it_should_be(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("target", "jobs"),
     [
-        ("table2", {"train_diffusion": 1, "predict": 2, "score": 1, "tables": 1}),
-        ("table5", {"train_diffusion": 2, "predict": 4, "score": 1, "score_variant": 6, "tables": 1}),
-        ("fig2", {"train_diffusion": 1, "predict": 3, "score": 1, "score_variant": 3, "figures": 1}),
-        ("fig3", {"train_diffusion": 1, "predict": 2, "score": 1, "fig3_and_categories": 1}),
+        ("table2", {"train": 2, "predict": 2, "score": 2, "tables": 1}),
+        ("table5", {"train": 3, "predict": 4, "score": 7, "tables": 1}),
+        ("fig2", {"train": 2, "predict": 3, "score": 4, "figures": 1}),
+        ("fig3", {"train": 2, "predict": 2, "score": 1, "fig3_and_categories": 1}),
     ],
 )
 def test_a_named_target_runs_only_what_it_needs(tmp_path: Path, target: str, jobs: dict[str, int]) -> None:
-    plan = snakemake(tmp_path, "--configfile", HERE / "tiny.yaml", "--dry-run", target)
+    plan = snakemake(tmp_path, "--configfile", TINY, "--dry-run", target)
     found = planned(plan.stdout + plan.stderr)
     found.pop(target)
-    assert found == {"prepare": 1, "features": 1, "train_base": 1} | jobs
+    assert found == {"prepare": 1, "weights": 1, "images": 2, "features": 1} | jobs
 
 
 @pytest.mark.parametrize(
     ("sweeps", "jobs"),
     [
-        ({"weight": [0.5, 0.7]}, {"score_variant": 1}),
-        ({"scales": [[1], [1, 2]]}, {"score_variant": 2}),
-        ({"initial_index": [100]}, {"score_variant": 1, "predict": 1}),
+        ({"weight": [0.5, 0.7]}, {"score": 1}),
+        ({"scales": [[1], [1, 2]]}, {"score": 2}),
+        ({"initial_index": [100]}, {"score": 1, "predict": 1}),
     ],
 )
 def test_a_new_value_of_a_sweep_computes_that_value(
     folder: Path, tmp_path: Path, sweeps: dict[str, list[Any]], jobs: dict[str, int]
 ) -> None:
-    config = yaml.safe_load((HERE / "tiny.yaml").read_text())
+    config = yaml.safe_load(TINY.read_text())
     config["evaluation"]["sweeps"] |= sweeps
     (tmp_path / "changed.yaml").write_text(yaml.safe_dump(config))
     plan = snakemake(folder, "--configfile", tmp_path / "changed.yaml", "--dry-run")
     found = planned(plan.stdout + plan.stderr)
-    computed = {rule: n for rule, n in found.items() if rule not in SCORING - {"score", "score_variant"}}
+    computed = {rule: n for rule, n in found.items() if rule not in SCORING - {"score"}}
     assert computed == jobs
 
 
@@ -236,7 +241,7 @@ def test_a_failed_variant_stands_as_failed_and_the_rest_is_made(folder: Path, tm
     shutil.copytree(folder, copy)
     damaged = copy / RESULTS / "seed0/unconditional.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    done = snakemake(copy, "--configfile", HERE / "tiny.yaml")
+    done = snakemake(copy, "--configfile", TINY)
     assert done.returncode == 1
     text = (copy / RESULTS / "tables/table5.md").read_text()
     assert "failed" in text
@@ -248,17 +253,17 @@ def test_a_failed_variant_stands_as_failed_and_the_rest_is_made(folder: Path, tm
     for name in ("tables/table2.md", "tables/significance.html", "figures/fig2.png", "figures/fig3.png"):
         assert (copy / RESULTS / name).is_file(), name
     shutil.copy(folder / RESULTS / "seed0/unconditional.safetensors", damaged)
-    assert snakemake(copy, "--configfile", HERE / "tiny.yaml").returncode == 0
+    assert snakemake(copy, "--configfile", TINY).returncode == 0
     assert "failed" not in (copy / RESULTS / "tables/table5.md").read_text()
 
 
 def test_a_category_without_predictions_is_failed_alone(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    for name in ("seed0/predictions/full/wood.npy", "seed0/scores.csv", "tables/table2.md"):
+    for name in ("seed0/predictions/full/wood.npy", "seed0/scores/full/scores.csv", "tables/table2.md"):
         (copy / RESULTS / name).unlink()
     command = [sys.executable, "-m", "drdc", "salvage", "score.seed0.full", "tables.table2"]
-    command += ["--config", HERE / "tiny.yaml", "--threads", "1"]
+    command += ["--config", TINY, "--threads", "1"]
     subprocess.run(command, cwd=copy, check=True, capture_output=True)
     lines = (copy / RESULTS / "tables/table2.md").read_text().splitlines()
     assert "failed" in next(line for line in lines if line.startswith("| wood"))
@@ -292,20 +297,8 @@ def test_report_and_gallery_need_nothing_else(folder: Path) -> None:
     gallery = (folder / RESULTS / "gallery.html").read_text(encoding="utf-8")
     assert gallery.count('"category": "wood"') + gallery.count('"category":"wood"') == 6
     settings = yaml.safe_load((folder / RESULTS / "config.yaml").read_text())
-    given = yaml.safe_load((HERE / "tiny.yaml").read_text())
+    given = yaml.safe_load(TINY.read_text())
     assert settings["sampling"].items() >= given["sampling"].items()
     about = (folder / RESULTS / "about.html").read_text(encoding="utf-8")
-    for words in ("28 U-Net calls an image and seed\ninstead of 60", "train_unconditional", "torch "):
+    for words in ("28 U-Net calls an image and seed\ninstead of 60", "train", "torch "):
         assert words in about
-
-
-def test_lint_and_format() -> None:
-    assert "in a good condition" in "".join(vars(snakemake(ROOT, "--lint"))[k] for k in ("stdout", "stderr"))
-    files = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
-    formatted = subprocess.run(
-        [Path(sys.executable).with_name("snakefmt"), "--check", *files],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert formatted.returncode == 0, formatted.stderr
