@@ -50,7 +50,7 @@ SEEDED = ("train", "predict", "score")
 #: The argument NAME of these stages, see `drdc.experiment.stage_settings.used_by`.
 OF = {
     "train": "base, diffusion, unconditional, or a method of the configuration",
-    "predict": "a variant of DRDC (Table 5, Figure 2: as steps=1) or a method of the configuration (default: DRDC)",
+    "predict": "a variant of DRDC, as steps=1, or a method of the configuration (default: DRDC)",
     "score": "as for predict, or `controls` (default: DRDC)",
     "export": "a method of the configuration (default: DRDC)",
 }
@@ -98,14 +98,14 @@ def run(
 ) -> None:
     """Run a stage with the settings it uses.
 
-        Args:
-            command: a key of `STAGES`.
-            config: YAML file, or what the workflow hands over, see `stage_settings`.
-            threads: CPU threads; default: all.
-            gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
-    of: NAME, see `OF`; None for DRDC.
-            wildcards: `seed`, `category`, `name`, `size` where the stage has them; None stands for all. A
-                training has `processes` too, None for one on each GPU.
+    Args:
+        command: a key of `STAGES`.
+        config: YAML file, or what the workflow hands over, see `stage_settings`.
+        threads: CPU threads; default: all.
+        gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
+        of: the argument NAME, see `OF`; None for DRDC.
+        wildcards: `seed`, `category`, `name`, `size` where the stage has them; None stands for all. A
+            training has `processes` too, None for one on each GPU.
     """
     from drdc.experiment.stage_settings import stage_settings
     from drdc.results.layout import Layout
