@@ -179,7 +179,7 @@ def test_any_8_bit_array_is_an_image_and_its_heatmap_has_its_size(
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        (np.zeros((8, 8, 3), np.float32), "float32 is no image; give uint8"),
+        (np.zeros((8, 8, 3), np.float32), "float32 is not an image; give uint8"),
         (np.zeros((8, 8, 2), np.uint8), r"shape \(8, 8, 2\)"),
         (np.zeros((0, 8, 3), np.uint8), "at least one"),
         (Image.new("F", (4, 4)), "8-bit"),

@@ -330,13 +330,13 @@ def test_what_is_left_out_is_counted_by_reason(mixed: Path, argument: str) -> No
     assert not any("@eaDir" in str(image) or "__MACOSX" in str(image) for image, _ in found)
     assert len({image.resolve().parent / image.name for image, _ in found}) == len(found)
     assert empty == []
-    files = {".gif file": 1, ".heic file": 2, "file without ending": 1, "link to nothing": 2}
+    files = {".gif file": 1, ".heic file": 2, "file without suffix": 1, "broken link": 2}
     assert files.items() <= left_out.items()
     if argument == "in":
         assert left_out == files | {"linked folder": 2}
         assert about_left_out(left_out).startswith(
-            "6 files and 2 folders left out: 1 .gif file, 2 .heic files, 1 file without ending, "
-            "2 links to nothing, 2 linked folders; images are called .bmp, "
+            "6 files and 2 folders left out: 1 .gif file, 2 .heic files, 2 broken links, "
+            "1 file without suffix, 2 linked folders; images are called .bmp, "
         )
 
 
