@@ -1,8 +1,8 @@
 """A `drdc` and a `snakemake` that start at once, for tests that run many of their commands.
 
-A command's process is forked from one that has imported torch and all stages already, and calls the same `main`
-with the same arguments, environment, folder and streams. Tests that kill jobs, change the code or look at the
-start of a command use the real ones.
+A command's process is forked from one that has imported torch and all stages already, and calls the same
+`main` with the same arguments, environment, folder and streams. Tests that kill jobs, change the code or look
+at the start of a command use the real ones.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def test_jobs_go_through_the_scheduler_and_a_deleted_one_is_tried_again_with_mor
     assert "-l select=1:ncpus=4:mem=8000mb:ngpus=1 -l walltime=4:00:00 " in features[1]
     (prepare,) = asked(jobs, "prepare").values()
     assert "-l select=1:ncpus=4:mem=2000mb -l walltime=4:00:00 " in prepare
-    assert len(asked(jobs, "train_base")) == 1
+    assert len(asked(jobs, "train")) == 1
 
 
 def asked(jobs: Path, rule: str) -> dict[str, str]:

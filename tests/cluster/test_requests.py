@@ -1,4 +1,4 @@
-"""What the jobs ask a scheduler for, without one: the submit string, and the profiles next to each other."""
+"""What the jobs ask a scheduler for, without one: the submit string, and the profiles beside each other."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import yaml
 from running import ROOT, TINY, snakemake
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+from drdc.methods.registry import method_class
 
 PROFILES = ROOT / "profiles"
 PARAMETERS = {"run_uuid": "run", "slurm_logfile": "log", "comment_str": "rule", "workdir": ".",
@@ -50,8 +52,9 @@ def test_every_rule_has_a_time_limit(name: str) -> None:
     assert "        runtime=" in rules()[name]
 
 
-def test_a_training_has_a_time_limit_for_each_model() -> None:
+def test_diad_has_three_days_for_each_attempt() -> None:
     assert "runtime=training_minutes" in rules()["train"]
+    assert method_class("diad").minutes == 3 * 24 * 60
 
 
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])

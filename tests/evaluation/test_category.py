@@ -38,7 +38,7 @@ def batch(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray
 
 @pytest.fixture
 def evaluation() -> CategoryEvaluation:
-    found = CategoryEvaluation("nut", METHODS, has_masks=True, thorough=True)
+    found = CategoryEvaluation("nut", METHODS, has_masks=True, compared=METHODS)
     about, masks, maps, scores = batch()
     for part in (slice(0, 3), slice(3, 6)):
         parts = [{m: values[part] for m, values in what.items()} for what in (maps, scores)]
@@ -74,9 +74,11 @@ def test_a_defect_type_is_ranked_among_the_good_images(evaluation: CategoryEvalu
 def test_image_scores_name_their_row_of_the_manifest(evaluation: CategoryEvaluation) -> None:
     frame = pd.DataFrame(evaluation.image_rows)
     about, _, _, scores = batch()
-    assert frame["row"].tolist() == list(range(10, 16))
-    assert np.allclose(frame["drdc"], scores["drdc"])
-    assert frame["path"].tolist() == about["path"].tolist()
+    for method, own in frame.groupby("method"):
+        assert own["row"].tolist() == [*range(10, 16)]
+        assert np.allclose(own["score"], scores[str(method)])
+        assert own["path"].tolist() == about["path"].tolist()
+    assert set(frame["method"]) == set(METHODS)
 
 
 def test_curves_begin_at_nothing_and_end_at_everything(evaluation: CategoryEvaluation) -> None:
@@ -89,7 +91,7 @@ def test_curves_begin_at_nothing_and_end_at_everything(evaluation: CategoryEvalu
 
 
 def test_without_masks_pixels_say_why() -> None:
-    found = CategoryEvaluation("nut", METHODS, has_masks=False, thorough=True)
+    found = CategoryEvaluation("nut", METHODS, has_masks=False, compared=METHODS)
     about, masks, maps, scores = batch()
     found.update(about, np.zeros_like(masks), maps, scores)
     pixel = [r for r in found.metric_rows() + found.defect_rows() if r["metric"].startswith("pixel")]
@@ -97,19 +99,20 @@ def test_without_masks_pixels_say_why() -> None:
     assert {r["level"] for r in found.curve_rows()} == {"image"}
 
 
-def test_a_variant_leaves_its_metrics_alone() -> None:
-    found = CategoryEvaluation("nut", ["drdc"], has_masks=True, thorough=False)
-    about, masks, maps, scores = batch()
-    found.update(about, masks, {"drdc": maps["drdc"]}, {"drdc": scores["drdc"]})
-    assert found.image_rows == []
-    assert {r["method"] for r in found.metric_rows()} == {"drdc"}
+def test_what_is_not_compared_has_metrics_and_image_scores_alone() -> None:
+    found = CategoryEvaluation("nut", METHODS, has_masks=True, compared=["drdc"])
+    found.update(*batch())
+    assert (
+        {r["method"] for r in found.metric_rows()} == {r["method"] for r in found.image_rows} == set(METHODS)
+    )
+    assert {r["method"] for r in found.curve_rows()} == {r["method"] for r in found.defect_rows()} == {"drdc"}
 
 
 def test_pixels_of_anomalous_images_without_a_mask_do_not_count() -> None:
     """They would count as normal ones."""
     about, masks, maps, scores = batch()
     about.loc[12, "mask"], masks[2] = "", False
-    found = CategoryEvaluation("nut", METHODS, has_masks=True, thorough=True)
+    found = CategoryEvaluation("nut", METHODS, has_masks=True, compared=METHODS)
     found.update(about, masks, maps, scores)
     values = {(r["method"], r["metric"]): r["value"] for r in found.metric_rows()}
     types = {(r["method"], r["defect_type"], r["metric"]): r["value"] for r in found.defect_rows()}
@@ -131,7 +134,7 @@ def test_pixels_of_anomalous_images_without_a_mask_do_not_count() -> None:
     ],
 )
 def test_images_of_one_kind_have_reasons_instead_of_values(rows: slice, reason: str) -> None:
-    found = CategoryEvaluation("nut", METHODS, has_masks=True, thorough=True)
+    found = CategoryEvaluation("nut", METHODS, has_masks=True, compared=METHODS)
     about, masks, maps, scores = batch()
     parts = [{m: values[rows] for m, values in what.items()} for what in (maps, scores)]
     found.update(about.iloc[rows], masks[rows], *parts)

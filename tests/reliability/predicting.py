@@ -42,11 +42,12 @@ def make_experiment(folder: Path, images: int = 120) -> None:
     table.to_csv(results / "manifest.csv", index=False)
     rng = np.random.default_rng(0)
     np.save(results / "features.npy", rng.normal(size=(images, CHANNELS, 4, 4)).astype(np.float16))
-    np.save(results / "images.npy", rng.integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8))
+    (results / "images").mkdir()
+    np.save(results / f"images/{SIZE}.npy", rng.integers(0, 256, (images, SIZE, SIZE, 3), dtype=np.uint8))
     masks = np.zeros((images, SIZE, SIZE), dtype=bool)
     masks[table.label == 1, 4:9, 4:9] = True
     np.save(results / "masks.npy", masks)
-    stamped(*(results / name for name in ("manifest.csv", "features.npy", "images.npy", "masks.npy")))
+    stamped(*(results / name for name in ("manifest.csv", "features.npy", f"images/{SIZE}.npy", "masks.npy")))
     torch.manual_seed(0)
     base, diffusion = Base(**BASE), Diffusion(**DIFFUSION)
     about = {"base": base.model_dump(), "channels": CHANNELS, "feature_size": 4}
@@ -62,7 +63,7 @@ def arguments(folder: Path, **sampling: Any) -> list[str]:
     """Arguments of `drdc` that predict in `folder`; `sampling` changes settings."""
     stored = {"name": "full", "model": "diffusion", "detailed": True}
     settings = Sampling(**SAMPLING | sampling).model_dump(mode="json")
-    config = handed_over(folder, NAME, "predict", sampling=settings, stored=stored)
+    config = handed_over(folder, NAME, "predict", image_size=SIZE, sampling=settings, stored=stored)
     return ["predict", "--category", "nut", "--threads", "1", "--config", config]
 
 

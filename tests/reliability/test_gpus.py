@@ -18,8 +18,8 @@ SMALL = ROOT / "tests/cluster/small.yaml"
     ("options", "sentence"),
     [
         (
-            ["--resources", "gpu=1", "--set-resources", "train_diffusion:gpu=2"],
-            "rule train_diffusion asks for 2 GPUs, but --resources gpu=1 allows only 1",
+            ["--resources", "gpu=1", "--set-resources", "train:gpu=2"],
+            "rule train asks for 2 GPUs, but --resources gpu=1 allows only 1",
         ),
         (["--resources", "gpu=0"], "rule features asks for 1 GPUs, but --resources gpu=0 allows only 0"),
     ],
@@ -36,10 +36,10 @@ def test_a_rule_that_would_get_fewer_gpus_stops_the_workflow(
 
 
 def test_enough_gpus_are_no_error(tmp_path: Path) -> None:
-    options = ["--resources", "gpu=2", "--set-resources", "train_diffusion:gpu=2"]
+    options = ["--resources", "gpu=2", "--set-resources", "train:gpu=2"]
     plan = snakemake(tmp_path, "--configfile", TINY, "--dry-run", "--printshellcmds", *options)
     assert plan.returncode == 0, plan.stderr
-    assert len(re.findall(r"drdc train diffusion .* --gpu 2 ", plan.stdout + plan.stderr)) == 1
+    assert len(re.findall(r"drdc train \w+ .* --gpu 2 ", plan.stdout + plan.stderr)) == 3
 
 
 def gpu_and_times(log: Path) -> tuple[str, datetime, datetime]:
@@ -62,7 +62,7 @@ def test_jobs_side_by_side_have_gpus_of_their_own(tmp_path: Path) -> None:
     workflow["env"].pop("SLURM_JOB_ID", None)
     done = subprocess.run(**workflow, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    jobs = [gpu_and_times(log) for log in (tmp_path / "results/small/logs").glob("train_*.log")]
+    jobs = [gpu_and_times(log) for log in (tmp_path / "results/small/logs").glob("train.*.log")]
     assert len(jobs) == 4
     assert {gpu for gpu, _, _ in jobs} <= {"GPU-a", "GPU-b", "MIG-c", "3"}
     for i, (gpu, begin, end) in enumerate(jobs):

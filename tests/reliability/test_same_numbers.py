@@ -11,7 +11,16 @@ import pandas as pd
 import pytest
 from running import ROOT, TINY, digests
 
-COMMANDS = ("prepare", "features", "train base", "train diffusion", "predict", "score")
+COMMANDS = (
+    "prepare",
+    "images 32",
+    "images 64",
+    "features",
+    "train base",
+    "train diffusion",
+    "predict",
+    "score",
+)
 RESULTS = Path("results/tiny")
 #: Runs one command after another in one process, which imports torch once.
 ONE_BY_ONE = (
@@ -44,7 +53,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
 
 def test_two_runs_leave_the_same_bytes(runs: tuple[Path, dict[str, str], dict[str, str]]) -> None:
     _, first, second = runs
-    kinds = ("base.safetensors", "diffusion.safetensors", "full/wood.npy", "seed0/scores.csv")
+    kinds = ("base.safetensors", "diffusion.safetensors", "full/wood.npy", "full/scores.csv")
     assert all(any(name.endswith(kind) for name in first) for kind in kinds)
     assert first == second
 
@@ -52,12 +61,12 @@ def test_two_runs_leave_the_same_bytes(runs: tuple[Path, dict[str, str], dict[st
 def test_two_threads_score_like_one(runs: tuple[Path, dict[str, str], dict[str, str]]) -> None:
     """Two categories at once: the same values in the same order."""
     folder, first, _ = runs
-    (folder / RESULTS / "seed0/scores.csv").unlink()
+    (folder / RESULTS / "seed0/scores/full/scores.csv").unlink()
     assert run(folder, "score", threads=2) == first
 
 
 def test_every_score_says_how_it_was_computed(runs: tuple[Path, dict[str, str], dict[str, str]]) -> None:
-    scores = pd.read_csv(runs[0] / RESULTS / "seed0/scores.csv", keep_default_na=False)
+    scores = pd.read_csv(runs[0] / RESULTS / "seed0/scores/full/scores.csv", keep_default_na=False)
     assert scores["flags"].str.fullmatch("deterministic on; tf32 off; bf16 (on|off)").all()
     assert scores["versions"].str.contains("torch ").all()
     assert scores["device"].str.len().min() > 0

@@ -16,11 +16,11 @@ import pytest
 import yaml
 from running import TINY, call, digests, snakemake
 
-SCORES = "results/killed/seed0/scores.csv"
+SCORES = "results/killed/seed0/scores/full/scores.csv"
 #: (signal, to whom): a hard end, Ctrl-C, a polite end, and Snakemake alone, whose jobs go on as orphans.
 WAYS = [(signal.SIGKILL, "all"), (signal.SIGINT, "all"), (signal.SIGTERM, "all"), (signal.SIGKILL, "alone")]
 #: Logs of the jobs during which it is stopped, in the order in which two cores work through them.
-MOMENTS = ["features", "train_diffusion.seed0", "train_base.seed0", "predict.seed0.full.wood"]
+MOMENTS = ["features", "train.seed0.diffusion", "train.seed0.base", "predict.seed0.full.wood"]
 
 
 def settings() -> dict[str, object]:
@@ -104,5 +104,7 @@ def test_stopped_at_random_moments_it_ends_with_the_same_bytes_and_repeats_no_fi
 
     made, expected = (digests(folder / "results/killed") for folder in (stopped, undisturbed))
     names = [name for name in expected if "state/" not in name]
-    assert {"seed0/base.safetensors", "seed0/diffusion.safetensors", "seed0/scores.csv"} < set(names)
+    assert {"seed0/base.safetensors", "seed0/diffusion.safetensors", "seed0/scores/full/scores.csv"} < set(
+        names
+    )
     assert {name: made.get(name) for name in names} == {name: expected[name] for name in names}

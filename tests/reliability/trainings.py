@@ -73,14 +73,16 @@ def make_data(folder: Path) -> None:
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(results / "manifest.csv", index=False)
     rng = np.random.default_rng(0)
     np.save(results / "features.npy", rng.normal(size=(24, 6, 4, 4)).astype(np.float16))
-    np.save(results / "images.npy", rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8))
-    stamped(*(results / name for name in ("manifest.csv", "features.npy", "images.npy")))
+    (results / "images").mkdir()
+    np.save(results / "images/16.npy", rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8))
+    stamped(*(results / name for name in ("manifest.csv", "features.npy", "images/16.npy")))
 
 
 def arguments(folder: Path, model: str, *options: str, **changes: Any) -> list[str]:
     """Arguments of `drdc` that train `model` in `folder`; `changes` are settings."""
     section, defaults = ("base", BASE) if model == "base" else ("diffusion", DIFFUSION)
-    config = handed_over(folder, NAME, f"train_{section}", **{section: defaults | changes})
+    sizes = {} if model == "base" else {"image_size": 16}
+    config = handed_over(folder, NAME, "train", **sizes, **{section: defaults | changes})
     return ["train", model, "--threads", "1", "--config", config, *options]
 
 
@@ -120,7 +122,7 @@ def states(folder: Path) -> set[str]:
 
 def _forkserver() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["drdc.stages.train_base", "drdc.stages.train_diffusion"])
+    context.set_forkserver_preload(["drdc.stages.train"])
     return context
 
 

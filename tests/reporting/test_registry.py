@@ -19,7 +19,7 @@ from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 
 SLOW = {"torch", "matplotlib", "scipy", "diffusers", "timm"}
-PLAIN = Source(Layout("toy"), [0], Sampling(), Fusion(), Evaluation(), [])
+PLAIN = Source(Layout("toy"), [0], 32, Sampling(), Fusion(), Evaluation(), [])
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from stamping import stamped
 from drdc.config.evaluation import Evaluation, Sweeps
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
-from drdc.config.variants import FULL, Variant, runs, variants
+from drdc.config.variants import CONTROLS, FULL, ORACLES, RANDOM, Variant, runs, variants
 from drdc.results.layout import Layout
 from drdc.results.scores import failed_before, read_evidence, read_runs
 from drdc.runtime.errors import UserError
@@ -67,18 +67,30 @@ def test_a_run_that_failed_has_all_its_cells_and_names_the_log() -> None:
 
 def test_the_log_is_that_of_the_first_job_without_a_result() -> None:
     def named(variant: Variant) -> str:
-        log = failed_before(LAYOUT, variant, 0, ["cap", "nut"])
-        return log.name if log else "none"
+        return failed_before(LAYOUT, variant.name, 0, ["cap", "nut"], variant).name
 
-    assert named(EVERY[FULL]) == "train_base.seed0.log"
+    assert named(EVERY[FULL]) == "train.seed0.base.log"
     touch(LAYOUT.model(0, "base"))
-    assert named(EVERY["TTC"]) == "train_unconditional.seed0.log"
+    assert named(EVERY["TTC"]) == "train.seed0.unconditional.log"
     touch(LAYOUT.model(0, "diffusion"))
     touch(LAYOUT.predictions(0, FULL, "cap"))
     assert named(EVERY[FULL]) == "predict.seed0.full.nut.log"
     assert named(EVERY["steps=5"]) == "predict.seed0.steps=5.all.log"
     touch(LAYOUT.predictions(0, FULL, "nut"))
-    assert named(EVERY["weight=0.5"]) == "none"
+    assert named(EVERY["weight=0.5"]) == "score.seed0.weight=0.5.log"
+    assert failed_before(LAYOUT, "small", 0, ["cap"], None).name == "train.seed0.small.log"
+    touch(LAYOUT.model(0, "small"))
+    assert failed_before(LAYOUT, "small", 0, ["cap"], None).name == "predict.seed0.small.all.log"
+    assert failed_before(LAYOUT, CONTROLS, 0, ["cap"], None).name == "score.seed0.controls.log"
+
+
+def test_controls_and_methods_follow_and_fail_as_runs_do() -> None:
+    write_scores(0)
+    scores = read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []), [(CONTROLS, 0), ("small", 0)])
+    failed = scores[scores["note"] != ""].groupby("method")["note"].first().to_dict()
+    assert failed.pop("small") == "failed; see results/tiny/logs/train.seed0.small.log"
+    assert set(failed) == {RANDOM, *ORACLES.values()}
+    assert set(failed.values()) == {"failed; see results/tiny/logs/score.seed0.controls.log"}
 
 
 def test_without_any_score_there_is_nothing_to_report() -> None:
@@ -90,24 +102,25 @@ def test_a_damaged_file_is_named() -> None:
     write_scores(0)
     path = LAYOUT.scored(0, "full")
     path.write_text(path.read_text().replace("0.5", "high", 1))
-    with pytest.raises(UserError, match=r"seed0/scores\.csv: is damaged or was changed by hand"):
+    with pytest.raises(UserError, match=r"scores/full/scores\.csv: is damaged or was changed by hand"):
         read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
     stamped(path)
-    with pytest.raises(UserError, match=r"seed0/scores\.csv: column value"):
+    with pytest.raises(UserError, match=r"scores/full/scores\.csv: column value"):
         read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
     path.write_text("")
     stamped(path)
-    with pytest.raises(UserError, match=r"seed0/scores\.csv: cannot be read"):
+    with pytest.raises(UserError, match=r"scores/full/scores\.csv: cannot be read"):
         read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
 
 
 def test_evidence_of_the_seeds_that_have_it() -> None:
     path = LAYOUT.scored(1, "full", "image_scores")
     touch(path)
-    pd.DataFrame({"seed": [1], "row": [3], "category": ["01"], "drdc": [0.25]}).to_csv(path, index=False)
+    facts = {"seed": [1], "row": [3], "category": ["01"], "method": ["drdc"], "score": [0.25]}
+    pd.DataFrame(facts).to_csv(path, index=False)
     stamped(path)
-    frame = read_evidence(LAYOUT, [0, 1], "image_scores")
-    assert frame.loc[0, ["category", "drdc"]].tolist() == ["01", 0.25]
+    frame = read_evidence(LAYOUT, [("full", 0), ("full", 1)], "image_scores")
+    assert frame.loc[0, ["category", "method", "score"]].tolist() == ["01", "drdc", 0.25]
     assert frame["row"].dtype == np.int64
-    with pytest.raises(UserError, match=r"seed0/curves\.csv: is missing"):
-        read_evidence(LAYOUT, [0, 1], "curves")
+    with pytest.raises(UserError, match=r"scores/full/curves\.csv: is missing"):
+        read_evidence(LAYOUT, [("full", 0), ("full", 1)], "curves")

@@ -16,8 +16,11 @@ from drdc.config.fusion import Fusion
 from drdc.detection.model_file import calibration_tensors, read_calibration
 from drdc.evaluation.calibration import Calibration
 from drdc.evaluation.category import CategoryEvaluation
-from drdc.methods.fitted_method import Fitted
+from drdc.methods.fitted_method import FittedMethod
+from drdc.methods.inputs import Batch
+from drdc.methods.interface import Method, MethodSettings, Shapes
 from drdc.models.inpainter import load_trained
+from drdc.results.heatmaps import Heatmaps, StoredReading, stored_type
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type, statistics
 from drdc.runtime.errors import UserError
@@ -53,7 +56,7 @@ def test_scores_are_refused_before_the_metrics(value: float, where: str) -> None
     )
     masks, values = np.zeros((3, 4, 4), dtype=bool), {"maps": np.zeros((3, 4, 4)), "scores": np.zeros(3)}
     values[where][1] = value
-    evaluation = CategoryEvaluation("nut", ["uniad"], True, thorough=False)
+    evaluation = CategoryEvaluation("nut", ["uniad"], True, [])
     with pytest.raises(UserError, match=r"the scores of uniad are NaN or infinite for b\.png"):
         evaluation.update(about, masks, {"uniad": values["maps"]}, {"uniad": values["scores"]})
 
@@ -72,9 +75,11 @@ def test_a_calibration_is_refused_when_it_is_made_and_when_it_is_read(value: flo
 
 def test_an_export_names_the_held_out_image() -> None:
     table = pd.DataFrame({"path": NAMES, "category": "nut"})
-    records = np.array([(0,), (2,)], dtype=[("row", "i8")])
+    records = np.zeros(2, stored_type(2))
+    records["row"], records["heatmap"][1, 0, 0] = [0, 2], np.inf
+    heatmaps = Heatmaps([records], StoredReading("small"), ("small",))
     with pytest.raises(UserError, match=r"scores are NaN or infinite for c\.png"):
-        calibrated([records], table, lambda _: (np.array([1.0, 2.0]), np.array([1.0, np.inf])))
+        calibrated(heatmaps, "small", table, np.array([True, False, True]))
 
 
 def test_the_scale_of_the_maps_is_a_number() -> None:
@@ -98,13 +103,13 @@ def test_weights_are_refused_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_infinite_heat_of_a_method_is_not_clamped_to_a_number() -> None:
-    class Hot(torch.nn.Module):
+    class Hot(Method):
         def heatmaps_and_scores(self, images: torch.Tensor, _: object) -> tuple[torch.Tensor, torch.Tensor]:
             maps = torch.full((len(images), 2, 2), 1e30)
             maps[0, 0, 0] = math.inf
             return maps, maps.amax((1, 2))
 
-    fitted = Fitted("hot", Hot(), (0.0, 1.0))  # type: ignore[arg-type]
-    maps, _ = fitted.maps_and_scores(torch.zeros(2, 3, 4, 4), None)
+    fitted = FittedMethod("hot", Hot(MethodSettings(), Shapes(2, 0, 1)), (0.0, 1.0), 2, 0)
+    maps = fitted.predict(Batch(torch.zeros(2, 3, 2, 2), torch.zeros(2, 0), ["0", "1"]))["heatmap"]
     assert np.isnan(maps[0, 0, 0])
     assert np.isfinite(maps[1]).all()

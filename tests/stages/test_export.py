@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from exporting import CHANGES, drdc, experiment
+from exporting import CHANGES, STAGES, drdc, experiment
 from running import planned, snakemake
 
 from drdc import Detector
-from drdc.detection.backends import DrdcFinder
 from drdc.detection.model_file import load_bundle
+from drdc.results.heatmaps import DrdcReading
 from drdc.runtime.digests import sha256_of
+
+DETECTOR = "results/tiny/detectors/drdc.safetensors"
 
 
 def export(folder: Path, *options: str) -> int:
@@ -31,7 +33,7 @@ def copy(exported: Path, tmp_path: Path) -> Path:
 
 def test_the_same_command_writes_the_same_bytes(exported: Path, copy: Path) -> None:
     assert export(copy) == 0
-    assert sha256_of(copy / "results/tiny/model.safetensors") == sha256_of(exported / "model.safetensors")
+    assert sha256_of(copy / DETECTOR) == sha256_of(exported.parents[1] / DETECTOR)
 
 
 def test_all_networks_are_in_the_file_as_they_were_trained(exported: Path) -> None:
@@ -46,10 +48,10 @@ def test_all_networks_are_in_the_file_as_they_were_trained(exported: Path) -> No
 
 
 def test_calibration_is_made_of_held_out_images_alone(exported: Path) -> None:
-    table = pd.read_csv(exported / "seed0/image_scores.csv", keep_default_na=False)
-    held_out = table[table.split == "val"].sort_values("row")
+    table = pd.read_csv(exported / "seed0/scores/full/image_scores.csv", keep_default_na=False)
+    held_out = table[(table.split == "val") & (table.method == "drdc")].sort_values("row")
     calibration = Detector.load(exported).modes["full"].calibration
-    np.testing.assert_allclose(calibration.scores, held_out.drdc, rtol=1e-6)
+    np.testing.assert_allclose(calibration.scores, held_out.score, rtol=1e-6)
     assert calibration.categories.tolist() == held_out.category.tolist()
     assert (calibration.peaks >= calibration.scores).all(), "the maximum is at least the pooled maximum"
 
@@ -61,9 +63,9 @@ def test_scores_of_other_settings_are_not_noted(copy: Path, caplog: pytest.LogCa
     assert export(copy) == 0
     assert "was scored with other settings" in caplog.text
     changed = Detector.load(copy / "results/tiny")
-    finder = changed.modes["full"].finder
-    assert isinstance(finder, DrdcFinder)
-    assert finder.fusion.weight == 0.4
+    reading = changed.modes["full"].backend.reading
+    assert isinstance(reading, DrdcReading)
+    assert reading.fusion.weight == 0.4
     assert changed.modes["full"].accuracy == {}
     assert "loss of accuracy not measured: add 1 to evaluation.sweeps.steps" in changed.about_fast
 
@@ -71,13 +73,13 @@ def test_scores_of_other_settings_are_not_noted(copy: Path, caplog: pytest.LogCa
 def test_a_missing_part_is_one_sentence_and_nothing_is_written(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (copy / "results/tiny/model.safetensors").unlink()
+    (copy / DETECTOR).unlink()
     (copy / "results/tiny/seed0/predictions/full/wood.npy").unlink()
     assert export(copy) == 2
     assert "wood.npy: is missing; run `drdc predict` first" in capsys.readouterr().err
     assert export(copy, "--seed", "7") == 2
     assert "seed7/base.safetensors" in capsys.readouterr().err
-    assert not (copy / "results/tiny/model.safetensors").exists()
+    assert not (copy / DETECTOR).exists()
 
 
 def without_tests(folder: Path, exported: Path) -> dict[str, object]:
@@ -89,7 +91,7 @@ def without_tests(folder: Path, exported: Path) -> dict[str, object]:
 
 def test_a_dataset_without_any_test_image_gives_a_detector(exported: Path, tmp_path: Path) -> None:
     dataset = without_tests(tmp_path, exported)
-    stages = ["prepare", "features", "train base", "train diffusion", "predict", "export"]
+    stages = [one for one in STAGES if "score" not in one and "steps" not in one]
     folder = experiment(tmp_path, stages, dataset=dataset, diffusion={"images": 16})
     detector = Detector.load(folder)
     assert detector.modes["full"].accuracy == {}
@@ -103,13 +105,12 @@ def test_the_workflow_scores_for_the_detector_only_where_there_are_test_images(
     dataset = without_tests(tmp_path, exported)
     experiment(tmp_path, [], dataset=dataset)
     options = ("detector", "--configfile", str(tmp_path / "config.yaml"), "--dry-run")
-    alone = {"prepare": 1, "features": 1, "train_base": 1, "train_diffusion": 1, "predict": 2, "export": 1}
+    alone = {"prepare": 1, "weights": 1, "images": 2, "features": 1, "train": 2, "predict": 2, "export": 1}
     found = planned(snakemake(tmp_path, *options).stdout)
     assert {rule: n for rule, n in found.items() if rule != "detector"} == alone
     shutil.copytree(exported / "dataset/wood/test", tmp_path / "data/wood/test")
     found = planned(snakemake(tmp_path, *options).stdout)
     assert {rule: n for rule, n in found.items() if rule != "detector"} == alone | {
         "predict": 3,
-        "score": 1,
-        "score_variant": 1,
+        "score": 2,
     }

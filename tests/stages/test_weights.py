@@ -13,13 +13,14 @@ import pytest
 import timm
 import torch
 import yaml
-from drdc.config.sections import Backbone, Dataset
 from handing import handed_over
 from hub import hub
 from PIL import Image
 from safetensors.torch import save_file
 
 from drdc import cli
+from drdc.config.backbone import Backbone
+from drdc.config.dataset import Dataset
 from drdc.methods.registry import Configured, pretrained_networks
 from drdc.models.backbone import FeatureExtractor, pretrained
 from drdc.results.layout import Layout
@@ -105,9 +106,9 @@ def test_what_is_not_in_the_cache_is_told_without_asking(prepared: Path) -> None
         assert not server.asked
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        f"drdc: backbone '{NAME}' cannot be loaded: its weights are not in the hub's cache, "
-        f"{prepared}/cache/hub; run `drdc weights` with the same configuration on a machine that has a "
-        "network and shares this folder, or set backbone.weights to a local file"
+        f"drdc: backbone '{NAME}' cannot be loaded: not in the hub's cache; run `drdc weights` with the same "
+        f"configuration on a machine that has a network and sees the cache, {prepared}/cache/hub, or set "
+        "backbone.weights to a local file"
     )
 
 

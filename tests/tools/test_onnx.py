@@ -12,8 +12,8 @@ import torch
 from exporting import drdc
 
 from drdc import Detector
-from drdc.detection.backends import DrdcFinder
 from drdc.equations.fusion import feature_error, upsample_base
+from drdc.methods.drdc.predictor import DrdcPredictor
 from drdc.tools.onnx import base_heatmap
 
 
@@ -30,12 +30,14 @@ def test_onnxruntime_gives_the_same_heatmap_for_any_batch(exported: Path, writte
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 3, 64, 64), dtype=np.uint8)
     (found,) = session.run(["heatmap"], {"image": pixels})
-    finder = Detector.load(exported).modes["full"].finder
-    assert isinstance(finder, DrdcFinder)
+    backend = Detector.load(exported).modes["full"].backend
+    assert isinstance(backend.predictor, DrdcPredictor)
+    assert backend.features is not None
+    extractor, base = backend.features.extractor, backend.predictor.base
     with torch.inference_mode():
-        expected = base_heatmap(finder)(torch.from_numpy(pixels)).numpy()
-        features = finder.features.extractor(torch.from_numpy(pixels))
-        workflow = upsample_base(feature_error(features, finder.base(features)), 32).numpy()
+        expected = base_heatmap(extractor, base, 32)(torch.from_numpy(pixels)).numpy()
+        features = extractor(torch.from_numpy(pixels))
+        workflow = upsample_base(feature_error(features, base(features)), 32).numpy()
     assert found.shape == (batch, 32, 32)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-4)

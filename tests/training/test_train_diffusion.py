@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drdc.stages.train_diffusion import draw_randomness, noise_loss
 from torch import Tensor, nn
 
 from drdc.config.diffusion import Diffusion
 from drdc.equations.diffusion import linear_schedule
+from drdc.methods.drdc.diffusion import draw_randomness, noise_loss
 
 SIZE, BATCH = 16, 6
 

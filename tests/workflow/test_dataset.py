@@ -56,7 +56,7 @@ def untested(tmp_path: Path) -> Path:
 
 
 def test_without_test_images_the_detector_is_all(untested: Path) -> None:
-    computed = dict.fromkeys(("prepare", "features", "train_base", "train_diffusion", "predict", "export"), 1)
+    computed = {"prepare": 1, "weights": 1, "images": 2, "features": 1, "train": 2, "predict": 1, "export": 1}
     assert plan(untested) == computed | {"figures": 1, "about": 1}
     assert plan(untested, "detector") == computed | {"detector": 1}
 
@@ -92,7 +92,7 @@ def test_a_folder_that_is_one_category_is_tested_as_one_among_others(tmp_path: P
         configure(tmp_path, ["cap"], {"sweeps": {"steps": [1]}}, root)
         plans.append(plan(tmp_path, "detector"))
     assert plans[0] == plans[1]
-    assert plans[0]["score_variant"] == 1
+    assert plans[0]["score"] == 2
 
 
 def test_a_changed_dataset_is_read_again_once(tmp_path: Path) -> None:

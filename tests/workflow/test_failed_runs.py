@@ -45,7 +45,7 @@ def salvaged(folder: Path) -> list[str]:
         ("table2", ["score.seed0.full", "tables.table2"]),
         ("fig2", ["figures.fig2", "score.seed0.full"]),
         ("fig3", ["figures.fig3", "score.seed0.full"]),
-        ("results/tiny/seed0/scores.csv", ["score.seed0.full"]),
+        ("results/tiny/seed0/scores/full/scores.csv", ["score.seed0.full"]),
         ("detector", ["score.seed0.full"]),
     ],
 )
@@ -70,16 +70,14 @@ def test_the_last_lines_name_the_cause_whatever_else_is_printed(tmp_path: Path, 
 
 def test_several_jobs_fail_and_one_without_a_word(tmp_path: Path) -> None:
     """The others go on; each that failed is named."""
-    failures = {"predict.seed0.full.wood": BAD, "train_unconditional.seed0": None, "costs": "no clock"}
+    failures = {"predict.seed0.full.wood": BAD, "train.seed0.unconditional": None, "costs": "no clock"}
     failed = run(tmp_path, "everything", failures=failures)
     assert failed.returncode == 1
     told = failed.stderr[failed.stderr.rindex("drdc: 3 jobs failed") :]
     assert f"  predict (seed=0, predictions=full, part=wood): {BAD}\n    log: " in told
     assert "  costs: no clock\n    log: results/tiny/logs/costs.log\n" in told
-    assert (
-        "  train_diffusion (seed=0, model=unconditional): it was killed or broke; its log ends with: " in told
-    )
-    assert "    log: results/tiny/logs/train_unconditional.seed0.log\n" in told
+    assert "  train (seed=0, model=unconditional): it was killed or broke; its log ends with: " in told
+    assert "    log: results/tiny/logs/train.seed0.unconditional.log\n" in told
     wanted = salvaged(tmp_path)
     assert {"collect", "tables.table2", "tables.table5", "figures.fig3"} < set(wanted)
     assert not {"tables.inference", "figures.pareto", "costs"} & set(wanted)
@@ -91,9 +89,9 @@ def test_scores_of_older_settings_are_not_taken_for_new_ones(tmp_path: Path) -> 
     changed = ["table5", "--config", "sampling={steps: 3}"]
     failed = run(tmp_path, *changed, failures={"predict.seed0.TTC.all": BAD})
     assert failed.returncode == 1
-    scores = tmp_path / RESULTS / "seed0/variants"
-    assert not (scores / "TTC.csv").exists()
-    assert (scores / "MC.csv").exists()
+    scores = tmp_path / RESULTS / "seed0/scores"
+    assert not (scores / "TTC/scores.csv").exists()
+    assert (scores / "MC/scores.csv").exists()
     assert (tmp_path / RESULTS / "seed0/unconditional.safetensors").exists()
     assert salvaged(tmp_path) == ["tables.table5"]
 
@@ -106,7 +104,7 @@ def test_where_nothing_can_be_made_the_results_of_an_earlier_run_stay(tmp_path: 
         "  prepare: data/mvtec: there is no such folder\n    log: results/tiny/logs/prepare.log\n"
     )
     assert salvaged(tmp_path) == []
-    for name in ("seed0/scores.csv", "seed0/base.safetensors", "tables/table2.md"):
+    for name in ("seed0/scores/full/scores.csv", "seed0/base.safetensors", "tables/table2.md"):
         assert (tmp_path / RESULTS / name).exists(), name
 
 

@@ -15,6 +15,8 @@ import yaml
 from PIL import Image
 from running import TINY, call, planned
 
+from drdc.results.layout import SCORED
+
 TOY = Path(__file__).parents[1] / "methods/toy"
 RESULTS = Path("results/tiny")
 METHODS = {
@@ -59,7 +61,8 @@ def column(folder: Path, table: str, name: str) -> pd.DataFrame:
 def folder(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
     """Scores and tables of the tiny experiment with both methods."""
     folder = tmp_path_factory.mktemp("run")
-    wanted = ["table2", "summary", "metrics", "inference", "pareto", "heatmaps"]
+    wanted = ["table2", "summary", "metrics", "inference", "pareto", "heatmaps", "significance", "curves"]
+    wanted += ["histograms", "defects", "separation", str(RESULTS / "detectors/small.safetensors")]
     wanted += [str(RESULTS / name) for name in ("scores.csv", "gallery.html")]
     output = run(folder, installed, METHODS, *wanted)
     assert output.startswith("0\n"), output
@@ -67,9 +70,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Path:
 
 
 def test_each_method_leaves_weights_curve_heatmaps_and_scores(folder: Path) -> None:
-    left = {path.name for path in (folder / RESULTS / "seed0/methods").glob("[!.]*")}
-    endings = (".safetensors", ".losses.csv", ".npy", ".csv")
-    assert left == {f"{name}{ending}" for name in METHODS for ending in endings}
+    for name in METHODS:
+        for left in (f"{name}.safetensors", f"{name}.losses.csv", f"predictions/{name}/all.npy"):
+            assert (folder / RESULTS / "seed0" / left).is_file()
+        for kind in SCORED:
+            assert (folder / RESULTS / f"seed0/scores/{name}/{kind}.csv").is_file()
     assert not list((folder / RESULTS / "state").rglob("*.pt")), "no state of a finished fitting"
 
 
@@ -90,7 +95,7 @@ def test_costs_and_gallery_show_each_method(folder: Path) -> None:
     assert (seconds[list(METHODS)] > 0).all()
     page = (folder / RESULTS / "gallery.html").read_text(encoding="utf-8")
     facts = re.findall(r'<script type="application/json" class="facts">(.*?)</script>', page)
-    records = np.load(folder / RESULTS / "seed0/methods/small.npy")
+    records = np.load(folder / RESULTS / "seed0/predictions/small/all.npy")
     paths = pd.read_csv(folder / RESULTS / "manifest.csv").path
     scores = dict(zip(paths[records["row"]], records["score"], strict=True))
     for image in map(json.loads, facts):
@@ -135,18 +140,14 @@ def test_a_changed_method_runs_again_alone(folder: Path, installed: Path) -> Non
     changed = METHODS | {"small": METHODS["small"] | {"width": 9}}
     output = run(folder, installed, changed, "--dry-run", "table2")
     jobs = planned(output)
-    assert {rule: jobs.get(rule) for rule in ("train_system", "predict_system", "score_system")} == {
-        "train_system": 1,
-        "predict_system": 1,
-        "score_system": 1,
-    }
-    assert not {"train_base", "train_diffusion", "predict", "score", "prepare", "features"} & set(jobs)
+    assert {rule: jobs.get(rule) for rule in ("train", "predict", "score")} == dict.fromkeys(
+        ("train", "predict", "score"), 1
+    )
+    assert not {"prepare", "images", "features", "weights"} & set(jobs)
 
 
 def test_without_methods_nothing_of_them_is_planned(folder: Path, installed: Path) -> None:
-    assert not {"train_system", "predict_system", "score_system"} & set(
-        planned(run(folder, installed, {}, "--dry-run"))
-    )
+    assert not {"train", "predict"} & set(planned(run(folder, installed, {}, "--dry-run")))
 
 
 def test_a_method_that_fails_is_failed_in_the_tables_and_the_rest_is_made(
@@ -157,11 +158,11 @@ def test_a_method_that_fails_is_failed_in_the_tables_and_the_rest_is_made(
     shutil.copytree(folder, copy)
     broken = METHODS | {"small": METHODS["small"] | {"learning_rate": 1e30}}
     assert run(copy, installed, broken, "table2", "summary").startswith("1\n")
-    assert "change methods.small.learning_rate" in (
-        copy / RESULTS / "logs/train_system.seed0.small.log"
-    ).read_text(encoding="utf-8")
+    assert "change methods.small.learning_rate" in (copy / RESULTS / "logs/train.seed0.small.log").read_text(
+        encoding="utf-8"
+    )
     failed = column(copy, "table2", "small (ours)")
-    assert (failed.note == "failed; see results/tiny/logs/train_system.seed0.small.log").all()
+    assert (failed.note == "failed; see results/tiny/logs/train.seed0.small.log").all()
     assert (column(copy, "table2", "toy (ours)").value != "").all()
 
 
@@ -186,12 +187,14 @@ def test_bad_methods_are_one_sentence(
 def test_the_commands_work_without_the_workflow(folder: Path, installed: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    before = pd.read_csv(copy / RESULTS / "seed0/methods/toy.csv")
-    shutil.rmtree(copy / RESULTS / "seed0/methods")
+    before = pd.read_csv(copy / RESULTS / "seed0/scores/toy/scores.csv")
+    shutil.rmtree(copy / RESULTS / "seed0/scores/toy")
+    shutil.rmtree(copy / RESULTS / "seed0/predictions/toy")
+    (copy / RESULTS / "seed0/toy.safetensors").unlink()
     configured(copy, METHODS)
     environment = os.environ | {"PYTHONPATH": str(installed)}
-    for command in ("train-system", "predict-system", "score-system"):
+    for command in ("train", "predict", "score"):
         line = [sys.executable, "-m", "drdc", command, "toy", "--config", "methods.yaml", "--threads", "1"]
         subprocess.run(line, cwd=copy, env=environment, check=True, capture_output=True)
-    again = pd.read_csv(copy / RESULTS / "seed0/methods/toy.csv")
+    again = pd.read_csv(copy / RESULTS / "seed0/scores/toy/scores.csv")
     assert again.value.equals(before.value)

@@ -23,7 +23,7 @@ from drdc.reporting.costs import COLUMNS as COSTS
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
 
-STAGES = ("score", "score weight=0.5", "collect", "tables", "figures", "gallery")
+STAGES = ("score", "score weight=0.5", "score controls", "collect", "tables", "figures", "gallery")
 SIZE = 16
 #: Category -> good test images, anomalous ones of each defect type, whether they have masks.
 MIXED = {
@@ -48,7 +48,8 @@ def made(root: Path, categories: dict[str, tuple[int, dict[str, int], bool]]) ->
         masks = np.zeros((len(table), SIZE, SIZE), dtype=bool)
         masks[table["mask"] != "", 4:9, 4:9] = True
         np.save(layout.masks, masks)
-        np.save(layout.images, rng.integers(0, 256, (len(table), SIZE, SIZE, 3), dtype=np.uint8))
+        layout.images(SIZE).parent.mkdir()
+        np.save(layout.images(SIZE), rng.integers(0, 256, (len(table), SIZE, SIZE, 3), dtype=np.uint8))
         for name in categories:
             own = np.flatnonzero((table["category"] == name) & (table["split"] != "train"))
             records = np.zeros(len(own), record_type(SIZE, 4, [4, 8]))
@@ -66,7 +67,7 @@ def made(root: Path, categories: dict[str, tuple[int, dict[str, int], bool]]) ->
             "batch_size": 4,
         }
         pd.DataFrame(costs).assign(**dict.fromkeys(COSTS, 1.0)).to_csv(layout.costs, index=False)
-        stamped(layout.manifest, layout.regions, layout.masks, layout.images, layout.costs)
+        stamped(layout.manifest, layout.regions, layout.masks, layout.images(SIZE), layout.costs)
         stamped(layout.losses(0, "base"), *(layout.predictions(0, FULL, name) for name in categories))
 
 

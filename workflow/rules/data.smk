@@ -27,6 +27,8 @@ rule weights:
         "results/{experiment}/logs/weights.{network}.log",
     benchmark:
         "results/{experiment}/benchmarks/weights.{network}.tsv"
+    # Before any training, as `features`, which waits for it.
+    priority: 100
     threads: 1
     resources:
         mem_mb=memory(4000),
