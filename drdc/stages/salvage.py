@@ -1,4 +1,4 @@
-"""After failed jobs: make what was asked for and needs none of them, and name the failures in it."""
+"""The partial report after failed jobs: everything that does not need them, with the failures named."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 
 def salvage(layout: Layout, jobs: Sequence[str], **settings: Any) -> None:
-    """Make what `jobs` would have made, as far as it can be made; what cannot is named and left out.
+    """Make what `jobs` would have made, as far as possible; what is impossible is named and left out.
 
-    A category whose predictions are missing is "failed" in the scores of its run, and so is in a table every
-    run without scores. The next run of the workflow makes it all again, because the missing files are made
-    first.
+    A category whose predictions are missing is "failed" in the scores of its run, and a run without scores is
+    "failed" in the tables. The next run of the workflow makes all of it again, because the missing files are
+    made first.
 
     Args:
-        jobs: as their logs are called: `score.seed0.full`, `collect`, `tables.table2`, `gallery`, ...
+        jobs: by the names of their logs: `score.seed0.full`, `collect`, `tables.table2`, `gallery`, ...
     """
     experiment = Experiment(experiment=layout.experiment, **settings)
     for job, make in _makers(layout, experiment).items():

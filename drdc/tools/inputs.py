@@ -87,7 +87,7 @@ def _meant(argument: str) -> Found:
 
 
 def _matched(path: Path, pattern: Path) -> Found:
-    """What a match of a pattern means; a method's folder counts only where it is named."""
+    """The files of a match of a pattern; a folder of the operating system counts only where it is named."""
     named = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
     if any(map(is_system, path.parts[named:])):
         return

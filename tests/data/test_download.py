@@ -243,7 +243,7 @@ def test_a_page_in_place_of_the_rest_leaves_what_has_arrived(
     part = tmp_path / "nut.tar.xz.part"
     part.write_bytes(ARCHIVE[:begun])
     server.content, server.ranges = page, False
-    with pytest.raises(UserError, match=f"than the one of which {begun} bytes are in .*which stay; remove"):
+    with pytest.raises(UserError, match=f"than the one of which {begun} bytes are kept in .*; remove"):
         obtain(source(server.url), tmp_path / "mvtec")
     assert part.read_bytes() == ARCHIVE[:begun]
     server.content, server.ranges = ARCHIVE, True
@@ -255,7 +255,7 @@ def test_another_part_than_was_asked_for_is_not_taken(tmp_path: Path, server: Si
     part = tmp_path / "nut.tar.xz.part"
     part.write_bytes(ARCHIVE[:1000])
     server.range_sent = "bytes 999-2000/5000"
-    with pytest.raises(UserError, match="which stay"):
+    with pytest.raises(UserError, match="bytes are kept in"):
         obtain(source(server.url), tmp_path / "mvtec")
     assert part.read_bytes() == ARCHIVE[:1000]
 
@@ -335,7 +335,7 @@ def test_a_wrong_archive_placed_by_hand_is_refused_and_kept(tmp_path: Path, serv
     ("content", "message"),
     [
         (archive(good=19), r"nut \(19, 1, 1\) instead of \(20, 1, 1\)"),
-        (archive(top="a/b/"), "holds no folder with nut"),
+        (archive(top="a/b/"), "has no folder with nut"),
         (b"text", "is not a whole tar or zip archive"),
     ],
 )
