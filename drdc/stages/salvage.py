@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from drdc.config.variants import FULL
+from drdc.config.variants import runs, variants
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import used_by
 from drdc.reporting.registry import FIGURES, TABLES
@@ -40,9 +40,12 @@ def salvage(layout: Layout, jobs: Sequence[str], **settings: Any) -> None:
 
 def _makers(layout: Layout, experiment: Experiment) -> dict[str, Callable[[], None]]:
     """Every job that can be made in part, after those that it reads from."""
+    every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
     makers: dict[str, Callable[[], None]] = {
-        f"score.seed{seed}.{FULL}": partial(score, layout, seed, partial=True, **used_by(experiment, "score"))
-        for seed in experiment.seeds
+        f"score.seed{seed}.{one.name}": partial(
+            score, layout, seed, partial=True, **used_by(experiment, "score", one.name)
+        )
+        for one, seed in runs(every, experiment.seeds, experiment.evaluation)
     }
     makers["collect"] = partial(collect, layout, **used_by(experiment, "collect"))
     for stage, names in ((tables, TABLES), (figures, FIGURES)):

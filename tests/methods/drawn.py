@@ -1,8 +1,9 @@
-"""A tiny drawn experiment for the compared methods: grey noise, and a red square as a plain defect."""
+"""Tiny drawn experiments for the compared methods, with a red square as a plain defect."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -11,106 +12,93 @@ import torch.nn.functional as F
 from stamping import stamped
 
 from drdc.data.manifest import COLUMNS
+from drdc.methods import fitting
 from drdc.methods.fitted_method import FittedMethod
-from drdc.methods.fitting import fit_method, inputs_of
+from drdc.methods.inputs import Batch, Inputs
 from drdc.methods.interface import Method
 from drdc.methods.registry import Configured, method_class
-from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
-from drdc.runtime.identity import fingerprint_of
 
 SIZE, CELL = 16, 4
-#: Input sizes of the methods below.
-SIDES = (16, 32, 64)
 COUNTS = {"train": 24, "val": 6, "good": 6, "defect": 6}
-_QUICK = {"batch_size": 8, "learning_rate": 3e-3, "validations": 2}
-_BASE = {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0, "schedule": "constant", **_QUICK}
+#: Drawn experiments: the defects on white noise, or on a pattern with faint noise.
+PLAIN, CHEQUERED = Layout("plain"), Layout("chequered")
+_LITE = {"name": "tf_efficientnet_lite0", "weights": "package"}
+_LITE_32 = {**_LITE, "input_size": 32}
+_QUICK = {"batch_size": 8, "learning_rate": 1e-2, "epochs": 4, "validations": 2}
+_SHORT = {"encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0, "schedule": "constant", **_QUICK}
 _REFINED = {
-    "base": {"hidden": 16, "heads": 2, "feedforward": 32, "neighbour_window": 1, "epochs": 20, **_BASE},
-    **{"width": 8, "levels": 2, "scales": [1, 2], "filter_size": 3, "pool_size": 2, "epochs": 20, **_QUICK},
+    "base": {"hidden": 16, "heads": 2, "feedforward": 32, "neighbour_window": 1, **_SHORT},
+    **{"width": 8, "levels": 2, "scales": [1, 2], "filter_size": 3, "pool_size": 2, **_QUICK},
 }
-#: For each method settings with which it is fitted here in a second or two.
+#: For each method settings with which it is fitted here in a second or two, and finds defects with any seed.
 SMALL: dict[str, dict[str, Any]] = {
     "anomalib": {
-        "model": "padim",
-        "arguments": {"backbone": "tf_efficientnet_lite0", "layers": [0, 1, 2], "n_features": 30},
-        **{"weights": "package", "input_size": 64},
+        **{"model": "padim", "weights": "package", "input_size": 32},
+        "arguments": {"backbone": _LITE["name"], "layers": [0, 1], "n_features": 30},
     },
     "ast": {
         **{"couplings": 2, "teacher_width": 16, "student_width": 32, "student_blocks": 1, "score": "max"},
-        **{"epochs": 20, **_QUICK},
+        **_QUICK,
     },
     "cutpaste": {
         "initial": "pretrained",
-        "backbone": {
-            **{"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
-            **{"feature_size": 8, "stages": [0, 1]},
-        },
-        **{"head": [16], "blur": 1.0, "epochs": 5, **_QUICK},
+        "backbone": {**_LITE_32, "feature_size": 8, "stages": [0, 1]},
+        **{"head": [16], "blur": 1.0, **_QUICK},
     },
     "diad": {
         "pretrained": "scratch",
         "autoencoder": {
             **{"width": 16, "multipliers": [1, 1], "layers_per_block": 1, "perceptual_weight": 0.1},
             **{"discriminator_width": 8, "discriminator_layers": 1},
-            **{**_QUICK, "epochs": 4, "adversarial_epochs": 1},
+            **{**_QUICK, "epochs": 14, "adversarial_epochs": 1},
         },
         "denoiser": {
             **{"width": 32, "multipliers": [1, 1], "layers_per_block": 1, "heads": 2, "context_width": 8},
-            **{"pretraining_epochs": 3, "pretraining_rate": 3e-3},
+            **{"pretraining_epochs": 4, "pretraining_rate": 5e-3},
         },
-        "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "stages": [0, 1]},
-        **{"blur": 1.0, "pool_size": 2, "pools": 2, "epochs": 5, **_QUICK},
+        "backbone": {**_LITE, "stages": [0, 1]},
+        **{"start": 500, "steps": 4, "blur": 1.0, "pool_size": 2, "pools": 2},
+        **{**_QUICK, "learning_rate": 5e-3, "epochs": 8},
     },
     "fcdd": {
-        "backbone": {
-            **{"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 64},
-            **{"feature_size": 32, "stages": [0, 1]},
-        },
-        **{"width": 16, "deviation": 1.0, "receptive_field": 3, "epochs": 20, **_QUICK},
+        "backbone": {**_LITE_32, "feature_size": 16, "stages": [1]},
+        **{"width": 16, "deviation": 1.0, "receptive_field": 6, "confetti_sides": [0.15, 0.35]},
+        **{**_QUICK, "epochs": 8},
     },
     "mkd": {
-        "backbone": {
-            **{"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32, "stages": [0, 1, 2]},
-        },
-        **{"convolutions": [1, 1, 1], "width": 8, "blur": 1.0, "pool_size": 2, "epochs": 20, **_QUICK},
+        "backbone": {**_LITE_32, "stages": [0, 1, 2]},
+        **{"convolutions": [1, 1, 1], "width": 8, "blur": 1.0, "pool_size": 2, **_QUICK},
     },
     "psvdd": {
         **{"patch": 4, "widths": [], "code": 8, "small_stride": 2, "large_stride": 2, "memory": 1000},
-        **{"svdd_weight": 0.01, "pairs": 4, "epochs": 20, **_QUICK},
+        **{"svdd_weight": 0.01, "pairs": 4, **_QUICK, "epochs": 10},
     },
     "st": {
-        "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
-        "teacher": {"patches": 2, "epochs": 20, **_QUICK},
-        **{"receptive_fields": [17], "students": 2, "width": 8, "descriptor": 8, "pool_size": 2},
-        **{"epochs": 20, **_QUICK},
+        "backbone": _LITE_32,
+        "teacher": {"patches": 2, **_QUICK},
+        **{"receptive_fields": [17], "students": 2, "width": 8, "descriptor": 8, "pool_size": 2, **_QUICK},
     },
     "uniad": {
         **{"hidden": 32, "heads": 4, "feedforward": 64, "neighbour_window": 5, "size": 8, "pool_size": 2},
-        **{"epochs": 20, **_BASE},
-        "backbone": {"name": "tf_efficientnet_lite0", "weights": "package", "input_size": 32},
+        **{"backbone": _LITE_32, **_SHORT},
     },
     "uniad_gan": {"code": 8, **_REFINED},
     "uniad_unet": _REFINED,
     "uniad_vae": {"code": 8, **_REFINED},
     "simplenet": {
-        "width": 32,
-        "epochs": 20,
-        "batch_size": 8,
-        "learning_rate": 3e-3,
-        "noise": 1.0,
-        "patch": 1,  # the grid is too small for a neighbourhood
-        "blur": 1,
-        "validations": 2,
+        **{"width": 64, "noise": 4.0, "patch": 1, "blur": 1},  # the grid is too small for a neighbourhood
+        **{**_QUICK, "epochs": 20},
     },
 }
 
 
-def drawn_experiment() -> Layout:
+def drawn_experiment(layout: Layout = PLAIN) -> Layout:
     """Write manifest, images, masks and features below the working directory."""
-    layout, generator = Layout("drawn"), np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     kinds = [kind for kind, count in COUNTS.items() for _ in range(count)]
-    images = generator.normal(128, 12, (len(kinds), SIZE, SIZE, 3)).clip(0, 255).astype(np.uint8)
+    noise = generator.normal(0, 12, (len(kinds), SIZE, SIZE, 3))
+    images = (128 + noise if layout == PLAIN else _chequers() + noise / 4).clip(0, 255).astype(np.uint8)
     masks = np.zeros((len(kinds), SIZE, SIZE), dtype=bool)
     rows = []
     for i, kind in enumerate(kinds):
@@ -121,15 +109,27 @@ def drawn_experiment() -> Layout:
         split = kind if kind in ("train", "val") else "test"
         facts = [f"{i:02}.png", "thing", split, int(kind == "defect"), kind, "mask" * (kind == "defect")]
         rows.append([*facts, SIZE, SIZE, 8, 8, *[f"{i:064x}"] * 2])
-    layout.root.mkdir(parents=True)
+    layout.images(SIZE).parent.mkdir(parents=True)
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(layout.manifest, index=False)
-    for side in SIDES:
-        layout.images(side).parent.mkdir(exist_ok=True)
-        np.save(layout.images(side), images.repeat(side // SIZE, 1).repeat(side // SIZE, 2))
+    np.save(layout.images(SIZE), images)
     np.save(layout.masks, masks)
     np.save(layout.features, _features(images))
-    stamped(layout.manifest, *map(layout.images, SIDES), layout.masks, layout.features)
+    stamped(layout.manifest, layout.images(SIZE), layout.masks, layout.features)
     return layout
+
+
+def _chequers() -> np.ndarray:
+    """Cells of two colours, (H, W, 3)."""
+    rows, columns = np.indices((SIZE, SIZE)) // CELL
+    return np.where(((rows + columns) % 2 == 0)[..., None], (60, 70, 110), (190, 190, 170))
+
+
+def at_size(layout: Layout, size: int) -> None:
+    """Write the images at another size, with each pixel repeated, unless they are there."""
+    if not layout.images(size).exists():
+        place = np.arange(size) * SIZE // size
+        np.save(layout.images(size), np.load(layout.images(SIZE))[:, place][:, :, place])
+        stamped(layout.images(size))
 
 
 def _features(images: np.ndarray) -> np.ndarray:
@@ -146,20 +146,55 @@ def configured(name: str, settings: dict[str, Any] | None = None) -> Configured:
     return Configured(name=name, method=name, settings=own.model_dump(mode="json"))
 
 
+def shortest(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same settings with one step in each phase of the training."""
+    one = {"epochs": _QUICK["batch_size"] / COUNTS["train"], "validations": 1}
+    return {
+        key: shortest(value) if isinstance(value, dict) else one.get(key.replace("pretraining_", ""), value)
+        for key, value in settings.items()
+    }
+
+
 def fitted(layout: Layout, name: str, settings: dict[str, Any] | None = None) -> FittedMethod:
     """A method fitted by the stage of the workflow with settings of `SMALL` or others, saved and loaded."""
-    fit_method(layout, 0, image_size=SIZE, method=configured(name, settings))
-    return FittedMethod.load(layout, 0, name, SIZE)
+    return fitted_twofold(layout, name, settings).loaded
 
 
-def unsaved(layout: Layout, name: str) -> Method:
-    """The same method with the same seed, never saved."""
-    kind, inputs = method_class(name), inputs_of(layout, SIZE, configured(name))
-    settings = kind.Settings(**SMALL[name])
-    torch.manual_seed(0)
-    method = kind(settings, inputs.shapes).eval()
-    method.fit(Trainer(MethodJob(layout, 0, "unsaved", settings, fingerprint_of({})), inputs))
-    return method.eval()
+class Twofold(NamedTuple):
+    """A fitted method, loaded from its file, and as the fitting left it, before it was saved.
+
+    Attributes:
+        layout: of the experiment that it is fitted in.
+    """
+
+    layout: Layout
+    loaded: FittedMethod
+    unsaved: Method
+
+
+def fitted_twofold(layout: Layout, name: str, settings: dict[str, Any] | None = None) -> Twofold:
+    """See `fitted`."""
+    method = configured(name, settings)
+    at_size(layout, method_class(name).input_size(method.settings, SIZE))
+    with patch.object(fitting, "finish", wraps=fitting.finish) as finish:
+        fitting.fit_method(layout, 0, image_size=SIZE, method=method)
+    return Twofold(layout, FittedMethod.load(layout, 0, name, SIZE), finish.call_args.args[1])
+
+
+def batch_of(layout: Layout, method: FittedMethod, rows: np.ndarray) -> Batch:
+    """What the method sees of those rows of the manifest."""
+    return Inputs.read(layout, method.input_size, method.uses_features).batch(rows)
+
+
+def predicted(layout: Layout, method: FittedMethod, kind: str) -> np.ndarray:
+    """The records of all images of one kind, a key of `COUNTS`."""
+    return method.predict(batch_of(layout, method, rows_of(kind)))
+
+
+def assert_separates(layout: Layout, method: FittedMethod) -> None:
+    """See `assert_finds`, for the defects and the good images of the drawn experiment."""
+    defects, masks = predicted(layout, method, "defect"), np.load(layout.masks)[rows_of("defect")]
+    assert_finds(defects["heatmap"], defects["score"], predicted(layout, method, "good")["score"], masks)
 
 
 def assert_finds(maps: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, masks: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from drawn import SMALL, assert_finds, drawn_experiment, fitted, rows_of
+from drawn import Twofold, batch_of, rows_of
 from hub import hub
 from safetensors.torch import load_file, save_file
-from stamping import stamped
 from torch import Tensor, nn
 
 from drdc.methods.diad.autoencoder import (
@@ -27,9 +27,7 @@ from drdc.methods.diad.denoiser import GuidedDenoiser
 from drdc.methods.diad.method import DiAD
 from drdc.methods.diad.pretrained import HUB, empty_prompt
 from drdc.methods.diad.settings import Autoencoder, Denoiser
-from drdc.methods.inputs import Inputs
 from drdc.methods.interface import Shapes
-from drdc.results.layout import Layout
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
@@ -173,40 +171,13 @@ def test_the_image_score_is_the_maximum_after_all_pools() -> None:
         assert score == pytest.approx(value)
 
 
-def draw_a_chequered_pattern(layout: Layout) -> None:
-    """Below the noise, which is made fainter, and the red squares of the drawn experiment."""
-    images, masks = np.load(layout.images), np.load(layout.masks)
-    rows, columns = np.indices(images.shape[1:3]) // 4
-    fields = np.where(((rows + columns) % 2 == 0)[..., None], (60, 70, 110), (190, 190, 170))
-    drawn = (fields + (images.astype(float) - 128) / 4).clip(0, 255).astype(np.uint8)
-    np.save(layout.images, np.where(masks[..., None], images, drawn))
-    stamped(layout.images)
-
-
-def longer(settings: dict[str, Any]) -> dict[str, Any]:
-    """Ten times the epochs of each phase."""
-    factor = {"epochs", "pretraining_epochs", "adversarial_epochs"}
-    return {
-        name: longer(value) if isinstance(value, dict) else 10 * value if name in factor else value
-        for name, value in settings.items()
-    }
-
-
 def test_it_gives_the_pattern_back_without_the_defect_and_so_finds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fits: Callable[[str], Twofold],
 ) -> None:
-    """Started from almost pure noise: what is given back comes from the guide."""
-    monkeypatch.chdir(tmp_path)
-    layout = drawn_experiment()
-    draw_a_chequered_pattern(layout)
-    model, inputs = fitted(layout, "diad", longer(SMALL["diad"])), Inputs.read(layout)
-    masks = np.load(layout.masks)[rows_of("defect")]
-    torch.manual_seed(0)
-    _, normal = model.maps_and_scores(*inputs.batch(rows_of("good")))
-    maps, anomalous = model.maps_and_scores(*inputs.batch(rows_of("defect")))
-    assert_finds(maps, anomalous, normal, masks)
-
-    given, _ = inputs.batch(rows_of("defect"))
+    """Started from a latent with more noise than image: what is given back comes from the guide."""
+    layout, model, _ = fits("diad")
+    assert model.method.alpha_bar[model.method.settings.start - 1] < 0.5
+    given, masks = batch_of(layout, model, rows_of("defect")).images, np.load(layout.masks)[rows_of("defect")]
     with torch.inference_mode():
         error = (model.method.reconstructed(given) - given).abs().mean(1).numpy()
     assert error[masks].mean() > 2 * error[~masks].mean()

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from drawn import SMALL, assert_finds, drawn_experiment, fitted, rows_of, unsaved
+from drawn import SIZE, SMALL, Twofold, assert_separates, at_size, batch_of, fitted, shortest
 from torch import Tensor, nn
 
-from drdc.methods.fitted_method import Fitted
-from drdc.methods.inputs import Inputs
-from drdc.methods.interface import History, Method, MethodSettings, Shapes, TrainedSettings, blurred
+from drdc.methods.fitted_method import FittedMethod
+from drdc.methods.inputs import Batch, Inputs
+from drdc.methods.interface import (
+    History,
+    JointMethod,
+    Method,
+    MethodSettings,
+    Shapes,
+    TrainedSettings,
+    blurred,
+)
 from drdc.methods.registry import method_class, own_methods
 from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
@@ -23,12 +33,6 @@ from drdc.runtime.identity import fingerprint_of
 from drdc.stages.costs import described
 
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
-
-
-@pytest.fixture
-def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
-    monkeypatch.chdir(tmp_path)
-    return drawn_experiment()
 
 
 class TwoPhases(Method):
@@ -79,8 +83,7 @@ class Bank(Method):
 
 
 def trainer(layout: Layout, settings: MethodSettings) -> Trainer:
-    job = MethodJob(layout, 0, "methods/test", settings, fingerprint_of({}))
-    return Trainer(job, Inputs.read(layout))
+    return Trainer(MethodJob(layout, 0, "two", settings, fingerprint_of({})), Inputs.read(layout, SIZE, True))
 
 
 def test_a_finished_phase_is_not_run_again_and_the_end_is_that_of_an_uninterrupted_fit(
@@ -118,16 +121,28 @@ def test_a_buffer_of_any_size_is_restored(layout: Layout) -> None:
     assert torch.equal(other.bank, bank.bank)
 
 
-def test_inputs_are_pixels_in_unit_range_and_features_of_the_same_rows(layout: Layout) -> None:
-    inputs = Inputs.read(layout)
-    images, features = inputs.batch(np.array([2, 5]))
-    assert images.shape == (2, 3, 16, 16)
-    assert images.dtype == features.dtype == torch.float32
-    assert images.min() >= -1
-    assert images.max() <= 1
-    assert torch.equal(features, torch.from_numpy(inputs.features[[2, 5]]).float())
-    assert inputs.shapes == SHAPES
+@pytest.mark.parametrize("size", [16, 32])
+def test_inputs_are_pixels_in_unit_range_and_features_of_the_same_rows(drawn: Layout, size: int) -> None:
+    at_size(drawn, size)
+    inputs = Inputs.read(drawn, size, True)
+    batch = inputs.batch(np.array([2, 5]))
+    assert batch.images.shape == (2, 3, size, size)
+    assert batch.images.dtype == batch.features.dtype == torch.float32
+    pixels = torch.from_numpy(np.load(drawn.images(size))[[2, 5]]).permute(0, 3, 1, 2)
+    assert torch.allclose(batch.images, pixels / 127.5 - 1, atol=1e-6)
+    assert torch.equal(batch.features, torch.from_numpy(np.load(drawn.features)[[2, 5]]).float())
+    assert batch.keys == [f"{2:064x}", f"{5:064x}"]
+    assert inputs.shapes == Shapes(size, 4, 4)
     assert inputs.digest(np.array([0, 1])) != inputs.digest(np.array([1, 0]))
+
+
+def test_a_method_without_features_needs_no_file_of_them(layout: Layout) -> None:
+    layout.features.unlink()
+    inputs = Inputs.read(layout, SIZE, False)
+    assert inputs.batch(np.array([2, 5])).features.shape == (2, 0)
+    assert inputs.shapes == Shapes(SIZE, 0, 1)
+    with pytest.raises(UserError, match=r"features\.npy: is missing; run `drdc features` first"):
+        Inputs.read(layout, SIZE, True)
 
 
 def test_frozen_children_stay_in_evaluation_mode_and_dropout_does_not() -> None:
@@ -164,22 +179,112 @@ def test_a_gaussian_filter_keeps_the_mean_and_spreads_a_point() -> None:
     assert blurred(heatmap[:, :8, :8], 4.0).shape == (1, 8, 8), "smaller than the filter"
 
 
+class Given(Method):
+    """Its heatmap is the first channel of the image."""
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        return images[:, 0]
+
+
+def given(images: Tensor, method: type[Method] = Given, **of: Any) -> np.ndarray:
+    """What is stored of those images (B, 3, H, W) by a method that is not trained."""
+    network = method(MethodSettings(), Shapes(images.shape[-1], 0, 1))
+    predictor = FittedMethod(**{"name": "own", "method": network, "scale": (0.0, 1.0), "seed": 0} | of)
+    keys = [f"{number:064x}" for number in range(len(images))]
+    return predictor.predict(Batch(images, torch.zeros(len(images), 0), keys))
+
+
 def test_stored_maps_keep_the_order_of_pixels_whatever_their_size() -> None:
     """Maps of 10⁻⁷ would vanish in float16, and those of 10⁶ overflow; after standardising neither does."""
-
-    class Given(Method):
-        def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-            return images[:, 0]
-
     values = torch.linspace(0, 1, 16 * 16).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
     for factor, offset in ((1e-7, 0.0), (1e6, 0.0), (1.0, 1000.0)):
-        method = Given(MethodSettings(), SHAPES)
-        fitted = Fitted("given", method, (factor * 0.5 + offset, factor * 0.3))
-        maps, scores = fitted.maps_and_scores(values * factor + offset, torch.zeros(1, 4, 2, 2))
+        scale = factor * 0.5 + offset, factor * 0.3
+        (record,) = given(values * factor + offset, scale=scale, map_size=16)
+        maps = record["heatmap"]
         assert maps.dtype == np.float16
         assert (np.diff(maps.ravel().astype(float)) >= 0).all()
         assert len(np.unique(maps)) > 200
-        assert np.isfinite(scores).all()
+        assert np.isfinite(record["score"])
+
+
+def test_maps_of_any_input_size_are_stored_at_one_size() -> None:
+    """Reduced they are averaged, so that no pixel is lost; enlarged they are interpolated."""
+    torch.manual_seed(0)
+    blocks = torch.rand(2, 1, 4, 4).expand(-1, 3, -1, -1)
+    whole = blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    reduced = given(whole, map_size=16)["heatmap"].astype(np.float32)
+    inner = reduced.reshape(2, 4, 4, 4, 4)[:, :, 1:3, :, 1:3]  # where no other block is near
+    assert np.allclose(inner, blocks[:, 0, :, None, :, None], atol=1e-3)
+    speck = torch.zeros(1, 3, 32, 32)
+    speck[..., 13, 18] = 1
+    assert given(speck, map_size=8)["heatmap"].sum() == pytest.approx(1 / 16, rel=0.1)
+    assert given(whole, map_size=64)["heatmap"].shape == (2, 64, 64)
+    assert np.array_equal(given(whole, map_size=64)["score"], given(whole, map_size=8)["score"])
+
+
+class OneChannel(Given):
+    """Forgets to take the channel out of its maps."""
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        return images[:, :1]
+
+
+class Coarse(Given):
+    """Gives maps of the size of its features."""
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        return images[:, 0, ::2, ::2]
+
+
+class OneScore(Given):
+    """Gives one score for all images."""
+
+    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
+        return heatmaps.max()
+
+
+class InOne(JointMethod):
+    """Finds coarse heatmaps and the scores at once."""
+
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        return images[:, 0, ::2, ::2], images[:, 0].amax((1, 2))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (OneChannel, "heatmaps of OneChannel for 3 images have the shape (3, 1, 16, 16); return (3, 16, 16)"),
+        (Coarse, "heatmaps of Coarse for 3 images have the shape (3, 8, 8); return (3, 16, 16)"),
+        (OneScore, "scores of OneScore for 3 images have the shape (); return (3,)"),
+        (InOne, "heatmaps of InOne for 3 images have the shape (3, 8, 8); return (3, 16, 16)"),
+    ],
+)
+def test_heatmaps_and_scores_of_a_wrong_shape_are_refused_in_one_sentence(
+    method: type[Method], said: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        given(torch.rand(3, 3, 16, 16), method, map_size=16)
+    assert str(caught.value) == f"the {said}"
+
+
+class NoScalar(Method):
+    """Its loss keeps the images apart."""
+
+    class Settings(TrainedSettings):
+        """Settings of the test."""
+
+    def __init__(self, settings: Any, shapes: Shapes, weights: Any = None) -> None:
+        super().__init__(settings, shapes, weights)
+        self.layer = nn.Conv2d(3, 1, 1)
+
+    def loss(self, images: Tensor, features: Tensor) -> Tensor:
+        return self.layer(images).mean((1, 2, 3))
+
+
+def test_a_loss_that_is_no_scalar_is_refused_in_one_sentence(layout: Layout) -> None:
+    settings = NoScalar.Settings(batch_size=4)
+    with pytest.raises(UserError, match=r"^methods\.two: its loss has the shape \(4,\); return a scalar$"):
+        NoScalar(settings, SHAPES).fit(trainer(layout, settings))
 
 
 def test_every_file_of_a_method_defines_one_with_settings_and_a_source() -> None:
@@ -207,49 +312,117 @@ def test_a_backbone_that_is_not_the_papers_is_told_beside_the_citation() -> None
     assert told("diad", "resnet50").endswith("; trained from scratch, without Stable Diffusion")
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "needy.py").write_text("import a_package_that_is_not_there\n")
-    about = tmp_path / "needy-1.dist-info"
+def plug_in(folder: Path, code: str) -> None:
+    """Write what pip leaves of a package with a method of the name `needy`, one module with that code."""
+    (folder / "needy.py").write_text(code)
+    about = folder / "needy-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: needy\nVersion: 1\n")
     (about / "entry_points.txt").write_text("[drdc.methods]\nneedy = needy:Needy\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "import a_package_that_is_not_there.part",
+            "method 'needy' needs the package 'a_package_that_is_not_there', which is not installed; run "
+            "`pip install a_package_that_is_not_there`",
+        ),
+        (
+            "\nfrom drdc.methods.interface import Metod",
+            "method 'needy' cannot be imported: ImportError: cannot import name 'Metod' from "
+            "'drdc.methods.interface' ({interface}) ({file}, line 2)",
+        ),
+        (
+            "from drdc.methods.interfaces import Method",
+            "method 'needy' cannot be imported: ModuleNotFoundError: No module named "
+            "'drdc.methods.interfaces' ({file}, line 1)",
+        ),
+        (
+            "import needy.part",
+            "method 'needy' cannot be imported: ModuleNotFoundError: No module named 'needy.part'; 'needy' "
+            "is not a package ({file}, line 1)",
+        ),
+        (
+            "\n\n1 / 0",
+            "method 'needy' cannot be imported: ZeroDivisionError: division by zero ({file}, line 3)",
+        ),
+        (
+            "class Needy(:",
+            "method 'needy' cannot be imported: SyntaxError: invalid syntax (needy.py, line 1)",
+        ),
+        (
+            "class Needi: pass",
+            "method 'needy' cannot be imported: AttributeError: module 'needy' has no attribute 'Needy'",
+        ),
+        (
+            "Needy = 3",
+            "method 'needy': its package gives needy:Needy, which is no `Method`; correct its entry point",
+        ),
+    ],
+)
+def test_a_plug_in_that_cannot_be_imported_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    plug_in(tmp_path, code)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    with pytest.raises(UserError, match=r"needs .* run `pip install a_package_that_is_not_there`"):
+    monkeypatch.delitem(sys.modules, "needy", raising=False)
+    with pytest.raises(UserError) as caught:
         method_class("needy")
-
-
-#: It compares features of image and reconstruction, which of white noise have nothing in common; its own test
-#: draws the same squares on images that can be reconstructed.
-ELSEWHERE = "diad"
-
-
-@pytest.mark.parametrize("name", [name for name in own_methods() if name != ELSEWHERE])
-def test_a_method_separates_a_plain_defect_and_its_map_is_highest_there(layout: Layout, name: str) -> None:
-    method, inputs = fitted(layout, name), Inputs.read(layout)
-    _, normal = method.maps_and_scores(*inputs.batch(rows_of("good")))
-    maps, anomalous = method.maps_and_scores(*inputs.batch(rows_of("defect")))
-    assert_finds(maps, anomalous, normal, np.load(layout.masks)[rows_of("defect")])
+    interface = sys.modules["drdc.methods.interface"].__file__
+    assert str(caught.value) == said.format(file=tmp_path / "needy.py", interface=interface)
 
 
 @pytest.mark.parametrize("name", own_methods())
-def test_a_saved_and_loaded_method_gives_the_scores_of_one_never_saved(layout: Layout, name: str) -> None:
-    batch, found = Inputs.read(layout).batch(np.arange(4)), []
-    loaded = fitted(layout, name)
-    for method in (loaded.method, unsaved(layout, name)):
+def test_a_method_separates_a_plain_defect_and_its_map_is_highest_there(
+    fits: Callable[[str], Twofold], name: str
+) -> None:
+    fit = fits(name)
+    assert_separates(fit.layout, fit.loaded)
+
+
+@pytest.mark.parametrize("name", sorted({*own_methods()} - {"anomalib"}))
+def test_each_phase_of_a_training_lowers_its_loss(fits: Callable[[str], Twofold], name: str) -> None:
+    """PaDiM has no loss; that of the generator and its opponent together goes up and down."""
+    losses = pd.read_csv(fits(name).layout.losses(0, name))
+    for _, phase in losses.groupby((losses.images.diff() <= 0).cumsum()):
+        fell = phase.train_loss.iloc[-1] < phase.train_loss.iloc[0]
+        assert fell or (name == "uniad_gan" and phase.index[0] > 0)
+
+
+@pytest.mark.parametrize("name", own_methods())
+def test_a_saved_and_loaded_method_gives_the_scores_of_one_never_saved(
+    fits: Callable[[str], Twofold], name: str
+) -> None:
+    layout, loaded, unsaved = fits(name)
+    batch, found = batch_of(layout, loaded, np.arange(4)), []
+    for method in (loaded.method, unsaved):
         torch.manual_seed(0)
         with torch.inference_mode():
-            maps = method.heatmaps(*batch)
-            found.append((maps, method.image_scores(maps, *batch)))
+            found.append(method.heatmaps_and_scores(batch.images, batch.features))
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
-    if not method.uses_features:
-        torch.manual_seed(0)
-        with torch.inference_mode():
-            assert torch.equal(method.heatmaps(batch[0], batch[1][:, :0]), found[1][0])
+
+
+@pytest.mark.parametrize("name", own_methods())
+def test_the_same_seed_gives_the_same_bytes(layout: Layout, name: str) -> None:
+    files = layout.model(0, name), layout.losses(0, name)
+    found = []
+    for _ in range(2):
+        torch.rand(1)  # as if something had drawn before
+        fitted(layout, name, shortest(SMALL[name]))
+        found.append([path.read_bytes() for path in files])
+        files[0].unlink()
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", own_methods())
+def test_operations_are_counted_for_each_method(fits: Callable[[str], Twofold], name: str) -> None:
+    layout, loaded, _ = fits(name)
+    inputs = Inputs.read(layout, loaded.input_size, loaded.uses_features)
 
     def predict(rows: slice) -> None:
-        loaded.maps_and_scores(batch[0][rows], batch[1][rows])
+        loaded.predict(inputs.batch(np.arange(2)[rows]))
 
-    assert described(predict, [loaded.method], 4)["flops"] > 0, "the counter of operations works with it"
+    assert described(predict, loaded.networks, 2)["flops"] > 0

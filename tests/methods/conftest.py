@@ -1,0 +1,56 @@
+"""The drawn experiments of the compared methods, in which each is fitted at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import chdir
+from functools import cache
+from pathlib import Path
+
+import pytest
+from drawn import CHEQUERED, PLAIN, Twofold, drawn_experiment, fitted_twofold
+
+from drdc.results.layout import Layout
+
+#: It compares features of image and reconstruction, which of white noise have nothing in common.
+ON_CHEQUERS = ("diad",)
+
+
+@pytest.fixture(scope="session")
+def _drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with both drawn experiments."""
+    folder = tmp_path_factory.mktemp("drawn")
+    with chdir(folder):
+        drawn_experiment(PLAIN)
+        drawn_experiment(CHEQUERED)
+    return folder
+
+
+@pytest.fixture
+def drawn(_drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """The plain drawn experiment, below the working directory; only to be read."""
+    monkeypatch.chdir(_drawn)
+    return PLAIN
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """The same, for one test alone."""
+    monkeypatch.chdir(tmp_path)
+    return drawn_experiment()
+
+
+@pytest.fixture(scope="session")
+def _fits(_drawn: Path) -> Callable[[str], Twofold]:
+    @cache
+    def fit(name: str) -> Twofold:
+        with chdir(_drawn):
+            return fitted_twofold(CHEQUERED if name in ON_CHEQUERS else PLAIN, name)
+
+    return fit
+
+
+@pytest.fixture
+def fits(_fits: Callable[[str], Twofold], drawn: Layout) -> Callable[[str], Twofold]:
+    """Gives a method that is fitted in a drawn experiment, once, with the settings of `SMALL`."""
+    return _fits
