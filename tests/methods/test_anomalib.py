@@ -13,12 +13,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-<<<<<<< HEAD
-from drawn import COUNTS, assert_finds, drawn_experiment, rows_of
-from drdc.config.backbone import Backbone
-=======
 from drawn import COUNTS, SIZE, assert_finds, at_size, rows_of
->>>>>>> ptests
 from hub import hub
 from PIL import Image
 from pydantic import ValidationError
