@@ -44,7 +44,7 @@ NOTES = (
     caption="And what a threshold finds that was set on held-out normal images.",
 )
 def separation(image_scores: pd.DataFrame, described: Methods = NONE) -> Table:
-    """Overlap, Cohen's d, detection and false alarm rate of the image scores of each compared method.
+    """Overlap, Cohen's d, detection and false alarm rate of the image scores of each method.
 
     Per category and over all categories pooled, each mean ± standard deviation over seeds. Definitions:
     `overlap`, `cohens_d`, `limit`. `image_scores`, errors: `scores_of`.

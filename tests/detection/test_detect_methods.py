@@ -253,7 +253,7 @@ def test_a_method_has_no_base_model_for_other_runtimes(
 ) -> None:
     command = ("onnx", "--model", str(exported(trained, "small")), "--output", "base.onnx")
     assert drdc(tmp_path, *command) == 2
-    assert "a compared method has no base model; name the file" in capsys.readouterr().err
+    assert "only DRDC has a base model; name the file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -142,7 +142,7 @@ def test_fast_says_what_it_saves_and_loses(
         (["--false-alarm-rate", "0.001"], "needs at least 999 held-out normal images, and there are 20"),
         (["--false-alarm-rate", "5"], "must be between 0 and 1"),
         (["--category", "nut"], "'nut' is not known to this model; known: capsule, wood"),
-        (["--model", "missing"], "missing: is missing; `snakemake detector` or `drdc export` writes it"),
+        (["--model", "missing"], "missing: is missing; `snakemake missing` or `drdc export` writes it"),
         (["--output", "taken"], "taken: cannot be written"),
     ],
 )
@@ -352,7 +352,7 @@ def test_an_output_that_holds_all_images_is_refused(
     touch(tmp_path, "in/a.png")
     monkeypatch.chdir(tmp_path)
     for argument in ("in", "in/a.png", "in/*"):
-        with pytest.raises(UserError, match=f"--output {output}: all images lie in it"):
+        with pytest.raises(UserError, match=f"--output {output}: all images are in it"):
             find_images([argument], Path(output))
 
 

@@ -343,7 +343,7 @@ def test_other_computers_are_let_in_only_with_a_warning(model: Path, tmp_path: P
     with serving("--model", str(model), "--host", "0.0.0.0", temporary=tmp_path) as (_, process):
         pass
     assert process.stderr is not None
-    assert "warning: everybody who reaches 0.0.0.0" in process.stderr.read()
+    assert "warning: everyone who can reach 0.0.0.0" in process.stderr.read()
 
 
 def refused(*options: str, **environment: str) -> str:
