@@ -4,7 +4,7 @@ BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test lint
+.PHONY: install demo test check test-all lint
 
 install: .venv/installed
 
@@ -20,8 +20,19 @@ demo: install
 	@echo "Report:  results/demo/report.html   (all tables and figures in one page)"
 	@echo "Gallery: results/demo/gallery.html  (every heatmap, with a threshold to slide)"
 
+PYTEST := pytest --numprocesses logical --dist loadfile
+
 test: install
-	pytest --numprocesses logical --dist loadfile
+	$(PYTEST) -m "not slurm and not browser and not long"
+
+# The quick ones, while you write: nothing is trained, and no workflow runs.
+check: install
+	$(PYTEST) -m "not slurm and not browser and not long" tests/config tests/data tests/equations tests/evaluation \
+	  tests/experiment tests/models tests/reporting tests/results tests/runtime tests/test_rooms.py tests/test_declared.py
+
+# What `make test` leaves out: it needs SLURM or Chromium, or takes long.
+test-all: install
+	$(PYTEST) -m "slurm or browser or long"
 
 lint: install
 	ruff check .

@@ -40,7 +40,7 @@ check_gpus()
 check_targets()
 
 
-# All commands are `drdc`. Only with `--sdm conda` it is installed anew, in an environment of its own.
+# All commands are `drdc`. Only with `--sdm conda` it is installed again, in an environment of its own.
 internals.use_environment(workflow, f"{workflow.basedir}/workflow/envs/drdc.yaml")
 
 

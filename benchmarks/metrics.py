@@ -1,4 +1,4 @@
-"""Time and error of the pixel metrics of one category, ours beside what a user would pick instead.
+"""Time and error of the pixel metrics of one category, ours next to those that a user would choose instead.
 
     python benchmarks/metrics.py --maps 100 --size 224
 

@@ -1,4 +1,4 @@
-"""The commands: one for each rule of the workflow, usable without it, and the tools beside it.
+"""The commands: one for each rule of the workflow, usable without it, and the tools.
 
 What takes time to import is imported inside `main`, where Ctrl-C is met.
 """
@@ -24,37 +24,37 @@ STAGES = {
     "prepare": "list and check the dataset: manifest.csv, masks.npy",
     "images": "resize all images to one size: images/<size>.npy",
     "features": "compute the backbone's features: features.npy",
-    "train": "train a model: base, diffusion, unconditional, or a method of the configuration",
+    "train": "train base, diffusion, unconditional, or a method of the configuration",
     "predict": "compute what is stored of test and held-out images: seed<k>/predictions/",
     "score": "compute the metrics of a variant of DRDC, of a method, or of the controls: seed<k>/scores/",
     "export": "write a trained method with its calibration in one file: detectors/<method>.safetensors",
-    "collect": "put the scores of all seeds, variants and methods together: scores.csv",
-    "costs": "measure time, memory and size of base model and DRDC: costs.csv",
+    "collect": "collect the scores of all seeds, variants and methods: scores.csv",
+    "costs": "measure time, memory and size of all methods: costs.csv",
     "tables": "write the tables: tables/",
     "figures": "draw the figures: figures/",
     "gallery": "write the page to browse all heatmaps: gallery.html",
     "about": "write settings, versions, hardware and run times: about.html",
-    "salvage": "after failed jobs, make what else was asked for and can be made",
+    "salvage": "after failed jobs, write a partial report",
 }
-#: Commands that are no rule: modules of `drdc.tools`, which bring their own arguments.
+#: Commands that are not rules: modules of `drdc.tools`, which define their own arguments.
 TOOLS: dict[str, str] = {
-    "detect": "look at images with a trained model: scores, decisions, heatmaps",
-    "onnx": "write the base model as an ONNX file, for other runtimes",
+    "detect": "find defects in images with a trained method: scores, decisions, heatmaps",
+    "onnx": "export the base model as an ONNX file, for other runtimes",
     "check": "list all problems of a dataset",
     "new-experiment": "write a configuration for a folder of images, sized for this machine",
-    "serve": "a page on this computer to drop an image and see what is found",
+    "serve": "serve a local page to drop an image on and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that an experiment needs",
     "weights": "fetch the pre-trained networks of an experiment: weights/",
 }
 SEEDED = ("train", "predict", "score")
-#: What stands for the name of what a stage is of: see `drdc.experiment.stage_settings.used_by`.
+#: The argument NAME of these stages, see `drdc.experiment.stage_settings.used_by`.
 OF = {
     "train": "base, diffusion, unconditional, or a method of the configuration",
-    "predict": "a cell of Table 5 or Figure 2, or a method of the configuration (default: DRDC)",
+    "predict": "a variant of DRDC, as steps=1, or a method of the configuration (default: DRDC)",
     "score": "as for predict, or `controls` (default: DRDC)",
     "export": "a method of the configuration (default: DRDC)",
 }
-#: Commands that may ask the network; all others find pre-trained networks in the hub's cache, or nowhere.
+#: Commands that may use the network; all others find pre-trained networks only in the hub's cache.
 ONLINE = ("download", "weights")
 
 
@@ -79,7 +79,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def _be_somebody() -> None:
-    """Libraries ask for the user's name and folder, which a number in a container may not have."""
+    """Libraries need the user's name and home folder, which a bare user id in a container may not have."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -103,7 +103,7 @@ def run(
         config: YAML file, or what the workflow hands over, see `stage_settings`.
         threads: CPU threads; default: all.
         gpu: number of GPUs to claim on a machine that several jobs share; a training takes several at once.
-        of: what goes through the stage, see `OF`; None stands for DRDC.
+        of: the argument NAME, see `OF`; None for DRDC.
         wildcards: `seed`, `category`, `name`, `size` where the stage has them; None stands for all. A
             training has `processes` too, None for one on each GPU.
     """
@@ -175,9 +175,9 @@ def _parser() -> argparse.ArgumentParser:
         if name == "images":
             command.add_argument("size", type=positive, help="height and width in pixels")
         if name in ("tables", "figures"):
-            command.add_argument("name", nargs="?", help="one of them (default: all that can be made)")
+            command.add_argument("name", nargs="?", help="one of them (default: all)")
         if name == "salvage":
-            command.add_argument("jobs", nargs="+", help="what is wanted, as the jobs' logs are called")
+            command.add_argument("jobs", nargs="+", help="what is wanted, by the names of the jobs' logs")
         command.add_argument(
             "--config", default="config/config.yaml", help="YAML file of an experiment (default: %(default)s)"
         )

@@ -27,3 +27,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sharing import shared
 
     return shared(tmp_path_factory, "finished", finish)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for a browser or a SLURM is marked so."""
+    for item in items:
+        for fixture, mark in (("browser", "browser"), ("cluster", "slurm")):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)

@@ -7,6 +7,7 @@ at the start of a command use the real ones.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -135,9 +136,12 @@ def _run(arguments: list[str], where: str, environment: dict[str, str], streams:
         code = import_module(PROGRAMS[arguments[0]]).main(arguments[1:]) or 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

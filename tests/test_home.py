@@ -21,7 +21,7 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
         raise PermissionError(13, "Permission denied", f"{NOWHERE}/.cache/huggingface")
 
     monkeypatch.setattr("timm.create_model", fails)
-    with pytest.raises(UserError, match=r"/\.cache/huggingface'\); set HOME or HF_HOME to a folder"):
+    with pytest.raises(UserError, match=r"/\.cache/huggingface'\); set HOME or HF_HOME to a writable"):
         FeatureExtractor(Backbone(name="resnet18.a1_in1k"))
 
 

@@ -35,7 +35,7 @@ class Backbone(Section):
 def other_backbone(used: str, published: str) -> str:
     """What the tables say of a pre-trained network other than the published one, if there is one; else "".
 
-    Both are names of timm, of which only what stands before the weights' tag counts.
+    Both are names of timm; the tag of the weights, after the dot, does not count.
     """
     architecture = published.partition(".")[0]
     if not architecture or used.partition(".")[0] == architecture:

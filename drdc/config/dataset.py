@@ -18,7 +18,7 @@ MVTEC_CATEGORIES = [
 ]
 
 
-#: Errors that mislead the numbers, unless whoever lists them in `dataset.accept` knows better.
+#: Errors that would distort the numbers, unless listed in `dataset.accept`.
 Acceptable = Literal[
     "mask-among-images",
     "mask-empty",

@@ -1,15 +1,15 @@
-"""Which names of categories and files can be carried through tables, the workflow and the shell."""
+"""Which names of categories and files are safe in tables, the workflow and the shell."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-#: Neither a category nor a table may take the name of what stands for all of them.
+#: Names that mean all categories; no category may have them.
 RESERVED = ("mean", "all")
 #: Bytes; a category is a part of file names, of which a file system allows 255.
 LONGEST_CATEGORY = 100
-#: How folders of normal images are called, letters alone, in lower case.
+#: Names of folders of normal images, letters only, in lower case.
 _GOOD = {"good", "goods", "ok", "okay", "oks", "normal", "normals"}
 _PERHAPS_GOOD = """
     pass passed io accept accepted acceptable approved qualified conforming clean fine healthy intact correct
@@ -53,7 +53,7 @@ def category_fault(name: str) -> str | None:
 
 def path_fault(path: str) -> str | None:
     """Why a file cannot be listed in the manifest, or None."""
-    if any("\ud800" <= sign <= "\udfff" for sign in path):  # how Python carries bytes that are no UTF-8
+    if any("\ud800" <= sign <= "\udfff" for sign in path):  # how Python represents bytes that are not UTF-8
         return "is not UTF-8"
     if any(ord(sign) < 32 or sign in "\x7f\x85\u2028\u2029" for sign in path):
         return "has a line break or another control character"

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 Source = Literal["paper", "inferred", "ours"]
 
 
-#: Bounds of what decides memory and time, far above any sensible value; a model file is held to them too.
+#: Bounds of what determines memory and time, far above any sensible value; also checked in a model file.
 MOST_PIXELS = 2048  # of a side
 MOST_IMAGES = 100_000  # of a batch, or drawn
 MOST_EPOCHS = 1_000_000
-MOST_CHANNELS = 16_384  # of a compared method's layer
+MOST_CHANNELS = 16_384  # of a layer of a method
 MOST_TIMESTEPS = 100_000
 
 

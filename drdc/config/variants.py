@@ -1,7 +1,7 @@
 """The cells of Table 5 and Figure 2: what each changes, and which of them share predictions and models.
 
 A variant is the experiment with some settings of its sampling and its fusion changed. Two variants with the
-same model and the same sampling share their predictions; what only changes the fusion is scored from the
+same model and the same sampling share their predictions; a variant of the fusion alone is scored from the
 predictions of the experiment itself.
 """
 
@@ -17,16 +17,16 @@ from drdc.config.sampling import Sampling, single_grid_size
 from drdc.config.section import Section
 
 FULL = "full"
-#: The whole method's name in the scores; and the name under which the control methods are scored.
+#: The name of DRDC in the scores; and the name under which the controls are scored.
 DRDC, CONTROLS = "drdc", "controls"
 #: What the experiment's own pre-trained network is called among those of the methods.
 BACKBONE = "backbone"
-#: The control methods: a random heatmap, and for each reduction the ground truth at that resolution.
+#: The controls: a random heatmap, and for each reduction the ground truth at that resolution.
 RANDOM = "random_map"
 ORACLES = {1: "oracle_mask@1"} | {s: f"oracle_mask@1/{s}" for s in (2, 4, 8, 16)}
 
 #: Table 5, in the paper's order of columns: name -> (model conditioning, test-time conditioning,
-#: spatio-temporal fusion, multi-scale base heatmap). The seventh column is the full method itself.
+#: spatio-temporal fusion, multi-scale base heatmap). The seventh column is DRDC itself.
 ABLATION = {
     "TTC": (False, True, False, False),
     "MC": (True, False, False, False),
@@ -107,7 +107,7 @@ def runs(
 ) -> list[tuple[Variant, int]]:
     """(variant, seed) of every run: `full` with all seeds, the others with those of the evaluation.
 
-    `names`: the wanted variants beside `full`; None for all.
+    `names`: the wanted variants other than `full`; None for all.
     """
     chosen = list(every) if names is None else [name for name in names if name in every]
     others = [every[name] for name in chosen if name != FULL]
@@ -195,7 +195,7 @@ def _rank(value: Any) -> tuple[int, Any]:
 
 
 def _text(value: Any) -> str:
-    """A value as it stands in a variant's name: 5, 0.85, 4+8."""
+    """A value as it is written in a variant's name: 5, 0.85, 4+8."""
     if isinstance(value, list):
         return "+".join(str(item) for item in sorted(value))
     return f"{value:g}" if isinstance(value, float) else str(value)

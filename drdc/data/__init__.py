@@ -1,1 +1,1 @@
-"""Images in, one manifest and two caches out: readers of datasets, decoding, and the made dataset."""
+"""From image files to the manifest: readers of datasets, checks, decoding, downloads, synthetic images."""

@@ -1,4 +1,4 @@
-"""Unpacking archives that may be hostile: all but plain files and folders below the wanted one is refused."""
+"""Unpacking archives that may be hostile: only plain files and folders below the wanted one are allowed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may become; what it says of its own sizes is not believed.
+    """Bounds of what is unpacked; the sizes in the archive's own headers are not trusted.
 
     Attributes:
         members: files and folders at most.
@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry: `read` gives its next bytes (None: a folder); `fault` says why it is refused, if it is."""
+    """One entry: `read` returns its next bytes (None: a folder); `fault`: why it is refused, if it is."""
 
     name: str
     fault: str
@@ -59,10 +59,10 @@ def unpack(archive: Path, folder: Path, limits: Limits = Limits()) -> None:
     """Unpack a tar (plain, gzip, bzip2 or xz) or zip archive into the new folder `folder`.
 
     Files get the modes, owner and times of this process, never the archive's. After a failure the folder
-    holds a part; the caller throws it away.
+    is incomplete; the caller removes it.
 
     Raises:
-        UserError: the archive is damaged, becomes larger than `limits`, or has a member that is a link, a
+        UserError: the archive is damaged, unpacks to more than `limits`, or has a member that is a link, a
             device or encrypted, leads out of the folder, replaces another or has an unprintable or Windows
             name (one sentence with archive and member); or the folder cannot be written.
     """
@@ -75,13 +75,13 @@ def unpack(archive: Path, folder: Path, limits: Limits = Limits()) -> None:
             try:
                 _write(member, target, meter)
             except (FileExistsError, NotADirectoryError):
-                raise meter.refusal(member.name, "comes twice or lies below a file") from None
+                raise meter.refusal(member.name, "is duplicate or below a file") from None
             except OSError as error:
                 raise not_written(target, error) from error
 
 
 class _Meter:
-    """Counts members and the bytes that really come out, and stops what becomes too much."""
+    """Counts members and the unpacked bytes, and stops at the limits."""
 
     def __init__(self, archive: Path, limits: Limits) -> None:
         self.archive, self.limits = archive, limits
@@ -107,7 +107,7 @@ class _Meter:
 
 
 class _Metered:
-    """Unpacked bytes, read forwards in small pieces and counted: what `tarfile` needs of a file."""
+    """Unpacked bytes, read forwards in small pieces and counted: the part of a file that `tarfile` uses."""
 
     def __init__(self, file: IO[bytes], meter: _Meter) -> None:
         self.file, self.meter = file, meter
@@ -167,7 +167,7 @@ def _tar_members(stream: Any, meter: _Meter) -> Iterator[_Member]:
             yield _Member(info.name, fault, content.read if content else None)
     while rest := stream.read(_CHUNK):  # to the end, where the checksum is
         if any(rest):
-            raise tarfile.ReadError("there is more after its end")
+            raise tarfile.ReadError("there is data after its end")
 
 
 def _zip_members(file: IO[bytes], meter: _Meter) -> Iterator[_Member]:
@@ -194,7 +194,7 @@ def _zip_members(file: IO[bytes], meter: _Meter) -> Iterator[_Member]:
 
 
 def _reading(meter: _Meter, read: Callable[[], Result]) -> Result:
-    """What `read` returns; whatever the many decoders raise becomes one sentence."""
+    """The result of `read`; any exception of the decoders becomes one sentence."""
     try:
         return read()
     except UserError:
@@ -203,7 +203,7 @@ def _reading(meter: _Meter, read: Callable[[], Result]) -> Result:
         reason = " ".join(str(error).split()) or type(error).__name__
         place = f" at member {meter.name!r}" if meter.name else ""
         raise UserError(
-            meter.archive, f"is not a whole tar or zip archive ({reason}{place})", "get it again"
+            meter.archive, f"is not a whole tar or zip archive ({reason}{place})", "download it again"
         ) from None
 
 
@@ -219,7 +219,7 @@ def _write(member: _Member, target: Path, meter: _Meter) -> None:
 
 
 def _target(meter: _Meter, member: _Member, root: Path) -> Path:
-    """Where a member goes: always below `root`, which nothing but this module writes."""
+    """The path of a member: always below `root`, which only this module writes."""
     fault = member.fault or _name_fault(member.name)
     target = root / member.name
     if not fault and not target.resolve().is_relative_to(root):

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a dataset, at once: what its file names tell, and what is in the files."""
+"""All problems of a dataset at once: of its file names, and of the contents of its files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from drdc.runtime.errors import UserError
 FEWEST_TRAINING_IMAGES = 2
 #: Below it the held-out share is a single image.
 FEW_TRAINING_IMAGES = 20
-#: Images are resized to one square: sides or proportions further apart than this look unlike each other then.
+#: Images are resized to one square; if sides or proportions differ by more, the results look different.
 SIDES_APART, PROPORTIONS_APART = 2.0, 1.25
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the files of one image tell; `size` (width, height) is None where the image cannot be read.
+    """Facts on the files of one image; `size` (width, height) is None where the image cannot be read.
 
     `digest` is of the pixels, `sha256` of the file; of the `stored` bits of its values `bits` are in use;
     `covered` is None without a mask.
@@ -64,7 +64,7 @@ def training_ranges(samples: Sequence[Sample], root: Path, bits: int | None, wor
 
 
 def inspect(sample: Sample, root: Path, ranges: Ranges) -> tuple[Facts, NDArray[np.bool_] | None]:
-    """What one image's files tell, and its mask (H, W); None where it has none or nothing can be read."""
+    """Facts on one image's files, and its mask (H, W); None where it has none or nothing can be read."""
     try:
         content = read_content(root / sample.path)
         decoded = decode_file(root / sample.path, content)
@@ -92,7 +92,7 @@ def inspect(sample: Sample, root: Path, ranges: Ranges) -> tuple[Facts, NDArray[
 
 
 def conclude(facts: Sequence[Facts]) -> list[Problem]:
-    """Problems of names and numbers of images, of files, of sizes, and images that are there twice."""
+    """Problems of names and numbers of images, of files, of sizes, and duplicate images."""
     samples = [fact.sample for fact in facts]
     files = [problem for fact in facts for problem in fact.problems]
     masks = [(fact.sample, fact.covered) for fact in facts if fact.covered]
@@ -114,7 +114,7 @@ def check(
         root: the folder that their paths are relative to.
         workers: threads that read and decode.
         progress: called after each image.
-        bits: what `dataset.bits` says.
+        bits: `dataset.bits`.
     """
     facts, ranges = [], training_ranges(samples, root, bits, workers)
     for fact in in_order(lambda sample: inspect(sample, root, ranges)[0], samples, workers):
@@ -132,7 +132,7 @@ def _names(samples: Sequence[Sample]) -> Iterator[Problem]:
         first, *others = same
         for name in others:
             problem = f"differs from category {first} only in upper and lower case"
-            mend = "rename one: some methods take both for one folder"
+            mend = "rename one: some file systems treat both as one folder"
             yield Problem("categories-differ-in-case", name, "", problem, mend)
     for sample in samples:
         for path in filter(None, (sample.path, sample.mask)):
@@ -153,7 +153,7 @@ def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
             mend = "add some for usable results"
             yield Problem("few-training-images", category, "", f"has only {found}", mend)
         if not test:
-            mend = "it can be trained and detected, not scored"
+            mend = "it is trained on and predicted, not scored"
             yield Problem("no-test-images", category, "", "has no test images", mend)
         elif len({sample.label for sample in test}) == 1:
             kind: Kind = "only-anomalous-test-images" if anomalous else "only-normal-test-images"
@@ -188,8 +188,8 @@ def _sizes(facts: Sequence[Facts]) -> Iterator[Problem]:
         proportions = [width / height for width, height in own]
         if max(sides) > SIDES_APART or max(proportions) / min(proportions) > PROPORTIONS_APART:
             small, large = ("{} x {}".format(*pick(own, key=np.prod)) for pick in (min, max))
-            problem = f"images differ much in size or proportions, {small} to {large} pixels"
-            yield Problem("sizes-differ", category, "", problem, "crop them alike: all become one square")
+            problem = f"images differ strongly in size or proportions, {small} to {large} pixels"
+            yield Problem("sizes-differ", category, "", problem, "crop them alike: all become squares")
 
 
 def _depths(facts: Sequence[Facts]) -> Iterator[Problem]:
@@ -203,7 +203,7 @@ def _depths(facts: Sequence[Facts]) -> Iterator[Problem]:
 
 
 def _twice(facts: Sequence[Facts]) -> Iterator[Problem]:
-    """Images with the pixels of another one, whatever their files' format, names and categories."""
+    """Images with the same pixels as another one, whatever their files' format, names and categories."""
     groups: defaultdict[str, list[Sample]] = defaultdict(list)
     for fact in sorted(facts, key=lambda fact: fact.sample.split, reverse=True):  # training images first
         if fact.digest:

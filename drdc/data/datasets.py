@@ -34,7 +34,7 @@ def scan(
 
 
 def dataset_root(name: str, root: str | Path | None = None) -> Path:
-    """Return the existing folder of a dataset; "elpv" needs no root when its package is installed.
+    """The existing folder of a dataset; "elpv" needs no root when its package is installed.
 
     Raises:
         UserError: unknown dataset, no root given, or the folder is missing (with where to get the data).

@@ -1,4 +1,4 @@
-"""The content of an image file of any kind that is read, as the values that the file holds."""
+"""The content of an image file of any supported format, as the values in the file."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from drdc.data.jpeg import refuse_damage
 from drdc.data.tiff import deep_page, is_deep, only_page, whole
 from drdc.runtime.errors import UserError
 
-#: What is read, whatever the file is called: no format of vectors or scripts, which would start a program.
+#: Supported formats, whatever the file's suffix; none of vectors or scripts, which would start a program.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
-#: Pixels of the largest image that is read: as RGB it takes 2 GB of memory.
+#: Pixels of the largest image that is read; as RGB it takes 2 GB of memory.
 LARGEST = 500_000_000
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit is below that of line-scan cameras; `LARGEST` stands for it
@@ -39,7 +39,7 @@ def decode(content: bytes) -> Decoded:
     """Decode a file, upright and without alpha.
 
     Raises:
-        UserError: it is damaged, no image, of several images, too large, or has no known range of values; as
+        UserError: it is damaged, not an image, of several images, too large, or of an unknown value range; as
             "<problem>; <what to do>", without the file's name.
     """
     try:
@@ -48,14 +48,14 @@ def decode(content: bytes) -> Decoded:
         raise
     except UnidentifiedImageError:
         known = ", ".join(FORMATS).replace("PPM", "PNM").replace("JPEG2000", "JPEG 2000")
-        reason = f"it is none of {known}"
+        reason = f"it is not one of {known}"
     except Exception as error:  # decoders raise many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
     raise UserError("", f"not a readable image ({reason})", "replace or remove the file")
 
 
 def may_be_deep(path: Path) -> bool:
-    """Whether a file may have more than 8 bits a value, as far as its head tells."""
+    """Whether a file may have more than 8 bits a value, judged by its header."""
     if not path.is_file():
         return False
     try:
@@ -65,7 +65,7 @@ def may_be_deep(path: Path) -> bool:
             with TiffFile(path) as tiff:
                 return is_deep(only_page(tiff))
         return head.startswith(_MAY_BE_DEEP) or (head.startswith(_PNG_HEAD) and head[24:] == b"\x10")
-    except Exception:  # as many kinds as damaged files have
+    except Exception:  # damaged files raise many kinds
         return False
 
 
@@ -105,7 +105,7 @@ def _shallow(image: Image.Image) -> Shallow:
     image.load()
     if image.mode.startswith(("I", "F")):
         raise UserError(
-            "", f"has pixels of mode {image.mode}, whose range nobody knows", "save it with 8 or 16 bits"
+            "", f"has pixels of mode {image.mode}, whose range is unknown", "save it with 8 or 16 bits"
         )
     return Shallow(ImageOps.exif_transpose(image).convert("RGB"), orientation(image))
 
@@ -113,17 +113,19 @@ def _shallow(image: Image.Image) -> Shallow:
 def _refuse_large(width: int, height: int) -> None:
     if width * height > LARGEST:
         raise UserError(
-            "", f"has {width} x {height} pixels, more than {LARGEST // 1_000_000} million", "cut or shrink it"
+            "",
+            f"has {width} x {height} pixels, more than {LARGEST // 1_000_000} million",
+            "crop or resize it",
         )
 
 
 def _refuse_pages(image: Image.Image) -> None:
-    """Refuse frames like the first one: smaller ones are the previews that phones add."""
+    """Refuse further frames of the first one's size; smaller ones are the previews that phones add."""
     own, frames = (image.size, image.mode), image_count(image)
     if image.format == "MPO":
         frames = sum(_frame(image, number) == own for number in range(frames))
     if frames > 1:
-        raise UserError("", f"holds {frames} images", "save each in a file of its own")
+        raise UserError("", f"contains {frames} images", "save each in a file of its own")
     image.seek(0)
 
 
@@ -133,7 +135,7 @@ def _frame(image: Image.Image, number: int) -> tuple[tuple[int, int], str]:
 
 
 def _upright(deep: Deep, turned: int) -> Deep:
-    """Turned and mirrored as the orientation of EXIF says (JEITA CP-3451, 4.6.4)."""
+    """Rotated and mirrored by the EXIF orientation (JEITA CP-3451, 4.6.4)."""
     values = deep.values
     if turned in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
@@ -176,7 +178,7 @@ def _pnm(content: bytes) -> Deep | None:
     else:
         values = np.frombuffer(content, ">u2", count, head.end()).astype(np.uint32)
     if len(values) < count or values.max() > white:
-        raise UserError("", "is cut off or has values above its largest", "replace or remove the file")
+        raise UserError("", "is truncated or has values above its maximum", "replace or remove the file")
     pixels = whole(values.reshape(height, width, channels))
     return Deep(_colours(pixels), white if white < 65535 else None)
 

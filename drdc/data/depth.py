@@ -1,4 +1,4 @@
-"""Grey values of a file as 8-bit RGB, whatever number of bits its camera used."""
+"""Grey values of a file as 8-bit RGB, whatever the bit depth of its camera."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from drdc.runtime.errors import UserError
 
-#: Bits of a value that cameras and scanners give.
+#: Bit depths of cameras and scanners.
 DEPTHS = (8, 10, 12, 14, 16)
 
 
@@ -22,7 +22,7 @@ class Shallow:
 
     Attributes:
         image: RGB, upright.
-        turned: the orientation of EXIF that it was turned by.
+        turned: the EXIF orientation by which it was rotated.
     """
 
     image: Image.Image
@@ -41,14 +41,14 @@ class Shallow:
 
 @dataclass(frozen=True, eq=False)
 class Deep:
-    """An image whose file has more than 8 bits a value, not all of which the camera need have used.
+    """An image whose file has more than 8 bits a value, of which the camera may have used fewer.
 
     Attributes:
         values: (H, W) or (H, W, 3) uint16, upright, without alpha.
-        white: the largest value, where the kind of file leaves no doubt; None for a file of 16 bits.
-        claimed: bits in use, where tags of the file tell them.
+        white: the largest value, where the format defines it; None for a file of 16 bits.
+        claimed: bits in use according to the file's tags; None without them.
         white_is_zero: 0 is white and the largest value black.
-        turned: the orientation of EXIF that they were turned by.
+        turned: the EXIF orientation by which they were rotated.
     """
 
     values: NDArray[np.uint16] = field(repr=False)
@@ -60,12 +60,12 @@ class Deep:
 
     @property
     def own(self) -> bool:
-        """Whether the file alone tells its range."""
+        """Whether the file alone determines its range."""
         return self.white is not None
 
     @property
     def bits(self) -> int:
-        """The range that this file alone suggests: what it tells, and no less than its values need."""
+        """The range by this file alone: that of its tags, and at least what its values need."""
         if self.white is not None:
             return self.white.bit_length()
         return max(self.claimed or 0, holding(int(self.values.max())))
@@ -89,7 +89,7 @@ Decoded = Shallow | Deep
 
 
 def holding(largest: int) -> int:
-    """The smallest of `DEPTHS` whose range holds a value."""
+    """The smallest of `DEPTHS` whose range contains a value."""
     return next(bits for bits in DEPTHS if largest < 2**bits)
 
 
@@ -98,7 +98,7 @@ class Ranges:
     """Which bits of deep files are in use.
 
     Attributes:
-        setting: what `dataset.bits` says, for all files; None for what follows.
+        setting: `dataset.bits`, for all files; None for the next.
         categories: the range of each category with deep training images.
     """
 
@@ -107,17 +107,17 @@ class Ranges:
 
     @classmethod
     def measured(cls, training: Iterable[tuple[str, int]], setting: int | None = None) -> Ranges:
-        """From category and bits of each deep training image: the range that holds all of a category."""
+        """From category and bits of each deep training image: the range that contains all of a category."""
         found: dict[str, int] = {}
         for category, bits in training:
             found[category] = setting or max(found.get(category, 0), bits)
         return cls(setting, found)
 
     def known(self, decoded: Decoded, category: str | None) -> int | None:
-        """The bits of an image, None where neither its file nor the training images tell.
+        """The bits of an image, None where neither its file nor the training images determine them.
 
         Args:
-            category: of the image; None where nobody says.
+            category: of the image; None where unknown.
 
         Raises:
             UserError: the categories differ and the image's is not given.
@@ -133,7 +133,7 @@ class Ranges:
             raise UserError(
                 "",
                 f"the range of its grey values depends on the category (bits: {each})",
-                "name the category, or the number of bits (`--bits`)",
+                "give the category, or the number of bits (`--bits`)",
             )
         return next(iter(self.categories.values()), None)
 
@@ -144,12 +144,12 @@ class Ranges:
     def notes(
         self, decoded: Decoded, category: str | None
     ) -> dict[Literal["range-guessed", "beyond-range"], str]:
-        """What the reader of a result must know of an image's range, in words, by kind."""
+        """Notes on an image's range for the reader of a result, by kind of problem."""
         bits = self.bits(decoded, category)
         found: dict[Literal["range-guessed", "beyond-range"], str] = {}
         if self.known(decoded, category) is None:
             found["range-guessed"] = (
-                f"its grey values are taken for {bits} bits from this image alone, because the training "
+                f"its grey values are read as {bits} bits by this image alone, because the training "
                 "images have 8"
             )
         if share := decoded.clipped(bits):

@@ -1,7 +1,7 @@
-"""Published datasets: fetched once, verified every time, unpacked as a whole or not at all.
+"""Published datasets: downloaded once, verified every time, unpacked completely or not at all.
 
-Next to the dataset's folder are the archive, `<archive>.part` while it is fetched, and a hidden folder while
-it is unpacked. Whatever stops this, the same command resumes from there.
+Next to the dataset's folder are the archive, `<archive>.part` while it is downloaded, and a hidden folder
+while it is unpacked. After any interruption the same command resumes from there.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from drdc.runtime.files import exclusive, free_space, move, not_written
 
 log = logging.getLogger(__name__)
 
-#: Bytes written at a time; of an unfinished piece nothing is kept.
+#: Bytes written at a time; an incomplete piece is dropped.
 _PIECE = 2**14
 
 
 def obtain(source: Source, folder: Path) -> str | None:
-    """Make `folder` hold a dataset, unless it exists: such a folder is left as it is.
+    """Download a dataset into `folder`, unless that exists: such a folder is left as it is.
 
     An archive next to `folder` is used instead of the network. Several processes may ask for the same dataset
-    at once: one works, the others wait.
+    at once: one downloads, the others wait.
 
     Returns:
         Where the archive came from: its address, or its path where it was there already; None where the
@@ -56,13 +56,13 @@ def obtain(source: Source, folder: Path) -> str | None:
 
 
 def _check_space(source: Source, folder: Path, archive: Path) -> None:
-    """Raise before anything is written, if the archive and its content cannot fit."""
+    """Raise before anything is written, if there is no space for the archive and its content."""
     have = next((p.stat().st_size for p in (archive, _part(archive)) if p.exists()), 0)
     need = (max(0, source.size - have) + source.unpacked) // 2**20
     if need > (free := free_space(folder)):
         raise UserError(
             folder,
-            f"{source.title} needs {need} MiB there, for {source.file} and what is in it, but {free} MiB "
+            f"{source.title} needs {need} MiB there, for {source.file} and its content, but {free} MiB "
             "are free",
             "free some space or name a folder on another disk",
         )
@@ -114,7 +114,7 @@ def _download(source: Source, archive: Path) -> str:
 
 
 def _fetch(url: str, part: Path, size: int) -> None:
-    """Add to `part` what it lacks; a connection that is cut is made again as long as it brings something."""
+    """Append to `part` what it lacks; a lost connection is renewed as long as it makes progress."""
     from requests import ConnectionError, HTTPError, Timeout, codes
     from requests.exceptions import ChunkedEncodingError
 
@@ -135,19 +135,19 @@ def _fetch(url: str, part: Path, size: int) -> None:
                 raise
         have = part.stat().st_size
         if have <= before:
-            return  # there is no more; whether it is right says the SHA-256
+            return  # complete; the SHA-256 decides whether it is right
         log.info("%d of %d bytes of %s are here", have, size, part.name)
 
 
 class _Whole(Exception):
-    """All bytes of the file are here, whatever else is sent."""
+    """All bytes of the file have arrived, whatever else is sent."""
 
 
 class _Rest:
-    """What is written to takes what `part` lacks, up to the file's size.
+    """A file to write to, which appends what `part` lacks, up to the file's size.
 
-    A server that knows no ranges sends the file from its beginning, and a network that asks for a password
-    first sends its own page: what is here already is compared, and never written over.
+    A server without range requests sends the file from its beginning, and a network with a login page
+    sends that first: what is here already is compared, and never overwritten.
     """
 
     def __init__(self, file: BinaryIO, have: int, size: int) -> None:
@@ -155,7 +155,7 @@ class _Rest:
         self.known = 0  # bytes that come a second time
 
     def begin(self, response: Any, **_: Any) -> None:
-        """Look at the head of an answer."""
+        """Read the headers of an answer."""
         start = response.headers.get("Content-Range", f"bytes {self.have}-").partition("-")[0]
         if response.status_code == 206 and start != f"bytes {self.have}":
             raise self._another()
@@ -179,8 +179,8 @@ class _Rest:
         from requests import RequestException
 
         return RequestException(
-            f"sent another file than the one of which {self.have} bytes are in {self.file.name}, which stay; "
-            "remove it to begin anew"
+            f"sent another file than the one of which {self.have} bytes are kept in {self.file.name}; "
+            "remove it to start from the beginning"
         )
 
 
@@ -197,20 +197,20 @@ def _request(url: str, part: Path, have: int, size: int) -> None:
 
 
 def _unpack(source: Source, archive: Path, folder: Path) -> None:
-    """Unpack a verified archive beside `folder`, count its images, and only then give it its name."""
+    """Unpack a verified archive next to `folder`, count its images, and only then rename it."""
     hidden = folder.with_name(f".{folder.name}.unpacking")
     log.info("unpacking %s", archive)
     try:
         shutil.rmtree(hidden, ignore_errors=True)  # what a killed process left
         unpack(archive, hidden, Limits(total=2 * source.unpacked))
         found = _checked(source, archive, hidden)
-        os.sync()  # after a power failure, too, the folder holds whole files or is not there
+        os.sync()  # also after a power failure, the folder has complete files or does not exist
         found.rename(folder)
     except OSError as error:
         raise not_written(folder, error) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-    log.info("%s holds %s; %s is not needed any more", folder, source.title, archive)
+    log.info("%s contains %s; %s is not needed any more", folder, source.title, archive)
 
 
 def _checked(source: Source, archive: Path, hidden: Path) -> Path:
@@ -219,7 +219,9 @@ def _checked(source: Source, archive: Path, hidden: Path) -> Path:
     found = next((f for f in folders if all((f / name).is_dir() for name in source.counts)), None)
     if found is None:
         raise UserError(
-            archive, f"holds no folder with {', '.join(source.counts)}", f"get it from {source.home}"
+            archive,
+            f"has no folder with {', '.join(source.counts)}",
+            f"get it from {source.home}",
         )
     samples = [s for s in source.samples(found) if (found / s.path).is_file()]
     numbers: Counter[tuple[str, str, int]] = Counter((s.category, s.split, s.label) for s in samples)
@@ -232,7 +234,7 @@ def _checked(source: Source, archive: Path, hidden: Path) -> Path:
     if wrong:
         raise UserError(
             archive,
-            "has other numbers of training, normal test and anomalous test images than were published "
+            "has different numbers of training, normal test and anomalous test images than published "
             f"({'; '.join(wrong)})",
             f"get it from {source.home}",
         )

@@ -1,4 +1,4 @@
-"""Drawing by formula: smooth noise, edges, lines, and the flaws that any surface can have.
+"""Drawing by formula: smooth noise, edges, lines, and defects that any surface can have.
 
 All fields are (S, S) float arrays over a canvas, colours (S, S, 3) in [0, 1]; lengths are in units of half
 the picture's side, so that 0.016 is one pixel of a picture of 128.
@@ -36,13 +36,13 @@ class Canvas:
 
 
 def clouds(rng: Generator, like: Field, cells: int) -> Field:
-    """Smooth noise of about unit size over the picture, with about this many hills across."""
+    """Smooth noise of about unit amplitude over the image, with about this many maxima across."""
     coarse = Image.fromarray(rng.normal(0, 1, (cells + 3, cells + 3)).astype(np.float32))
     return np.asarray(coarse.resize(like.shape[::-1], Image.Resampling.BICUBIC))
 
 
 def strip(rng: Generator, where: Field, step: float) -> Field:
-    """Smooth one-dimensional noise of about unit size, looked up at ``where``; ``step`` is its grain."""
+    """Smooth one-dimensional noise of about unit amplitude, evaluated at ``where``; ``step`` is its grain."""
     knots = np.arange(-2, 2, step)
     values = np.interp(where, knots, rng.normal(0, 1, len(knots)))
     return values.astype(np.float32)
@@ -60,7 +60,7 @@ def edge(distance: Field, softness: float = 0.012) -> Field:
 
 
 def mix(below: Field, above: Field, cover: Field) -> Field:
-    """Paint ``above`` over ``below`` (S, S, 3) with coverage (S, S)."""
+    """Blend ``above`` over ``below`` (S, S, 3) with coverage (S, S)."""
     return below + (above - below) * cover[..., None]
 
 
@@ -79,7 +79,7 @@ def to_line(canvas: Canvas, points: list[Point], widths: list[float]) -> Field:
 
 
 def _path(rng: Generator, at: Point, length: float, joints: int, jitter: float) -> list[Point]:
-    """A polyline through ``at`` in a random direction, with its joints moved aside."""
+    """A polyline through ``at`` in a random direction, with its joints displaced."""
     angle = rng.uniform(0, math.pi)
     cos, sin = math.cos(angle), math.sin(angle)
     steps = [length * (i / (joints - 1) - 0.5) for i in range(joints)]
@@ -113,7 +113,7 @@ def _crack(colour: Field, canvas: Canvas, rng: Generator, at: Point) -> Field:
 
 
 def _stain(colour: Field, canvas: Canvas, rng: Generator, at: Point) -> Field:
-    """Something spilt: soft-edged, translucent, a little darker towards its rim."""
+    """A stain: soft-edged, translucent, a little darker towards its rim."""
     inside = blob(rng, canvas, at, rng.uniform(0.2, 0.32), 0.13)
     hue = rgb(*(shade + rng.normal(0, 0.03) for shade in (0.62, 0.45, 0.30)))
     rim = 1 - 0.18 * np.exp(-((inside / 0.05 - 0.8) ** 2))
@@ -133,14 +133,14 @@ _SURFACE_FLAWS = {"scratch": _scratch, "crack": _crack, "stain": _stain, "hole":
 
 
 def damage(colour: Field, canvas: Canvas, flaw: Flaw | None, at: Point) -> Field:
-    """Apply a flaw of the surface at a place; a flaw that a painter draws itself passes through."""
+    """Apply a surface defect at a position; a defect that the category draws itself is left alone."""
     if flaw is None or flaw.kind not in _SURFACE_FLAWS:
         return colour
     return _SURFACE_FLAWS[flaw.kind](colour, canvas, flaw.rng, at)
 
 
 def place(flaw: Flaw | None, reach_u: float, reach_v: float) -> Point:
-    """A random place around the origin; costs no random numbers if there is no flaw."""
+    """A random position around the origin; draws no random numbers if there is no defect."""
     if flaw is None:
         return 0.0, 0.0
     return float(flaw.rng.uniform(-reach_u, reach_u)), float(flaw.rng.uniform(-reach_v, reach_v))

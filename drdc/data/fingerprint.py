@@ -1,4 +1,4 @@
-"""What a dataset's folder holds now, told without opening an image: so that the workflow notices a change."""
+"""The fingerprint of a dataset's folder, without opening an image, by which the workflow notices changes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Listing:
 
     Attributes:
         fingerprint: 12 hexadecimal digits; others once an image or a mask is added, removed, renamed or
-            replaced (path, size and time of the last change), counts as something else (split, label, type
-            of defect), or a file that is none is left out.
+            replaced (path, size and time of the last change), gets another split, label or defect type, or
+            a file of another kind is left out.
         tested: whether there are test images.
     """
 
@@ -33,7 +33,7 @@ class Listing:
 
 
 def listing(dataset: Dataset) -> Listing | None:
-    """The wanted categories as they lie there now; None for a made dataset or one that is not there (yet).
+    """The wanted categories as they are now; None for a synthetic dataset or one that does not exist (yet).
 
     Raises:
         UserError: the reader finds no dataset in the folder, a category is missing, or the folder cannot be
@@ -46,16 +46,16 @@ def listing(dataset: Dataset) -> Listing | None:
         samples, problems = scan(dataset.name, root, dataset.categories, dataset.good)
         lines = "\n".join(json.dumps(fact) for fact in _facts(root, samples, problems))
     except OSError as error:
-        raise UserError(error.filename, f"cannot be read ({error.strerror})", "let it be read") from error
+        raise UserError(error.filename, f"cannot be read ({error.strerror})", "allow reading it") from error
     fingerprint = hashlib.sha256(lines.encode()).hexdigest()[:12]
     return Listing(fingerprint, any(sample.split == "test" for sample in samples))
 
 
 def trigger(record: Path, now: Listing | None) -> str:
-    """What differs from the last time if and only if the dataset has changed since it was read.
+    """A text that differs from the last one if and only if the dataset has changed since it was read.
 
-    A dataset that was fetched after its first planning is no change: `record` holds what stood for it then,
-    and the fingerprint of what was read. Where there is no dataset now, nothing is known to have changed.
+    A dataset that was downloaded after its first planning is not a change: `record` has the text of that
+    time and the fingerprint of what was read. Without a dataset, nothing is known to have changed.
     """
     try:
         planned, read = json.loads(record.read_text(encoding="utf-8"))
@@ -65,14 +65,14 @@ def trigger(record: Path, now: Listing | None) -> str:
 
 
 def note(record: Path, planned: str, read: Listing | None) -> None:
-    """Write for `trigger` what stood for a dataset when it was planned, and what was read."""
+    """Write for `trigger` the text by which a dataset was planned, and the fingerprint of what was read."""
     if read is not None:
         with atomic(record) as part:
             part.write_text(json.dumps([planned, read.fingerprint]), encoding="utf-8")
 
 
 def _root(dataset: Dataset) -> Path | None:
-    """The folder of a dataset that the user brings; None without one, or where it is empty: not mounted."""
+    """The folder of a dataset of the user's; None without one, or where it is empty: not mounted."""
     if dataset.name == "synthetic":
         return None
     if dataset.root is None:

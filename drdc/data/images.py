@@ -1,4 +1,4 @@
-"""Decode image and mask files of any common kind into plain 8-bit RGB and boolean arrays."""
+"""Decode image and mask files of any common format into plain 8-bit RGB and boolean arrays."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def read_rgb(path: Path, bits: int | None = None) -> Image.Image:
     """Read one image file as 8-bit RGB, upright.
 
     Grey images are repeated over the three channels, palettes resolved, alpha dropped, values of more than
-    8 bits scaled to 0..255, and the rotation that a camera noted in EXIF is applied.
+    8 bits scaled to 0..255, and the camera's rotation in EXIF is applied.
 
     Args:
         path: the file.
         bits: in a deep file, white is 2^bits - 1; None for the range that the file alone suggests.
 
     Raises:
-        UserError: the file is missing, damaged, no image, of several images, or of no known value range.
+        UserError: the file is missing, damaged, not an image, of several images, or its value range unknown.
     """
     return read_decoded(path).rgb(bits)
 
@@ -59,7 +59,7 @@ def decode_file(path: Path, content: bytes) -> Decoded:
 
 
 def pixel_digest(image: Image.Image) -> str:
-    """SHA-256 of an image's size and pixels, in hexadecimal: the same for the same picture in any file."""
+    """SHA-256 of an image's size and pixels, in hexadecimal: the same for the same image in any file."""
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
 
@@ -82,7 +82,7 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
         turned: the EXIF orientation of that image's file.
 
     Raises:
-        UserError: the file is unreadable or holds several images, or its size is not the image's.
+        UserError: the file is unreadable or contains several images, or its size is not the image's.
     """
     mask, own = _open_mask(path)
     if mask.size != image_size:
@@ -99,18 +99,18 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
 
 
 def _misfit(size: tuple[int, int], image_size: tuple[int, int], turned: int) -> tuple[str, str]:
-    """What is wrong with a mask of another size than its image, and what to do."""
+    """The error for a mask of another size than its image."""
     found, wanted = ("{} x {}".format(*pair) for pair in (size, image_size))
     if turned >= _SIDEWAYS and size == image_size[::-1]:
         return (
             f"the mask is {found} pixels and fits its image ({wanted}) only as stored, before the rotation "
-            f"that the image's EXIF note asks for (orientation {turned})"
+            f"by the image's EXIF orientation ({turned})"
         ), "store both upright"
     return f"the mask is {found} pixels but its image is {wanted}", "give it the same size"
 
 
 def _open_mask(path: Path) -> tuple[Image.Image, int]:
-    """A mask file upright, with the format of its file, and the EXIF orientation that it was turned by."""
+    """A mask file upright, with the format of its file, and the EXIF orientation by which it was rotated."""
     content = read_content(path)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -121,5 +121,5 @@ def _open_mask(path: Path) -> tuple[Image.Image, int]:
         reason = str(error) or type(error).__name__
         raise UserError(path, f"not a readable image ({reason})", "replace or remove the file") from error
     if frames > 1:
-        raise UserError(path, f"the mask holds {frames} images", "save its own as one PNG")
+        raise UserError(path, f"the mask file contains {frames} images", "save the mask as one PNG")
     return upright, turned

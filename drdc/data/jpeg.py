@@ -1,4 +1,4 @@
-"""Damage inside a JPEG file, over which decoders pass with a warning."""
+"""Damage inside a JPEG file, for which decoders give only a warning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEFT = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 def refuse_damage(content: bytes) -> None:
     """Raise UserError where libjpeg warns that the compressed pixels of a JPEG file are damaged.
 
-    Bytes after the end, fill bytes and everything that is wrong with the head alone count as no damage. What
+    Bytes after the end, fill bytes and faults of the header alone do not count as damage. A file that
     cannot be decoded at all is left to the decoder.
     """
     try:  # an eighth of the size: all compressed data is read, few pixels are computed
@@ -29,7 +29,7 @@ def refuse_damage(content: bytes) -> None:
 
 
 def _is_filling(warning: str, content: bytes) -> bool:
-    """Whether the bytes that libjpeg found too many are fill bytes, which some cameras write."""
+    """Whether the extraneous bytes that libjpeg found are fill bytes, which some cameras write."""
     left = _LEFT.search(warning)
     if left is None:
         return False

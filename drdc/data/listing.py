@@ -1,4 +1,4 @@
-"""What lies in a folder of images: images, what systems leave everywhere, and what is left out."""
+"""The contents of a folder of images: images, files of operating systems, and what is left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXTENSIONS = {
     *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".jp2"),
 }
-#: What Synology, QNAP, macOS, Windows, Linux, Python and viewers leave beside images, in lower case.
+#: What Synology, QNAP, macOS, Windows, Linux, Python and viewers create next to images, in lower case.
 _SYSTEM = {
     *("@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
     *("__macosx", "icon\r", "network trash folder", "temporary items"),
@@ -25,18 +25,18 @@ _FOUND_BY_CHKDSK = re.compile(r"found\.\d{3}")
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder is hidden, or one of those that systems leave everywhere."""
+    """Whether a file or folder is hidden, or one of those that operating systems create everywhere."""
     plain = name.casefold().strip(" ").partition(":")[0]
     return name.startswith(".") or plain in _SYSTEM or bool(_FOUND_BY_CHKDSK.fullmatch(plain))
 
 
 def same_form(name: str) -> str:
-    """A name in the one Unicode form in which equal names have equal letters (NFC); macOS writes another."""
+    """A name in the Unicode form NFC, in which equal names have equal characters; macOS writes another."""
     return unicodedata.normalize("NFC", name)
 
 
 def entries(folder: Path, but: Collection[str] = ()) -> list[Path]:
-    """What lies directly in a folder, by name, but for what is of the system; nothing if it is missing."""
+    """The contents of a folder by name, without files of operating systems; empty if it is missing."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if not is_system(path.name) and path.name not in but)
@@ -58,7 +58,7 @@ def images(folder: Path) -> list[Path]:
 
 
 def below(folder: Path) -> Iterator[Path]:
-    """All files of a folder and of those in it, and the folders that are not looked into.
+    """All files of a folder and its subfolders, and the folders that are not entered.
 
     These are links to folders, which may lead anywhere, and folders that may not be read.
     """
@@ -73,9 +73,9 @@ def below(folder: Path) -> Iterator[Path]:
 def why_left_out(path: Path) -> str:
     """Why a file or folder is not read, as a noun: of what kind it is."""
     if path.is_symlink() and not path.exists():
-        return "link to nothing"
+        return "broken link"
     if path.is_dir():
         return "linked folder" if path.is_symlink() else "folder"
     if not path.is_file():
         return "special file"
-    return f"{path.suffix.lower()} file" if path.suffix else "file without ending"
+    return f"{path.suffix.lower()} file" if path.suffix else "file without suffix"

@@ -63,13 +63,13 @@ def prepare(
         root: the folder that the samples' paths are relative to.
         image_size: side of the square masks, in pixels.
         holdout: fraction in [0, 1) of each category's training images that become split "val".
-        bits: in use in files of more than 8; None: as many as the training images of a category need.
+        bits: bit depth of files of more than 8; None: as many as the training images of a category need.
         manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
         masks_path: array (N, image_size, image_size) bool, rows as in the manifest; all False where no mask
             is known.
         problems_path: CSV with the columns of `drdc.data.problems.HEAD`: warnings and accepted errors.
-        regions_path: CSV, what resizing makes of the regions of each mask, see `drdc.data.regions.Regions`.
-        found: the problems that the listing of the files told.
+        regions_path: CSV, how resizing changes the regions of each mask, see `drdc.data.regions.Regions`.
+        found: the problems found in listing the files.
         accept: kinds of errors that do not stop it.
         progress: wraps the iterable of row numbers, e.g. ``tqdm``.
 
@@ -154,7 +154,7 @@ def read_original(root: Path, row: Any) -> Image.Image:
 
 
 def noted_ranges(table: pd.DataFrame, bits: int | None) -> Ranges:
-    """The ranges of grey values that a manifest notes; `bits` is what the setting says."""
+    """The ranges of grey values in a manifest; `bits` is the setting."""
     deep = table[(table.stored > 8) & (table.split != "test")]
     return Ranges.measured(zip(deep.category, deep.bits.tolist(), strict=True), bits)
 

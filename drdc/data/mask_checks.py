@@ -1,4 +1,4 @@
-"""What can be wrong with a ground-truth mask that can be read: its marks, its values, its rotation."""
+"""Problems of a readable ground-truth mask: its marked area, its values, its rotation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drdc.data.samples import Sample
 
 #: Above this share of the image, a mask marks nearly everything (ours; defects of MVTec AD reach 0.3).
 NEARLY_ALL = 0.95
-#: A mask marks its border if it marks this share of it; real defects reach 0.04 in five categories (ours).
+#: A mask counts as marking its border above this share; real defects reach 0.04 in five categories (ours).
 BORDER = 0.75
 
 
@@ -34,35 +34,35 @@ def coverage(mask: NDArray[np.bool_]) -> Coverage:
 
 
 def mask_problems(sample: Sample, mask: Mask, covered: Coverage, turned: int) -> Iterator[Problem]:
-    """What is wrong with an anomalous image's mask by itself; `turned`: the image's EXIF orientation."""
+    """Problems of an anomalous image's mask by itself; `turned`: the image's EXIF orientation."""
 
     def problem(kind: Kind, text: str, mend: str) -> Problem:
         return Problem(kind, sample.category, sample.mask, text, mend)
 
     area, border = covered
     if area == 0:
-        faint = f": no value is above {NOISE} in a file stored with loss" if mask.largest else ""
+        faint = f": no value is above {NOISE} in a file with lossy compression" if mask.largest else ""
         yield problem("mask-empty", f"the mask of an anomalous image is empty{faint}", "mark the defect")
     elif area == 1 or (area > NEARLY_ALL and border < BORDER):
         yield problem("mask-full", f"the mask marks {_percent(area)} of its image", "mark the defect alone")
     elif mask.coding == "soft":
-        text = f"the mask has {mask.values} values instead of two (soft edges, or stored with loss)"
-        mend = f"write 0 and 255 as PNG: it is cut at half of the largest, {mask.largest:g}"
+        text = f"the mask has {mask.values} values instead of two (soft edges, or lossy compression)"
+        mend = f"write 0 and 255 as PNG: it is thresholded at half of the largest, {mask.largest:g}"
         yield problem("mask-soft", text, mend)
     if mask.coding == "labels":
         text = f"the mask has {mask.values} values instead of two, read as labels"
         yield problem("mask-labels", text, "write 0 and 255 unless all above 0 are defects")
     if mask.turned != turned:
         text = f"the mask's EXIF orientation is {mask.turned}, its image's {turned}"
-        yield problem("mask-turned", text, "make sure that both come out upright, or store both upright")
+        yield problem("mask-turned", text, "make sure that both are upright, or store both upright")
 
 
 def inverted(masks: Iterable[tuple[Sample, Coverage]]) -> Iterator[Problem]:
-    """Masks that seem to have defect and background the wrong way round.
+    """Masks in which defect and background seem to be swapped.
 
     Such a mask marks its border (`BORDER`) and either more than half of its image, or most masks of its
-    category do so too. One large defect inside a category of others is not taken for it; one that reaches
-    all around and covers more than half is: `dataset.accept` is for that.
+    category do so too. One large defect in a category of small ones does not count; one that reaches
+    all around and covers more than half does: see `dataset.accept`.
     """
     groups: defaultdict[str, list[tuple[Sample, Coverage]]] = defaultdict(list)
     for sample, covered in masks:

@@ -1,4 +1,4 @@
-"""What the values of a ground-truth file mean: which pixels are marked."""
+"""The meaning of the values of a ground-truth file: which pixels are marked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-#: A lossy file whose largest value is no larger marks nothing: compression alone leaves such values (ours;
+#: A lossy file whose largest value is at most this marks nothing: compression alone gives such values (ours;
 #: half a step of JPEG's DC coefficient at quality 10 is 5).
 NOISE = 8
-#: Formats, and compressions within a TIFF, that always lose. WebP and others may: their values tell.
+#: Formats, and compressions within a TIFF, that are always lossy. WebP and others may be: the values decide.
 _LOSSY = ("JPEG", "MPO", "jpeg", "tiff_jpeg")
 
 
@@ -26,7 +26,7 @@ class Mask:
         coding: how its values were read, see `binarise`.
         values: how many different values the file has.
         largest: the largest of them.
-        turned: the EXIF orientation, 1 to 8, that its file notes; 1 is upright.
+        turned: the EXIF orientation of its file, 1 to 8; 1 is upright.
     """
 
     marked: NDArray[np.bool_]
@@ -46,9 +46,9 @@ def binarise(image: Image.Image) -> Mask:
     - **two values** are background and defect: what is above 0 is marked (MVTec AD, BTAD);
     - **labels** are above 0 too (VisA numbers the defects, MVTec LOCO AD has one value for each kind): more
       values, none above `NOISE` or at least half of them in regions of their own, not the borders of others;
-    - **soft** edges, of a mask that was resized, anti-aliased or saved with loss, are cut at half of the
-      largest value, which keeps the edge in its place (ours). A file with loss marks nothing if its largest
-      value is at most `NOISE`.
+    - **soft** edges, of a mask that was resized, anti-aliased or compressed with loss, are thresholded at
+      half of the largest value, which keeps the edge in its place (ours). A lossy file marks nothing if its
+      largest value is at most `NOISE`.
 
     Args:
         image: upright, of any mode that Pillow reads, with the `format` and `info` of its file.
@@ -90,7 +90,7 @@ def _values(image: Image.Image) -> NDArray[Any]:
 
 
 def _opaque(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The brightest channel where a picture is opaque; its alpha where all that is opaque has one colour."""
+    """The brightest channel where an image is opaque; its alpha where everything opaque has one colour."""
     if alpha.min() == alpha.max() > 0:
         return colours.max(axis=2)
     opaque = alpha >= max(1, alpha.max() / 2)

@@ -1,4 +1,4 @@
-"""One image from wherever it comes: a file, a Pillow image or an array."""
+"""One image from any source: a file, a Pillow image or an array."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from drdc.runtime.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image that is read, and the text from which its noise follows.
+    """An image that was read, and the text from which its noise is derived.
 
     Attributes:
         image: RGB, upright.
         key: digest of its pixels.
-        notes: what must be known of its range of grey values, in words.
+        notes: on its range of grey values, in words.
     """
 
     image: Image.Image
@@ -38,17 +38,17 @@ def read_picture(
 ) -> Picture:
     """Read an image from a file, a Pillow image, or an array of uint8 or uint16, (H, W) or (H, W, 3 or 4).
 
-    Files may be of any kind that `drdc.data.images.read_rgb` reads; alpha is dropped.
+    Files may be of any format that `drdc.data.images.read_rgb` reads; alpha is dropped.
 
     Args:
-        source: the image; a `Picture` stays as it is.
+        source: the image; a `Picture` is returned as it is.
         ranges: of the model's training images of more than 8 bits.
         category: of the image, where it is known.
-        bits: in use in an image of more than 8 bits, whatever else tells them.
+        bits: bit depth of an image of more than 8 bits, whatever its file or the training images say.
 
     Raises:
-        UserError: the file is no readable image, the pixels are of another kind or number, or the range of
-            their values depends on the category and nobody names it.
+        UserError: the file is not a readable image, the pixels are of another type or shape, or the range of
+            their values depends on the category, which is not given.
     """
     if isinstance(source, Picture):
         return source
@@ -88,7 +88,7 @@ def _from_array(values: NDArray[Any]) -> Decoded:
     if values.dtype not in (np.uint8, np.uint16) or not shaped or not values.size:
         raise UserError(
             "",
-            f"the array of shape {values.shape} and kind {values.dtype} is no image",
+            f"the array of shape {values.shape} and type {values.dtype} is not an image",
             "give uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4), of at least one pixel",
         )
     if values.dtype == np.uint16:

@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset: every kind of problem has a name, which `dataset.accept` may list."""
+"""The kinds of problem of a dataset, each with a name that `dataset.accept` may list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drdc.config.dataset import Acceptable
 from drdc.config.names import printable
 from drdc.runtime.errors import UserError, UserErrors
 
-#: Errors that leave open what is to be computed.
+#: Errors with which it is undefined what to compute.
 Fatal = Literal[
     "category-name",
     "file-name",
@@ -25,7 +25,7 @@ Fatal = Literal[
     "one-training-image",
     "unreadable",
 ]
-#: What is only worth a look.
+#: Warnings.
 Minor = Literal[
     "beyond-range",
     "categories-differ-in-case",
@@ -49,7 +49,7 @@ Kind = Acceptable | Fatal | Minor
 
 #: Columns of a table of problems.
 HEAD = ("severity", "kind", "category", "file", "problem", "what to do")
-#: Of a kind, as many files are named in a summary and as many errors told in full; the others are counted.
+#: Of a kind, so many files are named in a summary, and so many errors printed in full; others are counted.
 SHOWN, TOLD = 3, 10
 
 
@@ -72,11 +72,11 @@ class Problem:
 
     @property
     def severity(self) -> Literal["error", "warning"]:
-        """Return "error" where the workflow stops or its numbers would mislead, "warning" for all else."""
+        """Return "error" where the workflow stops or its numbers would be misleading, else "warning"."""
         return "warning" if self.kind in get_args(Minor) else "error"
 
     def error(self, root: Path | None = None) -> UserError:
-        """What is wrong with what, and what to do; a file with its path from `root`."""
+        """It as an exception; a file with its path from `root`."""
         path = str(root / self.file) if root else self.file
         where = printable(path if self.file else f"category '{self.category}'")
         return UserError(where, printable(self.problem), printable(self.mend))
@@ -114,7 +114,7 @@ def accepted(problems: Sequence[Problem], accept: Collection[Acceptable], root: 
     if not errors:
         return list(problems)
     answers = sorted({p.kind for p in errors} & set(get_args(Acceptable)))
-    knowingly = f", or accept knowingly by dataset.accept: [{', '.join(answers)}]" if answers else ""
+    knowingly = f", or accept them by dataset.accept: [{', '.join(answers)}]" if answers else ""
     if len(errors) == 1:
         only = errors[0].error(root)
         raise UserError(only.subject, only.problem, only.fix + knowingly)

@@ -1,4 +1,4 @@
-"""What is known of a dataset, and how its images are listed without opening them."""
+"""The facts on a dataset, and how its images are listed without opening them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reader(Section):
         name: in the configuration (`dataset.name`).
         title, home, licence, citation: its name in the literature, its home page, its licence and its paper.
         counts: the published images of each category.
-        by_hand: how to get it, for the message that its folder is missing.
+        by_hand: how to get it, for the message about a missing folder.
         good: name of its folders of normal images, next to `good`, in MVTec AD's layout.
         read: lists the images of a layout of its own, given the folder and the wanted categories (None: all);
             None for MVTec AD's layout.
@@ -44,16 +44,16 @@ class Reader(Section):
     def scan(
         self, root: Path, categories: Sequence[str] | None = None, good: Collection[str] | None = None
     ) -> tuple[list[Sample], list[Problem]]:
-        """Images and problems, as far as the names of files tell; no file is opened.
+        """Images and problems, judged by the names of files; no file is opened.
 
         Args:
             root: the dataset's folder.
             categories: the wanted ones; None for all.
-            good: names of folders of normal images next to the usual one; None to ask where a name sounds so.
+            good: names of folders of normal images next to the usual one; None to report similar names.
                 Read in MVTec AD's layout only, as are problems of names.
 
         Raises:
-            UserError: there is no category, or not the wanted one.
+            UserError: there is no category, or a wanted one is missing.
         """
         if self.read is not None:
             return self.read(root, categories), []
@@ -74,7 +74,7 @@ class Source(Reader):
     Attributes:
         file: name of the archive.
         urls: tried one after the other, until one gives the file with this SHA-256.
-        size: bytes of the archive: for the progress, the free space and the message; the SHA-256 decides.
+        size: bytes of the archive, for the progress, the free space and the message; the SHA-256 decides.
         sha256: of the archive; a file with another one is never unpacked.
         unpacked: about how many bytes the unpacked files take: for the free space; twice as many are the
             limit.

@@ -1,4 +1,4 @@
-"""What becomes of the regions of the ground truth at the size that the models work at."""
+"""How the regions of the ground truth change at the size of the heatmaps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from drdc.evaluation.evaluator import EIGHT_NEIGHBOURS
 
 
 class Regions(NamedTuple):
-    """The regions of a mask, and what becomes of them in a smaller one.
+    """The regions of a mask, and how they change in a smaller one.
 
     Attributes:
         regions: 8-connected regions of the mask, as AUPRO counts them.
         vanished: those without any pixel in the smaller mask.
-        split: those in several pieces there.
+        split: those in several parts there.
         merged: those that touch another one there.
         left: regions of the smaller mask.
     """
@@ -36,7 +36,7 @@ class Regions(NamedTuple):
 
 
 def regions_after(mask: NDArray[np.bool_], size: int) -> Regions:
-    """What resizing an (H, W) bool mask to (size, size) by nearest neighbour makes of its regions."""
+    """How the regions of an (H, W) bool mask change if it is resized to (size, size) by nearest neighbour."""
     before, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
     small = nearest(before.astype(np.int32), size)
     after, left = ndimage.label(small > 0, structure=EIGHT_NEIGHBOURS)

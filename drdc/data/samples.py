@@ -1,4 +1,4 @@
-"""What a reader of a dataset returns, and how images are chosen for a split."""
+"""The images that a reader of a dataset returns, and how some of them are chosen for a split."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Sample:
 def choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> dict[str, str]:
     """The wanted categories in the order asked (None: all), and the names by which they were found.
 
-    The two may differ in their Unicode form: what one method writes as one letter is two to another.
+    The two may differ in their Unicode form: one character in one system may be two in another.
 
     Raises:
         UserError: one of them was not found in the dataset's folder `root`.
@@ -56,7 +56,7 @@ def choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> di
 
 
 def smallest_hashes(keys: Collection[str], fraction: float) -> set[str]:
-    """Choose round(fraction * n) of n keys, those with the smallest SHA-256: random-like, free of order.
+    """Choose round(fraction * n) of n keys, those with the smallest SHA-256: pseudo-random, of any order.
 
     At least one key is chosen if fraction > 0 and n >= 2, and at least one is always left.
     """

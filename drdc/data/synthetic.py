@@ -1,8 +1,8 @@
 """The synthetic dataset in MVTec AD's layout: two textures and two objects, with thin and broad defects.
 
-It replaces real data where none is available: small, free, and byte-identical for the same seed. Images are
+It replaces real data where none are available: small, free, and byte-identical for the same seed. Images are
 formulas over the plane [-1, 1]^2, rendered at twice the size and reduced, so that edges are antialiased. An
-anomalous image is rendered with and without its defect; where the two differ is the ground truth.
+anomalous image is rendered with and without its defect; the ground truth is where the two differ.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def generate(root: Path, *, train: int, test_good: int, test_bad: int, seed: int
 def render(
     category: str, kind: str, number: int, *, split: str, seed: int, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Draw one picture; a flaw that would hide behind an edge of the object is drawn anew.
+    """Draw one image; a defect that would be hidden by an edge of the object is drawn again.
 
     Returns:
-        The picture (size, size, 3) uint8 RGB, and its ground truth (size, size) bool: True where the
-        flaw changes the noise-free picture by more than 8/255 in some channel, all False for "good".
+        The image (size, size, 3) uint8 RGB, and its ground truth (size, size) bool: True where the
+        defect changes the noise-free image by more than 8/255 in some channel, all False for "good".
     """
     key = [seed, *f"{category}/{split}/{kind}/{number}".encode()]
     clean = _draw(category, np.random.default_rng([0, *key]), None, size)
@@ -100,7 +100,7 @@ def render(
 
 
 def _draw(category: str, look: Generator, flaw: Flaw | None, size: int) -> Field:
-    """One noise-free picture (size, size, 3) in [0, 1]: posed, drawn, lit, tinted and reduced."""
+    """One noise-free image (size, size, 3) in [0, 1]: posed, drawn, lit, tinted and reduced."""
     painter, _ = CATEGORIES[category]
     fine = size * _OVERSAMPLING
     x, y = np.meshgrid(*[np.linspace(-1, 1, fine, dtype=np.float32)] * 2)
@@ -172,7 +172,7 @@ _PLATE_HOLES = 4
 def _gear(canvas: Canvas, look: Generator, flaw: Flaw | None) -> Field:
     """A brushed steel gear with eight teeth, a keyed bore and four round holes, on a dark mat.
 
-    The flaw "missing_tooth" breaks a tooth out together with the rim at its root.
+    The defect "missing_tooth" removes a tooth together with the rim at its root.
     """
     r, theta = np.hypot(canvas.u, canvas.v), np.arctan2(canvas.v, canvas.u)
     rim = 0.69 + 0.10 * np.clip(1.8 * np.cos(_TEETH * theta), -1, 1)
@@ -238,7 +238,7 @@ def _capsule(canvas: Canvas, look: Generator, flaw: Flaw | None) -> Field:
 
 
 def _imprint(canvas: Canvas, flaw: Flaw | None) -> Field:
-    """Coverage of the printed digits; the flaw "missing_imprint" wipes one of them out."""
+    """Coverage of the printed digits; the defect "missing_imprint" removes one of them."""
     missing = flaw.rng.integers(len(_DIGITS)) if flaw is not None and flaw.kind == "missing_imprint" else None
     cover = np.zeros_like(canvas.u)
     for index, digit in enumerate(_DIGITS):
@@ -270,7 +270,7 @@ class _Job:
 
     @property
     def files(self) -> list[str]:
-        """Picture and, for a flawed one, ground truth."""
+        """Image and, for a defective one, ground truth."""
         picture = f"{self.category}/{self.split}/{self.kind}/{self.number:03d}.png"
         truth = f"{self.category}/ground_truth/{self.kind}/{self.number:03d}_mask.png"
         return [picture] if self.kind == "good" else [picture, truth]

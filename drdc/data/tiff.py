@@ -18,7 +18,7 @@ _LARGEST = (281, 341)  # MaxSampleValue, SMaxSampleValue
 
 
 def only_page(tiff: TiffFile) -> TiffPage:
-    """The one page that is no smaller copy of another and no mask.
+    """The one page that is neither a smaller copy of another nor a mask.
 
     Raises:
         UserError: there are several, or none.
@@ -27,7 +27,7 @@ def only_page(tiff: TiffFile) -> TiffPage:
     stacked = (tiff.imagej_metadata or {}).get("images", 1)  # without a page for each
     number = len(pages) if len(pages) != 1 else max(pages[0].imagedepth, stacked)
     if number != 1:
-        raise UserError("", f"holds {number} images", "save each in a file of its own")
+        raise UserError("", f"contains {number} images", "save each in a file of its own")
     return pages[0]
 
 
@@ -59,11 +59,11 @@ def whole(values: NDArray[Any]) -> NDArray[np.uint16]:
     """Values as uint16.
 
     Raises:
-        UserError: they are no whole numbers from 0 to 65535.
+        UserError: they are not integers from 0 to 65535.
     """
     if values.dtype.kind not in "iu":
         raise UserError(
-            "", f"has values of kind {values.dtype}, whose range nobody knows", "save it with 8 or 16 bits"
+            "", f"has values of type {values.dtype}, whose range is unknown", "save it with 8 or 16 bits"
         )
     if values.min() < 0 or values.max() > 65535:
         raise UserError(
@@ -85,7 +85,7 @@ def _is_image(page: Any) -> bool:
 
 
 def _claimed(page: TiffPage) -> int | None:
-    """Bits that hold the largest value there may be, where a tag tells it."""
+    """Bits of the largest possible value, where a tag gives it."""
     values = [page.tags.valueof(code) for code in _LARGEST]
     largest = [v for value in values if value is not None for v in np.atleast_1d(value)]
     return holding(min(int(max(largest)), 65535)) if largest and max(largest) > 0 else None

@@ -29,7 +29,7 @@ class Tree:
     Attributes:
         root: its folder.
         good: names of folders of normal images; upper and lower case and spaces around them do not matter.
-        asks: whether other folders that sound like these are a problem.
+        asks: whether folders with similar names are a problem.
     """
 
     root: Path
@@ -40,7 +40,7 @@ class Tree:
         """The images of the wanted categories (None: all), and the problems of names and missing files.
 
         Raises:
-            UserError: there is no category, or not the wanted one.
+            UserError: there is no category, or a wanted one is missing.
         """
         found = self._categories()
         chosen = choose(categories, list(found), self.root)
@@ -100,7 +100,7 @@ class Tree:
         yield from self._among(category, folder, own)
 
     def _anomalous(self, category: str, folder: Path, truth: Path) -> Iterator[Sample | Problem]:
-        """The images of one kind of defect, with their masks."""
+        """The images of one defect type, with their masks."""
         own = images(folder)
         yield from self._among(category, folder, own)
         if own and self._sounds_good(folder):
@@ -122,37 +122,37 @@ class Tree:
             yield self._problem("mask-without-image", category, lost, problem, "add or remove it")
 
     def _among(self, category: str, folder: Path, own: Sequence[Path]) -> Iterator[Problem]:
-        """What is wrong with a folder of images, whatever they show."""
+        """Problems of the files in a folder of images."""
         stems = _by_stem(own)
         for stem in stems:
             if stem.endswith("_mask") and stem.removesuffix("_mask") in stems:
-                problem = "is called like the mask of an image, but lies among the images"
+                problem = "has the name of an image's mask, but is among the images"
                 mend = "move it to ground_truth"
                 yield self._problem("mask-among-images", category, stems[stem][0], problem, mend)
         yield from self._left_out(folder, category, [image.name for image in own])
 
     def _pairs(self, category: str, images: Sequence[Path], masks: Sequence[Path]) -> Iterator[Problem]:
-        """What is wrong with the images and masks of one stem: one of each belong together."""
+        """Problems of the images and masks of one stem: one of each belong together."""
         if masks and len(images) > 1:
             problem = f"has the name of another image of this mask, {_names(images[1:])}"
             yield self._problem("images-of-one-mask", category, images[0], problem, "rename all but one")
         if len(masks) > 1:
             problem = f"has {len(masks)} masks, {_names(masks)}"
-            yield self._problem("masks-of-one-image", category, images[0], problem, "leave the right one")
+            yield self._problem("masks-of-one-image", category, images[0], problem, "keep only the right one")
 
     def _no_mask(self, category: str, image: Path, folder: Path) -> Problem:
         problem = f"its ground-truth mask {folder / f'{image.stem}_mask.png'} is missing"
         return self._problem("mask-missing", category, image, problem, "add it or remove the image")
 
     def _asked(self, category: str, folder: Path) -> Problem:
-        problem = "is called like a folder of normal images, but is not read as one"
+        problem = "is named like a folder of normal images, but is not read as one"
         mend = f"set dataset.good: {_flow([folder.name])} if its images are normal, dataset.good: [] if not"
         return self._problem("good-by-another-name", category, folder, problem, mend)
 
     def _left_out(
         self, folder: Path, category: str, read: Iterable[str], counts: Callable[[Path], bool] = lexists
     ) -> Iterator[Problem]:
-        """What lies in a folder and is not read, if it is or holds a file that counts."""
+        """The contents of a folder that are not read, if they are or contain files of the user's."""
         for path in entries(folder, but=set(read)):
             files = sum(map(counts, below(path))) if path.is_dir() else int(counts(path))
             if files:
@@ -188,7 +188,7 @@ def _flow(names: Iterable[str]) -> str:
 
 
 def _forms(root: Path, category: str, same: Iterable[Path]) -> Iterator[Problem]:
-    """Folders whose names differ in their Unicode form alone, so that none can tell them apart."""
+    """Folders whose names differ in their Unicode form alone, so that they cannot be told apart."""
     forms: defaultdict[str, list[Path]] = defaultdict(list)
     for folder in same:
         forms[same_form(folder.name)].append(folder)

@@ -1,6 +1,6 @@
-"""What a detector computes heatmaps with: a trained method, for pictures instead of rows of a manifest.
+"""How a detector computes heatmaps: a trained method, for pictures instead of rows of a manifest.
 
-It gives of a picture what the workflow stores of an image: the same pixels, features and rounding.
+It gives the same for a picture as the workflow stores for an image: the same pixels, features and rounding.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
 
-FAST = "fast"  # the other mode beside FULL
+FAST = "fast"  # the other mode of DRDC, next to FULL
 
 Built = TypeVar("Built")
 
@@ -64,14 +64,14 @@ class PictureFeatures:
 
 @dataclass(frozen=True, eq=False)
 class Backend:
-    """Finds in pictures what does not look like the normal images.
+    """Finds in pictures what differs from the normal images.
 
     Attributes:
         method: its name in the scores.
         predictor: the trained method.
         features: the experiment's backbone; None where the method does not use it.
-        reading: what the predictions say.
-        usual: heat of a normal pixel, where a colour scale begins.
+        reading: gives heatmaps and scores from the predictions.
+        usual: value of a normal pixel, where a colour scale begins.
     """
 
     method: str
@@ -94,10 +94,10 @@ def backends(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, 
 
 
 def checked(build: Callable[[], Built]) -> Built:
-    """Build networks and load their weights, first without memory for either: raises where these do not fit.
+    """Build networks and load their weights, first without memory for either; raises if they do not match.
 
-    So what a file says of its networks is checked before it decides how much memory is taken. A network that
-    looks at its own numbers while it is built cannot be checked so; the bounds of its settings are left.
+    So the file's description of its networks is checked before memory is allocated by it. A network that
+    reads its own weights while it is built cannot be checked so; only the bounds of its settings apply.
     """
     try:
         with torch.device("meta"), warnings.catch_warnings():
@@ -110,7 +110,7 @@ def checked(build: Callable[[], Built]) -> Built:
 
 
 def _of_drdc(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, Backend]:
-    """Both modes, with networks in common."""
+    """Both modes, which share the networks."""
     extractor, base, denoiser = checked(lambda: _networks(tensors, about))
     device, settings = torch_device(), Diffusion(**about["diffusion"])
     features = PictureFeatures(Backbone(**about["backbone"]), extractor.to(device))
@@ -141,7 +141,7 @@ def _networks(
 
 
 def _usual(fusion: Fusion, scale: Statistics) -> float:
-    """The fused heat of a pixel that has the mean of the held-out normal images in both maps."""
+    """The fused value of a pixel that has the mean of the held-out normal images in both maps."""
     base, diffusion = (
         normalise(torch.tensor(scale[kind][0]), scale[kind], fusion.normalisation)
         for kind in ("base", "diffusion")
@@ -153,7 +153,7 @@ def _of_method(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str
     """The one mode of another method; its heatmaps are standardised by the held-out normal images.
 
     Raises:
-        UserError: there is no such method here, or its settings name something outside the file.
+        UserError: the method is not installed, or its settings name something outside the file.
     """
     _refuse_addresses(about["settings"])
     weights, features = below(tensors, "method"), None
@@ -173,12 +173,12 @@ def _squares(pictures: list[Picture], size: int) -> NDArray[np.uint8]:
 
 
 def _refuse_addresses(settings: Any) -> None:
-    """Raise UserError where a text among the settings is an address, from which a library might fetch."""
+    """Raise UserError where a text among the settings is an address, which a library might open."""
     if isinstance(settings, str) and ":" in settings:
         raise UserError(
             "",
-            f"the method's settings name {settings!r}, an address, and a detector fetches nothing",
-            "take a model by a name that its library knows",
+            f"the method's settings have the address {settings!r}, and a detector downloads nothing",
+            "use a model by a name that its library knows",
         )
     inner = settings.values() if isinstance(settings, dict) else settings
     for value in inner if isinstance(settings, dict | list) else ():

@@ -1,12 +1,12 @@
-"""A trained model in one file, ready for any image.
+"""A trained method in one file, ready for any image.
 
     from drdc import Detector
     detector = Detector.load("results/demo")
     result = detector.detect("image.png")
 
-The file is what `drdc export` writes (`drdc.stages.export`), for DRDC or another method:
-all networks, settings and the calibration. It is safetensors, plain numbers and text, so that loading it runs
-no code that came with it and fetches nothing.
+The file is what `drdc export` writes (`drdc.stages.export`), for DRDC or another method: all networks,
+settings and the calibration. It is safetensors, plain numbers and text, so that loading it runs no code from
+it and downloads nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Detection:
 
     Attributes:
         score: anomaly score of the image, higher = more anomalous.
-        p_value: probability at most with which a normal image scores as high (`p_value`).
+        p_value: upper bound of the probability that a normal image scores as high (`p_value`).
         threshold: the image is anomalous above it.
         anomalous: whether the score exceeds the threshold.
         heatmap: (H, W) float32 at the image's own size (upright), higher = more anomalous.
@@ -52,9 +52,9 @@ class Detection:
         false_alarm_rate: the rate that both thresholds stand for.
         calibrated_on: the held-out images that gave them, in words.
         lowest: smallest score of those held-out images.
-        usual: heat of a normal pixel.
+        usual: value of a normal pixel.
         image: the image itself, RGB.
-        notes: what must be known of how the image was read, in words; empty where there is nothing.
+        notes: on how the image was read, in words; empty for none.
     """
 
     score: float
@@ -72,7 +72,7 @@ class Detection:
     notes: tuple[str, ...] = ()
 
     def overlay(self) -> Image.Image:
-        """The image with its heat in colours and a line around all pixels above the pixel threshold, RGB."""
+        """The image with its heatmap in colours and an outline of pixels above the pixel threshold, RGB."""
         from drdc.reporting.overlay import overlay
 
         return overlay(self.image, self.heatmap, self.usual, self.pixel_threshold)
@@ -80,7 +80,7 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class Mode:
-    """One way to compute heatmaps, with what was measured in that way.
+    """One way to compute heatmaps, with its calibration and accuracy.
 
     Attributes:
         backend: gives heatmaps and image scores.
@@ -94,20 +94,20 @@ class Mode:
 
 
 class Detector:
-    """Finds and outlines what does not look like the normal images of the training.
+    """Finds and outlines what differs from the normal images of the training.
 
     Attributes:
         experiment: name of the experiment that it was trained in.
-        method: `drdc`, or the name of the compared method.
+        method: `drdc`, or the name of another method.
         categories: what it was trained on.
         image_size: height and width in pixels at which images are compared.
-        modes: `full`, and of the whole method `fast`.
+        modes: `full`, and of DRDC `fast`.
         ranges: of grey values in the training images of more than 8 bits.
-        provenance: code, settings, data and device that the model comes from.
+        provenance: code, settings, data and device of the training.
     """
 
     def __init__(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-        """From the content of an exported file; `Detector.load` reads one."""
+        """From the content of a model file; `Detector.load` reads one."""
         self.experiment, self.method = about["experiment"], about.get("name", "drdc")
         self.categories, self.image_size = list(about["categories"]), about["image_size"]
         self.ranges = Ranges(**about["ranges"])
@@ -123,20 +123,20 @@ class Detector:
 
     @classmethod
     def load(cls, model: str | Path) -> Detector:
-        """Read an exported model, on the GPU where there is one.
+        """Read a model file, on the GPU where there is one.
 
         Args:
-            model: the file, or the folder of an experiment that was exported, like `results/demo`.
+            model: the file, or the folder of an experiment with a detector of DRDC, like `results/demo`.
 
         Raises:
-            UserError: the file is missing, damaged, no exported model, written by a newer version, or of a
-                compared method that this installation does not have.
+            UserError: the file is missing, damaged, not a model file, written by a newer version, or of a
+                method that is not installed.
         """
         path, tensors, about = load_bundle(model)
         _refuse_unknown_method(path, about)
         try:
             return cls(tensors, about)
-        except Exception as error:  # whatever a file holds, and whatever a method makes of it
+        except Exception as error:  # whatever is in the file, and whatever a method does with it
             if out_of_memory(error):
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -165,17 +165,17 @@ class Detector:
         batch_size: int | None = None,
         bits: int | None = None,
     ) -> Iterator[Detection]:
-        """Look at images, one `Detection` for each, in their order.
+        """One `Detection` for each image, in their order.
 
-        What is found depends on the image alone: not on its batch or the order, up to rounding.
+        It depends on the image alone: not on its batch or the order, up to rounding.
 
         Args:
             images: see `read_picture`; taken a batch at a time.
             category: compare with the held-out images of this category, where it has enough for the rate.
             false_alarm_rate: probability, at most, with which a normal image is called anomalous.
-            fast: one timestep instead of all, where there is such a mode; `about_fast` says what is lost.
+            fast: one timestep instead of all, where there is such a mode; `about_fast` tells the loss.
             batch_size: images in one batch; default: `batch_size` of the experiment's `sampling`, or of the
-                compared method's settings.
+                other method's settings.
             bits: see `read`.
 
         Raises:
@@ -194,7 +194,7 @@ class Detector:
             image: see `read_picture`.
             category: of the image. It gives the range of grey values of a file of more than 8 bits; without
                 it the range is the one that all categories with such training images have.
-            bits: in use in a file of more than 8 bits, whatever the training images tell.
+            bits: bit depth of a file of more than 8 bits, whatever that of the training images.
 
         Raises:
             UserError: the image cannot be read, or the categories' ranges differ and neither is given.
@@ -209,14 +209,14 @@ class Detector:
 
     @property
     def batch_size(self) -> int:
-        """Images that are looked at together, where nothing else is asked for."""
+        """Default number of images that are computed together."""
         return self.modes[FULL].backend.predictor.batch_size
 
     @property
     def about_fast(self) -> str:
-        """What `fast` saves and what it loses, in one sentence; or that there is no such mode."""
+        """What `fast` saves and loses, in one sentence; or that there is no such mode."""
         if FAST not in self.modes:
-            return f"{self.method} has no fast mode, only DRDC itself has one"
+            return f"{self.method} has no fast mode, which only DRDC has"
         full, fast = self.modes[FULL], self.modes[FAST]
         cost = (
             f"{fast.backend.predictor.calls} U-Net calls an image instead of {full.backend.predictor.calls}"
@@ -246,7 +246,7 @@ class Detector:
         started = time.perf_counter()
         maps, scores = mode.backend.find(pictures)
         if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
-            raise UserError("", "the model gives NaN or infinity", "train and export it again")
+            raise UserError("", "the model returns NaN or infinity", "train and export it again")
         heatmaps = [_resized(own, picture) for own, picture in zip(maps, pictures, strict=True)]
         seconds = (time.perf_counter() - started) / len(pictures)
         return [
@@ -277,7 +277,7 @@ def judgement(score: float, reference: Reference) -> dict[str, Any]:
 
 
 def _refuse_unknown_method(path: Path, about: dict[str, Any]) -> None:
-    """Raise UserError, with the registry's own advice, where a method or its package is not installed."""
+    """Raise UserError, with the registry's advice, where a method or its package is not installed."""
     if isinstance(method := about.get("method"), str):
         try:
             method_class(method)

@@ -1,4 +1,4 @@
-"""What an exported model says of itself, held to the rules of a configuration before anything is built."""
+"""The header of a model file, checked against the rules of a configuration before anything is built."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from drdc.runtime.errors import UserError
 #: Bytes of a header: a thousand categories and ten thousand tensors need less.
 _LARGEST = 2**22
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=255)]
-_Pair = tuple[float, Annotated[float, Field(ge=0)]]  # mean and deviation
+_Pair = tuple[float, Annotated[float, Field(ge=0)]]  # mean and standard deviation
 
 
 class _Finite(BaseModel):
@@ -28,7 +28,7 @@ class _Finite(BaseModel):
 
 
 class _Mode(_Finite):
-    """What was measured in one way to compute heatmaps; of DRDC with the statistics of its maps."""
+    """One way to compute heatmaps; of DRDC with the statistics of its maps."""
 
     accuracy: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(max_length=100)
     statistics: dict[Literal["base", "diffusion"], _Pair] = {}
@@ -49,7 +49,7 @@ class _Ranges(_Finite):
 
 
 class _Header(_Finite):
-    """What every detector has; and a compared method its name, shapes and scale."""
+    """The facts of every detector, and of methods other than DRDC name, shapes and scale."""
 
     experiment: _Name
     seed: int = Field(ge=0, le=LARGEST_SEED)
@@ -63,27 +63,27 @@ class _Header(_Finite):
 
 
 def refuse_endless(path: Path) -> None:
-    """Raise ValueError for a file whose header is longer than that of any exported model.
+    """Raise ValueError for a file whose header is longer than that of any model file.
 
     The first eight bytes of safetensors are its length.
     """
     with path.open("rb") as file:
         start = file.read(8)
     if len(start) < 8 or struct.unpack("<Q", start)[0] > _LARGEST:
-        raise ValueError("it has no header of an exported model")
+        raise ValueError("it has no header of a model file")
 
 
 def refuse_larger_than_memory(path: Path) -> None:
-    """Raise UserError for a file that this computer cannot hold."""
+    """Raise UserError for a file that is larger than this computer's memory."""
     size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
-        raise UserError(path, f"has {size} bytes, and this computer's memory {memory}", "take a larger one")
+        raise UserError(path, f"has {size} bytes, and this computer's memory {memory}", "use a larger one")
 
 
 def check_header(path: Path, about: dict[str, Any]) -> None:
-    """Raise UserError, with the first fault, where a header is none that an export writes."""
+    """Raise UserError, with the first fault, where a header is not one that an export writes."""
     try:
-        _check(f"{path}: is no exported model of this project", about)
+        _check(f"{path}: is not a drdc model file", about)
     except UserError as error:
         raise UserError(error.subject, error.problem, error.fix[:500]) from None
 

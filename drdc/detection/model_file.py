@@ -1,4 +1,4 @@
-"""The file of an exported model: all networks, settings and the calibration, in safetensors."""
+"""The model file: all networks, settings and the calibration of a detector, in safetensors."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FORMAT = 3
 
 
 def save_bundle(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write an exported model; `about` goes into the header as JSON, beside a digest of the file."""
+    """Write a model file; `about` goes into the header as JSON, next to a digest of the file."""
     save_weights(path, tensors, {**about, "detector": FORMAT})
 
 
 def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
-    """(file, tensors, header) of an exported model: of the file itself or of the folder of its experiment.
+    """(path, tensors, header) of a model file, given itself or the folder of its experiment.
 
     Raises:
-        UserError: the file is missing, damaged, no exported model, or written by a newer version.
+        UserError: the file is missing, damaged, not a model file, or written by a newer version.
     """
     path = Path(model)
     path = path / DETECTORS / f"{DRDC}.safetensors" if path.is_dir() else path
@@ -44,7 +44,7 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
     except (OSError, UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            path, f"is damaged or no exported model ({reason})", "`drdc export` writes one"
+            path, f"is damaged or not a drdc model file ({reason})", "`drdc export` writes one"
         ) from None
     if version != FORMAT:
         raise UserError(
@@ -61,7 +61,7 @@ def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, A
 
 
 def calibration_tensors(modes: Mapping[str, Calibration], categories: list[str]) -> dict[str, Tensor]:
-    """What was measured on the n held-out images, as tensors of an exported model.
+    """The calibration on n held-out images, as tensors of a model file.
 
     `calibration.category` (n,), places in `categories`, the same in all modes; `calibration.<mode>.scores`
     and `.peaks` (n,), float64.
@@ -84,8 +84,8 @@ def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[
     kinds = {(values.dtype, values.shape) for values in own.values()}
     if kinds != {(torch.float64, places.shape)} or places.dtype != torch.int64 or places.ndim != 1:
         raise UserError(
-            "calibration", "has numbers of another kind or length than an export writes", "export it again"
+            "calibration", "has numbers of another type or length than an export writes", "export it again"
         )
     if not len(places) or places.min() < 0 or places.max() >= len(categories):
-        raise UserError("calibration", "has no images, or some of a category not named", "export it again")
+        raise UserError("calibration", "has no images, or some of an unknown category", "export it again")
     return Calibration(own["scores"].numpy(), own["peaks"].numpy(), np.array(categories)[places.numpy()])

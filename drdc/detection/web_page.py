@@ -1,6 +1,6 @@
-"""The page of `drdc serve`: drop an image, see its score, the heat over it and where the threshold lies.
+"""The page of `drdc serve`: drop an image, see its score, its heatmap and the threshold.
 
-It works without a network: nothing on it comes from elsewhere, and the browser is told to ask nobody else.
+It works without a network: nothing on it comes from elsewhere, and the browser may load nothing else.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Seen:
 
     Attributes:
         path: the upload, on disk until the next one comes.
-        detection: what was found, with image and heatmap made small.
-        fast: whether it was found in the fast mode.
+        detection: of it, with image and heatmap reduced.
+        fast: whether in the fast mode.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Seen:
 
 
 def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
-    """The page for one model; it looks at one image at a time and forgets it after `seconds_kept`."""
+    """The page for one model; it computes one image at a time and forgets it after `seconds_kept`."""
     with gr.Blocks(analytics_enabled=False, title=f"drdc: {detector.experiment}") as blocks:
         gr.HTML(_heading(detector), padding=False)
         seen = gr.State(None, time_to_live=seconds_kept)
@@ -69,7 +69,7 @@ def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
             with gr.Column(scale=2, min_width=320):
                 verdict = gr.HTML(_hint(), elem_id="verdict", padding=False)
                 with gr.Row():
-                    picture, overlay = _picture("image", "Image"), _picture("overlay", "Heat and outline")
+                    picture, overlay = _picture("image", "Image"), _picture("overlay", "Heatmap and outline")
         results = [seen, verdict, picture, overlay]
         looking = Visit(detector)
         alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -83,13 +83,13 @@ def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
 
 
 class Visit:
-    """What the page's controls do: each gives the last image, the verdict and the two pictures."""
+    """The actions of the page's controls: each returns the last image, the verdict and the two pictures."""
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
 
     def new(self, upload: str | None, seen: Seen | None, rate: float, category: str, fast: bool) -> tuple:
-        """Look at an upload; the former one is deleted, and the field is free for the next."""
+        """Compute an upload; the former one is deleted, and the field is free for the next."""
         if seen is not None:
             seen.path.unlink(missing_ok=True)
         if upload is None:
@@ -101,7 +101,7 @@ class Visit:
             return None, None, _problem(_without_folder(error, Path(upload))), None, None
 
     def again(self, seen: Seen | None, rate: float, category: str, fast: bool) -> tuple:
-        """Look at the last image in the other mode."""
+        """Compute the last image in the other mode."""
         if seen is None:
             return None, _hint(), None, None
         if not seen.path.exists():
@@ -128,16 +128,14 @@ class Visit:
 
 
 def check_size(path: Path) -> None:
-    """Raise UserError for a picture of more pixels than the page takes, before they are decoded."""
+    """Raise UserError for an image of more pixels than the page accepts, before they are decoded."""
     try:
         with Image.open(path) as image:
             width, height = image.size
     except (OSError, ValueError, SyntaxError):
         return  # the reader says what is wrong with it
     if width * height > MEGAPIXELS * 1_000_000:
-        raise UserError(
-            path, f"has {width} x {height} pixels, more than {MEGAPIXELS} million", "make it smaller"
-        )
+        raise UserError(path, f"has {width} x {height} pixels, more than {MEGAPIXELS} million", "resize it")
 
 
 def small(detection: Detection) -> Detection:
@@ -184,12 +182,12 @@ def _heading(detector: Detector) -> str:
     return (
         f"<h1>{html.escape(detector.experiment + method)}: defects in images</h1>"
         f"<p>Trained on good images alone: {html.escape(kinds)}. "
-        "What you drop here is sent nowhere else and deleted after use.</p>"
+        "Images that you drop here are sent nowhere else and deleted after use.</p>"
     )
 
 
 def _hint() -> str:
-    return '<div class="verdict">Drop an image to see what does not look like the good ones.</div>'
+    return '<div class="verdict">Drop an image to see where it differs from the good ones.</div>'
 
 
 def _problem(sentence: str) -> str:
@@ -197,7 +195,7 @@ def _problem(sentence: str) -> str:
 
 
 def _verdict(detection: Detection) -> str:
-    """Decision, score beside threshold as numbers and as a bar, p-value, and what the threshold means."""
+    """Decision, score and threshold as numbers and as a bar, p-value, and the meaning of the threshold."""
     kind = "anomalous" if detection.anomalous else "normal"
     full = 2 * max(detection.threshold - detection.lowest, 1e-12)
     part = 100 * min(max((detection.score - detection.lowest) / full, 0), 1)
@@ -214,8 +212,8 @@ def _verdict(detection: Detection) -> str:
     rate = f"{100 * detection.false_alarm_rate:.0f} %"
     meaning = (
         f"A normal image scores above the threshold with a probability of at most {rate}, calibrated on "
-        f"{detection.calibrated_on}. The outline marks what is hotter than a normal image gets anywhere, at "
-        "the same rate."
+        f"{detection.calibrated_on}. The outline marks all pixels above the pixel threshold; a normal "
+        "image has an outline with at most the same probability."
     )
     return (
         f'<div class="verdict {kind}" role="status"><strong>{kind}</strong>'
@@ -225,6 +223,6 @@ def _verdict(detection: Detection) -> str:
 
 
 def _without_folder(error: UserError, path: Path) -> str:
-    """The message with the file's name in place of where the upload lies."""
+    """The message with the file's name in place of the path of the upload."""
     about = error.subject.replace(str(path), path.name)
     return str(UserError(about, error.problem, error.fix))

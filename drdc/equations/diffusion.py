@@ -76,10 +76,10 @@ def reverse_chain(
         mask: M, (B, 1, H, W), 0 in the hole.
         condition: c of Eq. 10, (B, 3, H, W).
         alpha_bar: schedule, (timesteps + 1,), on the device of `image`.
-        timesteps: T, falling indices.
+        timesteps: T, decreasing indices.
         draw_noise: gives standard normal noise (B, 3, H, W) at each call.
         hole_init: `qsample` starts from the diffused image, `noise` from the diffused condition.
-        test_time_conditioning: put the known pixels back at each step (Eq. 13); off: plain reverse chain.
+        test_time_conditioning: restore the known pixels at each step (Eq. 13); off: plain reverse chain.
         known_noise: `fresh` noise for Eq. 11 at each step, or one `fixed` draw.
         clip: clip x̂₀ to [-1, 1], and take the step with the noise that belongs to it.
     """

@@ -1,18 +1,18 @@
 """Thresholds with a stated rate of false alarms, from the scores of held-out normal images alone.
 
 Split conformal prediction: where n held-out normal images and a new normal image are exchangeable (their
-order says nothing, as if all were drawn from one source), the new one's score is equally likely to take each
-of the n + 1 ranks. So it exceeds the ⌈(n + 1)(1 − α)⌉-th smallest held-out score with probability at most α,
-whatever the distribution of the scores and however good the model (Papadopoulos et al., "Inductive Confidence
-Machines for Regression", ECML 2002; Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World",
-Springer 2005; for outliers Bates et al., "Testing for outliers with conformal p-values", Annals of Statistics
-51, 2023).
+order carries no information, as if all were drawn from one source), the new one's score is equally likely to
+take each of the n + 1 ranks. So it exceeds the ⌈(n + 1)(1 − α)⌉-th smallest held-out score with probability
+at most α, whatever the distribution of the scores and however good the model (Papadopoulos et al., "Inductive
+Confidence Machines for Regression", ECML 2002; Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random
+World", Springer 2005; for outliers Bates et al., "Testing for outliers with conformal p-values", Annals of
+Statistics 51, 2023).
 
 What it does not say: the probability is over the draw of the held-out images too, so the rate of one fixed
-model scatters around α, the more the fewer images were held out. It says nothing about pictures from another
+model scatters around α, the more the fewer images were held out. It says nothing about images from another
 camera or of another product. And the two heatmaps are brought to one scale by means over the same held-out
-images (`drdc.results.predictions`): a new image takes no part in these means, so exchangeability holds up to
-that small difference only.
+images (`drdc.results.predictions`): a new image is not in these means, so exchangeability holds only up to
+that small difference.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def threshold(held_out: Floats, rate: float) -> float:
     """
     if not 0 < rate < 1:
         raise UserError(
-            "", f"the false-alarm rate must lie between 0 and 1, not at {rate}", f"take for example {RATE}"
+            "", f"the false-alarm rate must be between 0 and 1, got {rate}", f"use for example {RATE}"
         )
     count = len(held_out)
     above = _ranks_above(count, rate)
@@ -51,7 +51,7 @@ def threshold(held_out: Floats, rate: float) -> float:
             "",
             f"a false-alarm rate of {rate:g} needs at least {needed(rate)} held-out normal images, and "
             f"there are {count}",
-            f"take a rate of at least {ceiled(smallest_rate(count))} or hold out more images",
+            f"use a rate of at least {ceiled(smallest_rate(count))} or hold out more images",
         )
     return float(np.sort(held_out)[count - above])
 
@@ -83,14 +83,14 @@ def comparable(categories: NDArray[Any], rate: float, category: str | None) -> N
     Args:
         categories: of each held-out image, (n,).
         rate: of false alarms.
-        category: of the new image; None where it is not told.
+        category: of the new image; None where unknown.
     """
     own = np.asarray(categories == category)
     return own if smallest_rate(int(own.sum())) <= rate else np.ones(len(categories), dtype=bool)
 
 
 def offered_rate(count: int) -> float:
-    """The rate of false alarms where none is asked for: `RATE`, or the smallest that so few images allow."""
+    """The default rate of false alarms: `RATE`, or the smallest that so few images allow."""
     return max(RATE, smallest_rate(count))
 
 
@@ -105,7 +105,7 @@ def p_value(held_out: Floats, score: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What was measured on n held-out normal images.
+    """The scores of n held-out normal images.
 
     Attributes:
         scores: image scores, (n,).
@@ -118,7 +118,7 @@ class Calibration:
     categories: NDArray[np.str_]
 
     def __post_init__(self) -> None:
-        """Raises UserError where a score or peak is NaN or infinite: a threshold would follow it."""
+        """Raises UserError where a score or peak is NaN or infinite: a threshold would be too."""
         if not (np.isfinite(self.scores).all() and np.isfinite(self.peaks).all()):
             raise UserError(
                 "", "scores of held-out images are NaN or infinite", "train and export the model again"
@@ -150,14 +150,14 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The held-out images that new ones are compared with, and the thresholds that they give.
+    """The held-out images that new ones are compared with, and the thresholds from them.
 
     Attributes:
         rate: probability of a false alarm, at most.
         about: which images these are, in words.
         scores: their image scores, (n,).
         threshold: an image with a larger score is anomalous.
-        pixel_threshold: a normal image has no pixel above it, but with probability `rate` at most.
+        pixel_threshold: a normal image has a pixel above it with probability `rate` at most.
     """
 
     rate: float
@@ -168,5 +168,5 @@ class Reference:
 
 
 def ceiled(rate: float) -> str:
-    """A rate as three decimals, rounded up, so that what is advised is enough."""
+    """A rate as three decimals, rounded up, so that the advice suffices."""
     return f"{-floor(-1000 * rate) / 1000:g}"

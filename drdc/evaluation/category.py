@@ -14,7 +14,7 @@ from drdc.evaluation.metrics import METRICS, Metric, auroc
 from drdc.evaluation.ranking_curve import RankingCurve
 from drdc.runtime.finite import refuse_not_finite
 
-#: What the reports compare first: the base model alone, and with its refinement.
+#: The methods that the reports always compare: the base model alone, and with its refinement.
 COMPARED = ("base", "drdc")
 
 IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "method", "score")
@@ -26,7 +26,7 @@ Floats = NDArray[np.floating]
 
 
 def has_masks(about: pd.DataFrame) -> bool:
-    """Whether masks tell which pixels of these test images, rows of the manifest, are anomalous."""
+    """Whether there are masks for these test images, rows of the manifest."""
     anomalous = about[about.label == 1]
     return anomalous.empty or bool((anomalous["mask"] != "").any())
 
@@ -56,7 +56,7 @@ def means(scores: pd.DataFrame) -> str:
 
 
 class CategoryEvaluation:
-    """Everything measured on one category, filled batch by batch in memory that its images do not enlarge.
+    """Everything measured on one category, filled batch by batch; its memory does not grow with the images.
 
     Args:
         category: its name.
@@ -80,7 +80,7 @@ class CategoryEvaluation:
         maps: Mapping[str, Floats],
         scores: Mapping[str, Floats],
     ) -> None:
-        """Add a batch of B test images. Pixels of anomalous images without a mask are left out: not known.
+        """Add a batch of B test images. Pixels of anomalous images without a mask are left out as unknown.
 
         Args:
             about: their rows of the manifest.

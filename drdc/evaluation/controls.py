@@ -1,7 +1,7 @@
-"""Control methods: what no detector can fall below or (at its resolution) rise above.
+"""The controls: lower and (at a given resolution) upper bounds of every detector.
 
 `random_map` must score about 0.5. `oracle_mask@1/s` is the ground truth reduced to 1/s and enlarged again,
-the paper's Table 1: what is lost by a heatmap of that resolution even if it is right everywhere.
+the paper's Table 1: what a heatmap of that resolution loses even if it is right everywhere.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def random_map(key: str, seed: int, size: int) -> NDArray[np.float32]:
 def oracle_mask(masks: Tensor, reduction: int) -> Tensor:
     """Masks (B, H, W) bool reduced to 1/`reduction` and enlarged again, float32 (B, H, W) in [0, 1].
 
-    Bilinear both ways, without anti-aliasing (the paper does not say which): thin defects can be lost.
+    Bilinear both ways, without anti-aliasing (the paper does not specify it): thin defects can be lost.
     """
     whole = masks[:, None].float()
     if reduction == 1:
@@ -36,7 +36,7 @@ def oracle_mask(masks: Tensor, reduction: int) -> Tensor:
 
 
 def controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[str, NDArray[np.float32]]:
-    """The heatmaps (B, H, W) of all control methods for some images.
+    """The heatmaps (B, H, W) of all controls for some images.
 
     Args:
         about: their rows of the manifest.

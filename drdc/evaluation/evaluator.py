@@ -17,7 +17,7 @@ EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 class CategoryEvaluator:
     """All metrics of one category, filled batch by batch.
 
-    Masks alone decide about pixels and labels alone about images: an anomalous image with an empty mask adds
+    Masks alone determine pixels and labels alone images: an anomalous image with an empty mask adds
     normal pixels. Without ground truth (`has_masks` false) masks are ignored and pixel metrics not defined.
     """
 

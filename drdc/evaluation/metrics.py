@@ -1,4 +1,4 @@
-"""The metrics: each is one function with its name, its label in tables and the levels that it is computed at.
+"""The metrics, one function each, with its name, its label in tables and the levels that it is computed at.
 
 A metric is computed per category from the anomalous and normal scores in order (`Ranks`); means over
 categories are the caller's to take. The paper reports image and pixel AUROC. A higher score is more

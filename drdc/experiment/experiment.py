@@ -1,4 +1,4 @@
-"""A whole experiment: its sections together, what must fit between them, and reading it from a file."""
+"""A whole experiment: all sections, what must be consistent between them, and reading it from a file."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _with_defaults(methods: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[s
     complete, faults = {}, []
     for name, given in methods.items():
         if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name) or name in TAKEN:
-            fix = f"take small letters, digits, '-' and '_', and none of {', '.join(TAKEN)}"
+            fix = f"use small letters, digits, '-' and '_', and none of {', '.join(TAKEN)}"
             faults.append(Fault((f"methods.{name}",), f"{name!r} cannot be the name of a method", fix))
         method = str(given.get("method", name))
         own = {key: value for key, value in given.items() if key != "method"}
@@ -348,7 +348,7 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
     if isinstance(source, dict):
         return "configuration", source
     name = str(source)
-    read = json.loads if name.endswith(".json") else yaml.safe_load  # YAML would take 1e-05 for a text
+    read = json.loads if name.endswith(".json") else yaml.safe_load  # YAML would read 1e-05 as text
     try:
         loaded = read(Path(source).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -364,8 +364,8 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
 def as_in_a_file(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """`config` with the part that `--config` gave as a YAML file with the same words would give it.
 
-    Snakemake hands over what stands within brackets or braces as text: `null`, `true` and every number. A
-    text stays one where nothing else fits, like the category 01.
+    Snakemake passes everything within brackets or braces as text: `null`, `true` and every number. It stays
+    a text where nothing else fits, like the category 01.
     """
     read = _merged(config, _from_text(given))
     try:

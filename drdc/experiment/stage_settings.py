@@ -1,4 +1,4 @@
-"""What each stage sees of an experiment's settings, and how it is handed over."""
+"""Which settings of an experiment each stage uses, and how the workflow passes them on."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def used_by(experiment: Experiment, stage: str, of: str = "") -> dict[str, Any]:
     Args:
         stage: a key of `USES` or `USES_OF`.
         of: for the latter, what goes through it: a trained model (train), a variant or a method (predict,
-            score), a method (export); "" for the whole method of DRDC.
+            score), a method (export); "" for DRDC.
 
     Raises:
         UserError: the experiment has none of that name.
@@ -139,7 +139,7 @@ def _variants(experiment: Experiment) -> dict[str, Variant]:
 
 
 def _known(experiment: Experiment, stage: str, every: Iterable[str]) -> list[str]:
-    """What `stage` can be of."""
+    """The values of `of` that `stage` accepts."""
     if stage in USES:
         return [""]
     own = list(every) if FULL in USES_OF[stage] else []
@@ -204,7 +204,7 @@ class MethodFacts(NamedTuple):
 
 
 def method_facts(experiment: Experiment, name: str) -> MethodFacts:
-    """Of the method `name` below `methods`, with its settings."""
+    """Those of the method `name` in the configuration."""
     settings = experiment.methods[name]
     kind = method_class(settings["method"])
     size = kind.input_size(settings, experiment.dataset.image_size)

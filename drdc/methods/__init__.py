@@ -1,1 +1,1 @@
-"""Methods beside DRDC: controls that check the evaluation itself, and one file for each compared method."""
+"""DRDC and the methods that it is compared with, one file or folder each, and what they share."""

@@ -17,12 +17,12 @@ from drdc.methods.trainer import Trainer
 
 
 class Asymmetric(Method):
-    """Where the student does not find what the teacher gives, nothing like it was seen in training.
+    """Where the student's output differs from the teacher's, nothing similar was seen in training.
 
     The teacher, a flow of coupling blocks, learns to map features to a normal distribution by maximum
-    likelihood; being invertible, it may give anything for what it has not seen. The student, a residual
-    network of another kind, learns the teacher's outputs on normal images. Both are told the place by a
-    sinusoidal encoding. The heatmap is the squared distance of both outputs at each place, its mean (the
+    likelihood; being invertible, its outputs for unseen features are arbitrary. The student, a residual
+    network of another kind, learns the teacher's outputs on normal images. Both get the position by a
+    sinusoidal encoding. The heatmap is the squared distance of both outputs at each position, its mean (the
     paper's choice for RGB images) or maximum the image score.
 
     Simplified: it works on the experiment's backbone features, at their size, where the paper takes 304
@@ -101,7 +101,7 @@ class Asymmetric(Method):
 
     def fit(self, trainer: Trainer) -> History:
         mean, deviation = channel_scale(features for _, features in trainer.batches())
-        # what hardly varies here may vary by accident elsewhere, and would drown all other channels
+        # channels that hardly vary here may vary by chance elsewhere, and would dominate all others
         deviation = deviation.clamp(min=max(deviation.mean().item() / 100, 1e-6))
         self.mean.copy_(mean.view_as(self.mean))
         self.deviation.copy_(deviation.view_as(self.deviation))
@@ -145,10 +145,10 @@ class Asymmetric(Method):
 
 
 class Coupling(nn.Module):
-    """A block of Real-NVP: half of the channels is scaled and shifted by what a network makes of the others.
+    """A block of Real-NVP: half of the channels is scaled and shifted by a network's outputs for the others.
 
-    First one half, then the other. (B, C, h, w) and the place (B, P, h, w) -> (B, C, h, w) and the logarithm
-    of the determinant (B,). Before it the channels are put in an order drawn once.
+    First one half, then the other. (B, C, h, w) and the position (B, P, h, w) -> (B, C, h, w) and the
+    logarithm of the determinant (B,). Before it the channels are permuted in an order drawn once.
     """
 
     order: Tensor
@@ -183,7 +183,7 @@ def flow(blocks: Iterable[nn.Module], features: Tensor, place: Tensor) -> tuple[
 
 
 def subnetwork(inputs: int, hidden: int, outputs: int, kernel: int) -> nn.Sequential:
-    """One hidden layer; it begins with zeros, so that the coupling changes nothing."""
+    """One hidden layer; initialised with zeros, so that the coupling changes nothing."""
     last = nn.Conv2d(hidden, outputs, kernel, padding=kernel // 2)
     nn.init.zeros_(last.weight)
     assert last.bias is not None
@@ -192,7 +192,7 @@ def subnetwork(inputs: int, hidden: int, outputs: int, kernel: int) -> nn.Sequen
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions with batch norm beside the identity."""
+    """Two 3×3 convolutions with batch norm, and the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

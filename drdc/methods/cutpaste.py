@@ -43,19 +43,19 @@ class Network(Backbone):
 
 
 class CutPaste(JointMethod):
-    """What a network learns by finding pasted patches tells real defects from normal images too.
+    """Features learned by recognising pasted patches separate real defects from normal images too.
 
-    It classifies normal images, the same with a patch of their own pasted elsewhere (CutPaste), and the same
-    with a long thin one, turned (scar); both with changed colours. Then a Gaussian is fitted to the pooled
-    features of the training images; minus the logarithm of its density is the image score. The DRDC paper
-    lists image values only.
+    The network classifies normal images, the same with a patch of their own pasted elsewhere (CutPaste), and
+    the same with a long thin one, rotated (scar); both with changed colours. Then a Gaussian is fitted to the
+    pooled features of the training images; minus the logarithm of its density is the image score. The DRDC
+    paper lists image values only.
 
-    The heatmap is a dense variant, ours: a second Gaussian of the features of each place of the last feature
-    map, one for all places. The paper trains another network on patches of 64 pixels instead.
+    The heatmap is a dense variant, ours: a second Gaussian of the features at the positions of the last
+    feature map, one for all positions. The paper trains another network on patches of 64 pixels instead.
 
     Differs: AdamW, where the paper has SGD (learning rate 0.03, momentum 0.9); no shifts or changes of colour
     of whole images; the projection head's widths are ours. `initial: pretrained` is the paper's variant with
-    transfer learning, and may read more than one stage.
+    transfer learning, and may use more than one stage.
     """
 
     class Settings(TrainedSettings):
@@ -167,7 +167,7 @@ class CutPaste(JointMethod):
         return blurred(energy, self.settings.blur), self.whole(found.mean((2, 3)))
 
     def pasted(self, image: Tensor) -> Tensor:
-        """An image (3, H, W) with a rectangle of its own, recoloured, at another place."""
+        """An image (3, H, W) with a rectangle of its own, recoloured, at another position."""
         size, s = image.shape[-1], self.settings
         area, ratio = size**2 * _between(*s.area), _between(s.aspect, 1)
         ratio = ratio if _between(0, 1) < 0.5 else 1 / ratio
@@ -178,7 +178,7 @@ class CutPaste(JointMethod):
         return _paste(image, patch, torch.ones_like(patch[:1]))
 
     def scarred(self, image: Tensor) -> Tensor:
-        """An image (3, H, W) with a long thin rectangle of its own, recoloured and turned, elsewhere."""
+        """An image (3, H, W) with a long thin rectangle of its own, recoloured and rotated, elsewhere."""
         s, unit = self.settings, image.shape[-1] / PAPER_SIDE
         height, width = (max(round(unit * _between(*side)), 1) for side in (s.scar_height, s.scar_width))
         patch = self._recoloured(_cut(image, height, width))
@@ -236,7 +236,7 @@ class Moments:
         self.count, self.total, self.products = 0, torch.zeros(()), torch.zeros(())
 
     def add(self, vectors: Tensor) -> None:
-        """Count in some vectors (N, C)."""
+        """Add some vectors (N, C)."""
         values = vectors.double().cpu()
         self.count += len(values)
         self.total, self.products = self.total + values.sum(0), self.products + values.T @ values
@@ -256,7 +256,7 @@ def classifier(channels: int, widths: list[int]) -> nn.Sequential:
 
 
 def untrained(settings: Backbone) -> dict[str, Tensor]:
-    """The state of a `FeatureExtractor` with random weights, which leaves images in [-1, 1] as they are."""
+    """The state of a `FeatureExtractor` with random weights, which takes images in [-1, 1] as they are."""
     import timm
 
     try:
@@ -267,7 +267,7 @@ def untrained(settings: Backbone) -> dict[str, Tensor]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             "",
-            f"backbone {settings.name!r} cannot be made ({reason})",
+            f"backbone {settings.name!r} cannot be built ({reason})",
             "backbone.name must be a timm model that has the stages of backbone.stages",
         ) from None
     middle = torch.full((1, 3, 1, 1), 127.5)
@@ -280,13 +280,13 @@ def _between(low: float, high: float) -> float:
 
 
 def _cut(image: Tensor, height: int, width: int) -> Tensor:
-    """A rectangle of an image (3, H, W), from anywhere."""
+    """A random rectangle of an image (3, H, W)."""
     y, x = _corner(image, height, width)
     return image[:, y : y + height, x : x + width]
 
 
 def _paste(image: Tensor, patch: Tensor, opaque: Tensor) -> Tensor:
-    """The image with a patch (3, h, w) somewhere, where `opaque` (1, h, w) is above a half."""
+    """The image with a patch (3, h, w) at a random position, where `opaque` (1, h, w) is above a half."""
     height, width = patch.shape[1:]
     y, x = _corner(image, height, width)
     changed = image.clone()

@@ -39,18 +39,19 @@ class FrozenLayers(Backbone):
 
 
 class FCDD(Method):
-    """The network's output at each place is the distance of that part of the image from the normal ones.
+    """The network's output at each position is the distance of that part of the image from the normal ones.
 
-    Convolutions alone, the first of them pre-trained and frozen, give one number φ for each place. Its
+    Convolutions alone, the first of them pre-trained and frozen, give one number φ for each position. Its
     pseudo-Huber norm is small for normal images, and large on average for the same images with confetti:
     rectangles of random size, angle and colour, added to every second image. The norms are the heatmap; each
     is spread over its receptive field by a fixed Gaussian. The image score is the mean (the paper's choice)
     or maximum of the heatmap. The DRDC paper lists its pixel values only.
 
     Differs: AdamW, where the paper has SGD (learning rate 1e-3, falling by 1.5 % an epoch); batches of 16
-    without summing the gradients of eight; no crops or changes of colour; the trained layers begin at random;
-    number, angle and colour of the pieces of confetti are ours. The Gaussians are weighted so that a constant
-    map stays constant, up to the border. The paper's variant that learns from labelled anomalies is left out.
+    without summing the gradients of eight; no crops or changes of colour; the trained layers are initialised
+    at random; number, angle and colour of the pieces of confetti are ours. The Gaussians are weighted so that
+    a constant map stays constant, up to the border. The paper's variant that learns from labelled anomalies
+    is left out.
     """
 
     class Settings(TrainedSettings):
@@ -119,7 +120,7 @@ class FCDD(Method):
                 "receptive_field",
                 f"{settings.receptive_field} pixels leave gaps between {side} values across "
                 f"{shapes.image_size} pixels",
-                f"take at least {math.ceil(shapes.image_size / side)}",
+                f"use at least {math.ceil(shapes.image_size / side)}",
             )
         spread = gaussians(shapes.image_size, side, settings.deviation, settings.receptive_field)
         self.register_buffer("spread", spread, persistent=False)
@@ -138,7 +139,7 @@ class FCDD(Method):
         return super().image_scores(heatmaps, images, features)
 
     def distances(self, images: Tensor) -> Tensor:
-        """(B, h, h), the pseudo-Huber norm of each place: A = √(φ(x)² + 1) − 1."""
+        """(B, h, h), the pseudo-Huber norm at each position: A = √(φ(x)² + 1) − 1."""
         pixels = backbone_pixels(images)
         return (self.head(self.backbone(pixels))[:, 0].square() + 1).sqrt() - 1
 
@@ -171,9 +172,9 @@ def trained_layers(channels: int, width: int) -> nn.Sequential:
 
 
 def gaussians(size: int, side: int, deviation: float, reach: int) -> Tensor:
-    """(size, side): what each of `size` pixels in a row takes from `side` values across it; rows sum to 1.
+    """(size, side): the weights of `side` values for each of `size` pixels in a row; rows sum to 1.
 
-    A transposed convolution with a Gaussian of `reach` pixels, its deviation in pixels as well.
+    A transposed convolution with a Gaussian of `reach` pixels, its standard deviation in pixels as well.
     """
     centres = (torch.arange(side) + 0.5) * size / side - 0.5
     distances = torch.arange(size)[:, None] - centres
@@ -182,9 +183,9 @@ def gaussians(size: int, side: int, deviation: float, reach: int) -> Tensor:
 
 
 def with_confetti(images: Tensor, most: int, sides: tuple[float, float]) -> Tensor:
-    """Images (B, 3, H, W) in [-1, 1] with 1 to `most` coloured pieces each, added and cut off at [-1, 1].
+    """Images (B, 3, H, W) in [-1, 1] with 1 to `most` coloured pieces each, added and clipped to [-1, 1].
 
-    A piece is a rectangle at any place and angle; `sides` bounds its sides, where that of the image is 1.
+    A piece is a rectangle at any position and angle; `sides` bounds its sides, where that of the image is 1.
     """
     count, size, device = len(images), images.shape[-1], images.device
     shown = torch.arange(most, device=device) < torch.randint(1, most + 1, (count, 1), device=device)

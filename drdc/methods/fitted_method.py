@@ -49,13 +49,13 @@ class FittedMethod:
 
     @classmethod
     def load(cls, layout: Layout, seed: int, name: str, map_size: int) -> FittedMethod:
-        """Raises UserError where the file is missing or damaged, or its method not known here."""
+        """Raises UserError where the file is missing or damaged, or its method not installed."""
         weights, about = read_fitted(layout, seed, name)
         return cls.of(built(weights, about), about, map_size, seed)
 
     @classmethod
     def of(cls, method: Method, about: Mapping[str, Any], map_size: int, seed: int) -> FittedMethod:
-        """From what `built` gives of what `read_fitted` gives."""
+        """From the results of `built` and `read_fitted`."""
         mean, deviation = map(float, about["scale"])
         return cls(about["name"], method.to(torch_device()).eval(), (mean, deviation), map_size, seed)
 
@@ -81,10 +81,10 @@ class FittedMethod:
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> NDArray[np.void]:
-        """Where the method draws noise, it follows from the first image of the batch.
+        """Any noise that the method draws is derived from the first image of the batch.
 
-        The maps are standardised by `scale`, which changes no metric of one method, and puts those of any
-        size into the range that float16 resolves well.
+        The maps are standardised by `scale`, which changes no metric of one method, and brings them into
+        the range that float16 resolves well.
         """
         device = torch_device()
         gpus = [torch.cuda.current_device()] if device == "cuda" else []
@@ -101,7 +101,7 @@ class FittedMethod:
 
 
 def _resized(heatmaps: Tensor, size: int) -> Tensor:
-    """(B, H, W) -> (B, size, size): bilinear, averaged where it is reduced."""
+    """(B, H, W) -> (B, size, size): bilinear, anti-aliased where it is reduced."""
     if heatmaps.shape[-1] == size:
         return heatmaps
     whole = heatmaps[:, None].float()
@@ -109,7 +109,7 @@ def _resized(heatmaps: Tensor, size: int) -> Tensor:
 
 
 def built(weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> Method:
-    """The network alone, with its weights; raises UserError where its method is not known here."""
+    """The network alone, with its weights; raises UserError where its method is not installed."""
     kind = method_class(about["method"])
     settings = kind.Settings.model_validate(about["settings"])
     method = kind(settings, Shapes(**about["shapes"]), weights)

@@ -56,7 +56,7 @@ def _fit(job: Any, inputs: Inputs, configured: Configured) -> None:
             f"the heatmaps of {configured.name!r} are NaN or infinite for held-out images",
             f"change methods.{configured.name} in the configuration",
         )
-    # What is not trained by gradients has no curve: one row says so.
+    # A method that is not trained by gradients has no curve: one row without losses.
     untrained = {"images": len(inputs.images.train), "train_loss": nan, "val_loss": nan, "lr": 0.0}
     about: dict[str, Any] = {"method": configured.method, "shapes": asdict(inputs.shapes), "scale": scale}
     finish(job, method, history or [untrained], about)

@@ -28,7 +28,7 @@ class Batch:
     Attributes:
         images: (B, 3, H, W) float32 in [-1, 1], at the method's input size.
         features: (B, C, h, w) float32 of the experiment's backbone; (B, 0) where the method uses none.
-        keys: SHA-256 of each image's pixels, from which its noise follows.
+        keys: SHA-256 of each image's pixels, from which its noise is derived.
     """
 
     images: Tensor
@@ -47,7 +47,7 @@ class Inputs:
     """Pixels and backbone features of all images of the manifest, memory-mapped.
 
     Attributes:
-        images: what the manifest says, and the pixels (N, H, W, 3) uint8 as `images.stored`.
+        images: the facts in the manifest, and the pixels (N, H, W, 3) uint8 as `images.stored`.
         features: (N, C, h, w) float16; None where the method uses none.
         keys: SHA-256 of each image's pixels, (N,).
     """
@@ -58,7 +58,7 @@ class Inputs:
 
     @classmethod
     def read(cls, layout: Layout, size: int, uses_features: bool) -> Inputs:
-        """Images of that size; raises UserError where an earlier stage has left nothing usable."""
+        """Images of that size; raises UserError where the file of an earlier stage is missing or damaged."""
         table = read_manifest(layout.manifest)
         images = Images.read(layout, layout.images(size), f"images {size}")
         features = load_array(layout.features, len(table), "features") if uses_features else None

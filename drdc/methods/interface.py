@@ -1,4 +1,4 @@
-"""What a compared method is: a network with settings that is fitted to normal images and gives heatmaps."""
+"""The interface of a method: a network with settings that is fitted to normal images and gives heatmaps."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrainedSettings(Optimisation, MethodSettings):
 
 @dataclass(frozen=True)
 class Shapes:
-    """Sizes of what a method is given: images (B, 3, image_size, image_size), features (B, C, h, h).
+    """Sizes of the inputs of a method: images (B, 3, image_size, image_size), features (B, C, h, h).
 
     Attributes:
         image_size: height and width of its images and heatmaps in pixels.
@@ -59,28 +59,28 @@ class Shapes:
 
 
 class Method(nn.Module):
-    """A compared method. One subclass in a file of this folder is a method of the name of the file.
+    """A method. One subclass in a file of this folder is a method of the name of the file.
 
-    Its state is its `state_dict`: what fitting finds belongs into parameters and buffers. Children whose
-    parameters all are frozen stay in evaluation mode.
+    Its state is its `state_dict`: the results of fitting belong into parameters and buffers. Children whose
+    parameters are all frozen stay in evaluation mode.
 
     In all methods `images` are (B, 3, H, W) float32 in [-1, 1] and `features` (B, C, h, w) float32, those of
-    the experiment's backbone. Randomness comes from torch's global generator, which the callers seed.
+    the experiment's backbone. Randomness comes from torch's global generator, which the caller seeds.
 
     Args:
         settings: an instance of the class's `Settings`.
         shapes: sizes of images and features.
-        weights: the state of a fitted method that is about to be loaded: what would be fetched (a pre-trained
-            network) is taken from it instead. None where there is none yet.
+        weights: the state of a fitted method that is about to be loaded: pre-trained networks are taken from
+            it instead of being fetched. None for a new method.
 
     Attributes:
         Settings: its settings, which may need only light imports.
-        paper_name: what the DRDC paper's tables call it; empty where they do not have it.
-        uses_features: whether `loss` or `heatmaps` look at the experiment's features; else they may be empty.
+        paper_name: its name in the DRDC paper's tables; empty where they do not have it.
+        uses_features: whether `loss` or `heatmaps` use the experiment's features; else they may be empty.
         citation: authors, title, place and year.
-        differs: in what this method differs from that, in few words, whatever the settings.
+        differs: how this method differs from that, in few words, whatever the settings.
         minutes: time limit of its training on a cluster.
-        paper_backbone: the pre-trained network of its paper, as timm names it, where this method takes the
+        paper_backbone: the pre-trained network of its paper, as timm names it, where this method uses the
             experiment's features; empty for none. Others have it as the default of `backbone`.
     """
 
@@ -107,12 +107,12 @@ class Method(nn.Module):
 
     @classmethod
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
-        """What the paper's tables call it with these settings, which are complete; empty for none."""
+        """Its name in the paper's tables with these settings, which are complete; empty for none."""
         return cls.paper_name
 
     @classmethod
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
-        """Its citation, and in what it differs with these settings, which are complete; for the tables.
+        """Its citation, and how it differs with these settings, which are complete; for the tables.
 
         `backbone` is the name of the experiment's.
         """
@@ -125,8 +125,8 @@ class Method(nn.Module):
     def pretrained(cls, settings: Any) -> list[Pretrained]:
         """The pre-trained networks that it loads with these settings, an instance of `Settings`.
 
-        The stage `weights` fetches them, because training does not ask the network. By default that of its
-        setting `backbone`, if it has one; a method that loads others names them here.
+        The stage `weights` fetches them, because training does not use the network. By default that of its
+        setting `backbone`, if it has one; a method that loads others lists them here.
         """
         own = getattr(settings, "backbone", None)
         return [pretrained(own)] if isinstance(own, Backbone) else []
@@ -146,7 +146,7 @@ class Method(nn.Module):
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
         """(B, H, W) float32 anomaly scores of the pixels, higher = more anomalous; in evaluation mode.
 
-        Noise should follow from each image alone, so that its score does not depend on the batch.
+        Noise should be derived from each image alone, so that its score does not depend on the batch.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no heatmaps")
 
@@ -189,7 +189,7 @@ class Method(nn.Module):
 
 
 class JointMethod(Method):
-    """A method that finds heatmaps and image scores at once: it defines `heatmaps_and_scores` alone."""
+    """A method that computes heatmaps and image scores together: it defines only `heatmaps_and_scores`."""
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
         return self.heatmaps_and_scores(images, features)[0]
@@ -202,7 +202,7 @@ class JointMethod(Method):
 
 
 def blurred(heatmaps: Tensor, deviation: float) -> Tensor:
-    """Heatmaps (B, H, W) after a Gaussian filter of that deviation in pixels, cut off at four; 0 for none."""
+    """Heatmaps (B, H, W) after a Gaussian filter; `deviation`: standard deviation in pixels, 0 for none."""
     if deviation == 0:
         return heatmaps
     reach = min(round(4 * deviation), heatmaps.shape[-1] - 1)  # what reflection at the border allows

@@ -22,16 +22,16 @@ from drdc.runtime.files import below
 
 
 class Distillation(JointMethod):
-    """Where a cloner of a pre-trained network disagrees with it, nothing like it was seen in training.
+    """Where a cloner of a pre-trained network disagrees with it, nothing similar was seen in training.
 
     The frozen source network and a narrower network of its depth see the same normal images; the cloner
     learns the values of the source at the end of four blocks (squared error) and their direction (cosine of
-    all values of a stage). The image score is that loss. The heatmap is the size of its gradient with respect
-    to the pixels, after a Gaussian filter and a morphological opening, which removes what is narrower than
-    its window.
+    all values of a stage). The image score is that loss. The heatmap is the magnitude of its gradient with
+    respect to the pixels, after a Gaussian filter and a morphological opening, which removes structures
+    narrower than its window.
 
     Differs: the values of each stage are divided by their root mean square over the training images, so that
-    stages of any network count alike (which leaves cosines as they are); of the paper's three ways to a map,
+    stages of any network count alike (which does not change cosines); of the paper's three kinds of map,
     the plain gradient is used; the opening has a square window, and no map is rescaled by itself; AdamW
     instead of Adam. The cloner has 16 channels inside of each block and the source's at its end; for another
     source than VGG-16 it has the same strides.
@@ -97,7 +97,7 @@ class Distillation(JointMethod):
         return self._losses(self._pixels(images)).mean()
 
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        # Called in inference mode, whose tensors know no gradient.
+        # Called in inference mode, whose tensors have no gradient.
         with torch.inference_mode(False), torch.enable_grad():
             pixels = self._pixels(images.clone()).requires_grad_()
             losses = self._losses(pixels)
@@ -125,7 +125,7 @@ class Distillation(JointMethod):
         return stages
 
     def _pixels(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [-1, 1], standardised and of the size that the source sees."""
+        """Images (B, 3, H, W) in [-1, 1], standardised and of the source's input size."""
         pixels = backbone_pixels(images)
         return (pixels - self.source.mean) / self.source.std
 
@@ -155,7 +155,7 @@ class Cloner(nn.Module):
         self, channels: list[int], reductions: list[int], convolutions: list[int], width: int
     ) -> None:
         super().__init__()
-        # What the source does before its first compared stage
+        # The part of the source before its first compared stage
         first = [*convolution(3, width), nn.ReLU(), *convolution(width, width), nn.ReLU()]
         blocks: list[nn.Module] = []
         before, inputs, layers = 1, width, first
@@ -202,7 +202,7 @@ def opened(heatmaps: Tensor, side: int) -> Tensor:
 
 
 def _check(settings: Any, reductions: list[int]) -> None:
-    """Raise UserError where the settings do not fit each other."""
+    """Raise UserError where the settings are inconsistent."""
     stages, blocks = settings.backbone.stages, settings.convolutions
     if len(stages) != len(blocks) or min(blocks) < 1:
         raise UserError(
@@ -212,4 +212,4 @@ def _check(settings: Any, reductions: list[int]) -> None:
         )
     largest, size = max(reductions), settings.backbone.input_size
     if size % largest:
-        raise UserError("backbone.input_size", f"{size} is not a multiple of {largest}", "take one")
+        raise UserError("backbone.input_size", f"{size} is not a multiple of {largest}", "use one")

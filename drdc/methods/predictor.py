@@ -1,4 +1,4 @@
-"""What a trained method is to all that use it: the workflow's predictions, the detector, the costs."""
+"""The interface of a trained method to its users: the workflow's predictions, the detector, the costs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Predictor(Protocol):
         uses_features: whether it looks at the features of the experiment's backbone.
         batch_size: images that it computes together.
         calls: U-Net calls for an image.
-        networks: all that it computes with, but for that backbone.
+        networks: all that it computes with, except that backbone.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Patch SVDD: a patch is as anomalous as its code is far from the nearest code of a training patch."""
+"""Patch SVDD: the score of a patch is the distance of its code to the nearest code of a training patch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 from drdc.runtime.errors import UserError
 
-#: The places around a patch: (rows down, columns right).
+#: The positions around a patch: (rows down, columns right).
 DIRECTIONS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
 #: Codes that are compared with the memory at once.
 CHUNK = 256
 
 
 class PatchSVDD(Method):
-    """Patches are encoded, and compared with all that are known to be normal.
+    """Patches are encoded, and compared with all normal ones.
 
-    A small encoder gives small patches a code each; a large patch has that of its four quarters, encoded
-    once more. Both sizes are trained alike, by two tasks: the codes of a patch and of the same a few pixels
-    aside shall be near, and a classifier shall tell from the codes of two neighbours which of eight places
-    the second has. A patch's score is the distance of its code to the nearest code of a training patch; a
-    pixel's the mean over the patches that hold it; and the maps of both sizes are multiplied. The image score
-    is the maximum.
+    A small encoder gives each small patch a code; a large patch has that of its four quarters, encoded once
+    more. Both sizes are trained alike, by two tasks: the codes of a patch and of one a few pixels away should
+    be near, and a classifier should tell from the codes of two neighbours which of eight positions the second
+    has. A patch's score is the distance of its code to the nearest code of a training patch; a pixel's the
+    mean over the patches that contain it; and the maps of both sizes are multiplied. The image score is the
+    maximum.
 
     Bounded: the memory holds `memory` codes of each size, as many of each training image, drawn once; the
     paper keeps all, which are 12 million small patches for MVTec AD as a whole.
@@ -112,7 +112,7 @@ class PatchSVDD(Method):
         def _leaves_no_gap(cls, value: int, info: ValidationInfo) -> int:
             side = info.data.get("patch", value) * (1 if info.field_name == "small_stride" else 2)
             if value > side:
-                raise ValueError(f"leaves gaps between patches of {side} pixels; take at most {side}")
+                raise ValueError(f"leaves gaps between patches of {side} pixels; use at most {side}")
             return value
 
     paper_name = "PSVDD"
@@ -130,7 +130,7 @@ class PatchSVDD(Method):
             raise UserError(
                 "patch",
                 f"large patches of {side} pixels have no neighbours in images of {shapes.image_size}",
-                f"take at most {(shapes.image_size + 1) // 16 * 4}",
+                f"use at most {(shapes.image_size + 1) // 16 * 4}",
             )
         self.encoder = Encoder(settings.patch, settings.widths, settings.code)
         self.small_classifier, self.large_classifier = (classifier(settings.code) for _ in range(2))
@@ -172,14 +172,14 @@ class PatchSVDD(Method):
         return fine * pixel_means(distances(large, self.large_memory), 2 * s.patch, s.large_stride, size)
 
     def _codes(self, images: Tensor) -> Iterator[Tensor]:
-        """Codes of the small and the large patches that are compared, (B, places, D), row by row."""
+        """Codes of the small and the large patches that are compared, (B, positions, D), row by row."""
         small = self.encoder.small(images)
         s = self.settings
         for codes, stride in ((small, s.small_stride), (self.encoder.join(small), s.large_stride)):
             yield codes[:, :, :: stride // 2, :: stride // 2].flatten(2).transpose(1, 2)
 
     def _place_loss(self, images: Tensor, encode: Encode, judge: nn.Module, side: int) -> Tensor:
-        """Cross-entropy of the place of a neighbour, given both codes."""
+        """Cross-entropy of the position of a neighbour, given both codes."""
         place, offsets = neighbours(len(images) * self.settings.pairs, side, images.device)
         patches = pairs(images, offsets, side)
         shift = self.settings.colour_shift * torch.randn(len(patches), 3, 1, 1, device=images.device)
@@ -187,7 +187,7 @@ class PatchSVDD(Method):
         return F.cross_entropy(judge(first - second), place)
 
     def _near_loss(self, images: Tensor, encode: Encode, side: int) -> Tensor:
-        """L_SVDD': mean of ‖f(p) − f(p')‖₂ over patches p and p' a few pixels aside."""
+        """L_SVDD': mean of ‖f(p) − f(p')‖₂ over patches p and p' a few pixels apart."""
         offsets = jitter(len(images) * self.settings.pairs, max(1, side // 32), images.device)
         first, second = encode(pairs(images, offsets, side)).flatten(1).chunk(2)
         return torch.linalg.vector_norm(first - second, dim=1).mean()
@@ -201,7 +201,7 @@ class Encoder(nn.Module):
 
     Args:
         patch: side of small patches.
-        widths: of the hidden layers; the first halves the size, each of the others takes off a border of 1.
+        widths: of the hidden layers; the first halves the size, each of the others removes a border of 1.
         code: D.
     """
 
@@ -245,7 +245,7 @@ def classifier(code: int) -> nn.Sequential:
 
 
 def neighbours(count: int, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Drawn places of neighbours: which of `DIRECTIONS`, (count,), and pixels down and right, (count, 2).
+    """Drawn positions of neighbours: which of `DIRECTIONS`, (count,), and pixels down and right, (count, 2).
 
     In a direction they are three quarters of a side away, and up to a quarter less a pixel more.
     """
@@ -287,10 +287,10 @@ def distances(codes: Tensor, memory: Tensor) -> Tensor:
 
 
 def pixel_means(scores: Tensor, side: int, stride: int, size: int) -> Tensor:
-    """Mean score of the patches that hold a pixel, (B, size, size).
+    """Mean score of the patches that contain a pixel, (B, size, size).
 
     Scores (B, places) are those of patches `stride` pixels apart, row by row. Pixels beyond the last patch
-    have the value of the last pixel that a patch holds.
+    have the value of the last pixel that a patch contains.
     """
     places = (size - side) // stride + 1
     grid = scores.view(-1, 1, places, places)

@@ -1,4 +1,4 @@
-"""The compared methods by name: the files of this folder, and those that installed packages bring."""
+"""The methods by name: the files of this folder, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: An installed package adds a method by an entry point of this group: `name = "module:Class"`.
 GROUP = "drdc.methods"
-#: Files of this folder that are no method.
+#: Files of this folder that are not methods, and DRDC, which is always there.
 _OTHERS = {
     "drdc",
     "fitted_method",
@@ -38,7 +38,7 @@ class Configured(Section):
 
     Attributes:
         name: of the run: of its files, and of the method in the scores.
-        method: what is run, one of `known_methods`.
+        method: one of `known_methods`.
         settings: of its class's `Settings`.
     """
 
@@ -76,7 +76,7 @@ def method_class(name: str) -> type[Method]:
         return _own_class(name) if own else _brought_class(brought[0])
     except UserError:
         raise
-    except Exception as error:  # whatever the code of a package does
+    except Exception as error:  # whatever the code of a package raises
         missing = _missing_package(error)
         if missing and missing not in ("drdc", *(point.module.partition(".")[0] for point in brought)):
             command = "pip install -e '.[baselines]'" if own else f"pip install {missing}"
@@ -90,13 +90,13 @@ def method_class(name: str) -> type[Method]:
 
 
 def _missing_package(error: Exception) -> str:
-    """The package that an import did not find; empty where something else is wrong."""
+    """The package that an import did not find; empty for other errors."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     return (name or "").partition(".")[0]
 
 
 def _place(error: Exception) -> str:
-    """Where in a package's code an error was raised; empty where the error says it itself."""
+    """Where in a package's code an error was raised; empty where the error itself says so."""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
     return f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
@@ -129,7 +129,7 @@ def _brought_class(point: EntryPoint) -> type[Method]:
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(
             f"method {point.name!r}",
-            f"its package gives {point.value}, which is no `Method`",
-            "correct its entry point",
+            f"its entry point {point.value} is not a `Method`",
+            "correct it",
         )
     return found

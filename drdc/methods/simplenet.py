@@ -16,19 +16,19 @@ from drdc.methods.trainer import Trainer
 
 
 class SimpleNet(Method):
-    """A discriminator learns to tell adapted normal features from the same with noise added.
+    """A discriminator learns to separate adapted normal features from the same with noise added.
 
-    Features are averaged over 3×3 neighbours; a linear adaptor without bias brings them to the image domain;
-    Gaussian noise makes false ones of them; the discriminator (linear, batch norm, leaky ReLU, linear) scores
-    each place, and the truncated L1 loss asks for a margin on both sides. The heatmap is minus the score of
-    each place, its maximum the image score.
+    Features are averaged over 3×3 neighbours; a linear adaptor without bias maps them to the image domain;
+    Gaussian noise turns them into false ones; the discriminator (linear, batch norm, leaky ReLU, linear)
+    scores each position, and the truncated L1 loss asks for a margin on both sides. The heatmap is minus the
+    score of each position, its maximum the image score.
 
     Simplified: it works on the experiment's backbone features, at their size, where the paper takes 1,536
     channels of WideResNet-50 at 36×36. Each channel is standardised over the training images, so that the
-    noise means the same for any backbone; 0.015, the paper's for features as they come, is too little there
-    to learn from (measured, results/published/README.md). Both parts have one learning rate, where the paper
-    has 1e-4 for the adaptor and 2e-4 for the discriminator, and AdamW instead of Adam. With 1,536 channels it
-    has the paper's 3.94 M parameters.
+    noise means the same for any backbone; 0.015, the paper's for features that are not standardised, is too
+    little to learn from (measured, results/published/README.md). Both parts have one learning rate, where the
+    paper has 1e-4 for the adaptor and 2e-4 for the discriminator, and AdamW instead of Adam. With 1,536
+    channels it has the paper's 3.94 M parameters.
     """
 
     class Settings(TrainedSettings):
@@ -101,7 +101,7 @@ class SimpleNet(Method):
         return blurred(upsample_base(scores, self.shapes.image_size), self.settings.blur)
 
     def _adapted(self, features: Tensor) -> Tensor:
-        """(B · h · w, C), each place for itself."""
+        """(B · h · w, C), each position for itself."""
         side = self.settings.patch
         standard = (features - self.mean) / self.deviation
         local = F.avg_pool2d(standard, side, 1, side // 2, count_include_pad=False)

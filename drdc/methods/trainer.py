@@ -1,4 +1,4 @@
-"""Fitting a compared method: its images, and the one resumable training loop for each of its phases."""
+"""Fitting a method: its images, and the one resumable training loop for each of its phases."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MethodJob(Job):
 
 
 class Trainer:
-    """What a method is fitted with.
+    """Everything that a method needs to be fitted.
 
     Args:
         job: the fitting as a whole.
@@ -62,7 +62,7 @@ class Trainer:
         phase: str = "training",
         settings: TrainedSettings | None = None,
     ) -> History:
-        """Minimise `loss(network, images, features)` with AdamW; an interrupted phase goes on, a finished
+        """Minimise `loss(network, images, features)` with AdamW; an interrupted phase resumes, a finished
         one is not run again.
 
         Args:

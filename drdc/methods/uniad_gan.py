@@ -11,7 +11,7 @@ from drdc.methods.uniad.refined import Refined, RefinedSettings
 
 
 class UniADGAN(Refined):
-    """UniAD, and an autoencoder of images that also has to pass for true with a discriminator.
+    """UniAD, and an autoencoder of images that also has to deceive a discriminator.
 
     Its loss is the squared error and the non-saturating adversarial loss, weighted; the discriminator learns
     in the same steps, on each batch and its reconstruction.

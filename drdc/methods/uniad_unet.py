@@ -12,9 +12,9 @@ from drdc.methods.uniad.refined import Refined, RefinedSettings
 
 
 class UniADUNet(Refined):
-    """UniAD, and a U-Net that learns to give its input back, by the squared error.
+    """UniAD, and a U-Net that learns to reconstruct its input, by the squared error.
 
-    It sees all of the image and has skips at full size, so that it may learn to copy defects too.
+    It sees the whole image and has skips at full size, so that it may learn to copy defects too.
     """
 
     class Settings(RefinedSettings):

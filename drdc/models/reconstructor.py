@@ -1,7 +1,7 @@
 """The base model: a transformer that reconstructs the feature map (Sec. 3.1; architecture of UniAD).
 
 Three things keep it from copying its input: a token may not attend to its neighbours, each decoder layer
-starts from queries of its own, and in training the input is jittered.
+starts from learned queries of its own, and in training feature jitter is added to the input.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Reconstructor(nn.Module):
 
 
 def neighbour_mask(side: int, window: int) -> Tensor:
-    """(side², side²) bool, true where two tokens lie within one `window`×`window` square around the first."""
+    """(side², side²) bool, true where the second token is within `window`×`window` around the first."""
     place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1).flatten(
         0, 1
     )
@@ -140,15 +140,15 @@ def neighbour_mask(side: int, window: int) -> Tensor:
 
 
 def jitter(tokens: Tensor, noise: Tensor, scale: float) -> Tensor:
-    """Feature jitter: N(0, 1) `noise` scaled to the deviation `scale` · ‖token‖₂ / C; all (B, L, C)."""
+    """Feature jitter: N(0, 1) `noise` times its standard deviation `scale` · ‖token‖₂ / C; all (B, L, C)."""
     strength = tokens.norm(dim=-1, keepdim=True) * scale / tokens.shape[-1]
     return tokens + strength * noise
 
 
 def draw_jitter(shape: tuple[int, int, int], probability: float, device: str) -> Tensor | None:
-    """Noise (B, L, C) of the feature jitter for a batch, None for the share of batches without any.
+    """Noise (B, L, C) of the feature jitter for a batch, None for the fraction of batches without any.
 
-    It is drawn in the layout of the tokens, channels first, as the numbers follow from that.
+    It is drawn in the layout of the tokens, channels first, on which the numbers depend.
     """
     if torch.rand(()).item() >= probability:
         return None

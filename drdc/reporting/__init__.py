@@ -1,1 +1,1 @@
-"""What the measurements look like to a reader: tables, figures, galleries and the published numbers."""
+"""How results are presented: tables, figures, the gallery, and the published numbers."""

@@ -52,12 +52,12 @@ class Variant:
 @table(
     "table5",
     of="ablation",
-    heading="Table 5. Which part brings what.",
+    heading="Table 5. What each part contributes.",
     caption="""
     DRDC with parts left out: model conditioning (the network sees the known pixels), test-time
-    conditioning (they are put back at each step, Eq. 13), spatio-temporal fusion (Eq. 14-16), and the
-    base heatmap at several scales. Without model conditioning a second network was trained, which sees no
-    known pixels.
+    conditioning (they are restored at each step, Eq. 13), spatio-temporal fusion (Eq. 14-16), and the
+    base heatmap at several scales. Without model conditioning a second network was trained, which
+    does not see the known pixels.
     """,
 )
 def table5(scores: pd.DataFrame, described: Methods = NONE) -> Table:
@@ -73,7 +73,7 @@ def table5(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     rows = rows[(rows["method"] == "drdc") & rows["variant"].isin(list(paper))]
     if rows.empty:
         raise UserError(
-            "", "The scores hold no variant of Table 5", "score the ablation of this experiment first"
+            "", "The scores contain no variant of Table 5", "score the ablation of this experiment first"
         )
     present = [name for name in paper if name in set(rows["variant"])]
     rows, dropped = _comparable(rows, present)
@@ -136,10 +136,10 @@ def _missing(absent: set[str], paper: dict[str, Variant]) -> tuple[str, ...]:
 
 
 def _order(paper: dict[str, Variant]) -> tuple[str, ...]:
-    """Where the paper's numbers are from, and how certain the order of its columns is."""
+    """The source of the paper's numbers, and how certain the order of its columns is."""
     places = "; ".join(f"{v.column} ({name}): {v.certainty}" for name, v in paper.items())
     return (
         "paper: as printed in DRDC (ECCV 2024), Table 5, means over the 15 categories of MVTec AD. Which "
-        "column has which modules was worked out from the counts of its tick marks and from Sec. 5.3; how "
+        "column has which modules was inferred from the counts of its tick marks and from Sec. 5.3; how "
         f"certain, by column: {places}.",
     )

@@ -50,7 +50,7 @@ def check_fractions(frame: pd.DataFrame, keys: Sequence[str], name: str) -> None
     twice = frame[frame.duplicated(list(keys))]
     if len(twice):
         place = ", ".join(twice.iloc[0][list(keys)].astype(str))
-        raise UserError("", f"The {name} hold more than one value for {place}", f"give each {name} file once")
+        raise UserError("", f"The {name} have more than one value for {place}", f"give each {name} file once")
     if not frame["value"].dropna().between(0.0, 1.0).all():
         raise UserError("", f"The {name}' column value leaves [0, 1]", f"{name} are fractions, not percent")
 
@@ -59,9 +59,9 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
     """Cells of one metric for those of `methods` that have scores, per category and for the mean.
 
     A seed at which everything failed is left out. A category is defined where every other seed of the method
-    has a value. The mean runs over the categories defined for all methods alike, so that means can be
-    compared. Raises `UserError` when the scores mix experiments, repeat a value, leave [0, 1], or hold none
-    of `methods`.
+    has a value. The mean is over the categories defined for all methods, so that means can be compared.
+    Raises `UserError` when the scores mix experiments, repeat a value, leave [0, 1], or contain none of
+    `methods`.
     """
     frame, lost = without_failed_seeds(_checked(scores, methods))
     categories = in_paper_order(frame["category"].unique())
@@ -196,7 +196,7 @@ def _checked(scores: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     frame = scores[(scores["variant"] == "full") & scores["method"].isin(list(methods))]
     if frame.empty:
         raise UserError(
-            "", f"The scores hold none of the methods {', '.join(methods)}", "score one of them first"
+            "", f"The scores contain none of the methods {', '.join(methods)}", "score one of them first"
         )
     frame = typed(frame, TEXTS, ("value",), "scores.csv")
     experiments = sorted(frame["experiment"].unique())

@@ -1,7 +1,7 @@
 """The page `gallery.html`: every test image with its heatmaps, to be browsed at any threshold.
 
-One file that needs nothing else: pictures are embedded, and its own style sheet and script are the only ones
-that its Content-Security-Policy lets the browser use. Names from the dataset are untrusted text: they reach
+One self-contained file: images are embedded, and its own style sheet and script are the only ones that its
+Content-Security-Policy allows. Names from the dataset are untrusted text: they reach
 the page only as JSON, and the script shows them as text.
 """
 
@@ -96,7 +96,7 @@ def _hash(text: str) -> str:
 
 
 def _settings(thresholds: dict[str, float], limits: Limits, methods: list[str]) -> dict[str, Any]:
-    """What the script must know besides the images."""
+    """The data of the script other than the images."""
     ends: dict[str, dict[str, list[float]]] = {}
     for (category, kind), pair in limits.items():
         ends.setdefault(category, {})[kind] = [
@@ -165,7 +165,7 @@ def _webp(pixels: NDArray[np.uint8]) -> str:
 
 
 def _outline(mask: NDArray[np.bool_]) -> str:
-    """The rim of (H, W) as a transparent picture: a bright line inside of it, a dark one outside."""
+    """The rim of (H, W) as a transparent image: a bright line inside of it, a dark one outside."""
     from scipy.ndimage import binary_dilation, binary_erosion
 
     factor = max(1, OUTLINE_SIDE // max(mask.shape))

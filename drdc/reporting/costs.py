@@ -1,4 +1,4 @@
-"""What a test image costs: time, calls of the network, size, work and memory of each method."""
+"""The costs of a test image: time, U-Net calls, parameters, operations and memory of each method."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = {
     "peak_memory": (Column("peak memory (MB)", decimals=0, unit="MB"), 1e-6),
 }
 NOTES = (
-    "seconds per image: on the clock; CPU seconds: of all cores together; both the shortest of five rounds "
+    "seconds per image: wall-clock time; CPU seconds: of all cores; both the shortest of five rounds "
     "in which all methods take turns; U-Net calls: for one image; parameters: in millions; GFLOP: 10^9 "
     "floating-point operations for one image, a multiplication with its addition counted as two; MB: 10^6 "
     "bytes.",
@@ -40,15 +40,15 @@ def costs(costs: pd.DataFrame) -> Table:
 
     `costs`: rows of costs.csv: method, variant, unet_calls, seconds_per_image, cpu_seconds_per_image,
     parameters, flops (2 x multiply-accumulate), peak_memory (bytes), device, threads, batch_size. An empty
-    number is shown as "n/d". Raises `UserError` for no rows, missing columns, or a method that comes twice.
+    number is shown as "n/d". Raises `UserError` for no rows, missing columns, or a duplicate method.
     """
     frame = typed(costs, TEXTS, tuple(COLUMNS), "costs.csv")
     if frame.empty:
-        raise UserError("", "costs.csv holds no rows", "run `drdc costs` first")
+        raise UserError("", "costs.csv has no rows", "run `drdc costs` first")
     names = [_name(m, v) for m, v in zip(frame["method"], frame["variant"], strict=True)]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UserError("costs.csv", f"the method {twice[0]} comes twice", "keep one of its rows")
+        raise UserError("costs.csv", f"the method {twice[0]} is duplicate", "keep one of its rows")
     rows = []
     for name, (_, line) in zip(names, frame.iterrows(), strict=True):
         values = [line[key] * factor for key, (_, factor) in COLUMNS.items()]

@@ -32,7 +32,7 @@ LEGEND_ROW = 0.18  # inches
     of="curves",
     heading="ROC and precision-recall curves.",
     caption="""
-    Of images and of pixels. Precision at pixel level falls fastest where a heatmap is blurred: that is
+    Of images and of pixels. Precision at pixel level falls fastest where a heatmap is coarse: that is
     what the refinement is for.
     """,
 )
@@ -42,7 +42,7 @@ def curves(curves: pd.DataFrame, path: Path, described: Methods = NONE) -> None:
     Thin: one category of base or DRDC, mean over seeds; thick: mean over these; lines of middle width: the
     same mean of each further method of the configuration. ROC curves are averaged over recall at equal
     false-positive rate (linear in between), the others over precision at equal recall (in steps, as in
-    average precision). A level without curves is left out; where there is none at all, the picture says so.
+    average precision). A level without curves is left out; where there is none at all, the figure says so.
 
     `curves`: curves.csv. `path`: the PNG, 1200 pixels wide. Raises `UserError` for a missing column.
     """

@@ -1,13 +1,13 @@
 """How a table or a figure declares itself: name, what it is made of, heading and caption, above its function.
 
-    @table("gain", of="scores", heading="What the refinement gains.", caption="Image AUROC per category.")
+    @table("gain", of="scores", heading="What the refinement adds.", caption="Image AUROC per category.")
     def gain(scores: pd.DataFrame) -> Table: ...
 
     @figure("spread", of="image_scores", heading="Spread.", caption="Of the scores of normal images.")
     def spread(image_scores: pd.DataFrame, path: Path) -> None: ...
 
 The function is called with what `drdc.reporting.kinds` reads for its kind; a figure then gets the path of its
-PNG. One with a parameter `described` is told by that keyword which methods the experiment compares
+PNG. One with a parameter `described` gets by that keyword the methods that the experiment compares
 (`drdc.reporting.described`). `drdc.reporting.registry` finds the declarations.
 """
 
@@ -55,7 +55,7 @@ class Declared:
         return [self.name, *every]
 
     def make(self, *arguments: Any, described: Methods) -> Any:
-        """What the function returns; it is told of the methods where it asks for them."""
+        """The result of the function; it gets the methods if it has a parameter for them."""
         asks = "described" in inspect.signature(self.function).parameters
         return self.function(*arguments, **({"described": described} if asks else {}))
 

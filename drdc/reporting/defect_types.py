@@ -1,4 +1,4 @@
-"""What the refinement changes, defect type by defect type."""
+"""The effect of the refinement on each defect type."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AT = 3  # the place of the change among the columns
     heading="Which defect types improved, which worsened.",
     caption="""
     One row for each defect type: a negative change means that the base model ranked these images better.
-    Few images make large changes.
+    With few images, changes are large.
     """,
 )
 def defects(defects: pd.DataFrame, described: Methods = NONE) -> Table:
@@ -55,7 +55,7 @@ def defects(defects: pd.DataFrame, described: Methods = NONE) -> Table:
     """
     frame = typed(defects, TEXTS, ("images", "value"), "defects.csv")
     if frame.empty:
-        raise UserError("", "defects.csv holds no rows", "score this experiment first")
+        raise UserError("", "defects.csv has no rows", "score this experiment first")
     check_fractions(frame, ("seed", "method", "category", "defect_type", "metric"), "defects")
     columns, keys = _columns(further(described))
     seeds = sorted(frame["seed"].unique())

@@ -1,4 +1,4 @@
-"""What tables and figures say of the methods that an experiment compares."""
+"""The descriptions of methods in tables and figures: names, citations, input sizes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def name_of(method: str) -> str:
 
 
 def about(described: Methods) -> list[str]:
-    """Notes on the size of the images that each method sees, and where each method is from."""
+    """Notes on the input size and the source of each method."""
     sizes = {name: one.input_size for name, one in described.items() if one.input_size}
     ordered = ", ".join(f"{name_of(name)} {sizes[name]}" for name in compared(described, sizes))
     return [*([f"input size in pixels: {ordered}."] if sizes else []), *sources(described)]
 
 
 def sources(described: Methods) -> list[str]:
-    """Notes on where each method is from and in what it differs; what is said of several is said once."""
+    """Notes on the source of each method and how it differs; the same for several methods is said once."""
     names: dict[str, list[str]] = {}
     for name in (*further(described), *compared(described, COMPARED)):
         if name in described and (citation := described[name].citation):

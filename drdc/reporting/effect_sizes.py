@@ -63,7 +63,7 @@ def tested(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.DataF
     """`separation.scores_of`; UserError where there is no test image."""
     frames = scores_of(image_scores, described)
     if not any((frame["split"] == "test").any() for frame in frames.values()):
-        raise UserError("", "image_scores.csv holds no test image", "run the score step again")
+        raise UserError("", "image_scores.csv has no test image", "run the score step again")
     return frames
 
 

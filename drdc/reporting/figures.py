@@ -1,4 +1,4 @@
-"""What all figures share, and the curves of the losses while the base and the diffusion model train.
+"""The style that all figures share, and the loss curves of the base and the diffusion model.
 
 Figures are drawn on objects of their own, never on pyplot's global state, and saved without dates or
 versions: the same numbers give the same bytes. Functions import what they need of matplotlib, because
@@ -76,7 +76,7 @@ def save_png(figure: Figure, path: Path, dpi: int) -> None:
 
 
 def no_figure(words: str, path: Path) -> None:
-    """A picture that says why there is no other: a figure of the workflow always exists."""
+    """An image of the reason why there is no figure: a figure of the workflow always exists."""
     figure = new_figure(8.0, 0.5, layout=None)
     figure.text(0.01, 0.5, words, va="center", size=9.0, parse_math=False, wrap=True)
     save_png(figure, path, DPI)
@@ -108,7 +108,7 @@ def percent_limits(low: float, high: float, height: float) -> tuple[float, float
     caption="""
     Mean squared error in feature space (base model, Eq. 1) and of the predicted noise (diffusion model,
     Eq. 10) against the number of training images seen. Faint: training; strong: held-out normal images
-    that are never trained on. A curve that still falls at the end says that a longer training would help.
+    that are never trained on. A curve that still falls at the end shows that longer training would help.
     """,
 )
 def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a table is, and how it is written: csv for machines, Markdown, LaTeX and HTML for readers."""
+"""Tables, and how they are written: csv for machines, Markdown, LaTeX and HTML for readers."""
 
 import csv
 import io

@@ -78,7 +78,7 @@ Group = list[Shown]
     Input, ground truth (anomalous pixels in red), heatmaps of the base model, of the diffusion model and
     of their fusion (Eq. 17), and the reconstruction by inpainting (Eq. 8). The rows are chosen by rule:
     of each category the anomalous images with the lowest, the median and the highest image score, and the
-    normal image with the median score. Look at the lowest: these defects are missed first. Colours run
+    normal image with the median score. Look at the lowest: such defects are missed first. Colours run
     from the 1st to the 99.8th percentile of the rows shown, for each category and each kind of heatmap
     separately. The overview has the medians alone.
     """,
@@ -110,7 +110,7 @@ def chosen(images: ShownImages) -> dict[str, Group]:
 
 
 def choose(scores: Floats, labels: NDArray[np.integer], defect_types: Sequence[str]) -> list[int]:
-    """Which test images of one category are shown: a rule, so that nobody picks the pretty ones.
+    """Which test images of one category are shown: by a rule, which excludes cherry-picking.
 
     The anomalous images with the lowest (worst found), the median and the highest (best found) fused image
     score, then the normal image with the median score; of two medians the lower. Ties are broken by defect

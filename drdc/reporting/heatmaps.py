@@ -43,7 +43,7 @@ MOST = 11  # panels in a line
     Of each category the anomalous image with the median image score of DRDC (a row of Figure 3), as base
     model, DRDC and every method of the configuration see it. Colours run from the 1st to the 99.8th
     percentile of this category's rows in Figure 3, for each method separately: bright where a method is
-    surest, not where it is right.
+    most certain, not where it is right.
     """,
 )
 def heatmaps(images: ShownImages, path: Path) -> None:

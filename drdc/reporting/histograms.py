@@ -35,7 +35,7 @@ TALLEST, ROW, LOW_ROW, HEAD = 15.9, 1.55, 0.95, 0.7  # inches: two methods, thei
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the panels stand.
+    """The arrangement of the panels.
 
     Attributes:
         across: methods in a row; further ones are in further blocks, one below the other.
@@ -81,7 +81,7 @@ class Grid:
     of="image_scores",
     heading="Image scores of normal and anomalous images.",
     caption="""
-    The less the two overlap, the better; the dashed line is the threshold of `drdc detect` for a
+    The less both overlap, the better; the dashed line is the threshold of `drdc detect` for a
     false-alarm rate of 5 %, from held-out normal images. The paper shows this in its supplement.
     """,
 )
@@ -115,7 +115,7 @@ def draw_histograms(
     held_out = {method: frame[frame["split"] == "val"] for method, frame in frames.items()}
     rows = [(name, own) for name, own in by_category(frames) if category in (None, name)]
     if not rows:
-        raise UserError("", f"image_scores.csv holds no test image of category {category}", "name another")
+        raise UserError("", f"image_scores.csv has no test image of category {category}", "name another")
     grid = Grid.of(len(frames), len(rows))
     figure = new_figure(WIDTH, grid.height, None if grid.narrow else ConstrainedLayoutEngine(h_pad=0.07))
     cells = figure.add_gridspec(grid.rows, grid.columns, **(_margins(grid) if grid.narrow else {}))
@@ -135,7 +135,7 @@ def draw_histograms(
 
 
 def _margins(grid: Grid) -> dict[str, float]:
-    """Where many panels stand: fixed, because matplotlib takes minutes to arrange hundreds of them."""
+    """The positions of many panels: fixed, because matplotlib takes minutes to arrange hundreds of them."""
     top, bottom = HEAD / grid.height, 0.25 / grid.height
     return {"left": 0.06, "right": 0.99, "top": 1 - top, "bottom": bottom, "wspace": 0.25, "hspace": 0.55}
 

@@ -1,4 +1,4 @@
-"""What tables and figures can be made of: how each kind of data is read, and what an experiment needs for it.
+"""The kinds of data for tables and figures: how each is read, and what an experiment needs for it.
 
 | kind               | the function gets                                                                   |
 | ------------------ | ----------------------------------------------------------------------------------- |
@@ -59,7 +59,7 @@ class Source:
 
 
 def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str:
-    """What an experiment lacks for tables and figures of a kind, and what to do; "" where it lacks nothing.
+    """What an experiment lacks for tables and figures of a kind, and the fix; "" where it lacks nothing.
 
     Args:
         kind: a key of `READERS`.

@@ -39,8 +39,8 @@ def method_means(
         seed), seeds (their count), categories (how many count, as "4" or "3 of 4"), note.
 
     Raises:
-        UserError: a column is missing, a value is there twice or no fraction, the scores hold none of the
-            methods, or these share no seed.
+        UserError: a column is missing, a value is duplicate or not a fraction, the scores contain none of
+            the methods, or these share no seed.
     """
     frame = _rows_of(scores, methods)
     total = frame["category"].nunique()
@@ -73,7 +73,7 @@ def _rows_of(scores: pd.DataFrame, methods: Sequence[tuple[str, str]]) -> pd.Dat
     frame = typed(scores, TEXTS, ("value",), "scores.csv")
     frame = frame[pd.MultiIndex.from_frame(frame[["method", "variant"]]).isin(list(methods))]
     if frame.empty:
-        raise UserError("", f"The scores hold none of {_names(methods)}", "run the score step for them first")
+        raise UserError("", f"The scores contain none of {_names(methods)}", "score them first")
     experiments = sorted(frame["experiment"].unique())
     if len(experiments) > 1:
         raise UserError(

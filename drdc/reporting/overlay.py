@@ -15,13 +15,13 @@ SIDE_OF_LINE = 400  # pixels of the image's longer side for each pixel of the ou
 
 
 def overlay(image: Image.Image, heatmap: NDArray[np.floating], usual: float, threshold: float) -> Image.Image:
-    """The image with its heat in colours, and a line around all pixels above the threshold.
+    """The image with its heatmap in colours, and an outline of all pixels above the threshold.
 
     Args:
         image: RGB, width W and height H.
         heatmap: (H, W), finite, higher = more anomalous.
-        usual: heat of a normal pixel, where the colour scale begins; half-way up lies the threshold.
-        threshold: heat above which a pixel is anomalous.
+        usual: value of a normal pixel, where the colour scale begins; the threshold is in its middle.
+        threshold: value above which a pixel is anomalous.
 
     Returns:
         RGB of the same size.

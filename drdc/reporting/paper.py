@@ -1,6 +1,6 @@
-"""The numbers others have published, as data: Tables 1-5 of the DRDC paper, and independent re-runs.
+"""Published numbers as data: Tables 1-5 of the DRDC paper, and independent re-runs.
 
-The files in `paper/` hold every value in percent exactly as printed, also where the printed mean is not the
+The files in `paper/` have every value in percent exactly as printed, also where the printed mean is not the
 mean of its row: AST in Table 2 (printed 94.7, the cells give 94.79) and the pixel AUROC of UniAD+UNet in
 Table 4 (printed 97.13, the cells give 97.10).
 """
@@ -21,7 +21,7 @@ def paper_values(table: int) -> pd.DataFrame:
     (folder name of the dataset, or "mean" for the printed average), metric (as in scores.csv), value
     (percent), source. Table 5 has further columns: column (1-7 as printed), variant, four boolean columns for
     the modules that are switched on, and certainty: the positions of the paper's tick marks are lost, so the
-    variants were worked out from their counts per row and from the text of Sec. 5.3.
+    variants were inferred from their counts per row and from the text of Sec. 5.3.
 
     Raises `ValueError` for a table other than 1-5.
     """

@@ -46,7 +46,7 @@ ANGLES = (90, 135, 180, 315, 270, 45, 0, 225, 110, 70, 250, 290, 160, 20, 200, 3
     "pareto",
     of="costs_and_scores",
     heading="What accuracy costs.",
-    caption="Upper left is better. The step line joins the methods that no other beats in both.",
+    caption="Upper left is better. The step line connects the methods that no other beats in both.",
 )
 def pareto(costs: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
     """Image AUROC and pixel AP over the seconds for one image, with the Pareto front as steps.
@@ -55,8 +55,7 @@ def pareto(costs: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
     categories, then over the seeds that all of them share (`method_means.method_means`).
 
     `costs`: costs.csv; `scores`: tidy scores of one experiment; `path`: the PNG, 1200 pixels wide. Where no
-    method has a cost and a score, it says why. Raises `UserError` for a missing column, or a method that
-    comes twice.
+    method has a cost and a score, it says why. Raises `UserError` for a missing column or a duplicate method.
     """
     found = points(costs, scores)
     if found["percent"].isna().all():
@@ -75,11 +74,11 @@ def points(costs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     frame = typed(costs, TEXTS, (SECONDS,), "costs.csv")
     if frame.duplicated(["method", "variant"]).any():
         twice = " ".join(frame[frame.duplicated(["method", "variant"])].iloc[0][["method", "variant"]])
-        raise UserError("costs.csv", f"the method {twice} comes twice", "keep one of its rows")
+        raise UserError("costs.csv", f"the method {twice} is duplicate", "keep one of its rows")
     frame = frame[frame[SECONDS] > 0]
     seconds = frame.set_index(["method", "variant"])[SECONDS]
     if seconds.empty:
-        raise UserError("", "costs.csv holds no time of any method", "run `drdc costs` first")
+        raise UserError("", "costs.csv has no time of any method", "run `drdc costs` first")
     means = method_means(scores, [(str(m), str(v)) for m, v in seconds.index], SHOWN)
     means["seconds"] = [
         seconds[method, variant] for method, variant in means[["method", "variant"]].to_numpy()

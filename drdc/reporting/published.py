@@ -23,7 +23,7 @@ RERUN_NOTE = (
 
 @dataclass(frozen=True)
 class Others:
-    """Columns of others for one metric: `cells[method][category or "mean"]`, and what to say about them."""
+    """Columns of others for one metric: `cells[method][category or "mean"]`, and notes on them."""
 
     cells: dict[str, dict[str, Cell]]
     notes: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def is_complete(categories: Sequence[str], dataset: str) -> bool:
 def printed(categories: Sequence[str], metric: str, dataset: str, methods: Sequence[str] = ()) -> Others:
     """The paper's columns for `categories` of `dataset` (mvtec | btad); none for another.
 
-    `methods`: the paper's names of those wanted, besides UniAD, DiAD and DRDC.
+    `methods`: the paper's names of those wanted in addition to UniAD, DiAD and DRDC.
     """
     tables = _tables()
     tables = tables[(tables["metric"] == metric) & (tables["dataset"] == dataset)]
@@ -73,8 +73,8 @@ def printed(categories: Sequence[str], metric: str, dataset: str, methods: Seque
 def rerun(categories: Sequence[str], metric: str, dataset: str, methods: Sequence[str] = ()) -> Others:
     """UniAD and DiAD as others measured them, in the mean row; none unless `categories` are all of `dataset`.
 
-    `methods`: the names of those wanted besides these two. Shown is the run of the ADer benchmark with the
-    most epochs; all other runs that are not the method's own are in a note, each with its source.
+    `methods`: the names of those wanted in addition to these two. Shown is the run of the ADer benchmark with
+    the most epochs; all other runs that are not the method's own are in a note, each with its source.
     """
     if not is_complete(categories, dataset):
         return Others({})

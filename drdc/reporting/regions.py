@@ -20,7 +20,7 @@ COLUMNS = {
 }
 NOTES = (
     "regions: 8-connected areas of the ground truth at the size of its file, the unit of AUPRO; vanished: no "
-    "pixel left; split: in several pieces; merged: touches another region.",
+    "pixel left; split: in several parts; merged: touches another region.",
     "Resized by nearest neighbour to dataset.image_size; pixel metrics are computed on what is left.",
 )
 
@@ -31,7 +31,7 @@ NOTES = (
     heading="What resizing does to the ground truth.",
     caption="""
     The masks are resized by nearest neighbour, as in the literature: thin defects lose pixels, fall apart
-    or vanish. A mask without a pixel left counts as normal in every pixel metric, and each piece of a
+    or vanish. A mask without a pixel left counts as normal in every pixel metric, and each part of a
     region that fell apart counts as a region of its own in AUPRO.
     """,
 )

@@ -24,7 +24,7 @@ FIGURES = dict(sorted(DECLARED["figure"].items()))
 
 
 def chosen(declared: Mapping[str, Declared], name: str | None, source: Source) -> list[Declared]:
-    """The one called `name`, or all that the experiment has what they need for.
+    """The one called `name`, or all for which the experiment has what they need.
 
     Args:
         declared: `TABLES` or `FIGURES`.

@@ -153,7 +153,7 @@ def _panel(axes: Axes, sweep: Sweep, part: pd.DataFrame, letter: str, ends: tupl
 
 
 def _numbers(sweep: Sweep) -> dict[str, float]:
-    """The values as numbers; empty if some value is none."""
+    """The values as numbers; empty if some value is not one."""
     try:
         numbers = {value: float(value) for value in sweep.values}
     except ValueError:
@@ -162,7 +162,7 @@ def _numbers(sweep: Sweep) -> dict[str, float]:
 
 
 def _places(sweep: Sweep) -> dict[str, float]:
-    """Where each value stands: at its number, or evenly spaced."""
+    """The position of each value: at its number, or evenly spaced."""
     return _numbers(sweep) or {value: float(index) for index, value in enumerate(sweep.values)}
 
 

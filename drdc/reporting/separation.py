@@ -1,4 +1,4 @@
-"""How far apart the scores of normal and anomalous images lie, and what a threshold set beforehand finds."""
+"""How far apart the scores of normal and anomalous images are, and what a threshold set beforehand finds."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ COLUMNS = (
 )
 NOTES = (
     "overlap: false alarm rate plus miss rate at the threshold where their sum is smallest (1 − the "
-    "Kolmogorov-Smirnov distance of good and anomalous test images); 0 % is apart, 100 % is the same; with "
-    "few images it comes out too small.",
+    "Kolmogorov-Smirnov distance of good and anomalous test images); 0 %: separated, 100 %: the same; with "
+    "few images it is too small.",
     "Cohen's d: difference of the two means over the pooled standard deviation.",
     f"threshold: that of `drdc detect`, which a normal image exceeds with a chance of at most {PERCENT}; "
-    "from held-out normal images, which are no test images; detection rate: anomalous test images above it; "
+    "from held-out normal images, which are not test images; detection rate: anomalous test images above it; "
     "false alarm rate: good test images above it.",
     f"{ALL}: scores of all categories pooled, with one threshold.",
 )
@@ -40,11 +40,11 @@ NOTES = (
 @table(
     "separation",
     of="image_scores",
-    heading="How far apart normal and anomalous scores lie.",
+    heading="How far apart normal and anomalous scores are.",
     caption="And what a threshold finds that was set on held-out normal images.",
 )
 def separation(image_scores: pd.DataFrame, described: Methods = NONE) -> Table:
-    """Overlap, Cohen's d, detection and false alarm rate of the image scores of each compared method.
+    """Overlap, Cohen's d, detection and false alarm rate of the image scores of each method.
 
     Per category and over all categories pooled, each mean ± standard deviation over seeds. Definitions:
     `overlap`, `cohens_d`, `limit`. `image_scores`, errors: `scores_of`.
@@ -85,9 +85,9 @@ def scores_of(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.Da
     frames = {str(method): part for method, part in frame.groupby("method", sort=False)}
     methods = compared(described, frames)
     if not methods:
-        raise UserError("", "image_scores.csv holds no scores of base or DRDC", "run the score step again")
+        raise UserError("", "image_scores.csv has no scores of base or DRDC", "run the score step again")
     if not all(np.isfinite(frames[method]["score"]).all() for method in methods):
-        raise UserError("", "image_scores.csv holds scores that are not finite", "run the score step again")
+        raise UserError("", "image_scores.csv has NaN or infinite scores", "run the score step again")
     return {method: frames[method] for method in methods}
 
 

@@ -1,4 +1,4 @@
-"""Test images of one run with all that was computed from them, for galleries."""
+"""Test images of one run with everything computed from them, for galleries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ShownImages:
     def __init__(
         self, layout: Layout, seed: int, image_size: int, fusion: Fusion, methods: Iterable[str] = ()
     ) -> None:
-        # Planning imports this room too, and needs none of these.
+        # Planning imports this module too, and needs none of these.
         from drdc.data.manifest import read_manifest
         from drdc.results.heatmaps import Heatmaps
         from drdc.runtime.files import load_array
@@ -73,7 +73,7 @@ class ShownImages:
                 )
 
     def _found(self, records: NDArray[np.void]) -> dict[str, Found]:
-        """What all methods say of the images of these predictions of DRDC."""
+        """Heatmaps and scores of all methods for the images of these predictions of DRDC."""
         found = dict(self._drdc.reading(records))
         for heatmaps in self._others:
             (own,) = heatmaps.parts

@@ -77,7 +77,7 @@ def significance(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     absent = [method for method in COMPARED if method not in there]
     if absent:
         raise UserError(
-            "", f"The scores hold no {' and no '.join(absent)} to compare", "score both methods first"
+            "", f"The scores contain no {' and no '.join(absent)} to compare", "score both methods first"
         )
     others = ["base", *(method for method in further(described) if method in there)]
     measured = {
@@ -144,7 +144,7 @@ def _tested(part: Measured, other: str) -> tuple[Cell, ...]:
 
 
 def _p(differences: np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test without the zeros; 1 if there is nothing else."""
+    """Two-sided p of Wilcoxon's signed-rank test without the zeros; 1 if all are zero."""
     from scipy.stats import wilcoxon
 
     nonzero = differences[differences != 0]

@@ -29,7 +29,7 @@ TRAINED = ("base", "diffusion", "drdc")
 SCALES = ("1", "1/2", "1/4", "1/8", "1/16")
 AUROCS = {"image_auroc": " I-AUROC", "pixel_auroc": " P-AUROC"}
 BOLD = "bold: best of ours."
-Heads = dict[str, str]  # metric -> what a column's heading says of it; nothing for the only one
+Heads = dict[str, str]  # metric -> its short name in a column's heading; none for the only one
 Filled = tuple[Column, list[Cell]]
 
 
@@ -150,8 +150,8 @@ def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     of="scores",
     heading="All metrics at a glance.",
     caption="""
-    Means over categories. Look first at the difference between *base* and *DRDC*: that is what the
-    diffusion refinement adds. *random map* is a control, which must have an AUROC of about 50.
+    Means over categories. Look first at the difference between *base* and *DRDC*: the
+    contribution of the diffusion refinement. *random map* is a control, which must have an AUROC of about 50.
     """,
 )
 def summary(scores: pd.DataFrame, described: Methods = NONE) -> Table:

@@ -1,1 +1,1 @@
-"""Where results lie, and how they are read."""
+"""Where results are stored, and how they are read."""

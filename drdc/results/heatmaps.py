@@ -1,4 +1,4 @@
-"""Heatmaps and image scores of the methods of a run, from what predicting it left."""
+"""Heatmaps and image scores of the methods of a run, from its predictions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from drdc.results.predictions import Statistics, batches, fuse, read_parts, stat
 
 
 class Found(NamedTuple):
-    """What a method says of B images: heatmaps (B, H, W), image scores (B,); higher = more anomalous."""
+    """What a method finds in B images: heatmaps (B, H, W), image scores (B,); higher = more anomalous."""
 
     maps: NDArray[np.float32]
     scores: NDArray[np.float32]
 
 
-#: The records of some images, (B,) -> what each method says of them.
+#: The records of some images, (B,) -> what each method finds in them.
 Reading = Callable[[NDArray[np.void]], dict[str, Found]]
 
 
@@ -34,7 +34,7 @@ class DrdcReading:
     """Eq. 17 on the stored maps: the base model, the diffusion model, and both fused.
 
     Attributes:
-        fusion: how both maps become one.
+        fusion: how both maps are fused.
         scale: mean and standard deviation that bring both maps to one scale.
         parts: also the base model's and the diffusion model's maps alone.
     """
@@ -73,7 +73,7 @@ class Heatmaps:
 
     Attributes:
         parts: its predictions.
-        reading: what the methods say by them.
+        reading: gives heatmaps and scores from them.
         methods: their names.
     """
 
@@ -117,6 +117,6 @@ class Heatmaps:
 
     @torch.inference_mode()
     def batches(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], dict[str, Found]]]:
-        """(rows of the manifest, what each method says), a few at a time; `chosen`: (N,) for each row."""
+        """(rows of the manifest, what each method finds), a few at a time; `chosen`: (N,) for each row."""
         for records in batches(self.parts, chosen):
             yield records["row"], self.reading(records)

@@ -1,4 +1,4 @@
-"""Where everything of an experiment lies: the public interface of `results/`."""
+"""Where each result of an experiment is stored: the public interface of `results/`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Layout:
 
     @property
     def made_dataset(self) -> Path:
-        """Where the made dataset is drawn."""
+        """Where the synthetic dataset is drawn."""
         return self.root / "dataset"
 
     @property
@@ -32,7 +32,7 @@ class Layout:
 
     @property
     def dataset(self) -> Path:
-        """What is known of the dataset, see `drdc.data.fingerprint`: no rule's output, like `state`."""
+        """Facts on the dataset, see `drdc.data.fingerprint`; not an output of a rule, like `state`."""
         return self.root / "dataset.json"
 
     @property
@@ -60,7 +60,7 @@ class Layout:
 
     @property
     def regions(self) -> Path:
-        """What resizing made of the regions of each mask."""
+        """How resizing changed the regions of each mask."""
         return self.root / "regions.csv"
 
     @property
@@ -100,19 +100,19 @@ class Layout:
         return self.seed(seed) / f"{name}.losses.csv"
 
     def state(self, seed: int, name: str) -> Path:
-        """What an interrupted training resumes from: no rule's output, so that nothing deletes it."""
+        """What an interrupted training resumes from: not an output of a rule, so that nothing deletes it."""
         return self.root / "state" / f"seed{seed}-{name}.pt"
 
     def unfinished(self, seed: int, name: str, part: str) -> Path:
-        """Predictions until all of them are computed: no rule's output, like `state`."""
+        """Predictions until all of them are computed: not an output of a rule, like `state`."""
         return self.root / "state" / f"seed{seed}-predict-{name}-{part}.npy"
 
     def predictions(self, seed: int, name: str, part: str) -> Path:
-        """What predicting leaves; `name`: of a variant or a method, `part`: a category, or `all`."""
+        """Predictions; `name`: of a variant or a method, `part`: a category, or `all`."""
         return self.seed(seed) / "predictions" / name / f"{part}.npy"
 
     def scored(self, seed: int, run: str, kind: str = "scores") -> Path:
-        """What scoring leaves; `run`: a variant, a method or the controls; `kind`: one of `SCORED`."""
+        """Scores; `run`: a variant, a method or the controls; `kind`: one of `SCORED`."""
         return self.seed(seed) / "scores" / run / f"{kind}.csv"
 
     def detector(self, method: str = DRDC) -> Path:
@@ -135,7 +135,7 @@ class Layout:
         return self.root / "benchmarks"
 
     def handed(self, stage: str, digest: str) -> Path:
-        """The settings that the workflow hands to a stage, see `drdc.experiment.stage_settings.Handed`."""
+        """The settings that the workflow passes to a stage, see `drdc.experiment.stage_settings.Handed`."""
         return self.root / "settings" / f"{stage}-{digest}.json"
 
     def log(self, name: str) -> Path:
@@ -143,5 +143,5 @@ class Layout:
         return self.root / "logs" / f"{name}.log"
 
 
-#: What the scoring of a run leaves, `<kind>.csv`: its metrics and the evidence behind them.
+#: The files of a scored run, `<kind>.csv`: its metrics, and what they are computed from.
 SCORED = ("scores", "image_scores", "curves", "defects")

@@ -1,4 +1,4 @@
-"""What is stored between predict and score, and the heatmaps that come out of it.
+"""What is stored between predict and score, and the heatmaps computed from it.
 
 The smallest set from which every fusion can be computed: for each image the base map at feature size, and for
 each scale the mean over timesteps of the diffusion's error at that scale's own size (the rest of Eq. 14-16 is
@@ -122,7 +122,7 @@ def _of_rows(records: NDArray[np.void], chosen: NDArray[np.bool_], path: Path) -
         return records
     raise UserError(
         path,
-        "holds the predictions of other images",
+        "has the predictions of other images",
         "remove it and run `drdc predict` or the same `snakemake` command again",
     )
 
@@ -174,7 +174,7 @@ def fuse(records: NDArray[np.void], fusion: Fusion, statistics: Statistics) -> F
 
 
 def statistics(parts: Iterable[NDArray[np.void]], held_out: NDArray[np.bool_], fusion: Fusion) -> Statistics:
-    """Mean and deviation of both kinds of map over all pixels of the held-out normal images.
+    """Mean and standard deviation of both kinds of map over all pixels of the held-out normal images.
 
     Args:
         parts: predictions of all categories.

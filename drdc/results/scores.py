@@ -1,4 +1,4 @@
-"""What the scored runs of an experiment left, with every run that failed named as such."""
+"""The scores of an experiment's runs, with every failed run named as such."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] 
     has all its methods, categories and metrics, no values, and the note `failed; see <log>`.
 
     Raises:
-        UserError: the whole method was scored with no seed.
+        UserError: DRDC was not scored with any seed.
     """
     wanted = [_Wanted(v.name, seed, v.name, _methods_of(v), v) for v, seed in runs]
     for name, seed in methods:
@@ -50,7 +50,7 @@ def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A run and what its scores hold; `of_drdc`: the variant that it is, None for another method."""
+    """A run and what its scores contain; `of_drdc`: the variant that it is, None for another method."""
 
     run: str
     seed: int
@@ -97,7 +97,7 @@ def numeric(frame: pd.DataFrame) -> pd.DataFrame:
 def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], name: str) -> pd.DataFrame:
     """`frame` with the columns `texts` as text and `numbers` as floats, NaN where empty.
 
-    `name`: the file the rows are from. Raises `UserError` for a missing column or a text that is no number.
+    `name`: the file of the rows. Raises `UserError` for a missing column or a text that is not a number.
     """
     absent = [column for column in (*texts, *numbers) if column not in frame]
     if absent:
@@ -115,7 +115,7 @@ def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], nam
 
 
 def failure_note(log: Path) -> str:
-    """What stands in place of a number whose job failed."""
+    """The note in place of a number whose job failed."""
     return f"failed; see {log}"
 
 

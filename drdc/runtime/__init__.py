@@ -1,1 +1,1 @@
-"""What every room stands on: files, arrays, devices, errors, logs."""
+"""The base of all packages: files, arrays, devices, errors, logs."""

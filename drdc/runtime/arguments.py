@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-#: Largest seed: torch, NumPy and the tables hold 63 bits.
+#: Largest seed: torch, NumPy and the tables take 63 bits.
 LARGEST_SEED = 2**63 - 1
 MOST = 4096  # threads, processes, GPUs or images at a time
 

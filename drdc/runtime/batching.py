@@ -1,4 +1,4 @@
-"""Long work in pieces: batches of rows, items in a pool of threads, a progress bar."""
+"""Long work in batches of rows, items in a pool of threads, a progress bar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 def chunks(rows: Sequence[int] | NDArray[np.int64], size: int = 32) -> Iterator[NDArray[np.int64]]:
-    """Rows in pieces of at most `size`, so that memory does not grow with the number of images."""
+    """Rows in batches of at most `size`, so that memory does not grow with the number of images."""
     for start in range(0, len(rows), size):
         yield np.asarray(rows[start : start + size])
 
@@ -30,7 +30,7 @@ def progress_bar(items: Iterable[Item]) -> Iterable[Item]:
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`map` over a pool of threads: results in the order of `items`, only a few of them ahead of the reader.
+    """`map` over a pool of threads: results in the order of `items`, only a few of them computed ahead.
 
     Pillow decodes without holding the interpreter's lock. At most two items for each worker are in flight, so
     that memory does not grow with their number; with one worker there is no pool.
@@ -52,5 +52,5 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers:
 
 
 def job_threads() -> int:
-    """CPU threads of this job, as `--threads` set them; all cores where nothing did."""
+    """CPU threads of this job, by `--threads`; all cores by default."""
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

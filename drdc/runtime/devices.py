@@ -1,4 +1,4 @@
-"""Which device a job computes on, and GPUs of its own for each job on a machine that several jobs share."""
+"""The device of a job, and exclusive GPUs for each job on a machine that several jobs share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _held: list[int] = []
 def visible_gpus() -> list[str]:
     """Ids of the GPUs that this process may use: CUDA_VISIBLE_DEVICES where it is set, else all.
 
-    Numbers, UUIDs and MIG names stand as they were given, each device once. As for CUDA, -1 ends the list.
+    Numbers, UUIDs and MIG names are kept as given, each device once. As for CUDA, -1 ends the list.
     """
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is None:
         return list(filter(str.isdigit, _listed()))
@@ -45,7 +45,7 @@ def visible_gpus() -> list[str]:
 
 
 def _device(name: str, listed: dict[str, str]) -> str:
-    """One name for each device, however it is called: by its number, its UUID, or the beginning of that."""
+    """One name for each device, whether given by its number, its UUID, or the beginning of that."""
     name = str(int(name)) if name.isdecimal() else name.lower()
     found = {device for uuid, device in listed.items() if len(name) > 4 and uuid.startswith(name)}
     return listed.get(name) or (found.pop() if len(found) == 1 else name)
@@ -72,12 +72,12 @@ def _listed() -> dict[str, str]:
 def claim_gpus(count: int) -> list[str]:
     """Wait for `count` free GPUs, hold them until this process ends, and show only them to CUDA.
 
-    Snakemake counts GPUs but gives out none. Each GPU is a kernel lock on a file of this host, which is gone
-    with the process, however it ends; a job takes all its GPUs or none. A GPU is the same by its number, as
-    `nvidia-smi` counts, and by its UUID. Jobs that see the same GPUs queue, so jobs of one GPU cannot pass a
-    job of two for ever. The locks hold among the jobs of one user and host.
-    A SLURM job that sees as many GPUs as it asks for has them to itself. Without GPUs there is nothing to
-    claim, and the job computes on the CPU.
+    Snakemake counts GPUs but does not assign them. Each GPU is a kernel lock on a file of this host, which is
+    released with the process, however it ends; a job takes all its GPUs or none. A GPU is the same by its
+    number, as `nvidia-smi` counts, and by its UUID. Jobs that see the same GPUs queue, so jobs of one GPU
+    cannot pass a job of two for ever. The locks work among the jobs of one user and host. A SLURM job that
+    sees as many GPUs as it requests has them to itself. Without GPUs there is nothing to claim, and the job
+    computes on the CPU.
 
     Must be called before torch is imported.
 
@@ -85,7 +85,7 @@ def claim_gpus(count: int) -> list[str]:
         The ids of the claimed GPUs; all visible ones if `count` is 0.
 
     Raises:
-        UserError: there are GPUs, but fewer than `count`; or the folder of the locks cannot be used.
+        UserError: there are GPUs, but fewer than `count`; or the folder of the locks is unusable.
     """
     ids = visible_gpus()
     slurm_job = os.environ.get("SLURM_JOB_ID")
@@ -98,7 +98,7 @@ def claim_gpus(count: int) -> list[str]:
         raise UserError(
             "",
             f"{count} GPUs are requested, but only {len(ids)} can be used here ({', '.join(ids)})",
-            "ask for fewer, or show more in CUDA_VISIBLE_DEVICES",
+            "request fewer, or list more in CUDA_VISIBLE_DEVICES",
         )
     if slurm_job and count == len(ids):
         log.info("computing on GPU %s of SLURM job %s", ", ".join(ids), slurm_job)
@@ -146,7 +146,7 @@ def _no_locks(folder: Path, reason: str) -> UserError:
     return UserError(
         folder,
         f"the locks of the GPUs cannot be kept there ({reason})",
-        "remove it, or name another place in TMPDIR, the same for all jobs",
+        "remove it, or set TMPDIR to another folder, the same for all jobs",
     )
 
 
@@ -165,7 +165,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _try_claim(folder: Path, locks: dict[str, Path], count: int) -> list[str]:
-    """The names of `count` free GPUs, held from now on; none where there are fewer."""
+    """The names of `count` free GPUs, now locked; none where there are fewer."""
     with _alone(folder / "gate.lock"):
         taken: dict[str, int] = {}
         for name, path in locks.items():
@@ -200,8 +200,8 @@ def torch_device() -> str:
     """`cuda` where torch can use a GPU, else `cpu`; from then on the same computation gives the same numbers.
 
     On a CPU with the same number of threads, and on a GPU of the same kind: of several algorithms for a layer
-    torch takes those that add in a fixed order (cuBLAS and cuDNN too). Where a GPU has none, torch warns in
-    the log. Another device, number of threads or version of torch rounds differently.
+    torch chooses those that add in a fixed order (cuBLAS and cuDNN too). Where a GPU has none, torch warns
+    in the log. Another device, number of threads or version of torch rounds differently.
     """
     import torch
     from torch.utils import deterministic
@@ -221,7 +221,7 @@ def _warn_of_unused_gpus() -> None:
 
 
 def device_name() -> str:
-    """What the device is called, for the records."""
+    """The device's name, for the records."""
     import torch
 
     if torch.cuda.is_available():

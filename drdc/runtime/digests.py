@@ -1,8 +1,8 @@
-"""SHA-256 of every file that a stage leaves for another: one that was changed since is refused by its reader.
+"""SHA-256 of every file that a stage writes for another, whose reader refuses it if it was changed since.
 
-It lies next to the file `<name>` as `.<name>.sha256`, in the format of sha256sum. Where the rows of the file
+It is next to the file `<name>` as `.<name>.sha256`, in the format of sha256sum. Where the rows of the file
 are those of a manifest, a second line has the digest of that one, and both paths are relative to its folder.
-Files of weights travel alone, so that theirs is in their header: `seal` and `check_seal`.
+Files of weights are copied alone, so that theirs is in their header: `seal` and `check_seal`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from drdc.runtime.errors import UserError
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-#: What stands in the header of weights for their digest while that is computed.
+#: Placeholder of the digest in the header of weights while that is computed.
 BLANK = "-" * 64
 #: No header of safetensors is longer, in bytes.
 _LONGEST = 100_000_000
 
 
 def sidecar(path: Path) -> Path:
-    """Where the digest of a file lies."""
+    """The path of the digest of a file."""
     return path.with_name(f".{path.name}.sha256")
 
 
@@ -98,7 +98,7 @@ def digest_of(path: Path) -> str:
 
 
 def _state(path: Path) -> tuple[int, int, int, int]:
-    """Numbers of which one is another when a file was written or replaced."""
+    """Numbers of which at least one changes when a file is written or replaced."""
     about = path.stat()
     return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 

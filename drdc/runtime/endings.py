@@ -19,9 +19,9 @@ def exit_code(command: Callable[[], int]) -> int:
     """Run a command to its exit code; whatever ends it early is reported on stderr.
 
     Returns:
-        What it gives; 2 for bad input, too little memory, or standard output that cannot be written (a full
-        disk, a closed pipe); 70 for a fault of the program, with its traceback; 130 after Ctrl-C. Never 1,
-        unless the command itself gives it.
+        That of the command; 2 for bad input, insufficient memory, or standard output that cannot be written
+        (a full disk, a closed pipe); 70 for a bug of the program, with its traceback; 130 after Ctrl-C. Never
+        1, unless the command itself returns it.
     """
     _open_streams()
     try:
@@ -69,7 +69,7 @@ def _interrupted() -> int:
 
 
 def _failed(error: Exception) -> int:
-    """Tell why a command could not go on, and give its exit code."""
+    """Report why a command could not continue, and return its exit code."""
     if _from_interrupt(error):
         return _interrupted()
     if out_of_memory(error):
@@ -81,14 +81,14 @@ def _failed(error: Exception) -> int:
 
 
 def _from_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C lies behind an error: a module in C that is being imported then raises its own."""
+    """Whether Ctrl-C caused an error: a module in C that is being imported then raises its own."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def _open_streams() -> None:
-    """Make standard output and error usable: letters that a terminal has not are escaped.
+    """Make standard output and error usable: characters that a terminal lacks are escaped.
 
     Where the caller closed one, the next file to be opened would take its number and what is printed.
     """
@@ -104,7 +104,7 @@ def _open_streams() -> None:
 
 
 def _settle(stream: TextIO) -> None:
-    """Write what a stream still holds, or let it go: Python would fail with it when it ends."""
+    """Write the buffer of a stream, or drop it: Python would fail with it when it ends."""
     try:
         stream.flush()
     except OSError:

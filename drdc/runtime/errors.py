@@ -1,11 +1,11 @@
-"""The exceptions that stand for a mistake in the input rather than in the program."""
+"""The exceptions for a mistake in the input rather than in the program."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: How NumPy, torch, CUDA and its libraries say that there is no memory left.
+#: Messages of NumPy, torch, CUDA and its libraries when there is no memory left.
 _NO_MEMORY = (
     "out of memory",
     "not enough memory",
@@ -18,8 +18,8 @@ _NO_MEMORY = (
 class UserError(Exception):
     """Bad input. `str` is one clear sentence, "<subject>: <problem>; <fix>".
 
-    The command line prints it without a traceback and exits with code 2. Whoever catches it uses the fields,
-    and never parses the sentence.
+    The command line prints it without a traceback and exits with code 2. Code that catches it uses the
+    fields, and never parses the sentence.
 
     Attributes:
         subject: the file, key or option that is wrong, "" where the problem names it itself.
@@ -56,13 +56,13 @@ class UserErrors(UserError):
         return "\n".join(map(str, self.errors))
 
     def within(self, place: object) -> UserErrors:
-        """The same mistakes, each told with the place of its subject."""
+        """The same mistakes, each with the place of its subject."""
         return UserErrors(*(error.within(place) for error in self.errors))
 
 
 @contextmanager
 def enough_memory(key: str) -> Iterator[None]:
-    """Where the memory of the machine or its GPU does not suffice, name the setting `key` to lower.
+    """If the memory of the machine or its GPU does not suffice, name the setting `key` to lower.
 
     Raises:
         UserError: an allocation inside failed; other errors pass as they are.
@@ -80,7 +80,7 @@ def enough_memory(key: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """The beginning of what a library says, which may go on for pages."""
+    """The beginning of a library's message, which may have pages."""
     return str(error).strip().partition("\n")[0][:200]
 
 

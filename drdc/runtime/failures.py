@@ -1,4 +1,4 @@
-"""What a run of the workflow says last when jobs of it failed: which, why, and where their logs are."""
+"""The last lines of a run of the workflow with failed jobs: which, why, and where their logs are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ending(failed: Sequence[tuple[str, Path]], began: float) -> str:
 
 
 def reason(log: Path, began: float = 0) -> str:
-    """The sentence with which a command ended, or what is known where it had no time for one."""
+    """The sentence with which a command ended, or what is known of one that ended without."""
     try:
         current = log.stat().st_mtime >= began
         text = log.read_text(encoding="utf-8", errors="replace") if current else ""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, written next to their place and moved into it; and who may write them."""
+"""Files that are complete or absent, written next to their place and moved into it; and locks on them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Work on `path` alone: another process that wants to waits until this one has ended.
+    """Work on `path` alone: another process that needs it waits until this one has ended.
 
-    A kernel lock on `<path>.lock`, gone with its process, however that ends: after a hard kill of Snakemake
-    its jobs go on, and the user starts the same command again.
+    A kernel lock on `<path>.lock`, released with its process, however that ends: after a hard kill of
+    Snakemake its jobs continue, and the user starts the same command again.
 
     Raises:
         UserError: the lock cannot be made; names the path and the free space.
@@ -85,7 +85,7 @@ def artefact(path: Path, manifest: Path | None = None) -> Iterator[Path]:
 
 
 def stamp(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> None:
-    """Note the digest of a file next to it; before it gets its name, so that none is ever without.
+    """Write the digest of a file next to it, before it gets its name, so that none is ever without.
 
     Args:
         manifest: that its rows belong to, and the digest of that.
@@ -99,14 +99,14 @@ def stamp(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> 
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file; raises OSError also where the disk takes a part of it and says nothing."""
+    """Write a file; raises OSError also where the disk silently writes only a part of it."""
     path.write_bytes(content)
     if (size := path.stat().st_size) != len(content):
         raise OSError(errno.EIO, f"only {size} of {len(content)} bytes were written")
 
 
 def move(source: Path, target: Path) -> None:
-    """Move a file that is whole and flushed into its place, on the same file system.
+    """Move a file that is complete and flushed into its place, on the same file system.
 
     Raises:
         UserError: the folder cannot be written; names the path and the free space.
@@ -120,7 +120,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def not_written(path: Path, error: OSError) -> UserError:
-    """What to raise when a file or folder cannot be written: names it, the reason and the free space."""
+    """The error for a file or folder that cannot be written: names it, the reason and the free space."""
     return UserError(
         path,
         f"cannot be written ({error.strerror or error}; {free_space(path)} MiB free there)",
@@ -129,7 +129,7 @@ def not_written(path: Path, error: OSError) -> UserError:
 
 
 def free_space(path: Path) -> int:
-    """MiB free where the nearest existing folder of `path` lies."""
+    """MiB free at the nearest existing folder of `path`."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     return shutil.disk_usage(folder).free // 2**20
 
@@ -180,7 +180,7 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 
 def no_model(path: Path, reason: Exception) -> UserError:
-    """What to raise where a file of weights cannot be read."""
+    """The error for a file of weights that cannot be read."""
     return UserError(path, f"is not a drdc model file ({reason})", "remove it and train it again")
 
 
@@ -222,8 +222,8 @@ def below(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 def create_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memmap:
     """A new array file, memory-mapped for writing.
 
-    Its space is taken at once: on a full disk that is an OSError here, while writing to a mapped file without
-    space would kill the process.
+    Its space is allocated at once: on a full disk that is an OSError here, while writing to a mapped file
+    without space would kill the process.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Numbers that are NaN or infinite, refused where they arise: one of them would spoil all that follows."""
+"""NaN and infinity, refused where they arise: one of them would spoil all later results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = 5
 
 
 def refuse_not_finite(what: str, values: Iterable[NDArray[Any]], names: Iterable[str], fix: str) -> None:
-    """Check all that was computed of some images.
+    """Check everything that was computed from some images.
 
     Args:
         what: these values are, with its verb: "the features are".
@@ -35,7 +35,7 @@ def refuse_not_finite(what: str, values: Iterable[NDArray[Any]], names: Iterable
 
 
 def _not_finite(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which rows hold such a number, (B,)."""
+    """Which rows have such a number, (B,)."""
     if array.dtype.names:
         return np.any([_not_finite(array[name]) for name in array.dtype.names], 0)
     if not np.issubdtype(array.dtype, np.floating):

@@ -1,4 +1,4 @@
-"""Seeds and fingerprints that follow from content: the same on every machine and in every order of work."""
+"""Seeds and fingerprints derived from content: the same on every machine and in every order of work."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed that follows from the parts alone, such as (seed, step) or (seed, key of an image)."""
+    """A 63-bit seed derived from the parts alone, such as (seed, step) or (seed, key of an image)."""
     return seed_of_bytes("/".join(map(str, parts)).encode())
 
 
 def seed_of_bytes(content: bytes) -> int:
-    """A 63-bit seed that follows from the content alone: the first bits of its SHA-256."""
+    """A 63-bit seed derived from the content alone: the first bits of its SHA-256."""
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") >> 1
 
 
@@ -24,16 +24,16 @@ def seed_of_batch(seed: int, key: str) -> int:
 
 
 def entropy_of(*parts: int | str) -> list[int]:
-    """256 bits that follow from the parts alone, as bytes: seed of a generator of NumPy."""
+    """256 bits derived from the parts alone, as bytes: seed of a generator of NumPy."""
     return list(hashlib.sha256("/".join(map(str, parts)).encode()).digest())
 
 
 def fingerprint_of(identity: Any, plain: Callable[[Any], Any] | None = None) -> str:
-    """SHA-256 of what a result depends on, in hexadecimal, whatever the order of keys.
+    """SHA-256 of everything that a result depends on, in hexadecimal, whatever the order of keys.
 
     Args:
-        identity: as JSON can hold it.
-        plain: turns everything else within it into what JSON can hold.
+        identity: of types that JSON has.
+        plain: converts all other types within it.
     """
     return fingerprint_of_text(json.dumps(identity, sort_keys=True, default=plain))
 

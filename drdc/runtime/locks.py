@@ -1,4 +1,4 @@
-"""The kernel's locks on files: gone with the process that holds them, however it ends."""
+"""The kernel's locks on files: released with the process that holds them, however it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drdc.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
 
-#: How a file system says that it has no locks.
+#: The error codes of a file system without locks.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -48,10 +48,10 @@ def _warn(reason: str) -> None:
 
 
 def open_alone(path: Path, told: str) -> int:
-    """Open a file, made where it is missing, and lock it; waits for a process that holds it, and logs `told`.
+    """Open a file, created if missing, and lock it; waits for a process that holds it, and logs `told`.
 
-    Who waited for the lock has it on the file as it was opened, which its former holder has moved or removed
-    meanwhile: then there is a new one to open.
+    The lock that was waited for is on the file as it was opened, which its former holder may have moved or
+    removed meanwhile: then there is a new one to open.
 
     Raises:
         UserError: as `open_plain`.
@@ -72,10 +72,10 @@ def open_alone(path: Path, told: str) -> int:
 
 
 def open_plain(path: Path) -> int:
-    """Open a file for reading and writing, made where it is missing: no link, pipe or device.
+    """Open a file for reading and writing, created if missing: no link, pipe or device.
 
     Raises:
-        UserError: it is something else than a file of its own, which would lead what is written elsewhere.
+        UserError: it is not a regular file of its own, so that data would be written elsewhere.
         OSError: the folder cannot be written.
     """
     try:

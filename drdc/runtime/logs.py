@@ -1,4 +1,4 @@
-"""How messages look, in every process."""
+"""The format of log messages, in every process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An array that takes hours: its finished rows outlive the process that computes them."""
+"""An array that takes hours to compute: its finished rows outlive the process that computes them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ SAVING = 0.02
 class Unfinished:
     """A one-dimensional array that is filled from its first row to its last, and resumed after a kill.
 
-    It lies where nothing deletes it (Snakemake deletes a rule's outputs), next to it a note: what it is made
-    of (`identity`), how many rows are done, and the SHA-256 of header and rows. The note stays when the array
+    It is where nothing deletes it (Snakemake deletes a rule's outputs), next to it a note: what it depends on
+    (`identity`), how many rows are done, and the SHA-256 of header and rows. The note stays when the array
     has moved to its place, so that the same command knows that there is nothing left to do. Only one process
-    at a time may work on it: `complete` sees to that.
+    at a time may work on it, which `complete` ensures.
 
     Args:
         state: path of the array until it is finished; ends with `.npy`, the note's with `.json`.
         target: where the finished array belongs, on the same file system.
         manifest: that its rows belong to.
-        identity: all that the rows depend on, as JSON can hold it.
+        identity: everything that the rows depend on, of types that JSON has.
         dtype, size: of the array.
 
     Attributes:
@@ -63,7 +63,7 @@ class Unfinished:
         self._saved, self._cost = 0.0, 0.0
 
     def finished(self) -> bool:
-        """Whether the target holds all of it already."""
+        """Whether the target is complete already."""
         done, digest = self._read_note()
         return done == self.size and self.target.exists() and self._open(self.target, "r", done, digest)
 
@@ -90,7 +90,7 @@ class Unfinished:
     def complete(self, batch_size: int, fill: Callable[[NDArray[np.int64]], None]) -> None:
         """Fill the rows that are missing, in the batches of an uninterrupted run, and move the array.
 
-        Nothing is computed where the target holds all of it already. Where another process works on the same
+        Nothing is computed where the target is complete already. Where another process works on the same
         array, this one waits until that one has ended.
 
         Args:
@@ -158,7 +158,7 @@ class Unfinished:
         return 0, ""
 
     def _open(self, path: Path, mode: Literal["r", "r+"], done: int, digest: str) -> bool:
-        """Open a file, and whether its first `done` rows are those that the note speaks of."""
+        """Open a file, and whether its first `done` rows are those of the note."""
         try:
             rows = np.lib.format.open_memmap(path, mode=mode)  # reads no pickles and no archives
         except (OSError, ValueError, EOFError):
@@ -171,12 +171,12 @@ class Unfinished:
         return self._digest.hexdigest() == digest
 
     def _begin_digest(self, path: Path) -> None:
-        """Take what is before the rows: then, with all of them, the digest is that of the file."""
+        """Add the header: then, with all rows, the digest is that of the file."""
         with path.open("rb") as file:
             self._digest, self._digested = hashlib.sha256(file.read(self.rows.offset)), 0  # type: ignore[attr-defined]
 
     def _digest_up_to(self, done: int) -> None:
-        """Take rows in pieces, so that memory does not grow with their number."""
+        """Add rows in batches, so that memory does not grow with their number."""
         for start in range(self._digested, done, 32):
             self._digest.update(self.rows[start : min(start + 32, done)].tobytes())
         self._digested = done

@@ -1,4 +1,4 @@
-"""One module for each rule of the workflow: it reads files, calls the rooms above, and writes files.
+"""One module for each rule of the workflow: it reads files, calls the other packages, and writes files.
 
 Order: download, weights -> prepare -> images, features -> train -> predict -> score -> collect, costs ->
 tables, figures, gallery -> about; export.

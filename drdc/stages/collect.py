@@ -22,9 +22,9 @@ def collect(
     evaluation: Evaluation,
     methods: dict[str, Any],
 ) -> None:
-    """Write `scores.csv`, with all seeds, variants and methods, and the evidence of the methods.
+    """Write `scores.csv`, with all seeds, variants and methods, and the other files of all methods.
 
-    `image_scores.csv`, `curves.csv` and `defects.csv` have the whole method and all others, with all seeds.
+    `image_scores.csv`, `curves.csv` and `defects.csv` have DRDC and all other methods, with all seeds.
     """
     every = variants(sampling, fusion, evaluation)
     scores = read_runs(layout, runs(every, seeds, evaluation), product([CONTROLS, *methods], seeds))

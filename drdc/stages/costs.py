@@ -36,7 +36,7 @@ from drdc.runtime.files import load_array
 log = logging.getLogger(__name__)
 
 ROUNDS = 5
-BATCH = 4  # images at a time on a CPU, which gains nothing from more
+BATCH = 4  # images at a time on a CPU, where more bring no gain
 STATUS = Path("/proc/self/status")
 
 Run = Callable[[slice], Any]
@@ -132,7 +132,7 @@ class _Images:
 
 
 class _Measurements:
-    """Rows of `costs.csv`: size and work of each method as it is added, the times of all in the end."""
+    """Rows of `costs.csv`: size and operations of each method as it is added, the times of all at the end."""
 
     def __init__(self, images: int) -> None:
         self.images = images
@@ -141,7 +141,7 @@ class _Measurements:
         self._loaded: dict[nn.Module, int] = {}  # bytes of all networks so far
 
     def add(self, head: dict[str, Any], run: Run, networks: list[nn.Module]) -> None:
-        """See `described`; what other methods have loaded is no part of this one's memory."""
+        """See `described`; what other methods have loaded does not count as this one's memory."""
         self._loaded |= {network: _bytes(network) for network in networks}
         others = sum(size for network, size in self._loaded.items() if network not in networks)
         facts = described(run, networks, self.images)
@@ -177,10 +177,10 @@ def described(run: Run, networks: list[nn.Module], images: int) -> dict[str, flo
 
 
 def timed(runs: Sequence[Run], images: int) -> list[dict[str, float]]:
-    """Shortest seconds an image of each method: on the clock, and of all CPU cores together.
+    """Shortest seconds per image of each method: wall-clock time, and CPU time of all cores.
 
-    Each of `ROUNDS` rounds runs all methods one after the other, so that whatever else the machine does meets
-    all of them alike, and the shortest time is that which it disturbed least.
+    Each of `ROUNDS` rounds runs all methods one after the other, so that other load on the machine affects
+    all of them alike, and the shortest time is the least disturbed one.
     """
     times = np.empty((ROUNDS, len(runs), 2))
     with torch.inference_mode():
@@ -195,7 +195,7 @@ def timed(runs: Sequence[Run], images: int) -> list[dict[str, float]]:
 
 
 def _now() -> NDArray[np.float64]:
-    """Seconds on the clock and of CPU time, when the device has done all that it was told."""
+    """Wall-clock and CPU seconds, when the device has finished all its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return np.array([time.perf_counter(), time.process_time()])
@@ -209,7 +209,7 @@ def _reset_peak() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     elif STATUS.exists():
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again at what is in use now
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak to what is in use now
 
 
 def _peak() -> float:

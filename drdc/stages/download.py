@@ -1,4 +1,4 @@
-"""configuration -> dataset: the published images that it asks for, and a note of where they are from."""
+"""configuration -> dataset: the published images that it names, and a note of their source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def download(layout: Layout, *, dataset: Dataset) -> None:
 
     Its keys: dataset, folder, licence, home (where the dataset is published), archive, and, of what was
     fetched by this stage, source (address, or path of an archive that was there) and sha256 of the archive.
-    Both are null for a folder that existed: it is left as it is, and what it holds is not known.
+    Both are null for a folder that existed: it is left as it is, and its contents are not checked.
 
     Raises:
         UserError: as `drdc.data.download.obtain`.

@@ -55,8 +55,8 @@ def export(
 ) -> None:
     """Write `detectors/<method>.safetensors`, which `drdc.detection.detector.Detector` reads.
 
-    Its tensors are the networks' and those of `calibration_tensors`. Its header holds the settings and where
-    all of it comes from; nothing in it differs when the same command runs again. No test image is needed;
+    Its tensors are the networks' and those of `calibration_tensors`. Its header has the settings and the
+    provenance; the same command writes the same bytes again. No test image is needed;
     where test images were scored with these settings, the mean AUROCs are noted.
 
     Args:
@@ -65,7 +65,7 @@ def export(
         settings: those of DRDC, by section.
 
     Raises:
-        UserError: no image was held out, an earlier stage is missing, or the file alone would not be enough.
+        UserError: no image was held out, an earlier stage is missing, or the file alone would not suffice.
     """
     seed = seeds[0] if seed is None else seed
     table = read_manifest(layout.manifest)
@@ -85,7 +85,7 @@ def export(
     }
     about |= _origin(layout, table, dataset, exported.modes[FULL].settings)
     if method is not None:
-        backends(exported.tensors, about)  # what cannot be built again from the file is refused now
+        backends(exported.tensors, about)  # what cannot be rebuilt from the file is refused now
     calibrations = {
         mode: calibrated(own.heatmaps, name, table, held_out) for mode, own in exported.modes.items()
     }
@@ -102,7 +102,7 @@ class _Mode(NamedTuple):
         heatmaps: those of the held-out images.
         run: under which its test images are scored.
         settings: with which these scores were computed.
-        about: what the header says of it.
+        about: its part of the header.
     """
 
     heatmaps: Heatmaps
@@ -173,7 +173,7 @@ def _named(parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
 def _origin(
     layout: Layout, table: pd.DataFrame, dataset: Dataset, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the header says of where a detector comes from."""
+    """The provenance of a detector, for the header."""
     return {
         "experiment": layout.experiment,
         "categories": sorted(set(table.category)),
@@ -229,7 +229,7 @@ def _predicted(
 
 
 def accuracy(path: Path, method: str, settings: dict[str, Any]) -> dict[str, float]:
-    """Means over categories of what was scored with exactly these settings; empty where nothing was."""
+    """Means over categories of the scores with exactly these settings; empty where there are none."""
     if not path.is_file():
         return {}
     scores = typed(read_table(path, "score"), ("method", "metric", "config_hash"), ("value",), str(path))

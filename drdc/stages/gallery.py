@@ -15,7 +15,7 @@ from drdc.results.layout import Layout
 def gallery(
     layout: Layout, *, seeds: list[int], image_size: int, fusion: Fusion, methods: dict[str, Any]
 ) -> None:
-    """Write `gallery.html` of the first seed; the threshold starts where that of `drdc detect` lies.
+    """Write `gallery.html` of the first seed; the threshold starts at that of `drdc detect`.
 
     Where the held-out images are too few for its false-alarm rate, it starts at the smallest that they allow.
     A method without heatmaps is left out.

@@ -1,4 +1,4 @@
-"""manifest -> images: the original files, resized to one size once for all that reads them at this size."""
+"""manifest -> images: the original files, resized once for everything that reads them at this size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def images(layout: Layout, size: int, *, dataset: Dataset) -> None:
     """Write `images/<size>.npy`, uint8 (N, size, size, 3) RGB in the order of the manifest.
 
-    A method reads the images at its own input size, made from the original files: none is resized twice.
+    A method reads the images at its own input size, resized from the original files: none is resized twice.
 
     Raises:
         UserError: an image file is not the one that was prepared.

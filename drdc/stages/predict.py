@@ -75,7 +75,7 @@ def _predict(
     advice: tuple[str, str],
     settings: dict[str, Any],
 ) -> None:
-    """`advice`: the setting that takes less memory, and what to do where values are not finite."""
+    """`advice`: the setting to lower for less memory, and what to do about NaN or infinite values."""
     inputs = Inputs.read(layout, predictor.input_size, predictor.uses_features)
     rows = _rows(layout, category)
     identity = settings | {

@@ -60,7 +60,9 @@ def _log_regions(layout: Layout, size: int) -> None:
     regions = numeric(read_table(layout.regions, "prepare")).dropna()
     if len(regions):
         sums = regions.groupby("category")[list(Regions._fields)].sum().astype(int)
-        log.info("regions of the ground truth, and what %d x %d leaves of them\n%s", size, size, sums)
+        log.info(
+            "regions of the ground truth, and what is left of them at %d x %d pixels\n%s", size, size, sums
+        )
 
 
 def _draw(root: Path, dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""After failed jobs: make what was asked for and needs none of them, and name the failures in it."""
+"""The partial report after failed jobs: everything that does not need them, with the failures named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from drdc.config.variants import FULL
+from drdc.config.variants import runs, variants
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import used_by
 from drdc.reporting.registry import FIGURES, TABLES
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 
 def salvage(layout: Layout, jobs: Sequence[str], **settings: Any) -> None:
-    """Make what `jobs` would have made, as far as it can be made; what cannot is named and left out.
+    """Make what `jobs` would have made, as far as possible; what is impossible is named and left out.
 
-    A category whose predictions are missing is "failed" in the scores of its run, and so is in a table every
-    run without scores. The next run of the workflow makes it all again, because the missing files are made
-    first.
+    A category whose predictions are missing is "failed" in the scores of its run, and a run without scores is
+    "failed" in the tables. The next run of the workflow makes all of it again, because the missing files are
+    made first.
 
     Args:
-        jobs: as their logs are called: `score.seed0.full`, `collect`, `tables.table2`, `gallery`, ...
+        jobs: by the names of their logs: `score.seed0.full`, `collect`, `tables.table2`, `gallery`, ...
     """
     experiment = Experiment(experiment=layout.experiment, **settings)
     for job, make in _makers(layout, experiment).items():
@@ -40,9 +40,12 @@ def salvage(layout: Layout, jobs: Sequence[str], **settings: Any) -> None:
 
 def _makers(layout: Layout, experiment: Experiment) -> dict[str, Callable[[], None]]:
     """Every job that can be made in part, after those that it reads from."""
+    every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
     makers: dict[str, Callable[[], None]] = {
-        f"score.seed{seed}.{FULL}": partial(score, layout, seed, partial=True, **used_by(experiment, "score"))
-        for seed in experiment.seeds
+        f"score.seed{seed}.{one.name}": partial(
+            score, layout, seed, partial=True, **used_by(experiment, "score", one.name)
+        )
+        for one, seed in runs(every, experiment.seeds, experiment.evaluation)
     }
     makers["collect"] = partial(collect, layout, **used_by(experiment, "collect"))
     for stage, names in ((tables, TABLES), (figures, FIGURES)):

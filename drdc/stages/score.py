@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 COLUMNS = {"image_scores": IMAGE_COLUMNS, "curves": CURVE_COLUMNS, "defects": DEFECT_COLUMNS}
 
-#: (rows of the manifest, what each method says), a few images at a time, for the chosen rows.
+#: (rows of the manifest, what each method finds), a few images at a time, for the chosen rows.
 Batches = Callable[[NDArray[np.bool_]], Iterator[tuple[NDArray[np.int64], dict[str, Found]]]]
 
 
@@ -61,14 +61,14 @@ def score(
 ) -> None:
     """Compute the metrics of one run: of DRDC or a variant of it, of another method, or of the controls.
 
-    Write in `seed<k>/scores/<run>/`: `scores.csv`, one row for each method, category and metric, and the
-    evidence behind it, `image_scores.csv`, `curves.csv` and `defects.csv`. What brings DRDC's maps to one
-    scale comes from held-out normal training images; test images only give the metrics.
+    Write in `seed<k>/scores/<run>/`: `scores.csv`, one row for each method, category and metric, and
+    `image_scores.csv`, `curves.csv` and `defects.csv`. DRDC's maps are brought to one scale by held-out
+    normal training images; test images are used for the metrics alone.
 
     Args:
-        pool_size: of the average pool before the maximum, for the controls; other methods know their own.
+        pool_size: of the average pool before the maximum, for the controls; other methods have their own.
         partial: note a category without predictions as failed instead of stopping.
-        others: settings that led to the predictions; they only enter the configuration's hash.
+        others: settings behind the predictions; they only enter the configuration's hash.
 
     Raises:
         UserError: there are no test images. The metrics of a category without them have no values.
@@ -90,7 +90,7 @@ def score(
             raise UserError(
                 layout.manifest,
                 "there are no test images to score",
-                "add some, or take the target `detector`, which trains and exports a model without them",
+                "add some, or use the target `detector`, which trains and exports a model without them",
             )
         found = list(
             in_order(
@@ -115,7 +115,7 @@ def _of_drdc(
     stored: Stored,
     partial: bool,
 ) -> _Run:
-    """A variant of DRDC; of the whole method the parts as well."""
+    """A variant of DRDC; of DRDC itself the parts as well."""
     whole = variant == FULL
     maps = Heatmaps.of_drdc(layout, seed, table, fusion, stored.name, whole=whole, partial=partial)
     compared = ("base", DRDC) if whole else (DRDC,)
@@ -131,7 +131,7 @@ class _Run:
         methods: names of its methods.
         compared: those of them with curves and defect types.
         categories: those with predictions.
-        batches: what they say of chosen images.
+        batches: what they find in chosen images.
     """
 
     name: str
@@ -143,7 +143,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Controls:
-    """The control methods, which need no predictions."""
+    """The controls, which need no predictions."""
 
     table: pd.DataFrame
     masks: NDArray[np.bool_]
@@ -188,9 +188,9 @@ def _evaluate(
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """The categories share the job's threads, one each, so torch must not take all of them for each.
+    """The categories share the job's threads, one each, so torch must not use all of them for each.
 
-    One thread also makes the sums behind the maps' scale the same to the bit, however many there are.
+    With one thread the sums behind the maps' scale are also the same to the bit, whatever their number.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -208,7 +208,7 @@ def _write(
     rows: dict[str, list[Row]],
     origin: dict[str, str],
 ) -> None:
-    """The files of one run: all metrics with where they come from, and the evidence."""
+    """Write the files of one run: all metrics with their provenance, and the other kinds."""
     frame = pd.DataFrame(rows["scores"])
     head = {"experiment": layout.experiment, "method": frame.pop("method"), "variant": variant, "seed": seed}
     frame = pd.concat([pd.DataFrame(head, index=frame.index), frame], axis=1).assign(**origin)

@@ -34,7 +34,7 @@ def tables(
 ) -> None:
     """Write one table, or all that the experiment has, to `tables/` as csv, md, tex and html.
 
-    A run that failed is in it as "failed", with its log.
+    A failed run is shown as "failed", with its log.
     """
     source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods))
     told = described | _ours(described, backbone.name)
@@ -44,7 +44,7 @@ def tables(
 
 
 def _ours(described: dict[str, Described], backbone: str) -> dict[str, Described]:
-    """What is said of base and DRDC: their input size, and where their backbone is not the paper's."""
+    """The descriptions of base and DRDC: their input size, and the backbone where it is not the paper's."""
     differs = other_backbone(backbone, Backbone().name)
     known = {name: described.get(name, Described()) for name in COMPARED}
     return {name: one.model_copy(update={"citation": differs}) for name, one in known.items()}

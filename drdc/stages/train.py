@@ -15,7 +15,7 @@ def train(layout: Layout, seed: int, model: str, *, processes: int = 1, **settin
 
     Args:
         model: base, diffusion, unconditional, or the name of another method.
-        processes: of a model of DRDC, which share each batch, one on each GPU where there are any.
+        processes: that share each batch of a model of DRDC, one on each GPU where there are any.
     """
     if "method" in settings:
         fit_method(layout, seed, **settings)

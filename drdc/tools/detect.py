@@ -1,4 +1,4 @@
-"""`drdc detect`: looks at images with a trained model and writes what it finds."""
+"""`drdc detect`: finds defects in images with a trained method, and writes the results."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from drdc.detection.detector import Detection, Detector
 
 RESULTS = "results.jsonl"
-ANOMALY = 1  # exit code, of nothing else
+ANOMALY = 1  # exit code of nothing else
 Named = tuple[Path, Path]  # an image, and the name of its results
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="files, folders (with all below) or patterns"
+        "images", nargs="+", metavar="IMAGE", help="files, folders (with everything below) or patterns"
     )
-    parser.add_argument("--model", required=True, help="folder of an experiment, or an exported file")
+    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment (DRDC)")
     parser.add_argument("--output", required=True, type=Path, help="folder for the results")
     parser.add_argument(
         "--false-alarm-rate",
@@ -50,9 +50,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--category", help="compare with the held-out images of this category alone")
     parser.add_argument(
-        "--bits", type=_bits, help="in use in files of more than 8 bits (default: as in the training images)"
+        "--bits", type=_bits, help="bit depth of files of more than 8 bits (default: as the training images)"
     )
-    parser.add_argument("--fast", action="store_true", help="one timestep; says what it loses (DRDC alone)")
+    parser.add_argument("--fast", action="store_true", help="one timestep; reports the loss (DRDC only)")
     parser.add_argument(
         "--heatmap", choices=("png", "npy"), default="png", help="16-bit PNG, or float32 array"
     )
@@ -87,7 +87,7 @@ def run(
         2 if an input was unusable, else 1 if an image is anomalous and `fail_on_anomaly`, else 0.
 
     Raises:
-        UserError: no argument means an image; the model or an option does not fit; nothing can be written.
+        UserError: no argument names an image; the model or an option is wrong; nothing can be written.
     """
     named, empty, left_out = find_images(images, output)
     if left_out:
@@ -120,10 +120,10 @@ def _load(model: str, threads: int | None, gpu: int) -> Detector:
 
 
 def _announce(detector: Detector, *, false_alarm_rate: float, category: str | None, fast: bool) -> None:
-    """Say what the decisions are worth; bad options are refused here, before anything is written."""
+    """Print the meaning of the decisions; bad options are refused here, before anything is written."""
     reference = detector.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
     say(
-        f"An image is anomalous above {reference.threshold:.4g}: a normal one gets there with a probability "
+        f"An image is anomalous above {reference.threshold:.4g}; a normal one is above with a probability "
         f"of {100 * reference.rate:g} % at most. Calibrated on {reference.about}."
     )
     if fast:
@@ -138,7 +138,7 @@ def _detect(
     bits: int | None,
     options: dict[str, Any],
 ) -> None:
-    """Read, look at and write all images, a batch at a time."""
+    """Read, compute and write all images, a batch at a time."""
     size = batch or detector.batch_size
     read = partial(detector.read, category=options["category"], bits=bits)
     pictures = _pictures(iter(named), read, writer)
@@ -233,7 +233,7 @@ class _Writer:
         )
 
     def _line(self, facts: dict[str, Any]) -> None:
-        """Write a line as a whole: in one piece, and where the disk is full not at all."""
+        """Write a line completely, or not at all where the disk is full."""
         line = json.dumps(facts, allow_nan=False).encode() + b"\n"
         try:
             if self._lines.write(line) < len(line):
@@ -252,9 +252,9 @@ def _bits(text: str) -> int:
 
 
 def _save_heatmap(path: Path, heatmap: np.ndarray, kind: str) -> dict[str, Any]:
-    """Write a heatmap (H, W), and give what must be known to read it.
+    """Write a heatmap (H, W), and return what is needed to read it.
 
-    A PNG has 16 bits: 0 stands for the lowest heat and 65535 for the highest, the two of `heatmap_scale`.
+    A PNG has 16 bits: 0 stands for the lowest value and 65535 for the highest, the two of `heatmap_scale`.
     """
     if kind == "npy":
         with path.open("wb") as file:

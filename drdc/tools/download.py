@@ -1,4 +1,4 @@
-"""`drdc download`: fetch all that a configuration needs, or one published dataset by its name."""
+"""`drdc download`: fetch everything that a configuration needs, or one published dataset by its name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def run(*, name: str | None, to: str | None, config: str | None, only_dataset: b
         UserError: as `drdc.data.download.obtain` and `drdc.stages.weights`, or the arguments do not fit.
     """
     if (name is None) == (config is None):
-        raise UserError("drdc download", "wants one of both", "give the name of a dataset or --config FILE")
+        raise UserError(
+            "drdc download",
+            "needs a dataset or a configuration",
+            "give the name of a dataset or --config FILE",
+        )
     if name is not None:
         return _fetch(name, Path(to or f"data/{name}"))
     if to is not None:

@@ -1,4 +1,4 @@
-"""What stands before the page of `drdc serve`: only what the page itself asks for reaches Gradio."""
+"""The guard of the page of `drdc serve`: only requests of the page itself reach Gradio."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from starlette.responses import PlainTextResponse
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The browser asks nobody but this server, whatever the page's library has in its pages.
+#: The browser may contact only this server, whatever the page's library has in its pages.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
     "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
 )
-#: What the page reads, apart from its files.
+#: Addresses that the page reads, apart from its files.
 _READ = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)|/(assets|static|svelte|pwa_icon)(/.*)?"
     r"|/gradio_api/((app_id|info|queue/data|startup-events|theme\.css|upload_progress)/?|heartbeat/[^/]+)"
@@ -43,13 +43,13 @@ class Refused(Exception):
 
 
 class Guard:
-    """ASGI middleware: bounds every request, and lets in none of another site.
+    """ASGI middleware: limits every request, and refuses those of other sites.
 
-    Nothing is fetched for a caller, and no file is given out or read but those in the folder of the uploads.
+    Nothing is downloaded for a caller, and only files in the folder of the uploads are read or served.
 
     Args:
         app: what is guarded.
-        folder: where uploads and pictures lie.
+        folder: of uploads and pictures.
         largest: bytes of a file.
     """
 
@@ -85,7 +85,7 @@ class Guard:
     async def _content(self, scope: Scope, receive: Receive) -> bytes:
         """The body of a request that the page may send, whole."""
         if scope["method"] != "POST" or scope["path"] not in _SENT:
-            raise Refused(404, "the page takes nothing there")
+            raise Refused(404, "the page accepts nothing there")
         if scope["path"] == _UPLOAD:
             return await _body(receive, self.largest + _OVERHEAD)
         content = await _body(receive, _LARGEST_MESSAGE)
@@ -98,7 +98,7 @@ class Guard:
         return content
 
     def _refuse_outside(self, path: Any) -> None:
-        """Raise unless a path is one of the folder's own, as Gradio gave it out."""
+        """Raise unless a path is one in the folder, as Gradio returned it."""
         try:
             own = Path(path).resolve().is_relative_to(self.folder) and Path(path).is_absolute()
         except (OSError, ValueError, TypeError, RuntimeError):
@@ -110,7 +110,7 @@ class Guard:
 def _refuse_foreign(headers: Headers) -> None:
     """Raise for a request that a page of another site or program makes.
 
-    A link from there to this page is no such request, as it changes nothing and its answer cannot be read.
+    A link from there to this page is not such a request, as it changes nothing and its answer cannot be read.
     """
     site = headers.get("sec-fetch-site", "none")
     followed = headers.get("sec-fetch-mode") == "navigate" and "origin" not in headers
@@ -144,7 +144,7 @@ async def _body(receive: Receive, limit: int) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that was read already, and then the rest."""
+    """A receiver that returns a body that was read already, and then the rest."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def received() -> Message:
@@ -165,7 +165,7 @@ def _with_policy(send: Send) -> Send:
 
 
 def _paths(value: Any) -> Iterator[Any]:
-    """What stands under `path` anywhere in the content of a request: Gradio would read or fetch it."""
+    """The values of `path` anywhere in the content of a request: Gradio would read or download them."""
     if isinstance(value, dict) and "path" in value:
         yield value["path"]
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

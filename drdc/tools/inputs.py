@@ -1,4 +1,4 @@
-"""Which images a command line means, and under which name the results of each are written."""
+"""The images of a command line, and the name under which the results of each are written."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def find_images(
 ) -> tuple[list[tuple[Path, Path]], list[str], Counter[str]]:
     """The images of files, folders (with all below them) and patterns, in the order of the arguments.
 
-    A file that is named is taken whatever it is called; of a folder only files that are called like images,
-    without hidden ones and without what lies in `output`. No image is taken twice.
+    A file given by name is taken whatever its suffix; of a folder only files with the suffix of an image,
+    without hidden ones and without those in `output`. No image is taken twice.
 
     Returns:
-        (image, name of its results below the output folder, without ending) of each, all names different also
-        where upper and lower case are the same; the arguments that mean no image; and how many files and
-        folders were left out for what reason.
+        (image, name of its results below the output folder, without suffix) of each, all names different also
+        where upper and lower case are the same; the arguments without an image; and how many files and
+        folders were left out for which reason.
 
     Raises:
-        UserError: all images lie in `output`, where results could overwrite them.
+        UserError: all images are in `output`, where results could overwrite them.
     """
     found: dict[Path, tuple[Path, Path]] = {}
     left_out: dict[Path, str] = {}
@@ -51,7 +51,7 @@ def find_images(
         if not apart:
             empty.append(argument)
     if not found and _OF_OUTPUT in left_out.values():
-        raise UserError(f"--output {output}", "all images lie in it", "name a folder apart from the images")
+        raise UserError(f"--output {output}", "all images are in it", "name another folder")
     return _unique(found.values()), empty, Counter(left_out.values())
 
 
@@ -64,7 +64,7 @@ def total_left_out(reasons: Counter[str]) -> str:
 
 
 def about_left_out(reasons: Counter[str]) -> str:
-    """One line on what was left out, and why; there is something."""
+    """One line on what was left out, and why; for at least one file."""
     kinds = ", ".join(_counted(number, reason) for reason, number in sorted(reasons.items()))
     return f"{total_left_out(reasons)}: {kinds}; images are called {', '.join(sorted(EXTENSIONS))}"
 
@@ -87,7 +87,7 @@ def _meant(argument: str) -> Found:
 
 
 def _matched(path: Path, pattern: Path) -> Found:
-    """What a match of a pattern means; a method's folder counts only where it is named."""
+    """The files of a match of a pattern; a folder of the operating system counts only where it is named."""
     named = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
     if any(map(is_system, path.parts[named:])):
         return
@@ -98,7 +98,7 @@ def _matched(path: Path, pattern: Path) -> Found:
 
 
 def _below(folder: Path) -> Found:
-    """All files of a folder and of those in it; links to folders are not followed."""
+    """All files of a folder and its subfolders; links to folders are not followed."""
     top = folder.resolve().name
     for file in below(folder):
         yield file, Path(top, file.relative_to(folder)) if _is_image(file) else None
@@ -109,12 +109,12 @@ def _is_image(path: Path) -> bool:
 
 
 def _place(file: Path) -> Path:
-    """Where a file lies, by whatever links to folders it was reached."""
+    """The place of a file, whatever links to folders led to it."""
     return file.parent.resolve() / file.name
 
 
 def _unique(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """Names without ending; a second one of the same name gets a number."""
+    """Names without suffix; a second one of the same name gets a number."""
     taken: set[str] = set()
     named = []
     for image, path in found:
@@ -129,7 +129,7 @@ def _unique(found: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 
 
 def _short(part: str) -> str:
-    """A part of a path that leaves room for an ending, still different from others of its beginning."""
+    """A part of a path that leaves room for a suffix, still different from others with the same beginning."""
     content = os.fsencode(part)
     if len(content) <= LONGEST:
         return part

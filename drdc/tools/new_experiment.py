@@ -27,10 +27,10 @@ from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
-#: The experiments that lend their settings, smallest images first, and the least part of their training
-#: images per category for which their size is taken. The paper's length takes days: a tenth of it will do.
+#: The experiments whose settings are used, smallest images first, and the least fraction of their training
+#: images per category for which their size is chosen. The paper's length takes days: a tenth of it suffices.
 MODELS = {"config.yaml": 0.0, "mvtec-small.yaml": 1.0, "mvtec.yaml": 0.1}
-#: What needs a GPU: EfficientNet-B4 at 224 pixels and a wide U-Net.
+#: The one that needs a GPU: EfficientNet-B4 at 224 pixels and a wide U-Net.
 LARGE = "mvtec.yaml"
 #: Of the training time for the base model, as `mvtec-small.yaml` took (27 of 97 minutes).
 BASE_SHARE = 0.28
@@ -41,9 +41,9 @@ LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class Folder:
-    """What is in a dataset's folder: categories with their numbers of images, and sides in pixels.
+    """The contents of a dataset's folder: categories with their numbers of images, and sides in pixels.
 
-    `good` are names of folders of normal images apart from `good`, None if there is no doubt.
+    `good`: names of folders of normal images other than `good`, None if there are no similar names.
     """
 
     root: Path
@@ -67,7 +67,7 @@ class Plan:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The folder, and what may be said about the new file."""
+    """The folder, and options for the new file."""
     parser.add_argument("folder", help="dataset: <category>/train/good, <category>/test/<defect>, ...")
     parser.add_argument("--name", help="name of the experiment (default: of the folder)")
     parser.add_argument("--output", type=Path, help="file to write (default: config/<name>.yaml)")
@@ -110,7 +110,7 @@ def run(
 
 
 def look_at(root: Path, good: list[str] | None = None) -> Folder:
-    """Count a folder's images and look at the sizes of some; no pixel is read.
+    """Count a folder's images and read the sizes of some; no pixel is read.
 
     Raises:
         UserError: it is not a dataset in MVTec AD's layout, a category's name cannot be used, or folders of
@@ -148,7 +148,7 @@ def look_at(root: Path, good: list[str] | None = None) -> Folder:
 
 
 def _sizes(samples: list[Sample], root: Path) -> Iterator[tuple[int, int]]:
-    """(width, height) of at most `LOOKED_AT` images from all over the dataset, but unreadable ones."""
+    """(width, height) of at most `LOOKED_AT` images from all over the dataset, without unreadable ones."""
     from PIL import Image
 
     for sample in samples[:: -(-len(samples) // LOOKED_AT)]:
@@ -162,12 +162,12 @@ def _sizes(samples: list[Sample], root: Path) -> Iterator[tuple[int, int]]:
 def plan(
     seen: Folder, minutes: float, gpu: bool, timed: Callable[[Experiment, Experiment], tuple[float, float]]
 ) -> Plan:
-    """The largest images for which the time gives enough training, and as much training as it gives.
+    """The largest images for which the time suffices, and as much training as there is time for.
 
     Args:
         seen: the dataset.
         minutes: time for both trainings.
-        gpu: whether there is one; without it, the paper's networks are out of reach.
+        gpu: whether there is one; without it, the paper's networks are too slow.
         timed: experiments of the base and of the diffusion model -> their seconds per training image.
     """
     plans: list[Plan] = []
@@ -249,7 +249,7 @@ def _dataset(seen: Folder, image_size: int) -> dict[str, Any]:
 
 
 def _written(section: Any) -> dict[str, Any]:
-    """The settings that stand in the experiment's file; all others keep their defaults here too."""
+    """The settings in the experiment's file; all others keep their defaults here too."""
     return section.model_dump(mode="json", exclude_unset=True)
 
 
@@ -275,7 +275,7 @@ def _head(seen: Folder, planned: Plan, minutes: float, gpu: bool) -> list[str]:
         f"# Measured here over a few steps, for one training image: {base:.2g} s of the base model,",
         f"# {diffusion:.2g} s of the diffusion model; both trainings take about "
         f"{_minutes(seen, planned):.0f} minutes (asked for: {minutes:g}).",
-        "# Features, predictions, tables and figures come on top.",
+        "# Features, predictions, tables and figures take additional time.",
     ]
 
 
@@ -292,11 +292,11 @@ def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:
         "dataset.image_size": "images are resized to this square",
         "backbone.weights": weights,
         "base.epochs": f"passes over {sum(seen.train.values())} training images",
-        "base.balanced": "categories have unlike numbers of images" if _uneven(seen) else "all have as many",
+        "base.balanced": "categories have different numbers of images" if _uneven(seen) else "all equal",
         "diffusion.images": f"training images seen, {planned.images // len(seen.train)} of each category",
         "sampling.grid_sizes": "sides of the hidden cells in pixels",
         "fusion.filter_size": "pixels; follows the image size",
-        "evaluation.sweeps": "measures what `drdc detect --fast` loses",
+        "evaluation.sweeps": "measures the loss of `drdc detect --fast`",
     }
     if not seen.test:
         comments["dataset"] = "no test images: a detector is trained and exported, nothing is scored"

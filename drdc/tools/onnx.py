@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--model", required=True, help="folder of an experiment, or an exported file")
+    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment (DRDC)")
     parser.add_argument("--output", required=True, type=Path, help="the ONNX file")
 
 
@@ -49,7 +49,7 @@ def run(*, model: str, output: Path) -> None:
     predictor, features = backend.predictor, backend.features
     if features is None or not isinstance(predictor, DrdcPredictor):
         raise UserError(
-            model, "a compared method has no base model", "name the file that `drdc export` writes"
+            model, "only DRDC has a base model", "name the file that `drdc export` writes without a name"
         )
     size, heatmap_size = features.settings.input_size, predictor.input_size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)

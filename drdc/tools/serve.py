@@ -1,4 +1,4 @@
-"""`drdc serve`: a page on this computer to look at single images with a trained model."""
+"""`drdc serve`: a local page that finds defects in single images with a trained method."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS_KEPT = 600  # how long an upload and a picture shown stay on the disk
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--model", required=True, help="folder of an experiment, or an exported file")
+    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment (DRDC)")
     parser.add_argument("--port", type=_port, default=7860, help="(default: %(default)s)")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer alone)"
@@ -58,7 +58,7 @@ def run(*, model: str, port: int, host: str) -> None:
         app = application(Detector.load(model), host, folder)
         if not _is_loopback(host):
             tell(
-                f"warning: everybody who reaches {host}:{port} can use this page, without a password "
+                f"warning: everyone who can reach {host}:{port} can use this page, without a password "
                 "or encryption"
             )
         name = f"[{host}]" if ":" in host else host
@@ -111,7 +111,7 @@ def application(detector: Detector, host: str, folder: Path) -> FastAPI:
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    """A socket that listens, so that a port that is taken is one sentence."""
+    """A socket that listens; a port in use is reported in one sentence."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

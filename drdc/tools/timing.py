@@ -1,4 +1,4 @@
-"""How long a training image takes on this machine, by a few steps of the real networks on random data."""
+"""Time of a training image on this machine, by a few steps of the real networks on random data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS = 3
 
 
 def base_seconds(experiment: Experiment) -> float:
-    """Seconds for one training image of the experiment's base model, features at hand."""
+    """Seconds for one training image of the experiment's base model, without computing the features."""
     backbone, base = experiment.backbone, experiment.base
     network: Any = timm.create_model(
         backbone.name, pretrained=False, features_only=True, out_indices=tuple(backbone.stages)

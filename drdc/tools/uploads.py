@@ -1,4 +1,4 @@
-"""The folder of what visitors of `drdc serve` have dropped: emptied by age, and gone with its server."""
+"""The folder of uploads to `drdc serve`: emptied by age, and deleted with its server."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PREFIX = "drdc-serve-"
 
 @contextmanager
 def upload_folder(age: float) -> Iterator[Path]:
-    """A folder in which nothing gets older than `age` seconds, and that is deleted at the end.
+    """A folder in which nothing gets older than `age` seconds, and which is deleted at the end.
 
     Folders of servers that were killed are deleted at the start. A server holds a lock of the kernel on its
-    folder, which is gone with the process, however it ends.
+    folder, which is released with the process, however it ends.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         if (handle := _lock(left)) is not None:

@@ -29,13 +29,13 @@ from torch.nn.parallel import DistributedDataParallel
 from drdc.runtime.errors import UserError
 from drdc.runtime.logs import log_to_stderr
 
-#: File that a process leaves of bad input, next to the others of its rank.
+#: File by which a process reports bad input, next to the others of its rank.
 _MISTAKE = "mistake{}.json"
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of one training; by default a single one, which needs none of what is here.
+    """The processes of one training; by default a single one, for which all of this does nothing.
 
     Attributes:
         rank: number of this process, from 0; the first alone writes files and log.
@@ -62,7 +62,7 @@ class Group:
         return total.item() / self.count
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes are here."""
         if self.count > 1:
             dist.barrier()
 
@@ -103,14 +103,14 @@ def launch(processes: int, worker: Callable[[Group], None]) -> None:
 
 
 def _silence(*loggers: str) -> None:
-    """The engine logs each failure with its traceback; what is to be told of it, `launch` raises."""
+    """The engine logs each failure with its traceback; `launch` raises what the user has to know."""
     for name in loggers:
         logging.getLogger(name).propagate = False
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def _work(worker: Callable[[Group], None], folder: Path) -> None:
-    """What each new process does; bad input is left as a file in `folder`."""
+    """The work of each new process; bad input is reported as a file in `folder`."""
     # torch asks for SIGINT, which a process that waits for its GPU or for the others would not see
     _prctl_pr_set_pdeathsig(signal.SIGKILL)
     group = Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
@@ -129,7 +129,7 @@ def _work(worker: Callable[[Group], None], folder: Path) -> None:
 
 
 def _cause(folder: Path, error: ChildFailedError) -> Exception:
-    """The first cause among the errors that the processes left: once one has failed, the others fail too."""
+    """The first cause among the errors of the processes: once one has failed, the others fail too."""
     for path in sorted(folder.glob(_MISTAKE.format("*"))):
         return UserError(*json.loads(path.read_text()))
     reports = [json.loads(path.read_text())["message"] for path in sorted(folder.rglob("error.json"))]

@@ -1,4 +1,4 @@
-"""What all trainings do around the loop: nothing is computed twice, and results are written once."""
+"""The part of a training around its loop: nothing is computed twice, and results are written once."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One training, as each of its processes is told it.
+    """One training, as each of its processes gets it.
 
     Attributes:
-        layout: where its files lie.
+        layout: of its files.
         seed: number of the run.
-        kind: base, diffusion or unconditional.
-        settings: section `base` or `diffusion` of the configuration.
-        fingerprint: of all that the result depends on, see `drdc.runtime.identity.fingerprint_of`.
+        kind: base, diffusion, unconditional, or the name of another method.
+        settings: its section of the configuration.
+        fingerprint: of everything that the result depends on, see `drdc.runtime.identity.fingerprint_of`.
     """
 
     layout: Layout
@@ -67,16 +67,16 @@ class Job:
 
 
 def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) -> None:
-    """Train in that many processes, unless the finished weights are there.
+    """Train in that many processes, unless the trained weights exist.
 
     Raises:
-        UserError: the batch cannot be shared out, the same training was stopped before, or as `train`.
+        UserError: the batch cannot be divided, the same training was stopped before, or as `train`.
     """
     size = job.settings.batch_size
     if size % processes:
         raise UserError(
             f"{job.section}.batch_size",
-            f"{size} images cannot be shared by {processes} processes",
+            f"{size} images cannot be divided among {processes} processes",
             f"choose a multiple of {processes}, or another number of processes",
         )
     state = job.state
@@ -106,9 +106,9 @@ def _is_finished(job: Job) -> bool:
 
 
 def finish(job: Job, model: nn.Module, history: list[dict[str, float]], shape: dict[str, int]) -> None:
-    """Write the loss curve and the weights, then drop what the training would resume from.
+    """Write the loss curve and the weights, then remove the saved states.
 
-    The header of the weights holds the settings, the sizes in `shape` that the network was built with, the
+    The header of the weights has the settings, the sizes in `shape` that the network was built with, the
     seed and the fingerprint.
 
     Raises:
@@ -122,7 +122,7 @@ def finish(job: Job, model: nn.Module, history: list[dict[str, float]], shape: d
 
 
 def _refuse_infinite(job: Job, model: nn.Module) -> None:
-    """The last step has changed the weights after the last look at the loss."""
+    """The last step has changed the weights after the last check of the loss."""
     wrong = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if wrong:
         error = UserError(
@@ -135,13 +135,13 @@ def _refuse_infinite(job: Job, model: nn.Module) -> None:
 
 
 def _used(settings: Optimisation) -> dict[str, Any]:
-    """The settings without those that no result depends on."""
+    """The settings that the result depends on."""
     return settings.model_dump(mode="json", exclude={"save_images", "save_minutes"})
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images that a training sees, as an array of an earlier stage and the manifest describe them.
+    """The images that a training sees: an array of an earlier stage, and their facts in the manifest.
 
     Attributes:
         stored: (N, ...), rows as in the manifest.
@@ -174,7 +174,7 @@ class Images:
         )
 
     def digest(self) -> str:
-        """SHA-256 of all that a training sees: both parts in their order, and the categories."""
+        """SHA-256 of everything that a training sees: both parts in their order, and the categories."""
         kind = [self.categories[self.train].tolist(), len(self.held_out), str(self.stored.dtype)]
         digest = hashlib.sha256(json.dumps([*kind, self.stored.shape[1:]]).encode())
         for rows in chunks(np.concatenate([self.train, self.held_out])):
@@ -185,7 +185,5 @@ class Images:
 def _rows(table: pd.DataFrame, split: str) -> NDArray[np.int64]:
     rows = np.flatnonzero(table.split == split)
     if not len(rows):
-        raise UserError(
-            "dataset.holdout", f"no image is left for the split {split!r}", "add images or change it"
-        )
+        raise UserError("dataset.holdout", f"no image is in the split {split!r}", "add images or change it")
     return rows

@@ -33,17 +33,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained.
+    """A network to train, and how.
 
     Attributes:
         model: the network, on its device.
         sampler: gives the row numbers of each batch.
         paths: of all images, by row number, for messages.
-        draw: number of images in a batch -> all of its randomness but dropout, from torch's global generator.
+        draw: number of images in a batch -> its randomness except dropout, from torch's global generator.
         loss: network, row numbers of a batch, its randomness, the part of it to compute -> training loss
             (scalar); the mean over equal parts is the loss of the batch.
         held_out_loss: network -> loss on held-out normal images, with randomness fixed by its caller.
-        images: training images to see in all.
+        images: total number of training images to see.
         ema_decay: decay of the moving average of the weights; None for no average.
     """
 
@@ -58,17 +58,18 @@ class Task:
 
 
 def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train, or go on from the last saved state.
+    """Train, or resume from the last saved state.
 
     Returns:
         The trained network (its moving average where there is one) and the loss curve: for each validation
         `images` seen, mean `train_loss` since the one before, `val_loss` and `lr`.
 
     Raises:
-        UserError: no image is to be seen, loss or gradient are not finite, or the state cannot be written.
+        UserError: the number of images is 0, loss or gradient are NaN or infinite, or the state cannot be
+            written.
     """
     if task.images < 1:
-        raise UserError(f"{job.section}.epochs", "stands for less than one training image", "raise it")
+        raise UserError(f"{job.section}.epochs", "amounts to less than one training image", "raise it")
     return _Training(task, job, group).run()
 
 
@@ -115,7 +116,7 @@ class _Training:
         return self.result, self.progress.history
 
     def _resume(self) -> Progress:
-        """The first process sets aside what it cannot use; the others read what it has left."""
+        """The first process sets unusable states aside; the others read what remains."""
         progress = self.job.state.resume(self.parts) if self.group.rank == 0 else None
         self.group.wait()
         return progress or self.job.state.resume(self.parts)
@@ -153,7 +154,7 @@ class _Training:
         return value
 
     def _check(self, name: str, value: float, images: Iterable[str], steps_ago: int = 0) -> None:
-        """Stop for good where a number is not finite: the same settings would only end there again."""
+        """Stop for good at NaN or infinity: the same settings would only lead there again."""
         if math.isfinite(value):
             return
         section, state = self.job.section, self.job.state
@@ -180,7 +181,7 @@ class _Training:
     def _save(self, before: list[Tensor]) -> None:
         """Save the state in which the step began, its gradient known but not yet used.
 
-        The network has just given finite numbers, so that a training that breaks has a good state to go back
+        The network has just given finite numbers, so that a training that diverges has a good state to return
         to. `before` are the buffers as they were then: the step, which runs again after a resumption, has
         moved those of batch norms.
         """

@@ -1,4 +1,4 @@
-"""Which images make up a batch: a function of seed and step alone, so that a run can stop anywhere."""
+"""The images of each batch: a function of seed and step alone, so that a run can stop anywhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class BatchSampler:
     Args:
         rows: row numbers of the training images, (N,).
         categories: their categories, (N,).
-        batch_size: images in a batch; batches run on over the end of a pass.
+        batch_size: images in a batch; batches continue over the end of a pass.
         seed: seed of the shuffling.
-        balanced: repeat the images of small categories, so that a pass holds all categories equally often.
+        balanced: repeat the images of small categories, so that a pass has all categories equally often.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a training leaves for its next start: states to resume from, and why it must not go on."""
+"""The files of a training for its next start: states to resume from, and why it must not continue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """Where a training stands: finished steps, rows of its loss curve, losses since the last of them."""
+    """The progress of a training: finished steps, rows of its loss curve, losses since the last of them."""
 
     step: int
     history: list[dict[str, float]]
@@ -30,7 +30,7 @@ class Progress:
 
 
 class State:
-    """The files of an unfinished training, side by side: the last two states, and why it was stopped.
+    """The files of an unfinished training: the last two states, and why it was stopped.
 
     Args:
         path: the last state, a file of torch, `<name>.pt`.
@@ -44,14 +44,14 @@ class State:
         self.stopped = path.with_suffix(".stopped.json")
 
     def save(self, parts: Mapping[str, Any], progress: Progress) -> None:
-        """Write a new last state; the last one so far becomes the one before.
+        """Write a new last state; the previous one is kept.
 
         Args:
-            parts: what has a `state_dict`: network, optimiser, moving average.
-            progress: where the training stands.
+            parts: objects with a `state_dict`: network, optimiser, moving average.
+            progress: of the training.
 
         Raises:
-            UserError: the disk is full or cannot be written; the states so far are kept.
+            UserError: the disk is full or cannot be written; earlier states are kept.
         """
         content = {"fingerprint": self.fingerprint, **asdict(progress)}
         content |= {name: part.state_dict() for name, part in parts.items()}
@@ -64,12 +64,12 @@ class State:
                 self.path.replace(self.previous)
 
     def resume(self, parts: Mapping[str, Any]) -> Progress:
-        """Bring `parts` to the last usable state of the same training, or leave them as they are.
+        """Set `parts` to the last usable state of the same training, or leave them as they are.
 
         A state that is damaged, or that does not fit the network, is logged and set aside.
 
         Raises:
-            UserError: the disk does not let it be read.
+            UserError: it cannot be read from the disk.
         """
         for path in (self.path, self.previous):
             if path.exists() and (progress := self._resume_from(path, parts)) is not None:
@@ -118,7 +118,7 @@ class State:
             raise UserError("stopped on an earlier start, nothing is computed", problem, fix)
 
     def clear(self) -> None:
-        """Remove all of it, when the training is finished: of its phases too, and what kills have left.
+        """Remove all of it when the training is finished, with the files of phases and killed processes.
 
         The lock goes with the process that holds it.
         """
@@ -129,7 +129,7 @@ class State:
 
 
 def _read(path: Path) -> Any:
-    """The content of a state, every byte of it checked: `torch.load` alone would not see a changed weight."""
+    """The content of a state, every byte checked: `torch.load` alone would not notice a changed weight."""
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"{damaged} in it is damaged")

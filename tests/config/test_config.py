@@ -17,7 +17,7 @@ from drdc.config.dataset import Dataset
 from drdc.config.section import Section
 from drdc.experiment import manual
 from drdc.experiment.experiment import Experiment, as_in_a_file, load_experiment
-from drdc.experiment.stage_settings import USES, all_handed, config_hash, handed, stage_settings
+from drdc.experiment.stage_settings import ANY, USES, USES_OF, all_handed, config_hash, handed, stage_settings
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError, UserErrors
 from drdc.stages.prepare import prepare
@@ -403,17 +403,26 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("stage", USES)
-def test_a_stage_sees_the_same_from_a_file_and_as_handed_over(stage: str, here: Path) -> None:
+#: Every stage, and what may go through those that all methods share.
+STAGES = [(stage, "") for stage in USES]
+STAGES += [(stage, "net" if of == ANY else of) for stage, uses in USES_OF.items() for of in uses]
+
+
+@pytest.mark.parametrize(("stage", "of"), STAGES)
+def test_a_stage_sees_the_same_from_a_file_and_as_handed_over(stage: str, of: str, here: Path) -> None:
     demo = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
     Path("config.yaml").write_text(yaml.safe_dump(demo | METHOD))
-    name, sections = stage_settings(stage, "config.yaml", method="net")
-    given = handed(load_experiment("config.yaml"), stage, method="net")
+    name, sections = stage_settings(stage, "config.yaml", of)
+    given = handed(load_experiment("config.yaml"), stage, of)
     given.write()
     again, read = stage_settings(stage, given.path)
     assert (name, sections) == (again, read)
-    assert tuple(sections) == USES[stage]
+    assert tuple(sections) == uses(stage, of)
     assert {key: type(value) for key, value in sections.items()} == {k: type(v) for k, v in read.items()}
+
+
+def uses(stage: str, of: str) -> tuple[str, ...]:
+    return USES[stage] if stage in USES else USES_OF[stage][ANY if of == "net" else of]
 
 
 CHANGES = {
@@ -428,24 +437,36 @@ CHANGES = {
 }
 
 
+#: What stages are handed of other sections.
+PARTS = {"dataset": {"image_size"}, "fusion": {"pool_size"}, "methods": {"method", "described"}}
+PARTS |= {"evaluation": {"timed_steps"}, "backbone": {"described"}}
+
+
 @pytest.mark.parametrize("section", CHANGES)
 def test_a_change_reaches_the_stages_that_use_it_and_no_other(section: str) -> None:
     before, after = experiment(**METHOD), experiment(**METHOD | {section: CHANGES[section]})
-    changed = {s for s in USES if handed(before, s, method="net") != handed(after, s, method="net")}
-    seen = {section, "method"} if section == "methods" else {section}
-    assert changed == {stage for stage, sections in USES.items() if seen & set(sections)}
+    changed = {one for one in STAGES if handed(before, *one) != handed(after, *one)}
+    whole = {one for one in STAGES if section in uses(*one)}
+    part = {one for one in STAGES if PARTS.get(section, set()) & set(uses(*one))}
+    assert whole <= changed <= whole | part
 
 
 def test_fusion_retrains_and_predicts_nothing() -> None:
-    stages = {stage for stage, sections in USES.items() if "fusion" in sections}
+    stages = {stage for stage, of in STAGES if "fusion" in uses(stage, of)}
     assert "score" in stages
-    assert not stages & {"prepare", "features", "train_base", "train_diffusion", "predict", "costs"}
+    assert not stages & {"prepare", "images", "features", "weights", "train", "predict", "costs"}
 
 
 def test_what_is_handed_over_is_complete() -> None:
-    loaded = json.loads(handed(experiment(), "train_diffusion").text)
-    assert set(loaded) == {"stage", "experiment", "diffusion"}
+    loaded = json.loads(handed(experiment(), "train", "diffusion").text)
+    assert set(loaded) == {"stage", "experiment", "image_size", "diffusion"}
     assert set(loaded["diffusion"]) == set(Experiment.model_fields["diffusion"].annotation.model_fields)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("of", ["unknown", "net"])
+def test_what_an_experiment_does_not_have_is_refused(of: str) -> None:
+    with pytest.raises(UserError, match=f"train: '{of}' is not part of .*; known: base, diffusion"):
+        handed(experiment(), "train", of)
 
 
 def test_the_name_of_what_is_handed_over_follows_its_content() -> None:

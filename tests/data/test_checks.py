@@ -142,7 +142,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         lambda r: save(r / TRAIN / "deep.tif", np.float32([[0.5, 2]])),
         "error",
         f"{TRAIN}/deep.tif",
-        "kind float32",
+        "type float32",
     ),
     "mask of another size": (
         lambda r: save(r / TRUTH / "bent/000_mask.png", marked()[:, :9]),
@@ -179,7 +179,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         faint,
         "error",
         f"{TRUTH}/bent/000.jpg",
-        "is empty: no value is above 8 in a file stored with loss",
+        "is empty: no value is above 8 in a file with lossy compression",
     ),
     "a turned image": (
         lambda r: turn(r / TEST / "bent/000.png", 3),
@@ -238,7 +238,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         lambda r: save(r / TRAIN / "wide.png", noise(9, 12, 40)),
         "warning",
         "",
-        "differ much in size or proportions, 20 x 12 to 40 x 12 pixels",
+        "differ strongly in size or proportions, 20 x 12 to 40 x 12 pixels",
     ),
     "another kind of file": (
         lambda r: (r / TRAIN / "raw.heic").write_bytes(b"x"),

@@ -92,7 +92,7 @@ def test_16_bit_is_scaled_to_8(tmp_path: Path, suffix: str) -> None:
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "float.tif", np.float32([[0.1, 0.9]]))
-    with pytest.raises(UserError, match=r"float\.tif: has values of kind float32"):
+    with pytest.raises(UserError, match=r"float\.tif: has values of type float32"):
         read_rgb(path)
 
 

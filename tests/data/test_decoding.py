@@ -148,8 +148,8 @@ def test_deep_images_are_turned_as_shallow_ones(orientation: int) -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        (GREY.astype(np.float32), "kind float32"),
-        (GREY.astype(np.float16), "kind float16"),
+        (GREY.astype(np.float32), "type float32"),
+        (GREY.astype(np.float16), "type float16"),
         (GREY.astype(np.uint32) * 70000, "outside 16 bits"),
         (GREY.astype(np.int16) - 300, "outside 16 bits"),
     ],
@@ -180,7 +180,7 @@ def test_the_range_holds_all_training_images_of_a_category() -> None:
 def test_categories_that_differ_need_a_name() -> None:
     dark = decode(tiff(deep(GREY, 12)))
     assert Ranges(categories={"nut": 12, "cap": 12}).bits(dark, None) == 12
-    with pytest.raises(UserError, match=r"cap 16, nut 12\); name the category"):
+    with pytest.raises(UserError, match=r"cap 16, nut 12\); give the category"):
         Ranges(categories={"nut": 12, "cap": 16}).bits(dark, None)
     for certain in (pnm(deep(GREY, 12), 4095), pillow(GREY, "PNG")):
         Ranges(categories={"nut": 12, "cap": 16}).bits(decode(certain), None)
@@ -194,7 +194,7 @@ def test_what_is_beyond_the_range_is_told_and_white() -> None:
 
 def test_a_model_of_8_bit_images_tells_that_it_guesses() -> None:
     guessed = Ranges().notes(decode(tiff(deep(GREY, 12))), None)
-    assert "taken for 12 bits from this image alone" in guessed["range-guessed"]
+    assert "read as 12 bits by this image alone" in guessed["range-guessed"]
     assert Ranges().notes(decode(pillow(GREY, "PNG")), None) == {}
 
 
@@ -224,7 +224,7 @@ def test_the_key_follows_the_pixels_not_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP", "MPO"])
 def test_a_second_page_is_refused(kind: str) -> None:
     other = Image.fromarray(255 - COLOUR)
-    with pytest.raises(UserError, match="holds 2 images; save each in a file of its own"):
+    with pytest.raises(UserError, match="contains 2 images; save each in a file of its own"):
         decode(pillow(COLOUR, kind, save_all=True, append_images=[other]))
 
 
@@ -237,7 +237,7 @@ def test_stacks_are_refused() -> None:
         tiff(stack, photometric="minisblack"),
         tiff(stack, photometric="minisblack", volumetric=True, tile=(1, 16, 16)),
     ):
-        with pytest.raises(UserError, match="holds 3 images"):
+        with pytest.raises(UserError, match="contains 3 images"):
             decode(content)
 
 
@@ -265,7 +265,7 @@ def test_previews_of_phones_are_no_page() -> None:
 
 
 def test_a_thumbnail_that_nothing_marks_is_refused() -> None:
-    with pytest.raises(UserError, match="holds 2 images"):
+    with pytest.raises(UserError, match="contains 2 images"):
         decode(pillow(GREY[::2, ::2], "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]))
 
 
@@ -343,7 +343,7 @@ def test_shallow_files_of_each_kind(kind: str, mode: str) -> None:
 
 @pytest.mark.parametrize("kind", ["GIF", "ICO", "PDF"])
 def test_other_kinds_are_refused(kind: str) -> None:
-    with pytest.raises(UserError, match="it is none of PNG, JPEG"):
+    with pytest.raises(UserError, match="it is not one of PNG, JPEG"):
         decode(pillow(COLOUR, kind))
 
 

@@ -250,7 +250,7 @@ def test_a_mask_of_several_pages_is_refused(tmp_path: Path, kind: str) -> None:
     pages = [grey(blob(20, 31, 9, x, 5)) for x in (10, 20)]
     path = tmp_path / f"mask.{kind}"
     pages[0].save(path, save_all=True, append_images=pages[1:])
-    with pytest.raises(UserError, match="holds 2 images"):
+    with pytest.raises(UserError, match="contains 2 images"):
         read_mask(path, (31, 20))
 
 

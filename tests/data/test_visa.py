@@ -122,13 +122,13 @@ def test_categories_that_are_not_there_are_not_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("object,split\ncandle,train", "line 2: is no sample of a one-class split"),
-        ("object,split,label,image,mask\ncandle,dev,normal,a.JPG,", "line 2: is no sample"),
-        ("object,split,label,image,mask\ncandle,train,anomaly,a.JPG,m.png", "line 2: is no sample"),
-        ("object,split,label,image,mask\ncandle,test,anomaly,a.JPG,", "line 2: is no sample"),
-        ("object,split,label,image,mask\ncandle,test,normal,,", "line 2: is no sample"),
-        ("object,split,label,image,mask\ncandle,test,normal,/a.JPG,", "line 2: is no sample"),
-        ("object,split,label,image,mask\ncandle,test,normal,candle/../../a.JPG,", "line 2: is no sample"),
+        ("object,split\ncandle,train", "line 2: is not a sample of a one-class split"),
+        ("object,split,label,image,mask\ncandle,dev,normal,a.JPG,", "line 2: is not a sample"),
+        ("object,split,label,image,mask\ncandle,train,anomaly,a.JPG,m.png", "line 2: is not a sample"),
+        ("object,split,label,image,mask\ncandle,test,anomaly,a.JPG,", "line 2: is not a sample"),
+        ("object,split,label,image,mask\ncandle,test,normal,,", "line 2: is not a sample"),
+        ("object,split,label,image,mask\ncandle,test,normal,/a.JPG,", "line 2: is not a sample"),
+        ("object,split,label,image,mask\ncandle,test,normal,candle/../../a.JPG,", "line 2: is not a sample"),
         ("a,b\nc,d", "has no columns object, split, label, image, mask"),
         (b"\xff\xfe\x00", "is not a readable table"),
     ],
@@ -143,12 +143,12 @@ def test_a_damaged_split_table_is_named(tmp_path: Path, content: str | bytes, me
 
 def test_a_copy_in_another_layout_is_explained(tmp_path: Path) -> None:
     (tmp_path / "candle" / "train" / "good").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"1cls\.csv: VisA's table .*set dataset\.name to mvtec"):
+    with pytest.raises(UserError, match=r"1cls\.csv: VisA's split table .*set dataset\.name to mvtec"):
         read_visa(tmp_path)
 
 
 def test_a_missing_folder_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"run `drdc download visa --to .*none'?`, or download VisA from"):
+    with pytest.raises(UserError, match=r"run `drdc download visa --to .*none'?`, or download VisA, see"):
         dataset_root("visa", tmp_path / "none")
 
 

@@ -127,13 +127,13 @@ def test_looking_at_an_image_leaves_the_callers_random_numbers_alone(detector: D
 def test_there_is_no_fast_mode_and_it_is_said_in_one_sentence(
     trained: Path, detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UserError, match="small has no fast mode, only DRDC itself has one; leave `fast` out"):
+    with pytest.raises(UserError, match="small has no fast mode, which only DRDC has; leave `fast` out"):
         detector.detect_many(["missing.png"], fast=True)
     shutil.copy(stored(trained, "small", "test")[0][0], tmp_path / "one.png")
     command = ("detect", "--model", str(exported(trained, "small")), "--output", "out", "one.png", "--fast")
     assert drdc(tmp_path, *command) == 2
     assert capsys.readouterr().err == (
-        "drdc: small has no fast mode, only DRDC itself has one; leave `fast` out\n"
+        "drdc: small has no fast mode, which only DRDC has; leave `fast` out\n"
     )
     assert not (tmp_path / "out").exists()
 
@@ -233,7 +233,7 @@ def test_the_workflow_makes_it_without_drdc_and_scores_only_where_there_are_test
         ({"settings": {"widht": 16}}, "do not fit together"),
         ({"scale": ["a", "b"]}, "scale.0: input should be a valid number"),
         ({"shapes": {}}, "shapes.image_size: field required"),
-        ({"settings": {"width": "hf-hub:someone/model"}}, "an address, and a detector fetches nothing"),
+        ({"settings": {"width": "hf-hub:someone/model"}}, "and a detector downloads nothing"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused_in_one_sentence(
@@ -253,7 +253,7 @@ def test_a_method_has_no_base_model_for_other_runtimes(
 ) -> None:
     command = ("onnx", "--model", str(exported(trained, "small")), "--output", "base.onnx")
     assert drdc(tmp_path, *command) == 2
-    assert "a compared method has no base model; name the file" in capsys.readouterr().err
+    assert "only DRDC has a base model; name the file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -179,7 +179,7 @@ def test_any_8_bit_array_is_an_image_and_its_heatmap_has_its_size(
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        (np.zeros((8, 8, 3), np.float32), "float32 is no image; give uint8"),
+        (np.zeros((8, 8, 3), np.float32), "float32 is not an image; give uint8"),
         (np.zeros((8, 8, 2), np.uint8), r"shape \(8, 8, 2\)"),
         (np.zeros((0, 8, 3), np.uint8), "at least one"),
         (Image.new("F", (4, 4)), "8-bit"),
@@ -266,7 +266,7 @@ def refused(path: Path, text: str) -> None:
 def test_missing_foreign_and_damaged_files_are_refused(exported: Path, tmp_path: Path) -> None:
     refused(tmp_path, "model.safetensors: is missing; `snakemake detector` or `drdc export` writes it")
     refused(tmp_path / "none.safetensors", "is missing")
-    refused(exported / "seed0/base.safetensors", "no exported model")
+    refused(exported / "seed0/base.safetensors", "not a drdc model file")
     whole = (exported / "model.safetensors").read_bytes()
     for name, content in {
         "empty": b"",
@@ -275,7 +275,7 @@ def test_missing_foreign_and_damaged_files_are_refused(exported: Path, tmp_path:
         "foreign": save({"a": torch.zeros(2)}),
     }.items():
         (tmp_path / f"{name}.safetensors").write_bytes(content)
-        refused(tmp_path / f"{name}.safetensors", "is damaged or no exported model")
+        refused(tmp_path / f"{name}.safetensors", "is damaged or not a drdc model file")
 
 
 def test_a_flipped_bit_is_noticed(exported: Path, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_header_cannot_make_the_backbone_come_from_elsewhere(
     created: list[str] = []
     monkeypatch.setattr(timm, "create_model", lambda *given, **_: created.append(given[0]))
     backbone = load_bundle(exported)[2]["backbone"] | {"name": name}
-    refused(changed(exported, tmp_path / "evil.safetensors", backbone=backbone), "is no model of timm")
+    refused(changed(exported, tmp_path / "evil.safetensors", backbone=backbone), "is not a timm model")
     assert not created
 
 
@@ -321,7 +321,7 @@ def test_a_header_that_does_not_fit_the_numbers_is_refused(
 ) -> None:
     refused(
         changed(exported, tmp_path / "odd.safetensors", **about),
-        "do not fit together|is no exported model of",
+        "do not fit together|is not a drdc model file",
     )
 
 

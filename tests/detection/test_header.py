@@ -118,9 +118,7 @@ OF_A_SYSTEM = [
 def test_a_header_is_held_to_the_rules_of_a_configuration(
     about: dict[str, Any], key: str, value: Any
 ) -> None:
-    with pytest.raises(
-        UserError, match=r"^evil\.safetensors: is no exported model of this project"
-    ) as caught:
+    with pytest.raises(UserError, match=r"^evil\.safetensors: is not a drdc model file") as caught:
         check_header(Path("evil.safetensors"), with_value(about, key, value))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600
@@ -179,14 +177,14 @@ def test_a_file_with_a_strange_header_is_refused(tmp_path: Path, header: bytes) 
 
 @pytest.mark.parametrize("length", [0, 1, 2**20, 2**31, 2**62, 2**64 - 1])
 def test_a_header_of_a_false_length_is_refused(tmp_path: Path, length: int) -> None:
-    refused(raw(tmp_path / "evil.safetensors", b"{}", bytes(100), length), "no exported model")
+    refused(raw(tmp_path / "evil.safetensors", b"{}", bytes(100), length), "not a drdc model file")
 
 
 def test_a_header_of_a_hundred_megabytes_is_not_read(tmp_path: Path) -> None:
     path = raw(tmp_path / "evil.safetensors", b"", length=90_000_000)
     with path.open("r+b") as file:
         file.truncate(10**8)
-    refused(path, "no exported model")
+    refused(path, "not a drdc model file")
 
 
 def test_a_file_larger_than_the_memory_is_not_read(tmp_path: Path) -> None:

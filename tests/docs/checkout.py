@@ -7,12 +7,13 @@ from pathlib import Path
 
 
 def run(folder: Path, *command: str, seconds: float = 400) -> subprocess.CompletedProcess[str]:
-    """Run a command as somebody would who stands in a checkout of the project."""
+    """Run a command as somebody would in a checkout of the project; what pip installs stays in there."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    pip = {"PIP_TARGET": str(folder), "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1"}
     return subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | {"PATH": path, "PYTHONPATH": str(folder)},
+        env=os.environ | pip | {"PATH": path, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         timeout=seconds,

@@ -17,7 +17,7 @@ from drdc.cli import _parser
 
 EVERY = [block for page in PAGES for block in blocks(page)]
 #: `text` is printed or drawn, `math` an equation; a reader types all the others.
-LANGUAGES = {"sh", "python", "yaml", "diff", "json", "text", "math"}
+LANGUAGES = {"sh", "python", "yaml", "toml", "diff", "json", "text", "math"}
 LINKING = [*PAGES, ROOT / "config/README.md", ROOT / "results/published/README.md"]
 
 

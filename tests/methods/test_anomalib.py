@@ -250,7 +250,7 @@ def test_efficient_ad_standardises_its_teacher_and_scales_its_maps(
         ({"model": "padin"}, "no such image model; known: .*padim.*stfpm"),
         (
             {"arguments": {"layer": [1]}},
-            "'layer' is no argument of padim; known: backbone, layers, n_features",
+            "'layer' is not an argument of padim; known: backbone, layers, n_features",
         ),
         ({"arguments": {"pre_trained": False}}, "'pre_trained' is set by `weights`"),
     ],
@@ -272,10 +272,10 @@ def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], m
         ({"model": "inp_former", "weights": "gone.pth"}, "save model.safetensors of .*reg4_dinov2"),
         (
             {"model": "csflow"},
-            "csflow fetches weights unasked, which this project cannot use; take another",
+            "csflow downloads weights by itself, which this project cannot use; choose another",
         ),
-        ({"model": "winclip"}, "winclip has a way of fitting of its own"),
-        ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is no width"),
+        ({"model": "winclip"}, "winclip is fitted in a way of its own"),
+        ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is not a width"),
         (
             {"model": "efficient_ad"},
             "needs pretrained_teacher_small.pth.* unpack https://.*",
@@ -306,7 +306,7 @@ def test_arguments_that_do_not_fit_each_other_are_named(arguments: dict[str, Any
     [
         (
             {"model": "draem", "arguments": {"dtd_dir": "gone"}},
-            "gone: holds no images; unpack https://.*dtd.* or leave that out for made textures",
+            "gone: contains no images; unpack https://.*dtd.* or leave that out for synthetic textures",
         ),
         (
             {"model": "efficient_ad", "weights": "scratch"},
@@ -367,7 +367,7 @@ def test_what_differs_from_a_models_source_is_told() -> None:
     assert "random weights" not in other + told(model="draem", weights="scratch")
     assert "AdamW" in told(model="stfpm")
     assert "AdamW" not in other
-    assert "made textures; 16 channels for 128" in told(model="draem", arguments={"base_width": 16})
+    assert "synthetic textures; 16 channels for 128" in told(model="draem", arguments={"base_width": 16})
     assert "made" not in told(model="draem", arguments={"dtd_dir": "textures"})
     assert told(model="cfm").startswith("the model cfm; run through anomalib")
 

@@ -169,13 +169,13 @@ def test_settings_that_fit_no_patch_are_refused_in_one_sentence() -> None:
     cases = (
         ({"patch": 16}, r"methods\.psvdd\.widths: .*must be 3 numbers, a quarter of `patch` less one"),
         ({"patch": 6}, r"methods\.psvdd\.patch: .*multiple of 4"),
-        ({"patch": 4, "widths": []}, r"methods\.psvdd\.large_stride: .*leaves gaps .* take at most 8"),
+        ({"patch": 4, "widths": []}, r"methods\.psvdd\.large_stride: .*leaves gaps .* use at most 8"),
         ({"small_stride": 3}, r"methods\.psvdd\.small_stride: .*multiple of 2"),
     )
     for given, message in cases:
         with pytest.raises(UserError, match=message):
             validated(PatchSVDD.Settings, given, "x.yaml", ("methods", "psvdd"))
-    with pytest.raises(UserError, match="no neighbours in images of 16; take at most 4"):
+    with pytest.raises(UserError, match="no neighbours in images of 16; use at most 4"):
         method(patch=8, widths=[4])
 
 

@@ -105,5 +105,5 @@ def test_an_impossible_setting_is_one_sentence(given: dict, sentence: str) -> No
 
 
 def test_a_window_over_all_features_of_the_experiment_is_refused() -> None:
-    with pytest.raises(UserError, match=r"neighbour_window: 7 .* 4×4 tokens .* take at most 3, or 0"):
+    with pytest.raises(UserError, match=r"neighbour_window: 7 .* 4×4 tokens .* use at most 3, or 0"):
         reconstructor(BaseSettings(), 8, 4)

@@ -85,7 +85,7 @@ def test_the_image_error_is_that_of_eq_9_where_there_is_one_scale_and_no_filter(
 
 
 def test_an_image_that_cannot_be_halved_so_often_is_refused() -> None:
-    with pytest.raises(UserError, match="levels: an image of 16 pixels cannot be halved 5 times; take fewer"):
+    with pytest.raises(UserError, match="levels: an image of 16 pixels cannot be halved 5 times; use fewer"):
         method(levels=5)
 
 

@@ -193,5 +193,5 @@ def test_stored_weights_are_enough(extractor: FeatureExtractor, features: Tensor
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp", "no_such_net"])
 def test_stored_weights_are_only_put_into_networks_of_timm(extractor: FeatureExtractor, name: str) -> None:
-    with pytest.raises(UserError, match="is no model of timm"):
+    with pytest.raises(UserError, match="is not a timm model"):
         FeatureExtractor(settings(name=name), extractor.state_dict())

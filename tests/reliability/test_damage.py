@@ -187,7 +187,7 @@ def test_predictions_in_the_place_of_others_are_refused(here: Path) -> None:
         own = re.sub(r"  .*", f"  {target.relative_to(TINY.root)}", sidecar(source).read_text(), count=1)
         sidecar(target).write_text(own)
         if name != "masks":
-            assert "holds the predictions of other images" in refusal(name)
+            assert "has the predictions of other images" in refusal(name)
 
 
 def test_what_belongs_to_another_manifest_is_refused(here: Path) -> None:

@@ -127,12 +127,12 @@ def test_nested_links_that_only_together_lead_out(tmp_path: Path, out: Path) -> 
 
 
 def test_a_member_that_replaces_another(tmp_path: Path, out: Path) -> None:
-    refused(tar(tmp_path / "a.tar", entry("a.png"), entry("a.png")), out, "comes twice", "a.png")
+    refused(tar(tmp_path / "a.tar", entry("a.png"), entry("a.png")), out, "is duplicate", "a.png")
     assert (out / "a.png").read_bytes() == b"hostile"
 
 
 def test_a_file_where_a_folder_should_be(tmp_path: Path, out: Path) -> None:
-    refused(tar(tmp_path / "a.tar", entry("a"), entry("a/b.png")), out, "lies below a file", "a/b.png")
+    refused(tar(tmp_path / "a.tar", entry("a"), entry("a/b.png")), out, "below a file", "a/b.png")
 
 
 def test_a_file_with_holes_is_no_cheap_bomb(tmp_path: Path, out: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_header_of_gigabytes_is_not_taken_into_memory(tmp_path: Path, out: Pat
     header.type, header.size = tarfile.XHDTYPE, 2**33 - 1
     piece = lzma.compress(bytes(10**7))
     (tmp_path / "a.tar").write_bytes(lzma.compress(header.tobuf(tarfile.GNU_FORMAT)) + piece * 859)
-    with pytest.raises(UserError, match=r"a header is longer than 65536 bytes.*; get it again"):
+    with pytest.raises(UserError, match=r"a header is longer than 65536 bytes.*; download it again"):
         unpack(tmp_path / "a.tar", out)
 
 
@@ -284,5 +284,5 @@ def test_two_zip_members_of_one_name(tmp_path: Path, out: Path) -> None:
         archive.writestr("a.png", b"first")
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("a.png", b"second")
-    refused(path, out, "comes twice", "a.png")
+    refused(path, out, "is duplicate", "a.png")
     assert (out / "a.png").read_bytes() == b"first"

@@ -79,7 +79,7 @@ def test_two_processes_end_with_their_parent_and_go_on_together(
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     make_data(tmp_path)
     message = run(tmp_path, "base", "--processes", "3", code=2)
-    assert "base.batch_size: 4 images cannot be shared by 3 processes; choose a multiple of 3" in message
+    assert "base.batch_size: 4 images cannot be divided among 3 processes; choose a multiple of 3" in message
 
 
 def test_what_breaks_in_one_of_two_processes_is_told_as_by_one(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_the_trap_works(tmp_path: Path, canary: Path) -> None:
 def test_backbone_weights(tmp_path: Path, canary: Path, kind: Kind, suffix: str) -> None:
     path = tmp_path / f"weights.{suffix}"
     kind(path, Hostile(canary))
-    with pytest.raises(UserError, match=r"backbone\.weights: .* holds no weights") as caught:
+    with pytest.raises(UserError, match=r"backbone\.weights: .* is not a file of weights") as caught:
         FeatureExtractor(Backbone.model_validate(SMALL | {"weights": str(path)}))
     sentence(caught.value, path)
     assert "weights_only" not in str(caught.value), "torch would advise to run the code"
@@ -106,7 +106,7 @@ def test_backbone_weights_given_to_the_command(
     settings = {"dataset": dataset, "backbone": SMALL | {"weights": "weights.pth"}}
     config = handed_over(tmp_path, trainings.NAME, "features", **settings)
     assert cli.main(["features", "--threads", "1", "--config", config]) == 2
-    assert "drdc: backbone.weights: weights.pth holds no weights" in capsys.readouterr().err
+    assert "drdc: backbone.weights: weights.pth is not a file of weights" in capsys.readouterr().err
     assert not canary.exists()
 
 

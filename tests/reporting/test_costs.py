@@ -55,8 +55,8 @@ def test_conditions_are_given_once_or_with_their_methods() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (ROWS.head(0), "holds no rows"),
-        (pd.concat([ROWS, ROWS.head(1)]), "the method base comes twice"),
+        (ROWS.head(0), "has no rows"),
+        (pd.concat([ROWS, ROWS.head(1)]), "the method base is duplicate"),
         (ROWS.drop(columns="flops"), "column flops is missing"),
         (ROWS.assign(parameters="many"), "column parameters holds something that is not a number"),
     ],

@@ -77,7 +77,7 @@ def test_bad_image_scores_are_refused(tmp_path: Path) -> None:
     for bad, sentence in (
         (images().drop(columns="score"), "column score is missing"),
         (images().query("split == 'val'"), "no test image"),
-        (images().assign(score=np.nan), "not finite"),
+        (images().assign(score=np.nan), "NaN or infinite"),
         (images().query("method == 'net'"), "no scores of base or DRDC"),
     ):
         with pytest.raises(UserError, match=sentence):

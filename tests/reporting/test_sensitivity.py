@@ -195,7 +195,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     frame = scores()
     for bad, sentence in (
         (frame.drop(columns="note"), "column note is missing"),
-        (frame[frame["method"] == "base"], "hold none of drdc"),
+        (frame[frame["method"] == "base"], "contain none of drdc"),
         (pd.concat([frame, frame]), "more than one value for"),
         (frame.assign(value=frame["value"] * 100), "fractions, not percent"),
         (pd.concat([frame, frame.assign(experiment="other")]), "mix the experiments other, toy"),

@@ -169,7 +169,7 @@ def test_notes_define_overlap_and_threshold() -> None:
     ("change", "words"),
     [
         (lambda rows: rows.head(0), "no scores of base or DRDC"),
-        (lambda rows: rows.assign(score=np.nan), "not finite"),
+        (lambda rows: rows.assign(score=np.nan), "NaN or infinite"),
         (lambda rows: rows.assign(score="high"), "column score holds something that is not a number"),
         (lambda rows: rows.drop(columns="split"), "column split is missing"),
     ],

@@ -95,7 +95,7 @@ def test_seeds_of_one_method_alone_do_not_count() -> None:
 
 
 def test_significance_needs_both_methods() -> None:
-    with pytest.raises(UserError, match="hold no drdc to compare"):
+    with pytest.raises(UserError, match="contain no drdc to compare"):
         significance(two_seeds().query("method == 'base'"))
 
 

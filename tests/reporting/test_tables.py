@@ -194,7 +194,7 @@ def test_a_namesake_in_another_dataset_is_not_the_papers_category() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: s.assign(method="other"), "hold none of the methods base, diffusion, drdc"),
+        (lambda s: s.assign(method="other"), "contain none of the methods base, diffusion, drdc"),
         (lambda s: pd.concat([s, s.assign(experiment="second")]), "mix the experiments second, toy"),
         (lambda s: pd.concat([s, s.head(1)]), "more than one value for base, 0, gear, image_auroc"),
         (lambda s: s.assign(value=s["value"] * 100), "fractions, not percent"),

@@ -140,9 +140,9 @@ def test_fast_says_what_it_saves_and_loses(
     ("arguments", "text"),
     [
         (["--false-alarm-rate", "0.001"], "needs at least 999 held-out normal images, and there are 20"),
-        (["--false-alarm-rate", "5"], "must lie between 0 and 1"),
+        (["--false-alarm-rate", "5"], "must be between 0 and 1"),
         (["--category", "nut"], "'nut' is not known to this model; known: capsule, wood"),
-        (["--model", "missing"], "missing: is missing; `snakemake detector` or `drdc export` writes it"),
+        (["--model", "missing"], "missing: is missing; `snakemake missing` or `drdc export` writes it"),
         (["--output", "taken"], "taken: cannot be written"),
     ],
 )
@@ -330,13 +330,13 @@ def test_what_is_left_out_is_counted_by_reason(mixed: Path, argument: str) -> No
     assert not any("@eaDir" in str(image) or "__MACOSX" in str(image) for image, _ in found)
     assert len({image.resolve().parent / image.name for image, _ in found}) == len(found)
     assert empty == []
-    files = {".gif file": 1, ".heic file": 2, "file without ending": 1, "link to nothing": 2}
+    files = {".gif file": 1, ".heic file": 2, "file without suffix": 1, "broken link": 2}
     assert files.items() <= left_out.items()
     if argument == "in":
         assert left_out == files | {"linked folder": 2}
         assert about_left_out(left_out).startswith(
-            "6 files and 2 folders left out: 1 .gif file, 2 .heic files, 1 file without ending, "
-            "2 links to nothing, 2 linked folders; images are called .bmp, "
+            "6 files and 2 folders left out: 1 .gif file, 2 .heic files, 2 broken links, "
+            "1 file without suffix, 2 linked folders; images are called .bmp, "
         )
 
 
@@ -352,7 +352,7 @@ def test_an_output_that_holds_all_images_is_refused(
     touch(tmp_path, "in/a.png")
     monkeypatch.chdir(tmp_path)
     for argument in ("in", "in/a.png", "in/*"):
-        with pytest.raises(UserError, match=f"--output {output}: all images lie in it"):
+        with pytest.raises(UserError, match=f"--output {output}: all images are in it"):
             find_images([argument], Path(output))
 
 

@@ -223,8 +223,8 @@ def large_png(width: int, height: int) -> bytes:
         ("cut.png", "cut.png: not a readable image"),
         ("text.png", "text.png: not a readable image"),
         ("empty.jpg", "empty.jpg: not a readable image"),
-        ("wide.png", "wide.png: has 10000 x 6000 pixels, more than 50 million; make it smaller"),
-        ("bomb.png", "bomb.png: has 30000 x 30000 pixels, more than 50 million; make it smaller"),
+        ("wide.png", "wide.png: has 10000 x 6000 pixels, more than 50 million; resize it"),
+        ("bomb.png", "bomb.png: has 30000 x 30000 pixels, more than 50 million; resize it"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_said_and_the_page_goes_on(
@@ -343,7 +343,7 @@ def test_other_computers_are_let_in_only_with_a_warning(model: Path, tmp_path: P
     with serving("--model", str(model), "--host", "0.0.0.0", temporary=tmp_path) as (_, process):
         pass
     assert process.stderr is not None
-    assert "warning: everybody who reaches 0.0.0.0" in process.stderr.read()
+    assert "warning: everyone who can reach 0.0.0.0" in process.stderr.read()
 
 
 def refused(*options: str, **environment: str) -> str:

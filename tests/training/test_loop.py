@@ -252,7 +252,7 @@ def test_the_moving_average_follows_its_recursion(decay: float) -> None:
 
 
 def test_a_training_of_no_image_is_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"^base\.epochs: stands for less than one training image; raise it$"):
+    with pytest.raises(UserError, match=r"^base\.epochs: amounts to less than one training image; raise it$"):
         train(replace(task(), images=0), job(), Group())
     assert not job().state.path.exists()
 

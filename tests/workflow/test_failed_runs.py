@@ -43,7 +43,7 @@ def salvaged(folder: Path) -> list[str]:
     ("target", "wanted"),
     [
         ("table2", ["score.seed0.full", "tables.table2"]),
-        ("fig2", ["figures.fig2", "score.seed0.full"]),
+        ("fig2", ["figures.fig2", "score.seed0.full", "score.seed0.grid_sizes=4", "score.seed0.weight=0.5"]),
         ("fig3", ["figures.fig3", "score.seed0.full"]),
         ("results/tiny/seed0/scores/full/scores.csv", ["score.seed0.full"]),
         ("detector", ["score.seed0.full"]),
@@ -131,7 +131,7 @@ def test_results_of_another_experiment_are_not_made_with_these_settings(tmp_path
 
 
 def test_a_run_that_is_stopped_makes_nothing_and_says_how_to_go_on(tmp_path: Path) -> None:
-    workflow = call(tmp_path, "table2", "--cores", "2", "--configfile", TINY)
+    workflow = call(tmp_path, "table2", "--cores", "2", "--configfile", TINY, quick=False)
     workflow["env"] |= {
         "PATH": f"{PRETENDED}{os.pathsep}{workflow['env']['PATH']}",
         "PRETENDED_FAILURES": '{"features": "SLEEP"}',

@@ -292,7 +292,11 @@ def test_variants_keep_only_the_means_that_they_are_scored_from(folder: Path) ->
 
 def test_report_and_gallery_need_nothing_else(folder: Path) -> None:
     report = (folder / RESULTS / "report.html").read_text(encoding="utf-8")
-    for words in ("Figure 2. Sensitivity", "Table 5. Which part brings what", "Where the numbers come from"):
+    for words in (
+        "Figure 2. Sensitivity",
+        "Table 5. What each part contributes",
+        "Where the numbers come from",
+    ):
         assert words in report
     gallery = (folder / RESULTS / "gallery.html").read_text(encoding="utf-8")
     assert gallery.count('"category": "wood"') + gallery.count('"category":"wood"') == 6

@@ -73,7 +73,7 @@ wildcard_constraints:
 
 @cache
 def settings(stage, of=""):
-    """The file of the settings that a stage uses, and no others: with one of them changes its name."""
+    """The file of the settings that a stage uses, and no others: if one of them changes, its name does."""
     return str(handed(EXPERIMENT, stage, of).path)
 
 
@@ -104,7 +104,7 @@ def memory(megabytes):
 
 
 def check_gpus():
-    """Without this, Snakemake would cut a rule's GPUs to `--resources gpu=N` and say nothing."""
+    """Without this, Snakemake would silently cut a rule's GPUs to `--resources gpu=N`."""
     limit = internals.gpu_limit(workflow)
     for rule_name, asked in internals.gpus_by_rule(workflow):
         if limit is not None and asked > limit:
@@ -154,7 +154,7 @@ def trained_on(model):
 
 @cache
 def fetched_for(model):
-    """What stands for the pre-trained networks that a method loads; nothing where it loads none."""
+    """The files of the pre-trained networks that a method loads; none where it loads none."""
     return [LAYOUT.weights(model)] if pretrained_networks_of(EXPERIMENT, model) else []
 
 
@@ -178,7 +178,7 @@ def predicted(run, seed):
 
 
 def scored(names=(), kinds=("scores",), methods=True):
-    """What scoring DRDC with all seeds leaves, its variants `names`, and all other methods if wanted."""
+    """The scores of DRDC with all seeds, of its variants `names`, and of all other methods if wanted."""
     own = [
         (variant.name, seed)
         for variant, seed in runs(VARIANTS, SEEDS, EVALUATION, names)
@@ -189,7 +189,7 @@ def scored(names=(), kinds=("scores",), methods=True):
 
 
 def scored_for_detector(method):
-    """The scores that a detector's file notes: of the first seed, where there are test images."""
+    """The scores that are noted in a detector's file: of the first seed, where there are test images."""
     names = (
         [method] if method != DRDC else [FULL, *(n for n in VARIANTS if n == "steps=1")]
     )
@@ -197,14 +197,14 @@ def scored_for_detector(method):
 
 
 def missing(kind):
-    """What this experiment lacks for tables and figures of a kind, and what to do; "" where it lacks nothing."""
+    """What this experiment lacks for tables and figures of a kind, and the fix; "" where it lacks nothing."""
     if kind != "losses" and not TESTED:
         return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
     return lacking(kind, VARIANTS, EXPERIMENT.methods)
 
 
 def ingredients(kind):
-    """What a table or a figure is made of, see drdc/reporting/kinds.py."""
+    """The inputs of a table or a figure, see drdc/reporting/kinds.py."""
     if kind == "scores":
         return scored()
     if kind == "ablation":

@@ -1,4 +1,4 @@
-# The only two rules that need a network. They run next to Snakemake itself (`localrules`), so that no node does.
+# The only two rules that need a network. They run next to Snakemake itself (`localrules`), so that no node needs one.
 
 
 rule download:

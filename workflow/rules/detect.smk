@@ -1,4 +1,4 @@
-# One file for `drdc detect`: it needs no test image. Where there are some, it waits for their scores to note them.
+# One file for `drdc detect`. It needs no test image; where there are some, it waits for their scores, to note them.
 
 
 rule export:

@@ -1,5 +1,5 @@
-# How a run ends in which jobs failed: what was asked for and needs none of them is made, and the last lines on
-# the screen say which failed, and why.
+# How a run with failed jobs ends: with a partial report of everything that does not need them, and with last lines
+# on the screen that say which failed, and why.
 import subprocess
 import sys
 import time
@@ -8,7 +8,7 @@ from drdc.experiment import snakemake_internals as internals
 from drdc.runtime.failures import ending
 
 BEGAN = time.time()
-# What can be made in part, after what it reads from. Nothing is trained, predicted or timed.
+# Rules whose outputs can be made in part, in the order of their inputs. Nothing is trained, predicted or timed.
 SALVAGED = (
     "score",
     "collect",
@@ -17,12 +17,12 @@ SALVAGED = (
     *(f"{one.name}_and_categories" for one in FIGURES.values() if one.further),
     "gallery",
 )
-# Of these nothing can be missing.
+# Rules whose outputs must be complete.
 INDISPENSABLE = {"prepare", "images", "costs"}
 
 
 def salvage():
-    """Make in part what waits for a failed job, and remove what it would read of an earlier run.
+    """Make a partial report of the jobs that wait for a failed one, and remove what it would read of an earlier run.
 
     Not after Ctrl-C, nor where the first failure is to end the run.
     """
@@ -37,7 +37,7 @@ def salvage():
 
 
 def salvageable():
-    """Jobs of this run, as their logs are called, and the files that they must not read."""
+    """Jobs of this run, by the names of their logs, and the files that they must not read."""
     lost = internals.unmade_jobs(workflow)
     jobs, outdated = [], set()
     for rule_name in SALVAGED:
@@ -54,7 +54,7 @@ def salvageable():
 
 
 def can_be_made(job, lost):
-    """Whether a job has some of what it needs, if the jobs `lost` give nothing."""
+    """Whether a job has some of its inputs, if the jobs `lost` give none."""
     needed = internals.inputs_by_job(workflow, job)
     absent = {internals.rule_of(one) for one in needed if one in lost}
     given = {internals.rule_of(one) for one in needed if one not in lost}
@@ -72,7 +72,7 @@ def last_words():
 
 
 def described(job):
-    """`train_base (seed=0)`"""
+    """`train (seed=0, model=base)`"""
     wildcards = internals.wildcards_of(job)
     own = ", ".join(f"{k}={v}" for k, v in wildcards.items() if k != "experiment")
     return f"{internals.rule_of(job)} ({own})" if own else internals.rule_of(job)

@@ -42,7 +42,7 @@ rule costs:
         "results/{experiment}/logs/costs.log",
     benchmark:
         "results/{experiment}/benchmarks/costs.tsv"
-    # All cores: nothing else may run beside it while time is measured.
+    # All cores: nothing else may run while time is measured.
     threads: all_cores
     resources:
         mem_mb=memory(4000),

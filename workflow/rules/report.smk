@@ -5,7 +5,7 @@ rule everything:
         shown(),
 
 
-# Last of all, because it tells how long each job took.
+# Last of all, because it reports the time of each job.
 rule about:
     input:
         scores="results/{experiment}/scores.csv" if TESTED else [],
@@ -34,7 +34,7 @@ rule about:
         "drdc about --config {params.config:q} > {log:q} 2>&1"
 
 
-# One self-contained page of all tables and figures, by Snakemake itself: a second, reading call of it.
+# One self-contained page of all tables and figures, by Snakemake itself: a second call, which only reads.
 rule html_report:
     input:
         rules.everything.input,

@@ -42,6 +42,6 @@ rule collect:
     params:
         config=settings("collect"),
     message:
-        "Putting the scores of all seeds and variants together"
+        "Collecting the scores of all seeds, variants and methods"
     shell:
         "drdc collect --config {params.config:q} > {log:q} 2>&1"

@@ -1,5 +1,5 @@
-# What an interrupted training resumes from lies in results/{experiment}/state/, which is no rule's output:
-# Snakemake deletes a rule's outputs before it runs it.
+# An interrupted training resumes from results/{experiment}/state/, which is not an output: Snakemake deletes the
+# outputs of a rule before it runs it.
 
 
 rule train:

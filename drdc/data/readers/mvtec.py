@@ -2,8 +2,8 @@
 
 Layout: ``<category>/train/good``, ``<category>/test/<defect>`` and, optional for a whole category,
 ``<category>/ground_truth/<defect>/<stem>_mask.png`` (the image's own stem and other image extensions are
-accepted too). A category may lack test images, never training images. A root that holds ``train/good`` itself
-is one category of the folder's name.
+accepted too). A category may lack test images, never training images. A root that contains ``train/good``
+itself is one category of the folder's name.
 """
 
 from drdc.data.reader import Source
@@ -20,7 +20,7 @@ READER = Source(
     citation="Bergmann et al., MVTec AD — A Comprehensive Real-World Dataset for Unsupervised Anomaly "
     "Detection, CVPR 2019",
     by_hand="download MVTec AD from www.mvtec.com/company/research/datasets/mvtec-ad and unpack it there, so "
-    f"that it holds {LAYOUT}",
+    f"that it contains {LAYOUT}",
     file="mvtec_anomaly_detection.tar.xz",
     urls=[
         "https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f282/download/420938113-1629952094/mvtec_anomaly_detection.tar.xz",

@@ -1,4 +1,4 @@
-"""VisA in its own layout: the images stay where the archive put them."""
+"""VisA in the layout of its archive."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from drdc.runtime.errors import UserError
 
 
 def read_visa(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
-    """List VisA, split as `split_csv/1cls.csv` says: one class.
+    """List VisA with the one-class split of `split_csv/1cls.csv`.
 
-    Images lie in ``<category>/Data/Images``, masks in ``<category>/Data/Masks``; every mask value above 0 is
-    anomalous. The defect type is the one that ``<category>/image_anno.csv`` notes, "combined" where it notes
-    several, and "bad" where it notes none.
+    Images are in ``<category>/Data/Images``, masks in ``<category>/Data/Masks``; every mask value above 0 is
+    anomalous. The defect type is that of ``<category>/image_anno.csv``, "combined" for several, and "bad" for
+    none.
 
     Raises:
-        UserError: no split table, a row of it that is no sample, or an unknown category.
+        UserError: no split table, a row of it that is not a sample, or an unknown category.
     """
     rows = _visa_rows(root)
     found = sorted(name for name in {row["object"] for row in rows} if (root / name).is_dir())
@@ -43,7 +43,7 @@ def _visa_rows(root: Path) -> list[dict[str, str]]:
     if not table.is_file():
         raise UserError(
             table,
-            "VisA's table of the split is missing",
+            "VisA's split table is missing",
             "unpack the whole archive there, or set dataset.name to mvtec for a copy in MVTec AD's layout",
         )
     rows = _csv_rows(table, ("object", "split", "label", "image", "mask"))
@@ -53,7 +53,7 @@ def _visa_rows(root: Path) -> list[dict[str, str]]:
         inside = all(p.startswith(f"{row['object']}/") and ".." not in p.split("/") for p in paths)
         if (row["split"], row["label"]) not in allowed or not inside:
             raise UserError(
-                f"{table}, line {number}", "is no sample of a one-class split", "restore the table"
+                f"{table}, line {number}", "is not a sample of a one-class split", "restore the table"
             )
     return rows
 
@@ -87,8 +87,8 @@ READER = Source(
     licence="CC BY 4.0",
     citation="Zou et al., SPot-the-Difference Self-supervised Pre-training for Anomaly Detection and "
     "Segmentation, ECCV 2022",
-    by_hand="download VisA from where github.com/amazon-science/spot-diff says and unpack it there, so that "
-    "it holds candle/Data/Images and split_csv/1cls.csv",
+    by_hand="download VisA, see github.com/amazon-science/spot-diff, and unpack it there, so that it has "
+    "candle/Data/Images and split_csv/1cls.csv",
     file="VisA_20220922.tar",
     urls=["https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar"],
     size=1_929_840_640,

@@ -1,4 +1,4 @@
-"""How a model of anomalib is fitted with this project's training loop; one class for each way to do it."""
+"""How a model of anomalib is fitted with this project's training loop; one class for each kind of fitting."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Adapter:
         freeze_extractors(self.lightning)
 
     def arguments(self) -> dict[str, Any]:
-        """What anomalib's class is built with."""
+        """Arguments of anomalib's class."""
         return dict(self.settings.arguments)
 
     def weights_digest(self) -> str:
@@ -59,7 +59,7 @@ class Adapter:
         return trainer.descend(method, type(method).loss)
 
     def loss(self, images: Tensor) -> Tensor:
-        """Training loss of a batch of images as the model wants them."""
+        """Training loss of a batch of images, prepared for the model."""
         self.lightning.to(images.device)
         with giving_losses(self.lightning), fitting_images(self.settings):
             return self.step(images)
@@ -75,13 +75,13 @@ class Adapter:
 
 
 class MemoryBank(Adapter):
-    """A model that collects features of all training images, and makes its buffers of them."""
+    """A model that collects features of all training images, and computes its buffers from them."""
 
     def fit(self, method: Anomalib, trainer: Trainer) -> History:
         with torch.no_grad(), giving_losses(self.lightning), fitting_images(self.settings):
             for images, _ in trainer.batches():
                 self.lightning.model(method.prepared(images))
-        # its progress bar is for eyes, not for logs
+        # no progress bar in logs
         quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
         with all_seeded(), quiet:
             self.lightning.fit()
@@ -89,7 +89,7 @@ class MemoryBank(Adapter):
 
 
 class HardPlaces(Adapter):
-    """A model whose loss turns down the gradient of easy places, and so wants one for held-out images too."""
+    """A model whose loss reduces the gradient of easy positions, and so needs one for held-out images too."""
 
     def loss(self, images: Tensor) -> Tensor:
         training = torch.is_grad_enabled()
@@ -99,7 +99,7 @@ class HardPlaces(Adapter):
 
 
 class Dinomaly(HardPlaces):
-    """A model that looks at ever harder places: it is told which step this is."""
+    """A model that concentrates on ever harder positions: it gets the number of the step."""
 
     def __init__(self, settings: Any, weights: str) -> None:
         super().__init__(settings, weights)
@@ -116,7 +116,7 @@ class Dinomaly(HardPlaces):
 
 
 def freeze_extractors(lightning: nn.Module) -> None:
-    """Freeze what anomalib never trains, so that neither optimiser nor held-out loss see it."""
+    """Freeze the parts that anomalib never trains, so that optimiser and held-out loss ignore them."""
     from anomalib.models.components import TimmFeatureExtractor
 
     for part in lightning.modules():
@@ -127,10 +127,10 @@ def freeze_extractors(lightning: nn.Module) -> None:
 
 @contextmanager
 def giving_losses(lightning: Any) -> Iterator[None]:
-    """anomalib's networks give what the loss needs in training mode, and scores otherwise.
+    """anomalib's networks return the inputs of the loss in training mode, and scores otherwise.
 
-    Only the outermost modules are told: dropout and batch norm stay as the training loop has set them, also
-    for the loss on held-out images.
+    Only the outermost modules are switched: dropout and batch norm stay as the training loop has set them,
+    also for the loss on held-out images.
     """
     flagged = [module for module in (lightning, lightning.model) if not module.training]
     for module in flagged:
@@ -144,7 +144,7 @@ def giving_losses(lightning: Any) -> Iterator[None]:
 
 @contextmanager
 def fitting_images(settings: Any) -> Iterator[None]:
-    """Say in one sentence that a model refuses images of this size, which it does in many ways."""
+    """Turn the many exceptions of a model that refuses images of this size into one sentence."""
     try:
         yield
     except (AssertionError, RuntimeError, ValueError) as error:
@@ -161,7 +161,7 @@ def fitting_images(settings: Any) -> Iterator[None]:
 
 @contextmanager
 def all_seeded() -> Iterator[None]:
-    """Seed what draws from the generators of NumPy and Python by torch's, and leave these as they were."""
+    """Seed the generators of NumPy and Python by torch's, and restore them afterwards."""
     before = np.random.get_state(), random.getstate()
     seed = int(torch.randint(2**31, ()))
     np.random.seed(seed)
@@ -174,4 +174,4 @@ def all_seeded() -> Iterator[None]:
 
 
 def _unlogged(*values: Any, **options: Any) -> None:
-    """In place of Lightning's `log`, which warns where there is no trainer of its own."""
+    """In place of Lightning's `log`, which warns without a trainer of its own."""

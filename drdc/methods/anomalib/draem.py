@@ -1,4 +1,4 @@
-"""DRAEM of anomalib: where the textures of its made defects come from."""
+"""DRAEM of anomalib: the textures of its synthetic defects."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 _ADVICE = (
     "unpack https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz there and name the folder "
-    "in arguments.dtd_dir, or leave that out for made textures"
+    "in arguments.dtd_dir, or leave that out for synthetic textures"
 )
 
 
 class Draem(Adapter):
-    """DRAEM pastes textures into normal images; without a folder of them (`dtd_dir`) made ones.
+    """DRAEM pastes textures into normal images; without a folder of them (`dtd_dir`) synthetic ones.
 
     `base_width` is the number of channels of the autoencoder at full size, 128 as published; the U-Net that
-    segments has half of it. What a CPU can train is a sixteenth as wide.
+    segments has half of it. A CPU can train one a sixteenth as wide.
     """
 
     def __init__(self, settings: Any, weights: str) -> None:
@@ -46,7 +46,7 @@ class Draem(Adapter):
 
         if not isinstance(width, int) or width < 2:
             raise UserError(
-                "arguments.base_width", f"{width!r} is no width", "take a whole number from 2 to 128"
+                "arguments.base_width", f"{width!r} is not a width", "use an integer from 2 to 128"
             )
         network, attention = self.lightning.model, self.lightning.sspcab
         network.reconstructive_subnetwork = ReconstructiveSubNetwork(base_width=width, sspcab=attention)

@@ -29,8 +29,8 @@ _IMAGES = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2.tgz"
 class EfficientAd(Adapter):
     """A student of a distilled teacher, and an autoencoder.
 
-    The teacher's channels are standardised over the training images before, and the two maps scaled by their
-    quantiles over the held-out normal images after the training.
+    Before the training the teacher's channels are standardised over the training images; after it the two
+    maps are scaled by their quantiles over the held-out normal images.
     """
 
     def __init__(self, settings: Any, weights: str) -> None:
@@ -74,9 +74,9 @@ class EfficientAd(Adapter):
         return UserError("weights", problem, fix)
 
     def _given(self, weights: str) -> Path:
-        """The teacher's file; UserError where there is none."""
+        """The teacher's file; UserError where it is missing."""
         if not Path(weights).is_file():
-            raise self._unusable(f"efficient_ad needs {self._teacher_file()}, and {weights!r} is no file")
+            raise self._unusable(f"efficient_ad needs {self._teacher_file()} (there is no file {weights!r})")
         return Path(weights)
 
     def _load_teacher(self, weights: str) -> None:
@@ -84,10 +84,10 @@ class EfficientAd(Adapter):
         try:
             self.lightning.model.teacher.load_state_dict(torch.load(path, "cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
-            raise self._unusable(f"{weights} does not hold {self._teacher_file()}") from error
+            raise self._unusable(f"{weights} is not {self._teacher_file()}") from error
 
     def _natural_images(self) -> Iterator[list[Tensor]]:
-        """Batches without end of what the student must not imitate the teacher on."""
+        """Endless batches of natural images, on which the student must not imitate the teacher."""
         fix = f"unpack {_IMAGES} in any folder and name that here"
         if "imagenet_dir" not in self.settings.arguments:
             raise UserError("arguments.imagenet_dir", "efficient_ad needs a folder of natural images", fix)

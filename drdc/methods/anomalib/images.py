@@ -1,4 +1,4 @@
-"""Further images that some of anomalib's models are trained with: a folder of them, or made textures."""
+"""Further images that some of anomalib's models are trained with: a folder of them, or synthetic textures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.special import ndtr
 from drdc.runtime.errors import UserError
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
-#: Height and width of the made textures in pixels.
+#: Height and width of the synthetic textures in pixels.
 _SIDE = 256
 
 
@@ -26,15 +26,15 @@ def images_below(folder: str | Path, advice: str) -> list[Path]:
     """
     found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not found:
-        raise UserError(folder, "holds no images", advice)
+        raise UserError(folder, "contains no images", advice)
     return found
 
 
 @contextmanager
 def made_textures(seed: int, count: int = 100) -> Iterator[list[Path]]:
-    """Image files of coloured noise of any coarseness and direction, smooth or in bands; gone afterwards.
+    """Temporary image files of coloured noise of any coarseness and direction, smooth or in bands.
 
-    They stand in for photographs of textures (DTD) where there are none: the same for the same seed.
+    They replace photographs of textures (DTD) where there are none: the same for the same seed.
     """
     generator = np.random.default_rng(seed)
     with TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def made_textures(seed: int, count: int = 100) -> Iterator[list[Path]]:
 
 
 def _texture(generator: np.random.Generator) -> np.ndarray:
-    """(_SIDE, _SIDE, 3) uint8: filtered white noise as the place between two or three random colours."""
+    """(_SIDE, _SIDE, 3) uint8: filtered white noise, mapped to a gradient of two or three random colours."""
     frequency = np.fft.fftfreq(_SIDE)
     y, x = np.meshgrid(frequency, frequency, indexing="ij")
     angle, stretch = generator.uniform(0, np.pi), 2 ** generator.uniform(0, 3)

@@ -1,4 +1,4 @@
-"""Which way of fitting a model of anomalib has."""
+"""How each model of anomalib is fitted."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _NOT_FITTED = {
 }
 #: Gives image scores alone.
 _WITHOUT_MAPS = {"dfkde"}
-#: Fetches weights by other ways than timm whenever it is built, also to be loaded.
+#: Downloads weights otherwise than by timm whenever it is built, also to be loaded.
 _FETCHING = {"csflow", "uninet"}
 _REASONS = {
-    **dict.fromkeys(_NOT_FITTED, "has a way of fitting of its own"),
+    **dict.fromkeys(_NOT_FITTED, "is fitted in a way of its own"),
     **dict.fromkeys(_WITHOUT_MAPS, "gives no heatmaps"),
-    **dict.fromkeys(_FETCHING, "fetches weights unasked"),
+    **dict.fromkeys(_FETCHING, "downloads weights by itself"),
 }
 
 
@@ -51,7 +51,7 @@ def adapter(settings: Any, weights: str) -> Adapter:
     if settings.model in _REASONS:
         reason = _REASONS[settings.model]
         raise UserError(
-            "", f"anomalib's {settings.model} {reason}, which this project cannot use", "take another"
+            "", f"anomalib's {settings.model} {reason}, which this project cannot use", "choose another"
         )
     kind = _OWN.get(settings.model)
     if kind is None:

@@ -17,7 +17,7 @@ from drdc.methods.interface import History, JointMethod, Method, Shapes, Trained
 from drdc.methods.trainer import Trainer
 from drdc.models.pretrained import Pretrained
 
-#: What differs from the defaults of `Settings`, where a model's paper or anomalib have something else.
+#: Defaults of a model that differ from those of `Settings`: those of its paper or of anomalib.
 RECIPES: dict[str, dict[str, Any]] = {
     "draem": {"learning_rate": 1e-4, "epochs": 700, "schedule": "step"},
     "dinomaly": {"input_size": 392, "learning_rate": 2e-3, "clip_norm": 0.1, "batch_size": 16},
@@ -32,19 +32,19 @@ class Anomalib(JointMethod):
     """One model of anomalib: its network and its loss, with the rest of this project around it.
 
     anomalib itself trains one model for each category. Here the model gets the training images of all
-    categories, the experiment's seeds and image size; a model with a memory bank (PaDiM, PatchCore) collects
-    their features, any other is trained by the project's loop, which resumes. The heatmap is the model's,
-    resized to the images' size, and so is the image score.
+    categories at its `input_size`, and the experiment's seeds; a model with a memory bank (PaDiM, PatchCore)
+    collects their features, any other is trained by the project's loop, which resumes. The heatmap is the
+    model's, resized to the images' size, and so is the image score.
 
     Differs: AdamW in place of each model's own optimiser, with this project's schedules; the images are only
     resized and normalised (as the model's own transform does, or as another backbone wants them), never
-    cropped; heatmaps and scores are not normalised. DRAEM takes the maximum of
-    its map as the image score, its paper that of the averaged map, which is `score: pool`. Reverse
-    Distillation and FastFlow are made for ResNets, of which no package brings weights.
+    cropped; heatmaps and scores are not normalised. DRAEM's image score is the maximum of its map, in its
+    paper that of the averaged map, which is `score: pool`. Reverse Distillation and FastFlow are built for
+    ResNets, of which no package contains weights.
 
     Tried here: PaDiM, PatchCore, STFPM, Reverse Distillation, FastFlow, DRAEM; without their weights
-    EfficientAD, Dinomaly and INP-Former. Others go the same way untried. Those with several optimisers, with
-    prompts in place of training, or without heatmaps are refused.
+    EfficientAD, Dinomaly and INP-Former. Others should work but were not tried. Those with several
+    optimisers, with prompts in place of training, or without heatmaps are refused.
     """
 
     class Settings(TrainedSettings):
@@ -96,7 +96,7 @@ class Anomalib(JointMethod):
                     raise ValueError(f"{name!r} is set by `{OURS[name]}`; leave it out here")
                 if name not in known_arguments(str(model)):
                     known = ", ".join(known_arguments(str(model)))
-                    raise ValueError(f"{name!r} is no argument of {model}; known: {known}")
+                    raise ValueError(f"{name!r} is not an argument of {model}; known: {known}")
             return value
 
     uses_features = False
@@ -132,7 +132,7 @@ class Anomalib(JointMethod):
         return self._adapter.loss(self.prepared(images))
 
     def prepared(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [-1, 1] as the model wants them, (B, 3, input_size, input_size)."""
+        """Images (B, 3, H, W) in [-1, 1], prepared for the model, (B, 3, input_size, input_size)."""
         # contiguous, as some losses take views of the features
         return self._adapter.lightning.pre_processor.transform((images + 1) / 2).contiguous()
 

@@ -31,7 +31,7 @@ OURS = {
     "lr": "learning_rate",
     "weight_decay": "weight_decay",
 }
-#: Arguments that models have here beside those of anomalib.
+#: Arguments that models have here in addition to those of anomalib.
 EXTRA = {"draem": ["base_width"]}
 
 
@@ -43,10 +43,10 @@ def known_models() -> list[str]:
 
 @cache
 def known_arguments(model: str) -> list[str]:
-    """What the constructor of a model takes beside `OURS`, and its `EXTRA`.
+    """Arguments of the constructor of a model without `OURS`, and its `EXTRA`.
 
-    It is read from the source: importing anomalib takes ten seconds, and this is asked whenever a
-    configuration is checked.
+    They are read from the source: importing anomalib takes ten seconds, and every check of a configuration
+    needs them.
     """
     tree = ast.parse((_FOLDER / model / "lightning_model.py").read_text(encoding="utf-8"))
     signatures = [
@@ -63,7 +63,7 @@ def known_arguments(model: str) -> list[str]:
 def build(
     model: str, arguments: dict[str, Any], input_size: int, weights: str
 ) -> tuple[AnomalibModule, list[str]]:
-    """A model for images of that size, with the normalisation that its backbone wants, and nothing else.
+    """A model for images of that size, with the normalisation of its backbone, and nothing else.
 
     Returns:
         The model, and the timm names of its pre-trained networks.
@@ -108,9 +108,9 @@ def model_class(model: str) -> type[AnomalibModule]:
 
 
 def _normalisation(kind: type[AnomalibModule], arguments: dict[str, Any]) -> list[Normalize]:
-    """How a model's images, in [0, 1], are normalised: one transform, or none where none is wanted.
+    """How a model's images, in [0, 1], are normalised: one transform, or none.
 
-    It is the model's own, or that of the backbone which `arguments` put in place of the published one:
+    It is the model's own, or that of the backbone that `arguments` name instead of the published one:
     (0.5, 0.5, 0.5) for EfficientNet-lite0, ImageNet's mean and standard deviation for most others.
     """
     import timm
@@ -135,7 +135,7 @@ def _is(name: str, model: str) -> bool:
 
 
 def _as_declared(kind: type[Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Texts and lists of a configuration as the choices and tuples that the model compares them with."""
+    """Texts and lists of a configuration as the enumerations and tuples of the model."""
     parameters = inspect.signature(kind).parameters
     given = dict(arguments)
     for name, value in arguments.items():
@@ -146,13 +146,13 @@ def _as_declared(kind: type[Any], arguments: dict[str, Any]) -> dict[str, Any]:
             except ValueError:
                 choices = ", ".join(str(choice.value) for choice in type(default))  # type: ignore[union-attr]
                 raise UserError(
-                    f"arguments.{name}", f"{value!r} is not available", f"take one of {choices}"
+                    f"arguments.{name}", f"{value!r} is not available", f"choose one of {choices}"
                 ) from None
     return given
 
 
 def _refuse_missing_layers(built: AnomalibModule, model: str) -> None:
-    """anomalib leaves out layers that the backbone does not have, and fails on their features later."""
+    """anomalib ignores layers that the backbone does not have, and fails on their features later."""
     from anomalib.models.components import TimmFeatureExtractor
 
     wanted: Any = getattr(built.model, "layers", None) or getattr(built, "layers", ())

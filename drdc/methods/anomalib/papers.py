@@ -1,4 +1,4 @@
-"""Where anomalib's models come from, for the tables and the report."""
+"""The papers of anomalib's models, for the tables and the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Paper:
 
     Attributes:
         citation: authors, title, place and year.
-        backbone: the pre-trained network that anomalib takes by itself, as timm names it; empty for none.
+        backbone: the pre-trained network that is anomalib's default, as timm names it; empty for none.
         trained: by gradients, which here are AdamW's.
     """
 
@@ -86,7 +86,7 @@ def pretrained_name(model: str, arguments: Mapping[str, Any]) -> str:
 
 
 def cited(settings: Mapping[str, Any]) -> str:
-    """A model's source and in what it differs with these settings, which are complete."""
+    """A model's source and how it differs with these settings, which are complete."""
     model, arguments = settings["model"], settings["arguments"]
     paper = PAPERS.get(model, Paper(f"the model {model}"))
     used = next((arguments[name] for name in NETWORKS if name in arguments), paper.backbone)
@@ -94,7 +94,7 @@ def cited(settings: Mapping[str, Any]) -> str:
     told = {
         f"run through anomalib ({ANOMALIB})": True,
         "AdamW": paper.trained,
-        "made textures": model == "draem" and "dtd_dir" not in arguments,
+        "synthetic textures": model == "draem" and "dtd_dir" not in arguments,
         f"{width} channels for 128": width != 128,
         "random weights": bool(paper.backbone) and settings["weights"] == "scratch",
     }

@@ -1,4 +1,4 @@
-"""Pre-trained networks inside of anomalib's models: from where the setting says, and from nowhere else."""
+"""Pre-trained networks inside of anomalib's models, only from the source in the settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def weights_from(source: str) -> Iterator[list[str]]:
 
     Yields the names of these networks, each when it is asked for.
 
-    anomalib asks timm for a network by its name, some models without a way to say no, and timm fetches it.
+    anomalib asks timm for a network by its name, in some models without an option, and timm downloads it.
 
     Args:
         source: `hub`, `package`, `scratch` or a file, as `drdc.config.backbone.Backbone` has them.
@@ -72,27 +72,27 @@ def _create(
                 "weights", f"{model_name!r} is not in the hub's cache", f"{fix}, or name a local file"
             ) from None
         reason = " ".join(str(error).split())[:200]
-        raise _not_there(model_name, f"`{source}` does not give them: {reason}") from None
+        raise _not_there(model_name, f"`{source}` does not have them: {reason}") from None
 
 
 def _check(source: str, name: str) -> None:
     if source == "package" and name not in PACKAGE_WEIGHTS:
         known = ", ".join(PACKAGE_WEIGHTS)
-        raise _not_there(name, f"a package brings weights of {known} alone")
+        raise _not_there(name, f"a package contains weights of {known} alone")
     if source not in ("hub", "package") and not Path(source).is_file():
         raise _not_there(name, f"there is no file {source}")
 
 
 def _not_there(name: str, reason: str) -> UserError:
-    """What to raise where there are no weights: which file is wanted, from where, and where it may lie."""
+    """The error for missing weights: which file is needed, from where, and where to put it."""
     import timm
 
     configured = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if configured is None or not configured.hf_hub_id:
-        fix = "timm has none either: take another backbone, or a file of yours"
+        fix = "timm has none either: use another backbone, or a file of yours"
     else:
         fix = (
-            f"take `hub` where there is a connection, else save model.safetensors of https://huggingface.co/"
+            f"use `hub` where there is a connection, else save model.safetensors of https://huggingface.co/"
             f"{configured.hf_hub_id} in any folder and name the file here"
         )
     return UserError("weights", f"none found for {name!r} ({reason})", fix)

@@ -13,7 +13,7 @@ from drdc.methods.diad.settings import Autoencoder, groups
 
 #: Images, normalised as the autoencoder's -> feature maps (B, C, h, w) of a frozen network.
 Features = Callable[[Tensor], Sequence[Tensor]]
-#: ImageNet's mean and deviation, for images in [-1, 1].
+#: ImageNet's mean and standard deviation, for images in [-1, 1].
 MEAN = tuple(2 * mean - 1 for mean in (0.485, 0.456, 0.406))
 DEVIATION = tuple(2 * deviation for deviation in (0.229, 0.224, 0.225))
 
@@ -25,7 +25,7 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def unnormalised(images: Tensor) -> Tensor:
-    """What the autoencoder gives (B, 3, H, W), as images in [-1, 1]; values beyond are clipped."""
+    """Outputs of the autoencoder (B, 3, H, W) as images in [-1, 1]; values beyond are clipped."""
     mean, deviation = (images.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
     return (images * deviation + mean).clamp(-1, 1)
 
@@ -84,7 +84,7 @@ def reconstruction_loss(
 
 
 def perceptual_distance(features: Features, images: Tensor, decoded: Tensor) -> Tensor:
-    """Squared distance of features normalised at each place, its mean over places, summed over stages.
+    """Squared distance of features normalised at each position, its mean over positions, summed over stages.
 
     It is LPIPS (Zhang et al., CVPR 2018) with another network and without learned weights of the channels.
     """

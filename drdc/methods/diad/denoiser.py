@@ -62,7 +62,7 @@ class FeatureFusion(nn.Module):
 
 
 class GuidedDenoiser(nn.Module):
-    """ε_θ(z_t, t, image): the U-Net, steered by the semantic-guided network.
+    """ε_θ(z_t, t, image): the U-Net, guided by the semantic-guided network.
 
     The semantic-guided network is a ControlNet: a copy of the U-Net's encoder and middle that also gets the
     image, and gives its features through convolutions that start at zero. Of these the middle one and those
@@ -72,7 +72,7 @@ class GuidedDenoiser(nn.Module):
 
     Args:
         settings: sizes.
-        levels: levels of the autoencoder, which say how much smaller than the image its latents are.
+        levels: levels of the autoencoder, which determine the size of its latents.
 
     Attributes:
         context: the text's tokens (1, L, context_width), the same for every image; zeros without a text.

@@ -51,14 +51,14 @@ class DiAD(Method):
     of image and reconstruction, summed over three scales and smoothed; the image score is the maximum after
     eight average pools.
 
-    What was tried so far: trained from scratch for forty minutes of one core on the made data of the demo, it
-    gives a small image back without its defect (`config/demo-systems.yaml`, started at timestep 400: a guide
-    that small cannot bring back an image from pure noise). In full size it has not been run.
+    What was tried so far: trained from scratch for forty CPU-minutes on the synthetic images of the demo, it
+    reconstructs a small image without its defect (`config/demo-systems.yaml`, started at timestep 400: a
+    guide that small cannot restore an image from pure noise). It has not been run at full size.
 
     Differs from the paper: the perceptual loss of the autoencoder compares features of `backbone` instead of
-    VGG's; its discriminator comes in after a number of epochs; gradients are not summed over several steps;
-    AdamW has its usual momenta; latents are the means of the posterior; the last checkpoint is taken, where
-    the authors' choice looks at test images. With `pretrained: scratch` the sizes are free, the U-Net is
+    VGG's; its discriminator is added after a number of epochs; gradients are not summed over several steps;
+    AdamW has its usual momenta; latents are the means of the posterior; the last checkpoint counts, where
+    the authors choose on test images. With `pretrained: scratch` the sizes are free, the U-Net is
     first trained unguided, and the text's tokens are zeros.
     """
 
@@ -137,7 +137,7 @@ class DiAD(Method):
         return image_score(heatmaps, self.settings.pool_size)
 
     def reconstructed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [-1, 1], as the guided diffusion model gives them back."""
+        """Images (B, 3, H, W) in [-1, 1], reconstructed by the guided diffusion model."""
         hint, start = normalised(images), self.settings.start
         latents = self.latent_scale * self._latents(images)
         latents = q_sample(latents, self.alpha_bar[start - 1], noise_of(images, latents))
@@ -184,7 +184,7 @@ class DiAD(Method):
         return q_sample(latents, self.alpha_bar[timesteps].view(-1, 1, 1, 1), noise), timesteps, noise
 
     def _latents(self, images: Tensor) -> Tensor:
-        """(B, 4, h, w), the means of what the autoencoder says of images in [-1, 1]."""
+        """(B, 4, h, w), the means of the autoencoder's posterior for images in [-1, 1]."""
         mean: Tensor = self.autoencoder.encode(normalised(images)).latent_dist.mean
         return mean
 
@@ -202,7 +202,7 @@ class DiAD(Method):
 def noise_of(images: Tensor, latents: Tensor) -> Tensor:
     """Gaussian noise (B, C, h, w) for the latents of images (B, 3, H, W).
 
-    That of each image follows from its pixels alone: it has the same score in any batch.
+    That of each image is derived from its pixels alone: it has the same score in any batch.
     """
 
     def drawn(image: Tensor) -> Tensor:
@@ -219,18 +219,18 @@ def _phase(own: Optimisation, epochs: float, rate: float | None = None) -> Train
 
 
 def _check(settings: sections.Settings, size: int) -> None:
-    """Raise UserError where the settings do not fit each other or images of that size."""
+    """Raise UserError where the settings are inconsistent, or do not fit images of that size."""
     halvings = len(settings.autoencoder.multipliers) + len(settings.denoiser.multipliers) - 2
     if size % 2**halvings or size // 2**halvings < 2:
         raise UserError(
             "",
             f"autoencoder.multipliers and denoiser.multipliers halve the size {halvings} times, which "
             f"leaves no 2×2 latent of dataset.image_size {size}",
-            f"take a multiple of {2 ** (halvings + 1)}, or less of them",
+            f"use a multiple of {2 ** (halvings + 1)}, or fewer of them",
         )
     if settings.steps * 2 > settings.start:
         raise UserError(
-            "steps", f"{settings.steps} do not fit into start, {settings.start}", "take at most half"
+            "steps", f"{settings.steps} do not fit into start, {settings.start}", "use at most half"
         )
     if settings.denoiser.width % settings.denoiser.heads:
         raise UserError(
@@ -238,9 +238,9 @@ def _check(settings: sections.Settings, size: int) -> None:
         )
     if settings.pools * (settings.pool_size - 1) >= size:
         raise UserError(
-            "", f"pools of pool_size leave nothing of dataset.image_size {size}", "take less of them"
+            "", f"pools of pool_size leave nothing of dataset.image_size {size}", "use fewer of them"
         )
     if settings.autoencoder.adversarial_epochs and size >> settings.autoencoder.discriminator_layers < 4:
         raise UserError(
-            "", f"autoencoder.discriminator_layers leave too little of {size} pixels", "take less"
+            "", f"autoencoder.discriminator_layers leave too little of {size} pixels", "use fewer"
         )

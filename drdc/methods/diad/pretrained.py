@@ -15,10 +15,10 @@ from drdc.models.pretrained import Pretrained, not_cached
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
-#: Where the weights are fetched from.
+#: The repository of the weights.
 HUB = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 TEXT = "text_encoder/model.safetensors"
-#: The weights of each part, and what else is read of it.
+#: The weights of each part, and its other files that are read.
 PARTS = {
     "vae": ("vae/diffusion_pytorch_model.safetensors", "vae/config.json"),
     "unet": ("unet/diffusion_pytorch_model.safetensors", "unet/config.json"),
@@ -29,7 +29,7 @@ HEAD = 64
 
 
 def stable_diffusion(source: str) -> list[Pretrained]:
-    """Its parts, with the digests of their files of weights; `source` as of `load_stable_diffusion`."""
+    """Its parts, with the digests of their weights; `source` as in `load_stable_diffusion`."""
     return [Pretrained(f"{HUB}/{part}", source, partial(_digest, source, part)) for part in PARTS]
 
 
@@ -131,7 +131,7 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None
             "pretrained",
             f"{where} does not fit the sizes in the configuration (first difference: "
             f"{(wrong or ['length'])[0]})",
-            "leave out what `autoencoder` and `denoiser` say of sizes",
+            "leave out the sizes in `autoencoder` and `denoiser`",
         )
     network.load_state_dict(dict(weights))
 
@@ -139,7 +139,7 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None
 def _not_loaded(source: str, error: Exception) -> UserError:
     if fix := not_cached(error):
         problem = "Stable Diffusion 1.5 is not in the hub's cache"
-        return UserError("pretrained", problem, f"{fix}, or take `scratch`")
+        return UserError("pretrained", problem, f"{fix}, or use `scratch`")
     return _fault(source, " ".join(str(error).split())[:200])
 
 
@@ -148,5 +148,5 @@ def _fault(source: str, reason: str) -> UserError:
         "pretrained",
         f"Stable Diffusion 1.5 cannot be loaded from {source!r} ({reason})",
         f"put the folders vae, unet and text_encoder of huggingface.co/{HUB}, each with config.json and its "
-        ".safetensors file, into a folder and name it, or take `scratch`",
+        ".safetensors file, into a folder and name it, or use `scratch`",
     )

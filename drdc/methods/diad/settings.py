@@ -134,7 +134,7 @@ def groups(width: int) -> int:
     """Groups of the group norms of a network whose first level has that width: 32 from 128 channels on, as
     in Stable Diffusion, and below at least four channels in each.
 
-    With one channel in a group the norm before the last layer would take each channel's mean, and with it
-    the image's colours, away.
+    With one channel in a group the norm before the last layer would remove each channel's mean, and with it
+    the image's colours.
     """
     return math.gcd(width, min(width // 4, 32))

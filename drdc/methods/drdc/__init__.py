@@ -1,1 +1,1 @@
-"""DRDC itself: its two trained models, what is stored of their predictions, and its detector."""
+"""DRDC: the training of its two models, and their predictions."""

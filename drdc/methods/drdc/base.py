@@ -18,7 +18,7 @@ from drdc.training.loop import Task, train
 
 
 def train_base(layout: Layout, seed: int, *, base: Base, processes: int = 1) -> None:
-    """Write `seed<k>/base.safetensors` and its loss curve; goes on where an earlier call was stopped.
+    """Write `seed<k>/base.safetensors` and its loss curve; resumes from where an earlier call was stopped.
 
     Several `processes` share each batch, one on each GPU where there are any.
     """

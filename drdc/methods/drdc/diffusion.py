@@ -31,7 +31,7 @@ def train_diffusion(
     diffusion: Diffusion,
     processes: int = 1,
 ) -> None:
-    """Write `seed<k>/<model>.safetensors` and its loss curve; goes on where an earlier call was stopped.
+    """Write `seed<k>/<model>.safetensors` and its loss curve; resumes from where an earlier call was stopped.
 
     `model` is `diffusion`, or `unconditional` for the same without model conditioning (Table 5). Several
     `processes` share each batch, one on each GPU where there are any.
@@ -82,7 +82,7 @@ def _train(size: int, job: Job, group: Group) -> None:
 
 @dataclass(frozen=True)
 class Randomness:
-    """What Eq. 10 draws for a batch.
+    """The random variables of Eq. 10 for a batch.
 
     Attributes:
         timestep: t, (B,), from 1 to `max_timestep`.
@@ -98,10 +98,10 @@ class Randomness:
 
 
 def draw_randomness(batch: int, size: int, settings: Diffusion, device: str) -> Randomness:
-    """Timestep, cell side k and partition anew for each image; one set of each partition is the hole."""
+    """New timestep, cell side k and partition for each image; one set of each partition is the hole."""
     timestep = torch.randint(1, settings.max_timestep + 1, (batch,)).to(device)
     mask = torch.stack([_random_hole(size, settings) for _ in range(batch)]).to(device)
-    like = torch.empty(batch, size, size, 3, device=device).permute(0, 3, 1, 2)  # as decoded images lie
+    like = torch.empty(batch, size, size, 3, device=device).permute(0, 3, 1, 2)  # as decoded images
     return Randomness(timestep, mask, torch.randn_like(like), torch.randn_like(like))
 
 

@@ -46,21 +46,21 @@ class Teacher(TrainedSettings):
 
 
 class StudentTeacher(Method):
-    """Where students do not give the teacher's descriptors, or contradict each other, is an anomaly.
+    """Pixels where students miss the teacher's descriptors, or contradict each other, are anomalous.
 
-    For each receptive field a teacher, a small convolutional network, first learns what a frozen pre-trained
-    network says of single patches, with descriptors whose channels are uncorrelated. Then students of the
-    same architecture learn the teacher's descriptors of all pixels of normal images, by squared error, the
-    descriptors being standardised. A pixel's score is the error of the students' mean plus the variance among
-    the students, both standardised over held-out normal images, averaged over the receptive fields.
+    For each receptive field a teacher, a small convolutional network, first learns the outputs of a frozen
+    pre-trained network for single patches, with descriptors whose channels are uncorrelated. Then students of
+    the same architecture learn the teacher's descriptors of all pixels of normal images, by squared error,
+    the descriptors being standardised. A pixel's score is the error of the students' mean plus the variance
+    among the students, both standardised over held-out normal images, averaged over the receptive fields.
 
-    Networks are applied to all pixels at once: each pool has stride 1 there, and what comes after it is
+    Networks are applied to all pixels at once: each pool has stride 1 there, and the layers after it are
     dilated, which gives each pixel the descriptor of the patch around it; images are mirrored at the border.
 
     Differs: the teachers see patches of the training images, zoomed, mirrored and recoloured, where the paper
     takes ImageNet's; both terms of their loss are means, where the paper has sums, and correlations are
     squared; AdamW instead of Adam. The paper has no code, so that the sizes of the layers are those on which
-    other implementations agree, and it does not say what the score of an image is. Students are trained on
+    other implementations agree, and it does not define the score of an image. Students are trained on
     random squares where `crop` is set.
     """
 
@@ -145,7 +145,7 @@ class StudentTeacher(Method):
     def _distil(
         self, trainer: Trainer, scale: Scale, decoder: nn.Module, source: FeatureExtractor
     ) -> History:
-        """Train a teacher so that `decoder` finds in its descriptors what `source` says of the patch."""
+        """Train a teacher so that `decoder` maps its descriptors to the outputs of `source` for the patch."""
         own, side = self.settings.teacher, self.settings.backbone.input_size
 
         def loss(networks: Any, images: Tensor, features: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class StudentTeacher(Method):
         return history
 
     def _instruct(self, trainer: Trainer, scale: Scale) -> History:
-        """Train the students of a teacher, and measure what standardises descriptors and scores."""
+        """Train the students of a teacher, and measure the scales of descriptors and scores."""
         with torch.no_grad():
             scale.set_targets(scale.describe(scale.padded(images)) for images, _ in trainer.batches())
 
@@ -187,9 +187,9 @@ def _check(settings: Any, size: int) -> None:
             "receptive_fields",
             f"{largest} is too large for dataset.image_size {size}, which can be mirrored for fields of up "
             f"to {2 * size - 1}",
-            "take less",
+            "use a smaller one",
         )
     if settings.crop is not None and settings.crop > size:
         raise UserError(
-            "crop", f"{settings.crop} is larger than dataset.image_size {size}", "take at most that"
+            "crop", f"{settings.crop} is larger than dataset.image_size {size}", "use at most that"
         )

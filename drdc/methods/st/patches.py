@@ -1,4 +1,4 @@
-"""What the teachers are distilled from: random patches, and what a pre-trained network says of them."""
+"""The data of the teachers' distillation: random patches, and a pre-trained network's outputs for them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def drawn_patches(images: Tensor, field: int, each: int, zoom: float, recolour: 
     """Random patches of images (B, 3, H, H) in [-1, 1], mirrored or not, (B · each, 3, field, field).
 
     Args:
-        images: what they are taken from.
+        images: of the patches.
         field: their side.
         each: patches of an image.
         zoom: the largest factor by which they are enlarged or reduced; none shows more than its image.
-        recolour: how far the gains of the colours may be from 1; half of it is the largest offset.
+        recolour: largest change of the gains of the colours from 1; half of it is the largest offset.
     """
     images = images.repeat_interleave(each, 0)
     count = len(images)
@@ -41,7 +41,7 @@ def drawn_patches(images: Tensor, field: int, each: int, zoom: float, recolour: 
 
 @torch.no_grad()
 def pooled_features(source: FeatureExtractor, patches: Tensor, side: int) -> Tensor:
-    """What the pre-trained network says of whole patches, resized to that side, (B, C)."""
+    """Outputs of the pre-trained network for whole patches, resized to that side, (B, C)."""
     whole = F.interpolate(backbone_pixels(patches), (side, side), mode="bilinear", antialias=True)
     stages = source.network((whole - source.mean) / source.std)
     return torch.cat([stage.mean((2, 3)) for stage in stages], 1)

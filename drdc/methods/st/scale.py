@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from drdc.equations.fusion import channel_scale
 
 #: Convolutions (kernel, channels as a multiple of the width; 0 for those of the descriptor), and pools
-#: between them, that bring a patch of that side to one place.
+#: between them, that reduce a patch of that side to one position.
 POOL = (2, -1)
 LAYERS: dict[int, list[tuple[int, int]]] = {
     17: [(6, 1), (5, 2), (5, 2), (4, 0)],
@@ -24,11 +24,11 @@ SLOPE = 0.005
 
 
 class Scale(nn.Module):
-    """Teacher and students of one receptive field, and what standardises their outputs.
+    """Teacher and students of one receptive field, and the scales of their outputs.
 
     Attributes:
         field: side of the receptive field in pixels.
-        targets: mean and deviation of the teacher's descriptors, (2, D, 1, 1).
+        targets: mean and standard deviation of the teacher's descriptors, (2, D, 1, 1).
         usual: those of `measures` over held-out normal images, (2, 2, 1, 1).
     """
 
@@ -49,7 +49,7 @@ class Scale(nn.Module):
         return F.pad(images, [self.field // 2] * 4, mode="reflect")
 
     def window(self, images: Tensor, crop: int | None) -> Tensor:
-        """`padded` images, or what `crop`×`crop` of their pixels, drawn at random, have around them."""
+        """`padded` images, or the surroundings of `crop`×`crop` of their pixels, drawn at random."""
         padded = self.padded(images)
         if crop is None:
             return padded
@@ -58,12 +58,12 @@ class Scale(nn.Module):
         return padded[:, :, top : top + reach, left : left + reach]
 
     def seen(self, network: nn.Module, window: Tensor) -> Tensor:
-        """What teacher or student say of all pixels but the border, (B, D, H, W)."""
+        """Outputs of teacher or student for all pixels except the border, (B, D, H, W)."""
         height, width = (side - self.field + 1 for side in window.shape[2:])
         return network(window, dense=True)[:, :, :height, :width]
 
     def describe(self, window: Tensor) -> Tensor:
-        """The teacher's descriptors of all pixels but the border."""
+        """The teacher's descriptors of all pixels except the border."""
         return self.seen(self.teacher, window)
 
     @torch.no_grad()
@@ -84,7 +84,7 @@ class Scale(nn.Module):
         return torch.stack([error, variance], 1)
 
     def standard_measures(self, images: Tensor) -> Tensor:
-        """`measures` in deviations from what held-out normal images have, (B, 2, H, W)."""
+        """`measures`, standardised by those of held-out normal images, (B, 2, H, W)."""
         return (self.measures(images) - self.usual[0]) / self.usual[1]
 
     def set_targets(self, descriptors: Iterator[Tensor]) -> None:
@@ -137,6 +137,6 @@ def _standard(channels: int) -> Tensor:
 
 
 def _fill(scale: Tensor, batches: Iterator[Tensor]) -> None:
-    """Put mean and deviation of the channels of some (B, C, H, W) into `scale`."""
+    """Put mean and standard deviation of the channels of some (B, C, H, W) into `scale`."""
     mean, deviation = channel_scale(batches)
     scale.copy_(torch.stack([mean, deviation.clamp(min=1e-6)]).view_as(scale))

@@ -1,1 +1,1 @@
-"""What UniAD's variants share: the base model's recipe, the fusion, and networks that reconstruct images."""
+"""UniAD and the parts that its variants share: the base model's recipe, the fusion, and image networks."""

@@ -1,4 +1,4 @@
-"""The base model as part of a compared method: its settings, its loss, its heatmap."""
+"""The base model as part of another method: its settings, its loss, its heatmap."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def reconstructor(settings: BaseSettings, channels: int, side: int) -> Reconstru
         raise UserError(
             "neighbour_window",
             f"{settings.neighbour_window} leaves the middle one of {side}×{side} tokens nothing to attend to",
-            f"take at most {largest}, or 0",
+            f"use at most {largest}, or 0",
         )
     return Reconstructor(settings, channels, side)
 

@@ -27,16 +27,16 @@ def window_at(window: int, side: int) -> int:
 
 
 class UniAD(Method):
-    """A transformer reconstructs the feature map at `size`×`size`; the heatmap is what it misses.
+    """A transformer reconstructs the feature map at `size`×`size`; the heatmap is its error.
 
     The network, its losses and its recipe are those of the base model (`drdc.models.reconstructor`), with 784
     tokens at 28×28 and 3,136 at 56×56, each with queries of its own in every decoder layer. The frozen
     backbone is run on the images of every batch, as its features at 56×56 would be 6 GB for MVTec AD.
 
-    Attention is masked without ever holding the weights of all heads: torch's fused kernels read one mask of
-    (tokens, tokens) for all images and heads, so that what a training step keeps grows with the tokens, not
-    with their square: 4 GiB for 8 images at 56×56, against 90 with the weights. A CPU has no such kernel with
-    dropout, so that there `dropout: 0` is needed.
+    Attention is masked without storing the weights of all heads: torch's fused kernels read one mask of
+    (tokens, tokens) for all images and heads, so that the memory of a training step grows with the tokens,
+    not with their square: 4 GiB for 8 images at 56×56, against 90 with the weights. A CPU has no such kernel
+    with dropout, so that there `dropout: 0` is needed.
 
     Differs: the paper does not say which neighbours are masked; here those of the same part of the image.
     """
@@ -65,7 +65,7 @@ class UniAD(Method):
             window = info.data.get("neighbour_window", 0)
             window = window_at(window, value) if info.data.get("scaled_window", True) else window
             if window // 2 >= value // 2 and window:
-                raise ValueError(f"leaves no token outside of a neighbour_window of {window}; take more")
+                raise ValueError(f"leaves no token outside of a neighbour_window of {window}; use more")
             return value
 
     uses_features = False

@@ -20,7 +20,7 @@ def smallest_side(image_size: int, levels: int) -> int:
         raise UserError(
             "levels",
             f"an image of {image_size} pixels cannot be halved {levels} times",
-            "take fewer levels, or another dataset.image_size",
+            "use fewer levels, or another dataset.image_size",
         )
     return image_size // 2**levels
 
@@ -98,9 +98,9 @@ class Adversarial(nn.Module):
         return self.generator(images)
 
     def losses(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Squared error; how surely the reconstruction is recognised; how wrongly both are judged.
+        """Squared error; adversarial loss of the autoencoder; loss of the discriminator.
 
-        The discriminator learns from the last alone, the autoencoder from the two before.
+        The discriminator learns from the last alone, the autoencoder from the first two.
         """
         false = self.generator(images)
         fixed = {name: p.detach() for name, p in self.discriminator.named_parameters()}
@@ -141,7 +141,7 @@ def _halving(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _judging(inputs: int, outputs: int) -> nn.Sequential:
-    """Without statistics of the batch, so that true and false images are judged by the same function."""
+    """Without batch statistics, so that true and false images are judged by the same function."""
     convolution = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False)
     return nn.Sequential(convolution, nn.GroupNorm(1, outputs), nn.LeakyReLU(0.2))
 
