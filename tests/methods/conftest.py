@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import chdir
 from functools import cache
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from drawn import CHEQUERED, PLAIN, Twofold, drawn_experiment, fitted_twofold
 
+from drdc.config.backbone import Backbone
+from drdc.models import backbone
 from drdc.results.layout import Layout
 
 #: It compares features of image and reconstruction, which of white noise have nothing in common.
 ON_CHEQUERS = ("diad",)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _weights_are_read_once() -> Iterator[None]:
+    """Most tests here build a backbone, and all take the same weights."""
+    read, whole = backbone._whole, {}
+
+    def cached(settings: Backbone) -> Any:
+        key = (settings.name, settings.weights)
+        if key not in whole:
+            whole[key] = read(settings)
+        return whole[key]
+
+    with patch.object(backbone, "_whole", cached):
+        yield
 
 
 @pytest.fixture(scope="session")

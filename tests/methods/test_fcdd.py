@@ -152,7 +152,7 @@ def test_the_image_score_is_the_mean_of_the_heatmap_or_its_maximum() -> None:
 
 
 def test_a_gaussian_that_leaves_gaps_is_refused() -> None:
-    with pytest.raises(UserError, match=r"receptive_field: 2 pixels leave gaps .* take at least 8"):
+    with pytest.raises(UserError, match=r"receptive_field: 2 pixels leave gaps .* use at least 8"):
         FCDD(FCDD.Settings(**(SMALL["fcdd"] | {"receptive_field": 2})), Shapes(64, 4, 4))
 
 

@@ -368,7 +368,7 @@ def plug_in(folder: Path, code: str) -> None:
         ),
         (
             "Needy = 3",
-            "method 'needy': its package gives needy:Needy, which is no `Method`; correct its entry point",
+            "method 'needy': its entry point needy:Needy is not a `Method`; correct it",
         ),
     ],
 )
