@@ -1,12 +1,12 @@
 """Choosing settings without test images: made defects in held-out normal images.
 
     python benchmarks/made_defects.py CONFIG --initial-index 50 100 150 --grid-sizes 4 8 16
-    python benchmarks/made_defects.py CONFIG --model results/NAME/methods/METHOD.safetensors
+    python benchmarks/made_defects.py CONFIG --model results/NAME/detectors/METHOD.safetensors
 
 Each held-out normal image of the trained experiment CONFIG is taken three times: as it is, with a faint
 blurred spot, and with a strip of itself pasted elsewhere. Printed: mean over categories and both kinds of
 defect of the image AUROC, of the diffusion map for each first timestep and set of grid sizes, and of exported
-models (`drdc export`, `drdc export-system`).
+models (`drdc export`).
 """
 
 from __future__ import annotations
@@ -118,12 +118,12 @@ def of_reverse_chain(made: Made, experiment: Experiment, index: int, grid_sizes:
 
 def of_model(made: Made, path: str) -> None:
     """Print what an exported model reaches."""
-    finder = Detector.load(path).modes[FULL].finder
+    backend = Detector.load(path).modes[FULL].backend
     pictures = [read_picture(image) for image in made.images]
     with torch.inference_mode():
-        parts = chunks(np.arange(len(pictures)), finder.batch_size)
-        scores = torch.cat([finder.find([pictures[i] for i in part])[1] for part in parts])
-    print(f"{path}: {made.auroc(scores.numpy()):.1f}")
+        parts = chunks(np.arange(len(pictures)), backend.predictor.batch_size)
+        scores = np.concatenate([backend.find([pictures[i] for i in part]).scores for part in parts])
+    print(f"{path}: {made.auroc(scores):.1f}")
 
 
 def main() -> None:

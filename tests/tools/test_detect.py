@@ -142,7 +142,7 @@ def test_fast_says_what_it_saves_and_loses(
         (["--false-alarm-rate", "0.001"], "needs at least 999 held-out normal images, and there are 20"),
         (["--false-alarm-rate", "5"], "must be between 0 and 1"),
         (["--category", "nut"], "'nut' is not known to this model; known: capsule, wood"),
-        (["--model", "missing"], "missing: is missing; `snakemake detector` or `drdc export` writes it"),
+        (["--model", "missing"], "missing: is missing; `snakemake missing` or `drdc export` writes it"),
         (["--output", "taken"], "taken: cannot be written"),
     ],
 )
