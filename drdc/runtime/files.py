@@ -181,6 +181,8 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 def no_model(path: Path, reason: Exception) -> UserError:
     """What to raise where a file of weights cannot be read."""
+    if isinstance(reason, FileNotFoundError):
+        return UserError(path, "is missing", f"run `drdc train {path.stem}` first")
     return UserError(path, f"is not a drdc model file ({reason})", "remove it and train it again")
 
 
