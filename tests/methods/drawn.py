@@ -93,10 +93,10 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def drawn_experiment(layout: Layout = PLAIN) -> Layout:
+def drawn_experiment(layout: Layout = PLAIN, counts: dict[str, int] = COUNTS) -> Layout:
     """Write manifest, images, masks and features below the working directory."""
     generator = np.random.default_rng(0)
-    kinds = [kind for kind, count in COUNTS.items() for _ in range(count)]
+    kinds = [kind for kind, count in counts.items() for _ in range(count)]
     noise = generator.normal(0, 12, (len(kinds), SIZE, SIZE, 3))
     images = (128 + noise if layout == PLAIN else _chequers() + noise / 4).clip(0, 255).astype(np.uint8)
     masks = np.zeros((len(kinds), SIZE, SIZE), dtype=bool)
@@ -147,8 +147,8 @@ def configured(name: str, settings: dict[str, Any] | None = None) -> Configured:
 
 
 def shortest(settings: dict[str, Any]) -> dict[str, Any]:
-    """The same settings with one step in each phase of the training."""
-    one = {"epochs": _QUICK["batch_size"] / COUNTS["train"], "validations": 1}
+    """The same settings with one epoch in each phase of the training."""
+    one = {"epochs": 1, "validations": 1}
     return {
         key: shortest(value) if isinstance(value, dict) else one.get(key.replace("pretraining_", ""), value)
         for key, value in settings.items()

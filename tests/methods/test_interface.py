@@ -11,7 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawn import SIZE, SMALL, Twofold, assert_separates, at_size, batch_of, fitted, shortest
+from drawn import (
+    SIZE,
+    SMALL,
+    Twofold,
+    assert_separates,
+    at_size,
+    batch_of,
+    drawn_experiment,
+    fitted,
+    shortest,
+)
 from torch import Tensor, nn
 
 from drdc.methods.fitted_method import FittedMethod
@@ -406,7 +416,11 @@ def test_a_saved_and_loaded_method_gives_the_scores_of_one_never_saved(
 
 
 @pytest.mark.parametrize("name", own_methods())
-def test_the_same_seed_gives_the_same_bytes(layout: Layout, name: str) -> None:
+def test_the_same_seed_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout = drawn_experiment(counts={"train": 8, "val": 2})
     files = layout.model(0, name), layout.losses(0, name)
     found = []
     for _ in range(2):

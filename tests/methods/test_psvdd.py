@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from drawn import COUNTS, SMALL, assert_needs_no_features, drawn_experiment, fitted
+from drawn import COUNTS, SMALL, Twofold, assert_needs_no_features
 
 from drdc.experiment.experiment import validated
 from drdc.methods.interface import Shapes
@@ -148,10 +149,9 @@ def test_a_pixel_has_the_mean_score_of_the_patches_that_hold_it() -> None:
 
 
 def test_the_memory_holds_as_many_codes_of_each_training_image_as_it_may(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+    fits: Callable[[str], Twofold],
 ) -> None:
-    monkeypatch.chdir(str(tmp_path))
-    loaded = fitted(drawn_experiment(), "psvdd").method
+    loaded = fits("psvdd").loaded.method
     train, asked = COUNTS["train"], SMALL["psvdd"]["memory"]
     assert loaded.small_memory.shape == (train * (asked // train), SMALL["psvdd"]["code"])
     assert len(loaded.small_memory) <= asked
