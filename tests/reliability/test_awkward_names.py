@@ -158,6 +158,7 @@ def test_a_category_that_cannot_be_carried_is_refused_in_one_sentence(name: str,
         load_experiment({"dataset": {"name": "mvtec", "root": "data", "categories": [name]}})
     message = str(failure.value)
     assert message.startswith("configuration: dataset.categories: invalid value ")
+    assert "; cannot hold " in message
     assert fault in message
     assert "\n" not in message
 
