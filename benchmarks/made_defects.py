@@ -6,7 +6,7 @@
 Each held-out normal image of the trained experiment CONFIG is taken three times: as it is, with a faint
 blurred spot, and with a strip of itself pasted elsewhere. Printed: mean over categories and both kinds of
 defect of the image AUROC, of the diffusion map for each first timestep and set of grid sizes, and of exported
-detectors (`drdc export`, `drdc export METHOD`).
+models (`drdc export`).
 """
 
 from __future__ import annotations
@@ -117,12 +117,12 @@ def of_reverse_chain(made: Made, experiment: Experiment, index: int, grid_sizes:
 
 
 def of_model(made: Made, path: str) -> None:
-    """Print what an exported detector reaches."""
+    """Print what an exported model reaches."""
     backend = Detector.load(path).modes[FULL].backend
     pictures = [read_picture(image) for image in made.images]
     with torch.inference_mode():
         parts = chunks(np.arange(len(pictures)), backend.predictor.batch_size)
-        scores = np.concatenate([backend.find([pictures[i] for i in part])[1] for part in parts])
+        scores = np.concatenate([backend.find([pictures[i] for i in part]).scores for part in parts])
     print(f"{path}: {made.auroc(scores):.1f}")
 
 

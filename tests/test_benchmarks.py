@@ -63,9 +63,9 @@ def test_made_defects(
             "--grid-sizes",
             "4",
             "--model",
-            str(exported / "model.safetensors"),
+            str(exported / "detectors/drdc.safetensors"),
         )
         run(monkeypatch, loaded("made_defects"), "config.yaml", *options)
     chain, model = capsys.readouterr().out.splitlines()
     assert chain.startswith("initial index 20, grid sizes [4]: ")
-    assert model.startswith(f"{exported}/model.safetensors: ")
+    assert model.startswith(f"{exported}/detectors/drdc.safetensors: ")

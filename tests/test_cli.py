@@ -266,7 +266,7 @@ def test_each_command_names_the_one_before(refused: Refused) -> None:
     assert "drdc features" in refused("train", "base")
     make_features()
     assert "drdc train base" in refused("figures", "losses")
-    assert "base.safetensors" in refused("predict")
+    assert "base.safetensors: is missing; run `drdc train base` first" in refused("predict")
     assert "nut" in refused("predict", "--category", "bolt")
     assert "drdc predict" in refused("score")
     assert "drdc score" in refused("tables")

@@ -180,7 +180,9 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 
 def no_model(path: Path, reason: Exception) -> UserError:
-    """The error for a file of weights that cannot be read."""
+    """What to raise where a file of weights cannot be read."""
+    if isinstance(reason, FileNotFoundError):
+        return UserError(path, "is missing", f"run `drdc train {path.stem}` first")
     return UserError(path, f"is not a drdc model file ({reason})", "remove it and train it again")
 
 

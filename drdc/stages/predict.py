@@ -45,13 +45,16 @@ def predict(
     another method `drdc.results.heatmaps.stored_type`. Resumes after the last saved batch of a call that was
     killed, and computes nothing where the same predictions are there already.
     """
+    rows = _rows(layout, category)
     if method is not None:
         predictor: Predictor = FittedMethod.load(layout, seed, method.name, image_size)
-        _predict(layout, seed, method.name, category, predictor, [method.name], _advice(method.name), {})
+        _predict(
+            layout, seed, method.name, category, rows, predictor, [method.name], _advice(method.name), {}
+        )
     elif sampling is not None and stored is not None:
         predictor = DrdcPredictor.load(layout, seed, image_size, sampling, stored)
         settings = {"sampling": sampling.model_dump(mode="json")}
-        _predict(layout, seed, stored.name, category, predictor, ["base", stored.model], _FIX, settings)
+        _predict(layout, seed, stored.name, category, rows, predictor, ["base", stored.model], _FIX, settings)
 
 
 _FIX = (
@@ -70,6 +73,7 @@ def _predict(
     seed: int,
     name: str,
     category: str,
+    rows: NDArray[np.int64],
     predictor: Predictor,
     models: Sequence[str],
     advice: tuple[str, str],
@@ -77,7 +81,6 @@ def _predict(
 ) -> None:
     """`advice`: the setting to lower for less memory, and what to do about NaN or infinite values."""
     inputs = Inputs.read(layout, predictor.input_size, predictor.uses_features)
-    rows = _rows(layout, category)
     identity = settings | {
         "rows": rows.tolist(),
         "keys": inputs.keys[rows].tolist(),

@@ -23,7 +23,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
 #: Always the same folder, so that what a killed run left behind is found and stopped.
 FOLDER = Path("/tmp/drdc-slurm")
 #: Where SLURM's commands look by themselves: the executor plugin does not pass SLURM_CONF on.
-METHOD = Path("/etc/slurm")
+SYSTEM = Path("/etc/slurm")
 CONFIGURATION = """\
 ClusterName=drdc
 SlurmctldHost={node}(127.0.0.1)
@@ -74,7 +74,7 @@ def why_not() -> str | None:
 
 
 def configuration_links() -> list[Path]:
-    return [METHOD / "slurm.conf", METHOD / "gres.conf"]
+    return [SYSTEM / "slurm.conf", SYSTEM / "gres.conf"]
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def write_configuration() -> None:
     values = {"node": node(), "folder": FOLDER, "gpus": GPUS, "last": GPUS - 1}
     (FOLDER / "slurm.conf").write_text(CONFIGURATION.format(**values))
     (FOLDER / "gres.conf").write_text(DEVICES.format(**values))
-    METHOD.mkdir(exist_ok=True)
+    SYSTEM.mkdir(exist_ok=True)
     for link in configuration_links():
         link.symlink_to(FOLDER / link.name)
 

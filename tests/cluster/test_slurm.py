@@ -12,6 +12,8 @@ import pytest
 import slurm
 from running import call, digests
 
+pytestmark = pytest.mark.slurm
+
 SMALL = Path(__file__).with_name("small.yaml")
 RESULTS = Path("results/small")
 #: Trainings as on the cluster, where each has four cores (or all, if there are fewer).

@@ -32,18 +32,19 @@ METHODS: dict[str, dict[str, Any]] = {
         **{"memory": 2000, "epochs": 20, "batch_size": 8, "validations": 2, "learning_rate": 3e-3},
     },
 }
-COMMANDS = ("train-system", "predict-system", "score-system", "export-system")
+COMMANDS = ("train", "predict", "score", "export")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small experiment with two exported methods; only to be read."""
-    stages = ["prepare", "features", *(f"{command} {name}" for name in METHODS for command in COMMANDS)]
+    stages = ["prepare", "images 32", "images 64", "features"]
+    stages += [f"{command} {name}" for name in METHODS for command in COMMANDS]
     return experiment(tmp_path_factory.mktemp("methods"), stages, methods=METHODS)
 
 
 def exported(trained: Path, name: str) -> Path:
-    return trained / f"methods/{name}.safetensors"
+    return trained / f"detectors/{name}.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def detector(trained: Path) -> Detector:
 def stored(trained: Path, name: str, split: str) -> tuple[list[Path], np.ndarray]:
     """Images of one split, and what the workflow stored of them."""
     table = pd.read_csv(trained / "manifest.csv", keep_default_na=False)
-    records = np.load(trained / f"seed0/methods/{name}.npy")
+    records = np.load(trained / f"seed0/predictions/{name}/all.npy")
     records = records[(table.split[records["row"]] == split).to_numpy()]
     return [trained / "dataset" / path for path in table.path[records["row"]]], records
 
@@ -85,7 +86,7 @@ def test_the_calibration_is_that_of_the_held_out_images(trained: Path, detector:
 def test_the_header_says_where_the_method_comes_from_and_how_good_it_is(
     trained: Path, detector: Detector
 ) -> None:
-    scores = pd.read_csv(trained / "seed0/methods/small.csv", keep_default_na=False)
+    scores = pd.read_csv(trained / "seed0/scores/small/scores.csv", keep_default_na=False)
     for name, accuracy in detector.modes["full"].accuracy.items():
         assert accuracy == pytest.approx(scores[scores.metric == name].value.astype(float).mean())
     assert set(detector.modes["full"].accuracy) == {"image_auroc", "pixel_auroc"}
@@ -162,7 +163,9 @@ def test_the_page_offers_no_fast_mode_and_its_bar_fits_scores_of_any_size(
     trained: Path, detector: Detector
 ) -> None:
     """The image scores of a method are not on the scale of its heatmaps; half the bar is the threshold."""
-    parts = {block.elem_id: block for block in page(detector).blocks.values() if hasattr(block, "elem_id")}
+    parts = {
+        block.elem_id: block for block in page(detector, 60).blocks.values() if hasattr(block, "elem_id")
+    }
     assert not parts["fast"].visible
     assert parts["category"].visible
     widths = []
@@ -184,7 +187,7 @@ def test_the_same_command_writes_the_same_bytes(trained: Path, tmp_path: Path) -
     path = exported(tmp_path / "copy/results/tiny", "small")
     path.unlink()
     options = ("--config", "config.yaml", "--threads", "1")
-    assert drdc(tmp_path / "copy", "export-system", "small", *options) == 0
+    assert drdc(tmp_path / "copy", "export", "small", *options) == 0
     assert sha256_of(path) == sha256_of(exported(trained, "small"))
 
 
@@ -194,15 +197,15 @@ def test_what_is_missing_is_one_sentence_and_nothing_is_written(
     shutil.copytree(trained.parents[1], tmp_path / "copy")
     folder = tmp_path / "copy/results/tiny"
     exported(folder, "small").unlink()
-    (folder / "seed0/methods/small.npy").unlink()
+    (folder / "seed0/predictions/small/all.npy").unlink()
     options = ("--config", "config.yaml", "--threads", "1")
     for name, words in {
-        "small": "small.npy: is missing; run `drdc predict-system` first",
-        "smal": "method 'smal' is not part of tiny; known: patches, small",
+        "small": "small/all.npy: is missing; run `drdc predict` first",
+        "smal": "export: 'smal' is not part of tiny; known: drdc, patches, small",
     }.items():
-        assert drdc(tmp_path / "copy", "export-system", name, *options) == 2
+        assert drdc(tmp_path / "copy", "export", name, *options) == 2
         assert words in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"small\.safetensors` or `drdc export-system` writes it"):
+    with pytest.raises(UserError, match=r"detectors/small\.safetensors` or `drdc export` writes it"):
         Detector.load(exported(folder, "small"))
     assert not exported(folder, "small").exists()
 
@@ -212,15 +215,16 @@ def test_the_workflow_makes_it_without_drdc_and_scores_only_where_there_are_test
 ) -> None:
     config = yaml.safe_load((trained.parents[1] / "config.yaml").read_text())
     options = ("--configfile", tmp_path / "config.yaml", "--dry-run")
-    target = "results/tiny/methods/small.safetensors"
+    target = "results/tiny/detectors/small.safetensors"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    alone = ["prepare", "features", "train_system", "predict_system", "export_system"]
-    assert planned(snakemake(tmp_path, target, *options).stdout) == dict.fromkeys([*alone, "score_system"], 1)
+    once = ("prepare", "weights", "features", "train", "predict", "export")
+    alone = dict.fromkeys(once, 1) | {"images": 2}  # for the backbone, and for the method
+    assert planned(snakemake(tmp_path, target, *options).stdout) == alone | {"score": 1}
     for category in ("capsule", "wood"):
         shutil.copytree(trained / f"dataset/{category}/train", tmp_path / f"data/{category}/train")
     config["dataset"] |= {"name": "mvtec", "root": str(tmp_path / "data")}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    assert planned(snakemake(tmp_path, target, *options).stdout) == dict.fromkeys(alone, 1)
+    assert planned(snakemake(tmp_path, target, *options).stdout) == alone
 
 
 @pytest.mark.parametrize(
@@ -228,11 +232,11 @@ def test_the_workflow_makes_it_without_drdc_and_scores_only_where_there_are_test
     [
         ({"method": "simplnet"}, "there is no method 'simplnet'; did you mean 'simplenet'"),
         ({"method": "os"}, "there is no method 'os'"),
-        ({"method": 5}, "method: input should be a valid string"),
+        ({"method": 5}, "method: invalid value 5; input should be a valid string"),
         ({"settings": {"width": 17}}, "do not fit together"),
         ({"settings": {"widht": 16}}, "do not fit together"),
-        ({"scale": ["a", "b"]}, "scale.0: input should be a valid number"),
-        ({"shapes": {}}, "shapes.image_size: field required"),
+        ({"scale": ["a", "b"]}, "scale.0: invalid value 'a'; input should be a valid number"),
+        ({"shapes": {}}, "shapes.image_size: is missing"),
         ({"settings": {"width": "hf-hub:someone/model"}}, "and a detector downloads nothing"),
     ],
 )

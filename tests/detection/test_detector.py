@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save
 
 import drdc.detection.detector
 from drdc import Detector
+from drdc.config.fusion import Fusion
 from drdc.data.pictures import read_picture
 from drdc.detection.model_file import load_bundle, save_bundle
 from drdc.evaluation.calibration import offered_rate, threshold
@@ -37,8 +38,9 @@ def detector(exported: Path) -> Detector:
 
 
 def images(exported: Path, split: str = "test") -> tuple[list[Path], pd.DataFrame]:
-    table = pd.read_csv(exported / "seed0/image_scores.csv", keep_default_na=False)
-    table = table[table.split == split]
+    """Images of one split, and the rows of their scores of DRDC."""
+    table = pd.read_csv(exported / "seed0/scores/full/image_scores.csv", keep_default_na=False)
+    table = table[(table.split == split) & (table.method == "drdc")]
     return [exported / "dataset" / path for path in table.path], table
 
 
@@ -48,12 +50,13 @@ def test_an_image_has_the_score_that_the_workflow_gave_it(
 ) -> None:
     paths, table = images(exported, split)
     found = detector.detect_many(paths)
-    np.testing.assert_allclose([one.score for one in found], table.drdc, rtol=1e-4)
+    np.testing.assert_allclose([one.score for one in found], table.score, rtol=1e-4)
 
 
 def test_gallery_histograms_and_tables_have_the_same_thresholds(detector: Detector, exported: Path) -> None:
     with chdir(exported.parents[1]):
-        held_out = ShownImages(Layout(exported.name), 0, detector.modes["full"].finder.fusion).held_out
+        fusion = Fusion(**load_bundle(exported)[2]["fusion"])
+        held_out = ShownImages(Layout(exported.name), 0, detector.image_size, fusion).held_out
     assert threshold(held_out["drdc"].to_numpy(), offered_rate(len(held_out))) == pytest.approx(
         detector.reference().threshold, rel=1e-12
     )
@@ -76,7 +79,7 @@ def test_calibration_and_decision_fit_the_held_out_images(detector: Detector, ex
     paths, table = images(exported, "val")
     assert len(paths) == 20
     np.testing.assert_allclose(
-        np.sort(detector.modes["full"].calibration.scores), np.sort(table.drdc), rtol=1e-6
+        np.sort(detector.modes["full"].calibration.scores), np.sort(table.score), rtol=1e-6
     )
     found = list(detector.detect_many(paths))
     assert sum(one.anomalous for one in found) <= 1  # rounding may lift the largest above itself
@@ -131,13 +134,13 @@ def test_fast_has_fewer_calls_a_calibration_of_its_own_and_says_what_it_loses(
     detector: Detector, exported: Path
 ) -> None:
     full, fast = detector.modes["full"], detector.modes["fast"]
-    assert full.finder.calls == 2 * fast.finder.calls
+    assert full.backend.predictor.calls == 2 * fast.backend.predictor.calls
     assert not np.array_equal(full.calibration.scores, fast.calibration.scores)
     paths, _ = images(exported, "val")
     found = [one.score for one in detector.detect_many(paths, fast=True)]
     np.testing.assert_allclose(np.sort(found), np.sort(fast.calibration.scores), rtol=1e-3)
-    for variant, mode in (("scores", full), ("variants/steps=1", fast)):
-        scores = pd.read_csv(exported / f"seed0/{variant}.csv", keep_default_na=False)
+    for variant, mode in (("full", full), ("steps=1", fast)):
+        scores = pd.read_csv(exported / f"seed0/scores/{variant}/scores.csv", keep_default_na=False)
         scores = scores[(scores.method == "drdc") & (scores.metric == "image_auroc")]
         assert mode.accuracy["image_auroc"] == pytest.approx(scores.value.astype(float).mean())
     assert re.fullmatch(
@@ -226,7 +229,7 @@ def test_the_file_alone_is_enough_and_nothing_is_fetched(
     detector: Detector, exported: Path, tmp_path: Path
 ) -> None:
     """In another process that may neither connect nor find the package of the backbone's weights."""
-    shutil.copy(exported / "model.safetensors", tmp_path / "one.safetensors")
+    shutil.copy(exported / "detectors/drdc.safetensors", tmp_path / "one.safetensors")
     paths, _ = images(exported)
     code = f"""
 import socket, sys
@@ -264,10 +267,13 @@ def refused(path: Path, text: str) -> None:
 
 
 def test_missing_foreign_and_damaged_files_are_refused(exported: Path, tmp_path: Path) -> None:
-    refused(tmp_path, "model.safetensors: is missing; `snakemake detector` or `drdc export` writes it")
+    refused(
+        tmp_path,
+        f"is missing; `snakemake {tmp_path}/detectors/drdc.safetensors` or `drdc export` writes it",
+    )
     refused(tmp_path / "none.safetensors", "is missing")
     refused(exported / "seed0/base.safetensors", "not a drdc model file")
-    whole = (exported / "model.safetensors").read_bytes()
+    whole = (exported / "detectors/drdc.safetensors").read_bytes()
     for name, content in {
         "empty": b"",
         "pickle": b"\x80\x04cos\nmethod\n",
@@ -279,17 +285,17 @@ def test_missing_foreign_and_damaged_files_are_refused(exported: Path, tmp_path:
 
 
 def test_a_flipped_bit_is_noticed(exported: Path, tmp_path: Path) -> None:
-    content = bytearray((exported / "model.safetensors").read_bytes())
+    content = bytearray((exported / "detectors/drdc.safetensors").read_bytes())
     content[-12345] ^= 1
     (tmp_path / "flipped.safetensors").write_bytes(content)
     refused(tmp_path / "flipped.safetensors", "its SHA-256 is not the one in its header")
 
 
 def test_a_newer_format_is_refused(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drdc.detection.model_file.FORMAT", 3)
-    save_bundle(tmp_path / "newer.safetensors", load_file(exported / "model.safetensors"), {})
+    monkeypatch.setattr("drdc.detection.model_file.FORMAT", 4)
+    save_bundle(tmp_path / "newer.safetensors", load_file(exported / "detectors/drdc.safetensors"), {})
     monkeypatch.undo()
-    refused(tmp_path / "newer.safetensors", "was written in format '3', and this drdc reads 2; update drdc")
+    refused(tmp_path / "newer.safetensors", "was written in format '4', and this drdc reads 3; update drdc")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp", "no_such_network", ""])
@@ -330,7 +336,7 @@ def test_the_header_says_where_the_model_comes_from(detector: Detector, exported
     assert detector.experiment == "tiny"
     assert detector.categories == ["capsule", "wood"]
     assert [header["modes"][name]["sampling"]["steps"] for name in ("full", "fast")] == [2, 1]
-    scores = pd.read_csv(exported / "seed0/scores.csv", keep_default_na=False)
+    scores = pd.read_csv(exported / "seed0/scores/full/scores.csv", keep_default_na=False)
     assert detector.provenance["config_hash"] == scores.config_hash.iloc[0]
     assert len(detector.provenance["manifest_sha256"]) == 64
     assert str(exported) not in json.dumps(header), "no path of this machine"

@@ -19,8 +19,8 @@ from stamping import stamped
 from drdc.data.manifest import read_manifest
 from drdc.detection.model_file import load_bundle
 from drdc.methods.fitted_method import read_fitted
-from drdc.results.layout import Layout
-from drdc.results.predictions import read_method, read_parts
+from drdc.results.layout import SCORED, Layout
+from drdc.results.predictions import read_parts
 from drdc.results.scores import read_table
 from drdc.runtime.digests import sidecar
 from drdc.runtime.errors import UserError
@@ -30,8 +30,8 @@ TINY = Layout("tiny")
 METHOD = "small"
 METHODS = {METHOD: {"method": "simplenet", "width": 8, "epochs": 1, "batch_size": 4, "validations": 1}}
 MORE = [
-    *(f"{stage}-method {METHOD}" for stage in ("train", "predict", "score", "export")),
-    *("collect", "costs"),
+    *(f"{stage} {METHOD}" for stage in ("train", "predict", "score", "export")),
+    *("score controls", "collect", "costs"),
 ]
 TRAINED = {"base": {"epochs": 1}, "diffusion": {"images": 32}}
 
@@ -75,15 +75,9 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "method": (TINY.model(0, METHOD), lambda: read_fitted(TINY, 0, METHOD)),
     "predictions": (TINY.predictions(0, "full", "wood"), _parts("full")),
     "lean predictions": (TINY.predictions(0, "steps=1", "all"), _parts("steps=1")),
-    "heatmaps": (
-        TINY.predictions(0, METHOD, "all"),
-        lambda: read_method(TINY, 0, METHOD, read_manifest(TINY.manifest)),
-    ),
+    "heatmaps": (TINY.predictions(0, METHOD, "all"), _parts(METHOD)),
     "model": (TINY.detector(), lambda: load_bundle(TINY.detector())),
-    "model of a method": (
-        TINY.detector(METHOD),
-        lambda: load_bundle(TINY.detector(METHOD)),
-    ),
+    "model of a method": (TINY.detector(METHOD), lambda: load_bundle(TINY.detector(METHOD))),
     "seed scores": _table(TINY.scored(0, "full")),
     "variant scores": _table(TINY.scored(0, "steps=1")),
     "method scores": _table(TINY.scored(0, METHOD)),
@@ -126,7 +120,11 @@ def test_every_stored_file_of_an_experiment_is_tried_here(whole: Path) -> None:
     )
     kinds = {path for path in kept if path.parent != whole / TINY.root or path.name not in unread}
     twins = {whole / TINY.predictions(0, "full", "capsule"), whole / TINY.losses(0, "diffusion")}
-    twins.add(whole / TINY.images(64))
+    twins |= {whole / TINY.images(64), whole / TINY.scored(0, "controls")}
+    of_others = [
+        (run, kind) for run in ("steps=1", METHOD, "controls") for kind in SCORED if kind != "scores"
+    ]
+    twins |= {whole / TINY.scored(0, run, kind) for run, kind in of_others}
     assert kinds == stored | twins
 
 

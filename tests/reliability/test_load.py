@@ -26,6 +26,7 @@ def benchmark() -> ModuleType:
     return module
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="anonymous memory is read from /proc")
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     """Sixteen times as many images, in sixteen times as many categories.

@@ -18,7 +18,7 @@ from trainings import RESULTS, until
 
 import drdc
 
-KILLS = 12
+KILLS = 6
 IMAGES = 120
 
 
@@ -34,7 +34,8 @@ def kept(folder: Path) -> set[str]:
     return {p.name for p in (folder / RESULTS / "state").iterdir() if p.suffix != ".lock"}
 
 
-def test_predictions_killed_twelve_times_end_with_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_predictions_killed_six_times_end_with_the_same_bytes(tmp_path: Path) -> None:
     """The first start and the last are the real command's."""
     expected, folder = undisturbed(tmp_path / "whole"), tmp_path / "killed"
     make_experiment(folder)

@@ -69,6 +69,7 @@ def started() -> Iterator[list[int]]:
             os.killpg(group, signal.SIGKILL)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0])
 def test_stopped_at_random_moments_it_ends_with_the_same_bytes_and_repeats_no_finished_job(
     tmp_path: Path, started: list[int], seed: int

@@ -121,7 +121,7 @@ def _limit_memory(more: int) -> None:
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="this method does not tell a process's size"
+    not Path("/proc/self/statm").exists(), reason="this system does not tell a process's size"
 )
 @pytest.mark.parametrize(("model", "batch"), [("base", 100_000), ("diffusion", 4096)])
 def test_too_little_memory_names_the_setting_to_lower(tmp_path: Path, model: str, batch: int) -> None:

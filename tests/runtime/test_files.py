@@ -307,9 +307,7 @@ def _broken_metadata(path: Path) -> None:
     save_file({"a": torch.zeros(2)}, path, {"drdc": "{half"})
 
 
-@pytest.mark.parametrize(
-    "damage", [_garbage, _cut, _empty, _foreign, _foreign_metadata, _broken_metadata, Path.unlink]
-)
+@pytest.mark.parametrize("damage", [_garbage, _cut, _empty, _foreign, _foreign_metadata, _broken_metadata])
 def test_a_file_that_is_no_model_is_named(tmp_path: Path, damage: object) -> None:
     path = tmp_path / "base.safetensors"
     save_weights(path, WEIGHTS, {"base": {}})
@@ -317,6 +315,11 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, damage: object) -> Non
     with pytest.raises(UserError, match="train it again") as caught:
         load_weights(path, "base")
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_model_is_told_with_the_command_that_trains_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"base\.safetensors: is missing; run `drdc train base` first$"):
+        load_weights(tmp_path / "base.safetensors", "base")
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_experiment_that_it_writes_trains(folder: Path, tmp_path: Path) -> N
     options = {"cwd": tmp_path, "check": True, "capture_output": True}
     new = [*command, "new-experiment", folder, "--output", file, "--name", "own", "--minutes", "0.01"]
     subprocess.run(new, **options)
-    for stage in (["prepare"], ["features"], ["train", "base"], ["train", "diffusion"]):
+    for stage in (["prepare"], ["images", "64"], ["features"], ["train", "base"], ["train", "diffusion"]):
         subprocess.run([*command, *stage, "--config", file, "--threads", "1"], **options)
     assert sorted(p.name for p in (tmp_path / "results/own/seed0").glob("*.safetensors")) == [
         "base.safetensors",

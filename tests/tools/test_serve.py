@@ -304,7 +304,7 @@ def test_only_this_computer_is_answered(address: str) -> None:
 
 def test_no_other_file_of_this_computer_is_given_out(address: str, model: Path) -> None:
     connection = http.client.HTTPConnection(address.removeprefix("http://"))
-    for path in ("/etc/passwd", str(model / "model.safetensors"), __file__):
+    for path in ("/etc/passwd", str(model / "detectors/drdc.safetensors"), __file__):
         connection.request("GET", f"/gradio_api/file={path}")
         answer = connection.getresponse()
         answer.read()
@@ -362,7 +362,7 @@ def refused(*options: str, **environment: str) -> str:
 
 
 def test_what_cannot_be_served_is_one_sentence(model: Path, tmp_path: Path) -> None:
-    assert "model.safetensors: is missing" in refused("--model", str(tmp_path))
+    assert "detectors/drdc.safetensors: is missing" in refused("--model", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         assert "cannot listen there" in refused("--model", str(model), "--port", port)

@@ -44,8 +44,9 @@ class DrdcPredictor:
         cls, layout: Layout, seed: int, image_size: int, sampling: Sampling, stored: Stored
     ) -> DrdcPredictor:
         """Raises UserError where a trained model is missing or damaged."""
+        base = load_base(layout, seed)
         inpainter = Inpainter.load(layout, seed, sampling, stored.model)
-        return cls(load_base(layout, seed), inpainter, image_size, seed, stored.detailed)
+        return cls(base, inpainter, image_size, seed, stored.detailed)
 
     @property
     def record_type(self) -> np.dtype[np.void]:
