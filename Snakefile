@@ -71,5 +71,5 @@ onstart:
 
 # After all that Snakemake says, and also with --quiet. The exit code stays 1.
 onerror:
-    salvage()
+    make_partial_report()
     atexit.register(print, last_words(), file=sys.stderr)

@@ -34,7 +34,7 @@ STAGES = {
     "figures": "draw the figures: figures/",
     "gallery": "write the page to browse all heatmaps: gallery.html",
     "about": "write settings, versions, hardware and run times: about.html",
-    "salvage": "after failed jobs, write a partial report",
+    "partial-report": "after failed jobs, write a partial report",
 }
 #: Commands that are not rules: modules of `drdc.tools`, which define their own arguments.
 TOOLS: dict[str, str] = {
@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("size", type=positive, help="height and width in pixels")
         if name in ("tables", "figures"):
             command.add_argument("name", nargs="?", help="one of them (default: all)")
-        if name == "salvage":
+        if name == "partial-report":
             command.add_argument("jobs", nargs="+", help="what is wanted, by the names of the jobs' logs")
         command.add_argument(
             "--config", default="config/config.yaml", help="YAML file of an experiment (default: %(default)s)"

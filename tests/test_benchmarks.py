@@ -53,7 +53,7 @@ def test_scoring(variant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "2 categories, 8 test images" in capsys.readouterr().out
 
 
-def test_made_defects(
+def test_synthetic_defects(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with chdir(exported.parents[1]):
@@ -65,7 +65,7 @@ def test_made_defects(
             "--model",
             str(exported / "detectors/drdc.safetensors"),
         )
-        run(monkeypatch, loaded("made_defects"), "config.yaml", *options)
+        run(monkeypatch, loaded("synthetic_defects"), "config.yaml", *options)
     chain, model = capsys.readouterr().out.splitlines()
     assert chain.startswith("initial index 20, grid sizes [4]: ")
     assert model.startswith(f"{exported}/detectors/drdc.safetensors: ")

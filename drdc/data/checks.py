@@ -76,8 +76,8 @@ def inspect(sample: Sample, root: Path, ranges: Ranges) -> tuple[Facts, NDArray[
         _mask(sample, root, image.size, decoded.turned) if sample.mask else (None, None, [])
     )
     for kind, note in ranges.notes(decoded, sample.category).items():
-        mend = "set dataset.bits if that is wrong"
-        problems.append(Problem(kind, sample.category, sample.path, note, mend))
+        fix = "set dataset.bits if that is wrong"
+        problems.append(Problem(kind, sample.category, sample.path, note, fix))
     facts = Facts(
         sample=sample,
         size=image.size,
@@ -132,8 +132,8 @@ def _names(samples: Sequence[Sample]) -> Iterator[Problem]:
         first, *others = same
         for name in others:
             problem = f"differs from category {first} only in upper and lower case"
-            mend = "rename one: some file systems treat both as one folder"
-            yield Problem("categories-differ-in-case", name, "", problem, mend)
+            fix = "rename one: some file systems treat both as one folder"
+            yield Problem("categories-differ-in-case", name, "", problem, fix)
     for sample in samples:
         for path in filter(None, (sample.path, sample.mask)):
             if fault := path_fault(path):
@@ -147,14 +147,14 @@ def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
         train, anomalous = len(own) - len(test), [sample for sample in test if sample.label]
         found = f"{train} training image{'s' * (train != 1)}"
         if 0 < train < FEWEST_TRAINING_IMAGES:
-            mend = "give at least two: one is held out"
-            yield Problem("one-training-image", category, "", f"has {found}", mend)
+            fix = "give at least two: one is held out"
+            yield Problem("one-training-image", category, "", f"has {found}", fix)
         elif 0 < train < FEW_TRAINING_IMAGES:
-            mend = "add some for usable results"
-            yield Problem("few-training-images", category, "", f"has only {found}", mend)
+            fix = "add some for usable results"
+            yield Problem("few-training-images", category, "", f"has only {found}", fix)
         if not test:
-            mend = "it is trained on and predicted, not scored"
-            yield Problem("no-test-images", category, "", "has no test images", mend)
+            fix = "it is trained on and predicted, not scored"
+            yield Problem("no-test-images", category, "", "has no test images", fix)
         elif len({sample.label for sample in test}) == 1:
             kind: Kind = "only-anomalous-test-images" if anomalous else "only-normal-test-images"
             yield Problem(kind, category, "", f"has {kind.replace('-', ' ')}", "no AUROC is defined")
@@ -198,8 +198,8 @@ def _depths(facts: Sequence[Facts]) -> Iterator[Problem]:
         deep = sum(stored > 8 for stored in own)
         if 0 < deep < len(own):
             problem = f"{deep} of its {len(own)} images have more than 8 bits a value, the others 8"
-            mend = "make sure that they are equally bright, or save them alike"
-            yield Problem("depths-differ", category, "", problem, mend)
+            fix = "make sure that they are equally bright, or save them alike"
+            yield Problem("depths-differ", category, "", problem, fix)
 
 
 def _twice(facts: Sequence[Facts]) -> Iterator[Problem]:

@@ -36,8 +36,8 @@ def coverage(mask: NDArray[np.bool_]) -> Coverage:
 def mask_problems(sample: Sample, mask: Mask, covered: Coverage, turned: int) -> Iterator[Problem]:
     """Problems of an anomalous image's mask by itself; `turned`: the image's EXIF orientation."""
 
-    def problem(kind: Kind, text: str, mend: str) -> Problem:
-        return Problem(kind, sample.category, sample.mask, text, mend)
+    def problem(kind: Kind, text: str, fix: str) -> Problem:
+        return Problem(kind, sample.category, sample.mask, text, fix)
 
     area, border = covered
     if area == 0:
@@ -47,8 +47,8 @@ def mask_problems(sample: Sample, mask: Mask, covered: Coverage, turned: int) ->
         yield problem("mask-full", f"the mask marks {_percent(area)} of its image", "mark the defect alone")
     elif mask.coding == "soft":
         text = f"the mask has {mask.values} values instead of two (soft edges, or lossy compression)"
-        mend = f"write 0 and 255 as PNG: it is thresholded at half of the largest, {mask.largest:g}"
-        yield problem("mask-soft", text, mend)
+        fix = f"write 0 and 255 as PNG: it is thresholded at half of the largest, {mask.largest:g}"
+        yield problem("mask-soft", text, fix)
     if mask.coding == "labels":
         text = f"the mask has {mask.values} values instead of two, read as labels"
         yield problem("mask-labels", text, "write 0 and 255 unless all above 0 are defects")
@@ -74,8 +74,8 @@ def inverted(masks: Iterable[tuple[Sample, Coverage]]) -> Iterator[Problem]:
         for sample, covered in around:
             if covered.area > 0.5 or 2 * len(around) > len(own):
                 text = f"the mask marks {_percent(covered.area)} of its image and nearly all of its border"
-                mend = "it seems inverted: write 0 for normal and 255 for defect"
-                yield Problem("mask-inverted", category, sample.mask, text, mend)
+                fix = "it seems inverted: write 0 for normal and 255 for defect"
+                yield Problem("mask-inverted", category, sample.mask, text, fix)
 
 
 def _percent(share: float) -> str:

@@ -61,14 +61,14 @@ class Problem:
         kind: its stable name.
         category: the category it concerns, "" for all.
         file: POSIX path of a file or folder relative to the dataset's root, "" for all.
-        problem, mend: what is wrong, and what to do about it.
+        problem, fix: what is wrong, and what to do about it.
     """
 
     kind: Kind
     category: str
     file: str
     problem: str
-    mend: str
+    fix: str
 
     @property
     def severity(self) -> Literal["error", "warning"]:
@@ -79,7 +79,7 @@ class Problem:
         """It as an exception; a file with its path from `root`."""
         path = str(root / self.file) if root else self.file
         where = printable(path if self.file else f"category '{self.category}'")
-        return UserError(where, printable(self.problem), printable(self.mend))
+        return UserError(where, printable(self.problem), printable(self.fix))
 
 
 def ordered(problems: Sequence[Problem]) -> list[Problem]:
@@ -141,5 +141,5 @@ def write_problems(problems: Sequence[Problem], accept: Collection[str], path: P
 
 def row(problem: Problem, accept: Collection[str]) -> tuple[str, ...]:
     """The values of `HEAD`, each on one line."""
-    texts = (problem.kind, problem.category, problem.file, problem.problem, problem.mend)
+    texts = (problem.kind, problem.category, problem.file, problem.problem, problem.fix)
     return grade(problem, accept), *map(printable, texts)

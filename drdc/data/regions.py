@@ -63,5 +63,5 @@ def vanished(found: Iterable[tuple[Sample, Regions | None]], size: int) -> Itera
     for sample, regions in found:
         if regions and regions.regions and not regions.left:
             text = f"no pixel of the mask is left at {size} x {size}: all pixels of its image count as normal"
-            mend = "raise dataset.image_size, or read the pixel metrics with that in mind"
-            yield Problem("mask-vanishes", sample.category, sample.mask, text, mend)
+            fix = "raise dataset.image_size, or read the pixel metrics with that in mind"
+            yield Problem("mask-vanishes", sample.category, sample.mask, text, fix)

@@ -101,7 +101,7 @@ def render(
 
 def _draw(category: str, look: Generator, flaw: Flaw | None, size: int) -> Field:
     """One noise-free image (size, size, 3) in [0, 1]: posed, drawn, lit, tinted and reduced."""
-    painter, _ = CATEGORIES[category]
+    draw, _ = CATEGORIES[category]
     fine = size * _OVERSAMPLING
     x, y = np.meshgrid(*[np.linspace(-1, 1, fine, dtype=np.float32)] * 2)
     angle, zoom = look.normal(0, 0.06), look.normal(1, 0.02)
@@ -110,7 +110,7 @@ def _draw(category: str, look: Generator, flaw: Flaw | None, size: int) -> Field
     u, v = (x - dx) * cos + (y - dy) * sin, (y - dy) * cos - (x - dx) * sin
     light = look.uniform(0.93, 1.05) + look.uniform(-0.07, 0.07) * x + look.uniform(-0.07, 0.07) * y
     tint = rgb(*(look.normal(1, 0.01) for _ in range(3)))
-    colour = painter(Canvas(u, v), look, flaw) * light[..., None] * tint
+    colour = draw(Canvas(u, v), look, flaw) * light[..., None] * tint
     rows = colour.reshape(size, _OVERSAMPLING, -1).mean(axis=1)
     picture: Field = np.clip(rows.reshape(size, size, _OVERSAMPLING, 3).mean(axis=2), 0, 1)
     return picture

@@ -127,8 +127,8 @@ class Tree:
         for stem in stems:
             if stem.endswith("_mask") and stem.removesuffix("_mask") in stems:
                 problem = "has the name of an image's mask, but is among the images"
-                mend = "move it to ground_truth"
-                yield self._problem("mask-among-images", category, stems[stem][0], problem, mend)
+                fix = "move it to ground_truth"
+                yield self._problem("mask-among-images", category, stems[stem][0], problem, fix)
         yield from self._left_out(folder, category, [image.name for image in own])
 
     def _pairs(self, category: str, images: Sequence[Path], masks: Sequence[Path]) -> Iterator[Problem]:
@@ -146,8 +146,8 @@ class Tree:
 
     def _asked(self, category: str, folder: Path) -> Problem:
         problem = "is named like a folder of normal images, but is not read as one"
-        mend = f"set dataset.good: {_flow([folder.name])} if its images are normal, dataset.good: [] if not"
-        return self._problem("good-by-another-name", category, folder, problem, mend)
+        fix = f"set dataset.good: {_flow([folder.name])} if its images are normal, dataset.good: [] if not"
+        return self._problem("good-by-another-name", category, folder, problem, fix)
 
     def _left_out(
         self, folder: Path, category: str, read: Iterable[str], counts: Callable[[Path], bool] = lexists
@@ -160,8 +160,8 @@ class Tree:
                 problem = f"is left out: {why_left_out(path)}{holds}"
                 yield self._problem("left-out", category, path, problem, f"see the layout {LAYOUT}")
 
-    def _problem(self, kind: Kind, category: str, path: Path, problem: str, mend: str) -> Problem:
-        return Problem(kind, category, self._relative(path), problem, mend)
+    def _problem(self, kind: Kind, category: str, path: Path, problem: str, fix: str) -> Problem:
+        return Problem(kind, category, self._relative(path), problem, fix)
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

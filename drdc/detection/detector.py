@@ -29,7 +29,7 @@ from drdc.config.variants import FULL
 from drdc.data.depth import Ranges
 from drdc.data.pictures import Picture, Source, read_picture
 from drdc.detection.backends import FAST, Backend, backends
-from drdc.detection.model_file import load_bundle, read_calibration
+from drdc.detection.model_file import load_model_file, read_calibration
 from drdc.evaluation.calibration import RATE, Calibration, Reference, p_value
 from drdc.methods.registry import method_class
 from drdc.runtime.errors import UserError, out_of_memory
@@ -132,7 +132,7 @@ class Detector:
             UserError: the file is missing, damaged, not a model file, written by a newer version, or of a
                 method that is not installed.
         """
-        path, tensors, about = load_bundle(model)
+        path, tensors, about = load_model_file(model)
         _refuse_unknown_method(path, about)
         try:
             return cls(tensors, about)

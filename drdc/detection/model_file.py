@@ -21,12 +21,12 @@ from drdc.runtime.files import below, read_metadata, read_weights, save_weights
 FORMAT = 3
 
 
-def save_bundle(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def save_model_file(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write a model file; `about` goes into the header as JSON, next to a digest of the file."""
     save_weights(path, tensors, {**about, "detector": FORMAT})
 
 
-def load_bundle(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+def load_model_file(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
     """(path, tensors, header) of a model file, given itself or the folder of its experiment.
 
     Raises:

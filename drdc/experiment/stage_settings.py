@@ -35,7 +35,7 @@ USES: dict[str, tuple[str, ...]] = {
     "figures": ("seeds", "image_size", "sampling", "fusion", "evaluation", "methods", "described"),
     "gallery": ("seeds", "image_size", "fusion", "methods"),
     "about": ALL,
-    "salvage": ALL,
+    "partial_report": ALL,
 }
 #: The same of the stages that all methods go through: of DRDC's parts by name, and of `ANY` other method.
 ANY = "*"

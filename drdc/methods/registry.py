@@ -70,8 +70,8 @@ def method_class(name: str) -> type[Method]:
     if not own and not brought:
         known = known_methods()
         near = difflib.get_close_matches(name, known, 1, 0.5)
-        mend = f"did you mean {near[0]!r}? known: " if near else "known: "
-        raise UserError("", f"there is no method {name!r}", f"{mend}{', '.join(known)}")
+        fix = f"did you mean {near[0]!r}? known: " if near else "known: "
+        raise UserError("", f"there is no method {name!r}", f"{fix}{', '.join(known)}")
     try:
         return _own_class(name) if own else _brought_class(brought[0])
     except UserError:

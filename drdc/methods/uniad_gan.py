@@ -41,6 +41,6 @@ class UniADGAN(Refined):
         s = self.settings
         return Adversarial(self.shapes.image_size, s.width, s.levels, s.code)
 
-    def image_loss(self, painter: Adversarial, images: Tensor) -> Tensor:
-        error, recognised, wrong = painter.losses(images)
+    def image_loss(self, image_model: Adversarial, images: Tensor) -> Tensor:
+        error, recognised, wrong = image_model.losses(images)
         return error + self.settings.adversarial_weight * recognised + wrong

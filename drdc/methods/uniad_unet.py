@@ -32,5 +32,5 @@ class UniADUNet(Refined):
     def image_network(self) -> nn.Module:
         return UNet(self.shapes.image_size, self.settings.width, self.settings.levels)
 
-    def image_loss(self, painter: UNet, images: Tensor) -> Tensor:
-        return F.mse_loss(painter(images), images)
+    def image_loss(self, image_model: UNet, images: Tensor) -> Tensor:
+        return F.mse_loss(image_model(images), images)

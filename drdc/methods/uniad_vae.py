@@ -33,9 +33,9 @@ class UniADVAE(Refined):
         s = self.settings
         return Variational(self.shapes.image_size, s.width, s.levels, s.code)
 
-    def image_loss(self, painter: Variational, images: Tensor) -> Tensor:
-        if not painter.training:  # the held-out loss is that of the reconstruction behind the heatmaps
-            return F.mse_loss(painter(images), images)
-        painted, divergence = painter.sampled(images)
+    def image_loss(self, image_model: Variational, images: Tensor) -> Tensor:
+        if not image_model.training:  # the held-out loss is that of the reconstruction behind the heatmaps
+            return F.mse_loss(image_model(images), images)
+        reconstructed, divergence = image_model.sampled(images)
         per_number = divergence.mean() / images[0].numel()
-        return F.mse_loss(painted, images) + self.settings.kl_weight * per_number
+        return F.mse_loss(reconstructed, images) + self.settings.kl_weight * per_number

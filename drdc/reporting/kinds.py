@@ -29,7 +29,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.config.variants import ABLATION, CONTROLS, FULL, Variant, runs, sweeps, swept, variants
 from drdc.results.layout import Layout
-from drdc.results.scores import numeric, read_evidence, read_runs, read_table
+from drdc.results.scores import numeric, read_scored, read_runs, read_table
 from drdc.runtime.errors import UserError
 
 
@@ -115,7 +115,7 @@ def _losses(source: Source) -> tuple[Any, ...]:
 
 def _of_images(source: Source, kind: str) -> tuple[Any, ...]:
     runs_of_methods = product([FULL, *source.methods], source.seeds)
-    return (read_evidence(source.layout, runs_of_methods, kind),)
+    return (read_scored(source.layout, runs_of_methods, kind),)
 
 
 def _heatmaps(source: Source, methods: bool) -> tuple[Any, ...]:

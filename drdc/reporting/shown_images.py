@@ -14,7 +14,7 @@ from drdc.config.variants import FULL
 from drdc.reporting.aggregate import COMPARED
 from drdc.reporting.gallery import Shown
 from drdc.results.layout import Layout
-from drdc.results.scores import read_evidence
+from drdc.results.scores import read_scored
 
 if TYPE_CHECKING:
     from drdc.results.heatmaps import Found
@@ -41,7 +41,7 @@ class ShownImages:
         self._table = read_manifest(layout.manifest)
         self.methods = [name for name in methods if layout.scored(seed, name, "image_scores").is_file()]
         runs = [(name, seed) for name in (FULL, *self.methods)]
-        scores = _by_row(read_evidence(layout, runs, "image_scores"))
+        scores = _by_row(read_scored(layout, runs, "image_scores"))
         self.scores, self.held_out = (scores[scores["split"] == split] for split in ("test", "val"))
         self.untested = sorted(set(self._table.category) - set(self.scores.category))
         self._drdc = Heatmaps.of_drdc(layout, seed, self._table, fusion, partial=True)

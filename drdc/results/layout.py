@@ -22,7 +22,7 @@ class Layout:
         return Path("results", self.experiment)
 
     @property
-    def made_dataset(self) -> Path:
+    def synthetic_dataset(self) -> Path:
         """Where the synthetic dataset is drawn."""
         return self.root / "dataset"
 

@@ -63,7 +63,7 @@ def _methods_of(variant: Variant) -> tuple[str, ...]:
     return ("base", "diffusion", DRDC) if variant.name == FULL else (DRDC,)
 
 
-def read_evidence(layout: Layout, runs: Iterable[MethodRun], kind: str) -> pd.DataFrame:
+def read_scored(layout: Layout, runs: Iterable[MethodRun], kind: str) -> pd.DataFrame:
     """`image_scores`, `curves` or `defects` of the runs, (name, seed), that have them; UserError if none."""
     paths = [layout.scored(seed, run, kind) for run, seed in runs]
     existing = [path for path in paths if path.is_file()]

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 SAVING = 0.02
 
 
-class Unfinished:
+class ResumableArray:
     """A one-dimensional array that is filled from its first row to its last, and resumed after a kill.
 
     It is where nothing deletes it (Snakemake deletes a rule's outputs), next to it a note: what it depends on

@@ -10,7 +10,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.config.variants import CONTROLS, FULL, runs, variants
 from drdc.results.layout import SCORED, Layout
-from drdc.results.scores import read_evidence, read_runs, write_table
+from drdc.results.scores import read_scored, read_runs, write_table
 
 
 def collect(
@@ -31,4 +31,4 @@ def collect(
     write_table(layout.collected("scores"), scores)
     for kind in SCORED[1:]:
         of_methods = list(product([FULL, *methods], seeds))
-        write_table(layout.collected(kind), read_evidence(layout, of_methods, kind))
+        write_table(layout.collected(kind), read_scored(layout, of_methods, kind))

@@ -21,7 +21,7 @@ from drdc.config.variants import DRDC, FULL
 from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.detection.backends import FAST, backends
 from drdc.detection.detector import AUROCS
-from drdc.detection.model_file import calibration_tensors, save_bundle
+from drdc.detection.model_file import calibration_tensors, save_model_file
 from drdc.equations.diffusion import to_unit_range
 from drdc.evaluation.calibration import Calibration
 from drdc.experiment.provenance import provenance
@@ -90,7 +90,7 @@ def export(
         mode: calibrated(own.heatmaps, name, table, held_out) for mode, own in exported.modes.items()
     }
     tensors = exported.tensors | calibration_tensors(calibrations, about["categories"])
-    save_bundle(layout.detector(name), tensors, about)
+    save_model_file(layout.detector(name), tensors, about)
     images = len(calibrations[FULL].scores)
     log.info("%s: calibrated on %d held-out normal images", layout.detector(name), images)
 

@@ -24,7 +24,7 @@ from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError, enough_memory
 from drdc.runtime.files import load_metadata
 from drdc.runtime.finite import refuse_not_finite
-from drdc.runtime.resumable_array import Unfinished
+from drdc.runtime.resumable_array import ResumableArray
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def _predict(
         "models": [load_metadata(layout.model(seed, model))["sha256"] for model in models],
         "computed by": [drdc.__version__, torch.__version__, torch_device(), predictor.batch_size],
     }
-    work = Unfinished(
+    work = ResumableArray(
         layout.unfinished(seed, name, category),
         layout.predictions(seed, name, category),
         layout.manifest,

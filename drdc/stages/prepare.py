@@ -25,7 +25,7 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
     there = fingerprint.listing(dataset)
     planned = fingerprint.trigger(layout.dataset, there)
     if dataset.name == "synthetic":
-        _draw(layout.made_dataset, dataset)
+        _draw(layout.synthetic_dataset, dataset)
     root = root_of(layout, dataset)
     samples, found = datasets.scan(dataset.name, root, dataset.categories, dataset.good)
     table = manifest.prepare(
@@ -52,7 +52,7 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
 
 def root_of(layout: Layout, dataset: Dataset) -> Path:
     """Folder that the manifest's paths are relative to."""
-    root = dataset.root if dataset.name != "synthetic" else str(layout.made_dataset)
+    root = dataset.root if dataset.name != "synthetic" else str(layout.synthetic_dataset)
     return datasets.dataset_root(dataset.name, root)
 
 

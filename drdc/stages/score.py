@@ -214,7 +214,7 @@ def _write(
     frame = pd.concat([pd.DataFrame(head, index=frame.index), frame], axis=1).assign(**origin)
     log.info("means over categories, seed %d\n%s", seed, means(frame))
     for kind, columns in COLUMNS.items():
-        evidence = pd.DataFrame(rows[kind], columns=list(columns))
-        evidence.insert(0, "seed", seed)
-        write_table(layout.scored(seed, run.name, kind), evidence)
+        table = pd.DataFrame(rows[kind], columns=list(columns))
+        table.insert(0, "seed", seed)
+        write_table(layout.scored(seed, run.name, kind), table)
     write_table(layout.scored(seed, run.name), frame)

@@ -1,4 +1,4 @@
-"""A real SLURM of one node on this machine, with four pretended GPUs, for as long as a test needs it.
+"""A real SLURM of one node on this machine, with four fake GPUs, for as long as a test needs it.
 
 Needs root and Debian's packages slurmctld, slurmd, slurm-client and munge; no accounting database, no control
 groups and no network. The node claims more cores and memory than there are: nothing is bound or measured.
@@ -68,7 +68,7 @@ def why_not() -> str | None:
     if missing:
         return f"{', '.join(missing)}: not installed (Debian: slurmctld slurmd slurm-client munge)"
     if os.getuid() != 0:
-        return "only root can start a SLURM with pretended GPUs"
+        return "only root can start a SLURM with fake GPUs"
     own = [path for path in configuration_links() if path.exists() and not path.is_symlink()]
     return f"{own[0]} belongs to a real SLURM" if own else None
 

@@ -1,4 +1,4 @@
-"""The cluster-generic profile, unchanged, on a pretended PBS that runs jobs in the background."""
+"""The cluster-generic profile, unchanged, on a mock PBS that runs jobs in the background."""
 
 from __future__ import annotations
 

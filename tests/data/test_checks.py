@@ -275,7 +275,7 @@ def test_each_fault_is_found_and_nothing_else_is_said(tree: Path, name: str) -> 
     (problem,) = problems(tree)
     assert (problem.severity, problem.file) == (severity, file)
     assert text in problem.problem
-    assert problem.mend
+    assert problem.fix
 
 
 def test_all_faults_are_told_at_once_whatever_the_number_of_threads(tree: Path) -> None:

@@ -90,8 +90,8 @@ def test_a_folder_that_sounds_good_is_asked_about_and_the_answer_is_kept(root: P
     _, problems = scan("mvtec", root, ["nut"])
     (asked,) = problems
     assert (asked.kind, asked.severity, asked.file) == ("good-by-another-name", "error", f"nut/test/{name}")
-    assert "set dataset.good: [" in asked.mend
-    assert name.strip() in asked.mend
+    assert "set dataset.good: [" in asked.fix
+    assert name.strip() in asked.fix
     samples, problems = scan("mvtec", root, ["nut"], [name.strip().upper()])
     assert problems == []
     assert counted(samples) == {(0, "good"): 3, (1, "bent"): 2}

@@ -1,4 +1,4 @@
-"""The made dataset: same bytes for the same seed, MVTec layout, masks that fit what was changed."""
+"""The synthetic dataset: same bytes for the same seed, MVTec layout, masks that fit what was changed."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def test_mask_is_where_the_flaw_shows(category: str, kind: str) -> None:
 
 
 def without_flaw(category: str, kind: str, number: int) -> np.ndarray:
-    """The same picture, grain included, drawn by a painter that sees no flaw."""
-    painter, kinds = CATEGORIES[category]
+    """The same picture, grain included, drawn by a draw that sees no flaw."""
+    draw, kinds = CATEGORIES[category]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CATEGORIES, category, (lambda canvas, look, _: painter(canvas, look, None), kinds))
+        patch.setitem(CATEGORIES, category, (lambda canvas, look, _: draw(canvas, look, None), kinds))
         patch.setattr("drdc.data.synthetic._VISIBLE", -1.0)  # else it would try on for a visible flaw
         return render(category, kind, number, split="test", seed=0, size=128)[0]
 

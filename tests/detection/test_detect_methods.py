@@ -18,7 +18,7 @@ from running import planned, snakemake
 
 from drdc import Detector
 from drdc.detection.detector import Detection
-from drdc.detection.model_file import load_bundle, save_bundle
+from drdc.detection.model_file import load_model_file, save_model_file
 from drdc.detection.web_page import Visit, page, small
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
@@ -66,8 +66,8 @@ def test_an_image_has_the_score_and_heatmap_that_the_workflow_gave_it(
     trained: Path, name: str, split: str
 ) -> None:
     paths, records = stored(trained, name, split)
-    finder = Detector.load(exported(trained, name))
-    found = list(finder.detect_many(paths, batch_size=3))
+    detector = Detector.load(exported(trained, name))
+    found = list(detector.detect_many(paths, batch_size=3))
     np.testing.assert_allclose([one.score for one in found], records["score"], rtol=1e-3)
     half = [np.asarray(Image.fromarray(one.heatmap).reduce(2)) for one in found]  # 64 pixels -> the stored 32
     for own, heatmap in zip(half, records["heatmap"].astype(np.float32), strict=True):
@@ -96,7 +96,9 @@ def test_the_header_says_where_the_method_comes_from_and_how_good_it_is(
 
 
 def test_the_backbone_is_in_the_file_only_where_it_is_used(trained: Path) -> None:
-    parts = {name: {key.split(".")[0] for key in load_bundle(exported(trained, name))[1]} for name in METHODS}
+    parts = {
+        name: {key.split(".")[0] for key in load_model_file(exported(trained, name))[1]} for name in METHODS
+    }
     assert parts == {"small": {"method", "backbone", "calibration"}, "patches": {"method", "calibration"}}
 
 
@@ -243,9 +245,9 @@ def test_the_workflow_makes_it_without_drdc_and_scores_only_where_there_are_test
 def test_a_header_that_does_not_fit_is_refused_in_one_sentence(
     trained: Path, tmp_path: Path, about: dict[str, Any], words: str
 ) -> None:
-    path, tensors, header = load_bundle(exported(trained, "small"))
+    path, tensors, header = load_model_file(exported(trained, "small"))
     path = tmp_path / "odd.safetensors"
-    save_bundle(path, tensors, header | about)
+    save_model_file(path, tensors, header | about)
     with pytest.raises(UserError, match=words) as caught:
         Detector.load(path)
     assert str(caught.value).startswith(f"{path}: ")

@@ -24,7 +24,7 @@ import drdc.detection.detector
 from drdc import Detector
 from drdc.config.fusion import Fusion
 from drdc.data.pictures import read_picture
-from drdc.detection.model_file import load_bundle, save_bundle
+from drdc.detection.model_file import load_model_file, save_model_file
 from drdc.evaluation.calibration import offered_rate, threshold
 from drdc.reporting.separation import limit
 from drdc.reporting.shown_images import ShownImages
@@ -55,7 +55,7 @@ def test_an_image_has_the_score_that_the_workflow_gave_it(
 
 def test_gallery_histograms_and_tables_have_the_same_thresholds(detector: Detector, exported: Path) -> None:
     with chdir(exported.parents[1]):
-        fusion = Fusion(**load_bundle(exported)[2]["fusion"])
+        fusion = Fusion(**load_model_file(exported)[2]["fusion"])
         held_out = ShownImages(Layout(exported.name), 0, detector.image_size, fusion).held_out
     assert threshold(held_out["drdc"].to_numpy(), offered_rate(len(held_out))) == pytest.approx(
         detector.reference().threshold, rel=1e-12
@@ -254,8 +254,8 @@ print(Detector.load("one.safetensors").detect({str(paths[0])!r}).score)
 
 def changed(exported: Path, path: Path, **about: Any) -> Path:
     """A copy of the exported file with other values in its header, whole and with the right digest."""
-    _, tensors, header = load_bundle(exported)
-    save_bundle(path, tensors, header | about)
+    _, tensors, header = load_model_file(exported)
+    save_model_file(path, tensors, header | about)
     return path
 
 
@@ -293,7 +293,7 @@ def test_a_flipped_bit_is_noticed(exported: Path, tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("drdc.detection.model_file.FORMAT", 4)
-    save_bundle(tmp_path / "newer.safetensors", load_file(exported / "detectors/drdc.safetensors"), {})
+    save_model_file(tmp_path / "newer.safetensors", load_file(exported / "detectors/drdc.safetensors"), {})
     monkeypatch.undo()
     refused(tmp_path / "newer.safetensors", "was written in format '4', and this drdc reads 3; update drdc")
 
@@ -305,7 +305,7 @@ def test_a_header_cannot_make_the_backbone_come_from_elsewhere(
     """timm would fetch a `hf-hub:` model and read a local folder; neither it nor anything else is built."""
     created: list[str] = []
     monkeypatch.setattr(timm, "create_model", lambda *given, **_: created.append(given[0]))
-    backbone = load_bundle(exported)[2]["backbone"] | {"name": name}
+    backbone = load_model_file(exported)[2]["backbone"] | {"name": name}
     refused(changed(exported, tmp_path / "evil.safetensors", backbone=backbone), "is not a timm model")
     assert not created
 
@@ -332,7 +332,7 @@ def test_a_header_that_does_not_fit_the_numbers_is_refused(
 
 
 def test_the_header_says_where_the_model_comes_from(detector: Detector, exported: Path) -> None:
-    header = load_bundle(exported)[2]
+    header = load_model_file(exported)[2]
     assert detector.experiment == "tiny"
     assert detector.categories == ["capsule", "wood"]
     assert [header["modes"][name]["sampling"]["steps"] for name in ("full", "fast")] == [2, 1]

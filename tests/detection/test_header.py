@@ -19,7 +19,7 @@ from drdc.config.diffusion import Diffusion
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.detection.header import check_header
-from drdc.detection.model_file import read_calibration, save_bundle
+from drdc.detection.model_file import read_calibration, save_model_file
 from drdc.runtime.errors import UserError
 
 SAMPLING = Sampling(steps=2, grid_sizes=[4]).model_dump()
@@ -218,7 +218,7 @@ def test_networks_that_are_not_in_the_file_take_no_memory(
 ) -> None:
     path = tmp_path / "evil.safetensors"
     try:
-        save_bundle(path, tensors, about)
+        save_model_file(path, tensors, about)
     except (TypeError, ValueError, UserError):
         pytest.skip("this project cannot write such a file")
     refused(path)

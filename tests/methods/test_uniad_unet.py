@@ -25,9 +25,9 @@ def test_the_parameters_are_the_sum_over_the_layers() -> None:
 @pytest.mark.parametrize(("size", "levels"), [(16, 1), (16, 4), (48, 4)])
 def test_it_gives_images_of_the_size_of_its_input(size: int, levels: int) -> None:
     images = torch.rand(2, 3, size, size)
-    painted = UNet(size, 4, levels).eval()(images)
-    assert painted.shape == images.shape
-    assert painted.abs().max() <= 1
+    reconstructed = UNet(size, 4, levels).eval()(images)
+    assert reconstructed.shape == images.shape
+    assert reconstructed.abs().max() <= 1
 
 
 def test_one_pixel_reaches_the_whole_image_over_the_lowest_level() -> None:

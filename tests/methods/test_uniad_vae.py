@@ -80,7 +80,7 @@ def test_the_image_error_is_that_of_eq_9_where_there_is_one_scale_and_no_filter(
     model = method(scales=[1], filter_size=1, weight=1.0)
     images, features = torch.rand(2, 3, 16, 16), torch.rand(2, 4, 4, 4)
     with torch.no_grad():
-        expected = scale_error(images, model.painter(images), 1)
+        expected = scale_error(images, model.image_model(images), 1)
         assert torch.allclose(model.heatmaps(images, features), expected)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stamping import stamped
 
 from drdc.data.manifest import read_manifest
-from drdc.detection.model_file import load_bundle
+from drdc.detection.model_file import load_model_file
 from drdc.methods.fitted_method import read_fitted
 from drdc.results.layout import SCORED, Layout
 from drdc.results.predictions import read_parts
@@ -76,8 +76,8 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "predictions": (TINY.predictions(0, "full", "wood"), _parts("full")),
     "lean predictions": (TINY.predictions(0, "steps=1", "all"), _parts("steps=1")),
     "heatmaps": (TINY.predictions(0, METHOD, "all"), _parts(METHOD)),
-    "model": (TINY.detector(), lambda: load_bundle(TINY.detector())),
-    "model of a method": (TINY.detector(METHOD), lambda: load_bundle(TINY.detector(METHOD))),
+    "model": (TINY.detector(), lambda: load_model_file(TINY.detector())),
+    "model of a method": (TINY.detector(METHOD), lambda: load_model_file(TINY.detector(METHOD))),
     "seed scores": _table(TINY.scored(0, "full")),
     "variant scores": _table(TINY.scored(0, "steps=1")),
     "method scores": _table(TINY.scored(0, METHOD)),

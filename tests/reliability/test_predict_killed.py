@@ -107,7 +107,7 @@ def test_a_state_that_does_not_fit_is_not_gone_on_with(tmp_path: Path, harm: str
 
 @pytest.mark.parametrize("orphan_ends", [True, False])
 def test_an_orphan_and_its_successor_do_not_predict_side_by_side(tmp_path: Path, orphan_ends: bool) -> None:
-    """After a hard kill of Snakemake its job goes on, and the same command is started again."""
+    """After a hard kill of Snakemake its job runs on, and the same command is started again."""
     expected, folder = undisturbed(tmp_path / "whole"), tmp_path / "run"
     make_experiment(folder)
     orphan = Predicting(folder)

@@ -101,7 +101,7 @@ def test_other_data_of_the_same_shape_are_trained_on_anew(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("orphan_ends", [True, False])
 def test_an_orphan_and_its_successor_do_not_train_side_by_side(tmp_path: Path, orphan_ends: bool) -> None:
-    """After a hard kill of Snakemake its job goes on, and the same command is started again."""
+    """After a hard kill of Snakemake its job runs on, and the same command is started again."""
     make_data(tmp_path)
     state = tmp_path / RESULTS / "state/seed0-base.pt"
     orphan = Forked(tmp_path, "base", **LONG["base"])

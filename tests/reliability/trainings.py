@@ -1,4 +1,4 @@
-"""Tiny trainings on made data, by the real command, for the tests that kill, starve or poison them."""
+"""Tiny trainings on synthetic images, by the real command, for the tests that kill, starve or poison them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.config.variants import CONTROLS, FULL, ORACLES, RANDOM, Variant, runs, variants
 from drdc.results.layout import Layout
-from drdc.results.scores import failed_before, read_evidence, read_runs
+from drdc.results.scores import failed_before, read_scored, read_runs
 from drdc.runtime.errors import UserError
 
 LAYOUT = Layout("tiny")
@@ -113,14 +113,14 @@ def test_a_damaged_file_is_named() -> None:
         read_runs(LAYOUT, runs(EVERY, [0], EVALUATION, []))
 
 
-def test_evidence_of_the_seeds_that_have_it() -> None:
+def test_rows_of_the_seeds_that_have_them() -> None:
     path = LAYOUT.scored(1, "full", "image_scores")
     touch(path)
     facts = {"seed": [1], "row": [3], "category": ["01"], "method": ["drdc"], "score": [0.25]}
     pd.DataFrame(facts).to_csv(path, index=False)
     stamped(path)
-    frame = read_evidence(LAYOUT, [("full", 0), ("full", 1)], "image_scores")
+    frame = read_scored(LAYOUT, [("full", 0), ("full", 1)], "image_scores")
     assert frame.loc[0, ["category", "method", "score"]].tolist() == ["01", "drdc", 0.25]
     assert frame["row"].dtype == np.int64
     with pytest.raises(UserError, match=r"scores/full/curves\.csv: is missing"):
-        read_evidence(LAYOUT, [("full", 0), ("full", 1)], "curves")
+        read_scored(LAYOUT, [("full", 0), ("full", 1)], "curves")

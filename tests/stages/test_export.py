@@ -13,7 +13,7 @@ from exporting import CHANGES, STAGES, drdc, experiment
 from running import planned, snakemake
 
 from drdc import Detector
-from drdc.detection.model_file import load_bundle
+from drdc.detection.model_file import load_model_file
 from drdc.results.heatmaps import DrdcReading
 from drdc.runtime.digests import sha256_of
 
@@ -39,7 +39,7 @@ def test_the_same_command_writes_the_same_bytes(exported: Path, copy: Path) -> N
 def test_all_networks_are_in_the_file_as_they_were_trained(exported: Path) -> None:
     from safetensors.torch import load_file
 
-    _, tensors, _ = load_bundle(exported)
+    _, tensors, _ = load_model_file(exported)
     for kind in ("base", "diffusion"):
         trained = load_file(exported / f"seed0/{kind}.safetensors")
         inside = {key.removeprefix(f"{kind}."): v for key, v in tensors.items() if key.startswith(f"{kind}.")}

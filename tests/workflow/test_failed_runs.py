@@ -1,4 +1,4 @@
-"""How a run ends in which jobs failed, with commands that only write empty files (`pretended/drdc`)."""
+"""How a run ends in which jobs failed, with commands that only write empty files (`fake/drdc`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from running import TINY, call
 
-PRETENDED = Path(__file__).with_name("pretended")
+FAKE = Path(__file__).with_name("fake")
 RESULTS = Path("results/tiny")
 BAD = "images.npy: a digest differs; remove the file"
 ENDING = f"""\
@@ -27,15 +27,15 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     workflow = call(folder, *options, "--cores", "2", "--configfile", TINY)
     workflow["env"] |= {
-        "PATH": f"{PRETENDED}{os.pathsep}{workflow['env']['PATH']}",
-        "PRETENDED_FAILURES": json.dumps(failures or {}),
+        "PATH": f"{FAKE}{os.pathsep}{workflow['env']['PATH']}",
+        "FAKE_FAILURES": json.dumps(failures or {}),
     }
-    (folder / "salvaged.txt").unlink(missing_ok=True)
+    (folder / "partial_report.txt").unlink(missing_ok=True)
     return subprocess.run(**workflow, capture_output=True, check=False)
 
 
-def salvaged(folder: Path) -> list[str]:
-    path = folder / "salvaged.txt"
+def in_part(folder: Path) -> list[str]:
+    path = folder / "partial_report.txt"
     return path.read_text().split() if path.exists() else []
 
 
@@ -55,7 +55,7 @@ def test_after_a_failure_only_what_was_asked_for_is_made(
     failed = run(tmp_path, target, failures={"predict.seed0.full.wood": BAD})
     assert failed.returncode == 1
     assert failed.stderr.endswith(ENDING)
-    assert salvaged(tmp_path) == wanted
+    assert in_part(tmp_path) == wanted
     assert not (tmp_path / RESULTS / "costs.csv").exists()
 
 
@@ -65,7 +65,7 @@ def test_the_last_lines_name_the_cause_whatever_else_is_printed(tmp_path: Path, 
     assert failed.returncode == 1
     assert failed.stderr.endswith(ENDING)
     if "none" in options:
-        assert not salvaged(tmp_path), "the first failure ends the run"
+        assert not in_part(tmp_path), "the first failure ends the run"
 
 
 def test_several_jobs_fail_and_one_without_a_word(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_several_jobs_fail_and_one_without_a_word(tmp_path: Path) -> None:
     assert "  costs: no clock\n    log: results/tiny/logs/costs.log\n" in told
     assert "  train (seed=0, model=unconditional): it was killed or broke; its log ends with: " in told
     assert "    log: results/tiny/logs/train.seed0.unconditional.log\n" in told
-    wanted = salvaged(tmp_path)
+    wanted = in_part(tmp_path)
     assert {"collect", "tables.table2", "tables.table5", "figures.fig3"} < set(wanted)
     assert not {"tables.inference", "figures.pareto", "costs"} & set(wanted)
 
@@ -93,7 +93,7 @@ def test_scores_of_older_settings_are_not_taken_for_new_ones(tmp_path: Path) -> 
     assert not (scores / "TTC/scores.csv").exists()
     assert (scores / "MC/scores.csv").exists()
     assert (tmp_path / RESULTS / "seed0/unconditional.safetensors").exists()
-    assert salvaged(tmp_path) == ["tables.table5"]
+    assert in_part(tmp_path) == ["tables.table5"]
 
 
 def test_where_nothing_can_be_made_the_results_of_an_earlier_run_stay(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_where_nothing_can_be_made_the_results_of_an_earlier_run_stay(tmp_path: 
     assert failed.stderr.endswith(
         "  prepare: data/mvtec: there is no such folder\n    log: results/tiny/logs/prepare.log\n"
     )
-    assert salvaged(tmp_path) == []
+    assert in_part(tmp_path) == []
     for name in ("seed0/scores/full/scores.csv", "seed0/base.safetensors", "tables/table2.md"):
         assert (tmp_path / RESULTS / name).exists(), name
 
@@ -133,8 +133,8 @@ def test_results_of_another_experiment_are_not_made_with_these_settings(tmp_path
 def test_a_run_that_is_stopped_makes_nothing_and_says_how_to_go_on(tmp_path: Path) -> None:
     workflow = call(tmp_path, "table2", "--cores", "2", "--configfile", TINY, quick=False)
     workflow["env"] |= {
-        "PATH": f"{PRETENDED}{os.pathsep}{workflow['env']['PATH']}",
-        "PRETENDED_FAILURES": '{"features": "SLEEP"}',
+        "PATH": f"{FAKE}{os.pathsep}{workflow['env']['PATH']}",
+        "FAKE_FAILURES": '{"features": "SLEEP"}',
     }
     running = subprocess.Popen(**workflow, stderr=subprocess.PIPE, process_group=0)
     try:
@@ -147,4 +147,4 @@ def test_a_run_that_is_stopped_makes_nothing_and_says_how_to_go_on(tmp_path: Pat
         running.kill()
     assert running.returncode == 1
     assert told.splitlines()[-1].startswith("drdc: stopped before the end; the same command resumes")
-    assert salvaged(tmp_path) == []
+    assert in_part(tmp_path) == []

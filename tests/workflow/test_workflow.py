@@ -262,7 +262,7 @@ def test_a_category_without_predictions_is_failed_alone(folder: Path, tmp_path: 
     shutil.copytree(folder, copy)
     for name in ("seed0/predictions/full/wood.npy", "seed0/scores/full/scores.csv", "tables/table2.md"):
         (copy / RESULTS / name).unlink()
-    command = [sys.executable, "-m", "drdc", "salvage", "score.seed0.full", "tables.table2"]
+    command = [sys.executable, "-m", "drdc", "partial-report", "score.seed0.full", "tables.table2"]
     command += ["--config", TINY, "--threads", "1"]
     subprocess.run(command, cwd=copy, check=True, capture_output=True)
     lines = (copy / RESULTS / "tables/table2.md").read_text().splitlines()

@@ -9,7 +9,7 @@ from drdc.runtime.failures import ending
 
 BEGAN = time.time()
 # Rules whose outputs can be made in part, in the order of their inputs. Nothing is trained, predicted or timed.
-SALVAGED = (
+MADE_IN_PART = (
     "score",
     "collect",
     "tables",
@@ -21,26 +21,26 @@ SALVAGED = (
 INDISPENSABLE = {"prepare", "images", "costs"}
 
 
-def salvage():
+def make_partial_report():
     """Make a partial report of the jobs that wait for a failed one, and remove what it would read of an earlier run.
 
     Not after Ctrl-C, nor where the first failure is to end the run.
     """
     if not internals.has_ended(workflow):
         return
-    jobs, outdated = salvageable()
+    jobs, outdated = wanted_in_part()
     for path in outdated:
         Path(path).unlink(missing_ok=True)
     if jobs:
-        command = ["drdc", "salvage", *jobs]
-        subprocess.run([*command, "--config", settings("salvage")])
+        command = ["drdc", "partial-report", *jobs]
+        subprocess.run([*command, "--config", settings("partial_report")])
 
 
-def salvageable():
+def wanted_in_part():
     """Jobs of this run, by the names of their logs, and the files that they must not read."""
     lost = internals.unmade_jobs(workflow)
     jobs, outdated = [], set()
-    for rule_name in SALVAGED:
+    for rule_name in MADE_IN_PART:
         for job in [
             one
             for one in lost

@@ -60,8 +60,8 @@ def _labels(table: Path) -> list[tuple[str, float, str]]:
             path, probability, kind = line.split()
             rows.append((path, float(probability), kind))
         except ValueError as error:
-            mend = "write 'image probability type' there"
-            raise UserError(f"{table}, line {number}", f"'{line}' is not a label", mend) from error
+            fix = "write 'image probability type' there"
+            raise UserError(f"{table}, line {number}", f"'{line}' is not a label", fix) from error
     return rows
 
 

@@ -69,14 +69,14 @@ class Refined(Method):
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
         self.base = reconstructor(settings.base, shapes.channels, shapes.feature_size)
-        self.painter = self.image_network()
+        self.image_model = self.image_network()
         self.register_buffer("scales_of_maps", torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
 
     def image_network(self) -> nn.Module:
         """The network that reconstructs images (B, 3, H, W), untrained."""
         raise NotImplementedError(f"{type(self).__name__} has no image network")
 
-    def image_loss(self, painter: Any, images: Tensor) -> Tensor:
+    def image_loss(self, image_model: Any, images: Tensor) -> Tensor:
         """Its training loss, a scalar."""
         raise NotImplementedError(f"{type(self).__name__} has no loss of its image network")
 
@@ -84,11 +84,11 @@ class Refined(Method):
         def of_base(model: Any, images: Tensor, features: Tensor) -> Tensor:
             return feature_loss(model, features)
 
-        def of_images(painter: Any, images: Tensor, features: Tensor) -> Tensor:
-            return self.image_loss(painter, images)
+        def of_images(image_model: Any, images: Tensor, features: Tensor) -> Tensor:
+            return self.image_loss(image_model, images)
 
         history = trainer.descend(self.base, of_base, "base", self.settings.base)
-        history += trainer.descend(self.painter, of_images, "images")
+        history += trainer.descend(self.image_model, of_images, "images")
         self.eval()
         with torch.no_grad():
             scales = [map_scale(self.maps(*batch)[i] for batch in trainer.held_out()) for i in range(2)]
@@ -97,8 +97,8 @@ class Refined(Method):
 
     def maps(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Base map (Eq. 2) and filtered image error (Eq. 14, 16), both (B, H, W), each on its own scale."""
-        size, painted = self.shapes.image_size, self.painter(images)
-        errors = {scale: scale_error(images, painted, scale) for scale in self.settings.scales}
+        size, reconstructed = self.shapes.image_size, self.image_model(images)
+        errors = {scale: scale_error(images, reconstructed, scale) for scale in self.settings.scales}
         error = mean_filter(spatio_temporal_map(errors, size), self.settings.filter_size)
         return base_map(self.base, features, size), error
 

@@ -1,7 +1,7 @@
 """Choosing settings without test images: synthetic defects in held-out normal images.
 
-    python benchmarks/made_defects.py CONFIG --initial-index 50 100 150 --grid-sizes 4 8 16
-    python benchmarks/made_defects.py CONFIG --model results/NAME/detectors/METHOD.safetensors
+    python benchmarks/synthetic_defects.py CONFIG --initial-index 50 100 150 --grid-sizes 4 8 16
+    python benchmarks/synthetic_defects.py CONFIG --model results/NAME/detectors/METHOD.safetensors
 
 Each held-out normal image of the trained experiment CONFIG is taken three times: as it is, with a faint
 blurred spot, and with a strip of itself pasted elsewhere. Printed: mean over categories and both kinds of
@@ -66,7 +66,7 @@ KINDS = {"good": lambda image, rng: image, "spot": faint_spot, "strip": moved_st
 
 
 @dataclass(frozen=True)
-class Made:
+class Synthetic:
     """Held-out images in each of `KINDS`, one after the other.
 
     Attributes:
@@ -79,12 +79,12 @@ class Made:
     category: NDArray[np.str_]
 
     @classmethod
-    def of(cls, layout: Layout, size: int) -> Made:
+    def of(cls, layout: Layout, size: int) -> Synthetic:
         table = read_manifest(layout.manifest)
         stored = load_array(layout.images(size), len(table), f"images {size}")
         rng, rows = np.random.default_rng(0), np.flatnonzero(table.split == "val")
-        made = [make(stored[row].astype(float), rng) for row in rows for make in KINDS.values()]
-        images = np.clip(np.stack(made), 0, 255).round().astype(np.uint8)
+        synthetic = [make(stored[row].astype(float), rng) for row in rows for make in KINDS.values()]
+        images = np.clip(np.stack(synthetic), 0, 255).round().astype(np.uint8)
         category = table.category.to_numpy(str)[rows]
         return cls(images, np.array(list(KINDS) * len(rows)), np.repeat(category, len(KINDS)))
 
@@ -95,35 +95,35 @@ class Made:
         return 100 * float(np.mean([roc_auc_score(self.kind[own] != "good", scores[own]) for own in chosen]))
 
 
-def of_reverse_chain(made: Made, experiment: Experiment, index: int, grid_sizes: list[int]) -> None:
+def of_reverse_chain(synthetic: Synthetic, experiment: Experiment, index: int, grid_sizes: list[int]) -> None:
     """Print what the diffusion map reaches from that first timestep, for each set of those grid sizes."""
     layout, seed, fusion = Layout(experiment.experiment), experiment.seeds[0], experiment.fusion
     changed = {"initial_index": index, "grid_sizes": grid_sizes}
     inpainter = Inpainter.load(layout, seed, experiment.sampling.model_copy(update=changed))
     parts = []
     with torch.inference_mode():
-        for part in chunks(np.arange(len(made.images)), experiment.sampling.batch_size):
+        for part in chunks(np.arange(len(synthetic.images)), experiment.sampling.batch_size):
             keys = [str(number) for number in part]
-            parts.append(inpainter.reconstruct(to_unit_range(made.images[part]), keys, seed).scales)
+            parts.append(inpainter.reconstruct(to_unit_range(synthetic.images[part]), keys, seed).scales)
     for size in range(1, len(grid_sizes) + 1):
         for places in itertools.combinations(range(len(grid_sizes)), size):
             scales = {
                 s: torch.cat([p[s][:, list(places)].mean(1) for p in parts]).cpu() for s in STORED_SCALES
             }
-            maps = spatio_temporal_map({s: scales[s] for s in fusion.scales}, made.images.shape[1])
+            maps = spatio_temporal_map({s: scales[s] for s in fusion.scales}, synthetic.images.shape[1])
             scores = image_score(mean_filter(maps, fusion.filter_size), fusion.pool_size).numpy()
             chosen = [grid_sizes[place] for place in places]
-            print(f"initial index {index}, grid sizes {chosen}: {made.auroc(scores):.1f}")
+            print(f"initial index {index}, grid sizes {chosen}: {synthetic.auroc(scores):.1f}")
 
 
-def of_model(made: Made, path: str) -> None:
+def of_model(synthetic: Synthetic, path: str) -> None:
     """Print what an exported model reaches."""
     backend = Detector.load(path).modes[FULL].backend
-    pictures = [read_picture(image) for image in made.images]
+    pictures = [read_picture(image) for image in synthetic.images]
     with torch.inference_mode():
         parts = chunks(np.arange(len(pictures)), backend.predictor.batch_size)
         scores = np.concatenate([backend.find([pictures[i] for i in part]).scores for part in parts])
-    print(f"{path}: {made.auroc(scores):.1f}")
+    print(f"{path}: {synthetic.auroc(scores):.1f}")
 
 
 def main() -> None:
@@ -138,11 +138,11 @@ def main() -> None:
     if bool(options.initial_index) != bool(options.grid_sizes) or not options.initial_index + options.model:
         parser.error("give --initial-index and --grid-sizes, or --model")
     experiment = load_experiment(options.config)
-    made = Made.of(Layout(experiment.experiment), experiment.dataset.image_size)
+    synthetic = Synthetic.of(Layout(experiment.experiment), experiment.dataset.image_size)
     for index in options.initial_index:
-        of_reverse_chain(made, experiment, index, options.grid_sizes)
+        of_reverse_chain(synthetic, experiment, index, options.grid_sizes)
     for path in options.model:
-        of_model(made, path)
+        of_model(synthetic, path)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from drdc.stages.tables import tables
 log = logging.getLogger(__name__)
 
 
-def salvage(layout: Layout, jobs: Sequence[str], **settings: Any) -> None:
+def partial_report(layout: Layout, jobs: Sequence[str], **settings: Any) -> None:
     """Make what `jobs` would have made, as far as possible; what is impossible is named and left out.
 
     A category whose predictions are missing is "failed" in the scores of its run, and a run without scores is
