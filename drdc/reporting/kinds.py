@@ -29,7 +29,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.config.variants import ABLATION, CONTROLS, FULL, Variant, runs, sweeps, swept, variants
 from drdc.results.layout import Layout
-from drdc.results.scores import numeric, read_scored, read_runs, read_table
+from drdc.results.scores import numeric, read_runs, read_scored, read_table
 from drdc.runtime.errors import UserError
 
 

@@ -10,7 +10,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.config.variants import CONTROLS, FULL, runs, variants
 from drdc.results.layout import SCORED, Layout
-from drdc.results.scores import read_scored, read_runs, write_table
+from drdc.results.scores import read_runs, read_scored, write_table
 
 
 def collect(

@@ -14,7 +14,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.config.variants import CONTROLS, FULL, ORACLES, RANDOM, Variant, runs, variants
 from drdc.results.layout import Layout
-from drdc.results.scores import failed_before, read_scored, read_runs
+from drdc.results.scores import failed_before, read_runs, read_scored
 from drdc.runtime.errors import UserError
 
 LAYOUT = Layout("tiny")
