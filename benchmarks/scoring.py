@@ -3,8 +3,8 @@
     python benchmarks/scoring.py --categories 15 weight=0.8
 
 Random maps of 224 x 224 pixels, 115 test and 24 held-out images a category (the average of MVTec AD), are
-scored as one variant, all seven metrics; the variant `full` with its controls and image scores. OMP_NUM_THREADS
-is the number of threads.
+scored as one variant, all seven metrics; the variant `full` with its controls and image scores.
+OMP_NUM_THREADS is the number of threads.
 """
 
 from __future__ import annotations
