@@ -20,7 +20,7 @@ demo: install
 	@echo "Report:  results/demo/report.html   (all tables and figures in one page)"
 	@echo "Gallery: results/demo/gallery.html  (every heatmap, with a threshold to slide)"
 
-PYTEST := pytest --numprocesses logical --dist loadfile
+PYTEST := pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(PYTEST) -m "not slurm and not browser and not long"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared(tmp_path_factory, "finished", finish)
 
 
+def pytest_configure() -> None:
+    """Ctrl-C reaches what the tests start, also where the tests themselves run in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+#: Folders whose files take long: they come first, so that all processes end at about the same time.
+FIRST = ("docs", "cluster", "workflow", "reliability", "tools", "detection", "methods")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks for a browser or a SLURM is marked so."""
+    """What asks for a browser or a SLURM is marked so, and what takes long comes first."""
+    order = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
     for item in items:
         for fixture, mark in (("browser", "browser"), ("cluster", "slurm")):
             if fixture in getattr(item, "fixturenames", ()):

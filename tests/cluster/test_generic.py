@@ -19,6 +19,7 @@ def environment(jobs: Path) -> dict[str, str]:
     return {"PRETENDED_PBS": str(jobs), "PATH": f"{PBS}{os.pathsep}{os.environ['PATH']}"}
 
 
+@pytest.mark.long
 def test_jobs_go_through_the_scheduler_and_a_deleted_one_is_tried_again_with_more_memory(
     tmp_path: Path,
 ) -> None:

@@ -34,6 +34,7 @@ def test_a_block_says_what_language_it_is_in(block: Block) -> None:
     assert block.language in LANGUAGES, f"{block}: write one of {sorted(LANGUAGES)} behind the three ticks"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=names(CHAPTERS))
 def test_what_a_chapter_tells_to_do_works(chapter: Chapter, project: Path) -> None:
     """Its blocks one after the other, in a checkout where the (tiny) demo is finished.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import chdir
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from drawn import CHEQUERED, PLAIN, Twofold, drawn_experiment, fitted_twofold
@@ -20,19 +19,21 @@ from drdc.results.layout import Layout
 ON_CHEQUERS = ("diad",)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _weights_are_read_once() -> Iterator[None]:
-    """Most tests here build a backbone, and all take the same weights."""
-    read, whole = backbone._whole, {}
+#: Weights of the backbones that the tests of this folder build, by name and file: most take the same.
+_WEIGHTS: dict[tuple[str, str], Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def _weights_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = backbone._whole
 
     def cached(settings: Backbone) -> Any:
         key = (settings.name, settings.weights)
-        if key not in whole:
-            whole[key] = read(settings)
-        return whole[key]
+        if key not in _WEIGHTS:
+            _WEIGHTS[key] = read(settings)
+        return _WEIGHTS[key]
 
-    with patch.object(backbone, "_whole", cached):
-        yield
+    monkeypatch.setattr(backbone, "_whole", cached)
 
 
 @pytest.fixture(scope="session")

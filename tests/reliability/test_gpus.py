@@ -50,6 +50,7 @@ def gpu_and_times(log: Path) -> tuple[str, datetime, datetime]:
     return lines[begin].split("computing on GPU ")[1], stamps[0], stamps[-1]
 
 
+@pytest.mark.long
 def test_jobs_side_by_side_have_gpus_of_their_own(tmp_path: Path) -> None:
     experiment = yaml.safe_load(SMALL.read_text()) | {"seeds": [0, 1]}
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(experiment))

@@ -10,6 +10,7 @@ from running import ROOT, planned, snakemake
 SEEDS = 32
 
 
+@pytest.mark.long
 def test_the_papers_experiment_with_many_seeds_is_planned_job_by_job(tmp_path: Path) -> None:
     settings = yaml.safe_load((ROOT / "config/mvtec.yaml").read_text()) | {"seeds": list(range(SEEDS))}
     (tmp_path / "large.yaml").write_text(yaml.safe_dump(settings))

@@ -40,7 +40,7 @@ def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     return train
 
 
-@pytest.mark.parametrize("model", ["base", "diffusion"])
+@pytest.mark.parametrize("model", ["base", pytest.param("diffusion", marks=pytest.mark.long)])
 def test_two_processes_give_the_weights_of_one(
     tmp_path: Path, trained_by_two: Callable[[str], tuple[Path, str]], model: str
 ) -> None:
@@ -59,6 +59,7 @@ def test_two_processes_give_the_weights_of_one(
     pd.testing.assert_frame_equal(curve, expected_curve, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_two_processes_end_with_their_parent_and_go_on_together(
     tmp_path: Path, trained_by_two: Callable[[str], tuple[Path, str]]
 ) -> None:

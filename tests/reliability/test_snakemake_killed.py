@@ -59,11 +59,9 @@ def wait_for(log: Path, since: float, workflow: subprocess.Popen[str]) -> None:
 
 @pytest.fixture
 def started() -> Iterator[list[int]]:
-    """Process groups that end with the test; Ctrl-C reaches them, whatever the tests do about it."""
+    """Process groups that end with the test."""
     groups: list[int] = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield groups
-    signal.signal(signal.SIGINT, before)
     for group in groups:
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)

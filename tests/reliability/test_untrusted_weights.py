@@ -102,9 +102,8 @@ def test_backbone_weights_given_to_the_command(
     monkeypatch.chdir(tmp_path)
     trainings.make_data(tmp_path)
     as_zip(tmp_path / "weights.pth", Hostile(canary))
-    dataset = {"name": "mvtec", "root": str(tmp_path), "categories": ["nut"], "image_size": 16}
-    settings = {"dataset": dataset, "backbone": SMALL | {"weights": "weights.pth"}}
-    config = handed_over(tmp_path, trainings.NAME, "features", **settings)
+    backbone = SMALL | {"weights": "weights.pth"}
+    config = handed_over(tmp_path, trainings.NAME, "features", backbone=backbone)
     assert cli.main(["features", "--threads", "1", "--config", config]) == 2
     assert "drdc: backbone.weights: weights.pth is not a file of weights" in capsys.readouterr().err
     assert not canary.exists()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from exporting import drdc
 from PIL import Image
 from running import planned, snakemake
 
@@ -73,12 +72,13 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
 def test_the_experiment_that_it_writes_trains(folder: Path, tmp_path: Path) -> None:
     """The two commands it stands for: the images are prepared, and both networks take their first steps."""
     file = tmp_path / "own.yaml"
-    command = [sys.executable, "-m", "drdc"]
-    options = {"cwd": tmp_path, "check": True, "capture_output": True}
-    new = [*command, "new-experiment", folder, "--output", file, "--name", "own", "--minutes", "0.01"]
-    subprocess.run(new, **options)
-    for stage in (["prepare"], ["images", "64"], ["features"], ["train", "base"], ["train", "diffusion"]):
-        subprocess.run([*command, *stage, "--config", file, "--threads", "1"], **options)
+    new = ["new-experiment", str(folder), "--output", str(file), "--name", "own", "--minutes", "0.01"]
+    assert drdc(tmp_path, *new) == 0
+    written = load_experiment(file)
+    sizes = {written.dataset.image_size, written.backbone.input_size}
+    images = [["images", str(size)] for size in sizes]
+    for stage in (["prepare"], *images, ["features"], ["train", "base"], ["train", "diffusion"]):
+        assert drdc(tmp_path, *stage, "--config", str(file), "--threads", "1") == 0
     assert sorted(p.name for p in (tmp_path / "results/own/seed0").glob("*.safetensors")) == [
         "base.safetensors",
         "diffusion.safetensors",
