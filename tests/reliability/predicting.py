@@ -32,12 +32,12 @@ NOTE = STATE.with_suffix(".json")
 def make_experiment(folder: Path, images: int = 120) -> None:
     """Manifest, pixels, features and models with random weights; every fourth image is anomalous.
 
-    `images` are predicted; one for training comes after them.
+    `images` are predicted; one for training comes before them.
     """
     results = folder / RESULTS
     results.mkdir(parents=True)
     kinds = [("val", "good") if i < 4 else ("test", "good" if i % 4 else "bent") for i in range(images)]
-    kinds.append(("train", "good"))
+    kinds.insert(0, ("train", "good"))
     images += 1
     rows = [
         (f"{i:05d}.png", "nut", split, int(kind != "good"), kind, "m.png" if kind != "good" else "", *[8] * 4)
