@@ -102,6 +102,9 @@ def test_backbone_weights_given_to_the_command(
     monkeypatch.chdir(tmp_path)
     trainings.make_data(tmp_path)
     as_zip(tmp_path / "weights.pth", Hostile(canary))
+    images = tmp_path / trainings.RESULTS / "images/32.npy"
+    np.save(images, np.zeros((24, 32, 32, 3), np.uint8))
+    stamped(images)
     backbone = SMALL | {"weights": "weights.pth"}
     config = handed_over(tmp_path, trainings.NAME, "features", backbone=backbone)
     assert cli.main(["features", "--threads", "1", "--config", config]) == 2
