@@ -13,12 +13,25 @@ from torch import Tensor
 
 from drdc.data.manifest import read_manifest
 from drdc.equations.diffusion import to_unit_range
-from drdc.methods.interface import Shapes
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks
 from drdc.runtime.devices import torch_device
 from drdc.runtime.files import load_array
 from drdc.training.job import Images
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Sizes of the inputs of a method: images (B, 3, image_size, image_size), features (B, C, h, h).
+
+    Attributes:
+        image_size: height and width of its images and heatmaps in pixels.
+        channels, feature_size: C and h of the experiment's backbone; 0 and 1 where it uses no features.
+    """
+
+    image_size: int
+    channels: int
+    feature_size: int
 
 
 @dataclass(frozen=True)

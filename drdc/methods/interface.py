@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,51 +10,19 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
 
 from drdc.config.backbone import Backbone, other_backbone
-from drdc.config.optimisation import Optimisation
-from drdc.config.section import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Section, setting
 from drdc.equations.fusion import image_score
+from drdc.methods.inputs import Shapes
+from drdc.methods.settings import MethodSettings, TrainedSettings
 from drdc.models.backbone import pretrained
 from drdc.models.pretrained import Pretrained
 from drdc.runtime.errors import UserError
+from drdc.training.state import History
 
 if TYPE_CHECKING:
     from drdc.methods.trainer import Trainer
 
-#: Rows of a loss curve, see `drdc.training.loop.train`.
-History = list[dict[str, float]]
-
-
-class MethodSettings(Section):
-    """Settings that every method has."""
-
-    batch_size: int = setting(8, "ours", "Images computed together.", ge=1, le=MOST_IMAGES)
-    pool_size: int = setting(
-        16,
-        "ours",
-        "Side of the average pool in pixels before the maximum (image score); 1 for none.",
-        ge=1,
-        le=MOST_PIXELS,
-    )
-
-
-class TrainedSettings(Optimisation, MethodSettings):
-    """Settings of a method that is trained by gradients."""
-
-    epochs: float = setting(100, "ours", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """Sizes of the inputs of a method: images (B, 3, image_size, image_size), features (B, C, h, h).
-
-    Attributes:
-        image_size: height and width of its images and heatmaps in pixels.
-        channels, feature_size: C and h of the experiment's backbone; 0 and 1 where it uses no features.
-    """
-
-    image_size: int
-    channels: int
-    feature_size: int
+#: What the file of a method needs.
+__all__ = ["History", "JointMethod", "Method", "MethodSettings", "Shapes", "TrainedSettings", "blurred"]
 
 
 class Method(nn.Module):

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from drdc.methods.inputs import Inputs
-from drdc.methods.interface import History, TrainedSettings
+from drdc.methods.settings import TrainedSettings
 from drdc.runtime.errors import UserError
 from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.loop import Task, train
-from drdc.training.state import Progress, State
+from drdc.training.state import History, Progress, State
 
 #: Images (B, 3, H, W) in [-1, 1] and features (B, C, h, w).
 Pair = tuple[Tensor, Tensor]

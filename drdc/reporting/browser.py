@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drdc.reporting.aggregate import COMPARED
-from drdc.reporting.gallery import HEATMAPS, Shown, coloured
+from drdc.reporting.gallery import HEATMAPS, coloured
+from drdc.reporting.shown_images import Shown
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +13,11 @@ from PIL import Image
 
 from drdc.reporting.declared import figure
 from drdc.reporting.figures import new_figure, no_figure, save_png
+from drdc.reporting.shown_images import Floats, Rgb, Shown, ShownImages
 from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from drdc.reporting.shown_images import ShownImages
-
-Floats = NDArray[np.floating]
-Rgb = NDArray[np.uint8]
 
 COLUMNS = {
     "input": "input",
@@ -44,27 +39,6 @@ LABEL, HEAD, FOOT, GAP, BREAK = (
     14,
 )  # pixels: row labels, headings, legend, between rows, categories
 SMALLEST, NARROWEST = 60, 960  # pixels: panels, figure
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One test image with everything computed from it.
-
-    path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
-    anomalous, 0 normal; scores: image score of base, DRDC and the shown methods, higher = more
-    anomalous; image, reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of
-    each of `HEATMAPS` and of the shown methods, higher = more anomalous.
-    """
-
-    path: str
-    category: str
-    defect_type: str
-    label: int
-    scores: dict[str, float]
-    image: Rgb
-    reconstruction: Rgb
-    mask: NDArray[np.bool_]
-    heatmaps: dict[str, Floats]
 
 
 Group = list[Shown]

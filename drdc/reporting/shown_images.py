@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +13,35 @@ from numpy.typing import NDArray
 from drdc.config.fusion import Fusion
 from drdc.config.variants import FULL
 from drdc.reporting.aggregate import COMPARED
-from drdc.reporting.gallery import Shown
 from drdc.results.layout import Layout
 from drdc.results.scores import read_scored
 
 if TYPE_CHECKING:
     from drdc.results.heatmaps import Found
+
+Floats = NDArray[np.floating]
+Rgb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One test image with everything computed from it.
+
+    path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
+    anomalous, 0 normal; scores: image score of base, DRDC and the shown methods, higher = more
+    anomalous; image, reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of
+    each of `HEATMAPS` and of the shown methods, higher = more anomalous.
+    """
+
+    path: str
+    category: str
+    defect_type: str
+    label: int
+    scores: dict[str, float]
+    image: Rgb
+    reconstruction: Rgb
+    mask: NDArray[np.bool_]
+    heatmaps: dict[str, Floats]
 
 
 class ShownImages:

@@ -27,7 +27,7 @@ from drdc.runtime.files import exclusive, load_array, load_metadata, save_weight
 from drdc.runtime.identity import fingerprint_of
 from drdc.training.distributed import Group, launch
 from drdc.training.sampler import BatchSampler
-from drdc.training.state import State
+from drdc.training.state import History, State
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _is_finished(job: Job) -> bool:
         return False
 
 
-def finish(job: Job, model: nn.Module, history: list[dict[str, float]], shape: dict[str, int]) -> None:
+def finish(job: Job, model: nn.Module, history: History, shape: dict[str, int]) -> None:
     """Write the loss curve and the weights, then remove the saved states.
 
     The header of the weights has the settings, the sizes in `shape` that the network was built with, the

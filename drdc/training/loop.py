@@ -26,7 +26,7 @@ from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.sampler import BatchSampler
-from drdc.training.state import Progress
+from drdc.training.state import History, Progress
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Task:
     ema_decay: float | None = None
 
 
-def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, list[dict[str, float]]]:
+def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, History]:
     """Train, or resume from the last saved state.
 
     Returns:
@@ -95,7 +95,7 @@ class _Training:
         self.progress = self._resume()
         self.saved = (self.progress.step, time.monotonic())
 
-    def run(self) -> tuple[nn.Module, list[dict[str, float]]]:
+    def run(self) -> tuple[nn.Module, History]:
         self._announce()
         validations = self.settings.validations
         validate_at = {math.ceil(self.steps * (i + 1) / validations) for i in range(validations)}

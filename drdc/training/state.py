@@ -20,12 +20,16 @@ from drdc.runtime.files import atomic, write_whole
 log = logging.getLogger(__name__)
 
 
+#: Rows of a loss curve, see `drdc.training.loop.train`.
+History = list[dict[str, float]]
+
+
 @dataclass
 class Progress:
     """The progress of a training: finished steps, rows of its loss curve, losses since the last of them."""
 
     step: int
-    history: list[dict[str, float]]
+    history: History
     losses: list[float]
 
 

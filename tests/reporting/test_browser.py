@@ -16,7 +16,8 @@ from chromium import chromium
 from drdc.data.synthetic import render
 from drdc.evaluation.category import COMPARED
 from drdc.reporting.browser import Limits, write_gallery
-from drdc.reporting.gallery import HEATMAPS, Shown
+from drdc.reporting.gallery import HEATMAPS
+from drdc.reporting.shown_images import Shown
 from drdc.runtime.errors import UserError
 
 HOSTILE = (

@@ -9,7 +9,8 @@ from PIL import Image
 
 from drdc.reporting import gallery as rooms
 from drdc.reporting.figures import losses, percent_height, percent_limits
-from drdc.reporting.gallery import HEATMAPS, Shown, choose, gallery
+from drdc.reporting.gallery import HEATMAPS, choose, gallery
+from drdc.reporting.shown_images import Shown
 from drdc.runtime.errors import UserError
 
 

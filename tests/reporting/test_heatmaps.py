@@ -8,8 +8,9 @@ from PIL import Image
 from test_figures import item
 
 from drdc.reporting import heatmaps as rooms
-from drdc.reporting.gallery import Shown, coloured
+from drdc.reporting.gallery import coloured
 from drdc.reporting.heatmaps import draw_heatmaps
+from drdc.reporting.shown_images import Shown
 from drdc.runtime.errors import UserError
 
 SIZE = 48

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +16,10 @@ from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
 from drdc.methods.anomalib.models import build
-from drdc.methods.interface import History
+from drdc.methods.interface import History, Method
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import pretrained
 from drdc.runtime.errors import UserError, out_of_memory
-
-if TYPE_CHECKING:
-    from drdc.methods.anomalib.method import Anomalib
 
 
 class Adapter:
@@ -54,9 +51,14 @@ class Adapter:
         found = [pretrained(Backbone(name=n, weights=self.settings.weights)).digest() for n in self.networks]
         return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
-    def fit(self, method: Anomalib, trainer: Trainer) -> History:
+    def fit(self, method: Method, trainer: Trainer) -> History:
         """Fit the network in place."""
         return trainer.descend(method, type(method).loss)
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [-1, 1], prepared for the model, (B, 3, input_size, input_size)."""
+        # contiguous, as some losses take views of the features
+        return self.lightning.pre_processor.transform((images + 1) / 2).contiguous()
 
     def loss(self, images: Tensor) -> Tensor:
         """Training loss of a batch of images, prepared for the model."""
@@ -77,10 +79,10 @@ class Adapter:
 class MemoryBank(Adapter):
     """A model that collects features of all training images, and computes its buffers from them."""
 
-    def fit(self, method: Anomalib, trainer: Trainer) -> History:
+    def fit(self, method: Method, trainer: Trainer) -> History:
         with torch.no_grad(), giving_losses(self.lightning), fitting_images(self.settings):
             for images, _ in trainer.batches():
-                self.lightning.model(method.prepared(images))
+                self.lightning.model(self.prepared(images))
         # no progress bar in logs
         quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
         with all_seeded(), quiet:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from drdc.methods.anomalib.adapter import Adapter
 from drdc.methods.anomalib.images import images_below, made_textures
-from drdc.methods.interface import History
+from drdc.methods.interface import History, Method
 from drdc.methods.trainer import Trainer
 from drdc.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from drdc.methods.anomalib.method import Anomalib
 
 _ADVICE = (
     "unpack https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz there and name the folder "
@@ -54,7 +51,7 @@ class Draem(Adapter):
         if attention:
             self.lightning.setup_sspcab()
 
-    def fit(self, method: Anomalib, trainer: Trainer) -> History:
+    def fit(self, method: Method, trainer: Trainer) -> History:
         folder = self.settings.arguments.get("dtd_dir")
         made = folder is None
         with made_textures(trainer.job.seed) if made else nullcontext(images_below(folder, _ADVICE)) as paths:

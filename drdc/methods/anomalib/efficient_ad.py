@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
@@ -14,13 +14,10 @@ from torchvision.transforms import v2  # type: ignore[import-untyped]
 from drdc.equations.fusion import channel_scale
 from drdc.methods.anomalib.adapter import Adapter
 from drdc.methods.anomalib.images import images_below
-from drdc.methods.interface import History
+from drdc.methods.interface import History, Method
 from drdc.methods.trainer import Trainer
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from drdc.methods.anomalib.method import Anomalib
 
 _RELEASES = "https://github.com/open-edge-platform/anomalib/releases/download"
 _IMAGES = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2.tgz"
@@ -41,18 +38,18 @@ class EfficientAd(Adapter):
         for part in (network.teacher, network.mean_std, network.quantiles):
             part.requires_grad_(False)
 
-    def fit(self, method: Anomalib, trainer: Trainer) -> History:
+    def fit(self, method: Method, trainer: Trainer) -> History:
         network = self.lightning.model
         self.lightning.imagenet_iterator = self._natural_images()
         with torch.no_grad():
-            outputs = (network.teacher(method.prepared(images)) for images, _ in trainer.batches())
+            outputs = (network.teacher(self.prepared(images)) for images, _ in trainer.batches())
             scale = channel_scale(outputs)
         for name, values in zip(("mean", "std"), scale, strict=True):
             network.mean_std[name].copy_(values.view(1, -1, 1, 1))
         history = super().fit(method, trainer)
         method.eval()
         with torch.no_grad():
-            held_out = (method.prepared(images) for images, _ in trainer.held_out())
+            held_out = (self.prepared(images) for images, _ in trainer.held_out())
             maps = zip(*(network.get_maps(images) for images in held_out), strict=True)
             for name, found in zip(("st", "ae"), maps, strict=True):
                 low, high = self.lightning._get_quantiles_of_maps(list(found))

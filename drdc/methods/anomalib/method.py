@@ -129,15 +129,10 @@ class Anomalib(JointMethod):
         return self._adapter.fit(self, trainer)
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
-        return self._adapter.loss(self.prepared(images))
-
-    def prepared(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [-1, 1], prepared for the model, (B, 3, input_size, input_size)."""
-        # contiguous, as some losses take views of the features
-        return self._adapter.lightning.pre_processor.transform((images + 1) / 2).contiguous()
+        return self._adapter.loss(self._adapter.prepared(images))
 
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.model(self.prepared(images))
+        found = self.model(self._adapter.prepared(images))
         maps = found.anomaly_map.float().view(len(images), 1, *found.anomaly_map.shape[-2:])
         size = (self.shapes.image_size,) * 2
         heatmaps = F.interpolate(maps, size, mode="bilinear", antialias=True)[:, 0]
