@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from drdc.data.decoding import FORMATS, decode, image_count, orientation
 from drdc.data.depth import Decoded
 from drdc.data.masks import Mask, binarise, nearest
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, first_line
 
 _SIDEWAYS = 5  # from this EXIF orientation on, width and height change places
 
@@ -90,7 +90,9 @@ def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mas
     try:
         return replace(binarise(mask), turned=own)
     except ValueError as error:
-        raise UserError(path, f"the mask cannot be read ({error})", "write 0 and 255 as PNG") from error
+        raise UserError(
+            path, f"the mask cannot be read ({first_line(error)})", "write 0 and 255 as PNG"
+        ) from error
 
 
 def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:

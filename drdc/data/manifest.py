@@ -26,7 +26,7 @@ from drdc.data.regions import Regions, regions_after, vanished, write_regions
 from drdc.data.samples import Sample, smallest_hashes
 from drdc.runtime.batching import in_order, job_threads
 from drdc.runtime.digests import sha256_of, verify
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, first_line
 from drdc.runtime.files import atomic, create_array, stamp
 
 COLUMNS = (
@@ -128,7 +128,9 @@ def _parsed(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UserError(path, f"not a readable CSV table ({error})", "prepare the dataset again") from error
+        raise UserError(
+            path, f"not a readable CSV table ({first_line(error)})", "prepare the dataset again"
+        ) from error
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise UserError(path, f"column {', '.join(missing)} is missing", "prepare the dataset again")

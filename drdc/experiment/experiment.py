@@ -25,7 +25,7 @@ from drdc.config.section import Section, setting
 from drdc.config.variants import variants
 from drdc.data.datasets import READERS, SOURCES
 from drdc.runtime.arguments import LARGEST_SEED
-from drdc.runtime.errors import UserError, UserErrors
+from drdc.runtime.errors import UserError, UserErrors, first_line
 
 #: Characters of a wrong value that a message shows.
 LONGEST_VALUE = 200
@@ -352,7 +352,7 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
     try:
         loaded = read(Path(source).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(name, f"cannot be read ({error})", "name an existing YAML file") from None
+        raise UserError(name, f"cannot be read ({first_line(error)})", "name an existing YAML file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # values too: a number of 5,000 digits
         kind = "JSON" if read is json.loads else "YAML"
         raise UserError(name, f"is not valid {kind} ({' '.join(str(error).split())})", "correct it") from None

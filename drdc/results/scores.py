@@ -12,7 +12,7 @@ import pandas as pd
 from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Variant, predicted_parts
 from drdc.results.layout import Layout
 from drdc.runtime.digests import verify
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, first_line
 from drdc.runtime.files import artefact, write_whole
 
 NAMES = ("path", "category", "split", "defect_type", "method", "variant", "level", "metric", "note", "device")
@@ -85,7 +85,7 @@ def read_table(path: Path, stage: str = "score") -> pd.DataFrame:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(
-            path, f"cannot be read ({error})", "remove it and run the same command again"
+            path, f"cannot be read ({first_line(error)})", "remove it and run the same command again"
         ) from None
 
 
@@ -109,7 +109,7 @@ def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], nam
         try:
             changed[column] = [nan if value == "" else float(value) for value in frame[column]]
         except (TypeError, ValueError) as error:
-            wrong = f"column {column} holds something that is not a number ({error})"
+            wrong = f"column {column} holds something that is not a number ({first_line(error)})"
             raise UserError(name, wrong, "run the step that writes it again") from error
     return frame.assign(**changed)
 

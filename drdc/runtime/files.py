@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drdc.runtime.digests import BLANK, check_seal, digest_of, noted, seal, sha256_of, sidecar, verify
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, first_line
 from drdc.runtime.locks import open_alone, remove
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def open_array(path: Path, stage: str) -> np.ndarray:
         return np.lib.format.open_memmap(path, mode="r")  # reads no pickles and no archives
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
-            path, f"cannot be read ({error})", f"remove it and run `drdc {stage}` again"
+            path, f"cannot be read ({first_line(error)})", f"remove it and run `drdc {stage}` again"
         ) from None
 
 

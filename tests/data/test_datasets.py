@@ -590,6 +590,7 @@ def test_no_samples_and_double_samples(tree: Path, tmp_path: Path) -> None:
     [
         (None, "there is no manifest"),
         ("", "not a readable CSV"),
+        ("path\nx\na,b,c\n", "Expected 1 fields in line 3, saw 3"),
         (
             "path,category,split,label\na,b,test,0\n",
             "column defect_type, mask, width, height, stored, bits, sha256, pixels_sha256 is missing",
@@ -608,8 +609,9 @@ def test_damaged_manifest(tmp_path: Path, content: str | None, message: str) -> 
     path = tmp_path / "manifest.csv"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         read_manifest(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_btad_normal_images_are_called_ok_and_masks_are_bmp_or_png(tmp_path: Path) -> None:

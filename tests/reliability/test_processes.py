@@ -83,6 +83,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     assert "base.batch_size: 4 images cannot be divided among 3 processes; choose a multiple of 3" in message
 
 
+@pytest.mark.long
 def test_what_breaks_in_one_of_two_processes_is_told_as_by_one(tmp_path: Path) -> None:
     """A poisoned image spoils the gradient of both; the sentence, its end and the exit code are the same."""
     make_data(tmp_path)

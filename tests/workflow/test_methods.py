@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forking
 import numpy as np
 import pandas as pd
 import pytest
@@ -194,7 +195,7 @@ def test_the_commands_work_without_the_workflow(folder: Path, installed: Path, t
     configured(copy, METHODS)
     environment = os.environ | {"PYTHONPATH": str(installed)}
     for command in ("train", "predict", "score"):
-        line = [sys.executable, "-m", "drdc", command, "toy", "--config", "methods.yaml", "--threads", "1"]
+        line = [forking.folder() / "drdc", command, "toy", "--config", "methods.yaml", "--threads", "1"]
         subprocess.run(line, cwd=copy, env=environment, check=True, capture_output=True)
     again = pd.read_csv(copy / RESULTS / "seed0/scores/toy/scores.csv")
     assert again.value.equals(before.value)

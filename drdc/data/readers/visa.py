@@ -9,7 +9,7 @@ from typing import Literal
 
 from drdc.data.reader import Source
 from drdc.data.samples import NORMAL, Sample, choose
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, first_line
 
 
 def read_visa(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -70,7 +70,7 @@ def _csv_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         with table.open(encoding="utf-8-sig", newline="") as file:
             rows = [{name: row.get(name) or "" for name in columns} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(table, f"is not a readable table ({error})", "restore it") from None
+        raise UserError(table, f"is not a readable table ({first_line(error)})", "restore it") from None
     if rows and not any(rows[0].values()):
         raise UserError(table, f"has no columns {', '.join(columns)}", "restore it")
     return rows
