@@ -29,6 +29,7 @@ _OTHERS = {
     "pixels",
     "predictor",
     "registry",
+    "settings",
     "trainer",
 }
 

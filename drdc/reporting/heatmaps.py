@@ -16,7 +16,6 @@ from drdc.reporting.gallery import (
     DPI,
     GAP,
     Group,
-    Rgb,
     chosen,
     heatmap_panel,
     limits_of,
@@ -28,7 +27,7 @@ from drdc.reporting.gallery import (
 from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from drdc.reporting.shown_images import ShownImages
+    from drdc.reporting.shown_images import Rgb, ShownImages
 
 #: Pixels: figure, names of categories, names of methods, between categories, largest panel.
 WIDTH, LABEL, HEAD, BREAK, LARGEST = 1200, 100, 18, 12, 170
