@@ -11,9 +11,11 @@ class Described(Section):
     Attributes:
         paper_name: what the paper's tables and the re-runs call it; "" where they do not have it.
         citation: authors, title, place and year, and in what the method differs from that; "" for neither.
+        normalisation: as `fusion.normalisation`, of a method that fuses the base map, too; "" for others.
         input_size: height and width in pixels of the images that it sees; None where unknown.
     """
 
     paper_name: str = ""
     citation: str = ""
+    normalisation: str = ""
     input_size: int | None = None

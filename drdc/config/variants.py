@@ -7,6 +7,7 @@ predictions of the experiment itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from drdc.config.sampling import Sampling, single_grid_size
 from drdc.config.section import Section
 
 FULL = "full"
+#: DRDC in the raw reading of Eq. 17: the sum of both maps as they are, with the paper's weight.
+RAW = "raw"
 #: The name of DRDC in the scores; and the name under which the controls are scored.
 DRDC, CONTROLS = "drdc", "controls"
 #: What the experiment's own pre-trained network is called among those of the methods.
@@ -38,12 +41,15 @@ ABLATION = {
 }
 
 
+PAPER_WEIGHT = Fusion().weight
+
+
 @dataclass(frozen=True)
 class Variant:
     """One cell of an evaluation.
 
     Attributes:
-        name: `full`, a name of `ABLATION`, or `<setting>=<value>`.
+        name: `full`, a name of `ABLATION`, these in the raw reading (`raw_name`), or `<setting>=<value>`.
         model: `diffusion`, or `unconditional` for the 3-channel model (Table 5).
         predictions: name of the predictions that it is scored from: of the first variant that needs them.
         sampling, fusion: its settings; all others are the experiment's.
@@ -77,11 +83,16 @@ class Stored(Section):
 
 @dataclass(frozen=True)
 class Sweep:
-    """One panel of Figure 2: values of a setting as texts, the experiment's own (`default`) among them."""
+    """One panel of Figure 2: values of a setting as texts, the own one (`default`) of `of` among them."""
 
     setting: str
     values: tuple[str, ...]
     default: str
+    of: str = FULL
+
+    def variant(self, value: str) -> str:
+        """The name of the variant with that value."""
+        return self.of if value == self.default else f"{self.setting}={value}"
 
 
 def variants(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> dict[str, Variant]:
@@ -89,6 +100,11 @@ def variants(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> dict
     settings = {FULL: ("diffusion", sampling, fusion)}
     if evaluation.ablation:
         settings |= {name: _ablated(sampling, fusion, *flags) for name, flags in ABLATION.items()}
+    if evaluation.sweeps.raw_weight:
+        settings |= {
+            raw_name(name): (model, its_sampling, _raw(its_fusion, PAPER_WEIGHT))
+            for name, (model, its_sampling, its_fusion) in settings.items()
+        }
     for setting, values in evaluation.sweeps:
         own = _text(_own(sampling, fusion, setting))
         for value in values:
@@ -100,6 +116,11 @@ def variants(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> dict
         same = (v.predictions for v in found.values() if (v.model, v.sampling) == (model, its_sampling))
         found[name] = Variant(name, model, next(same, name), its_sampling, its_fusion)
     return found
+
+
+def raw_name(name: str) -> str:
+    """The name of DRDC or of a cell of Table 5 in the raw reading of Eq. 17."""
+    return RAW if name == FULL else f"{RAW}_{name}"
 
 
 def runs(
@@ -117,7 +138,14 @@ def runs(
 
 def swept(every: Iterable[str], setting: str = "") -> list[str]:
     """Those of the variants' names that are a value of Figure 2: of one setting, or of any."""
-    return [name for name in every if f"{setting}=" in name]
+    return [name for name in every if re.match(f"{setting or '.*'}=", name)]
+
+
+def of_readings(every: Iterable[str]) -> list[str]:
+    """Those of the variants' names that tell both readings of Eq. 17 apart: Table 5 and the weights."""
+    names = list(every)
+    both = {read(name) for name in ABLATION for read in (str, raw_name)}
+    return [*(name for name in names if name in both), *swept(names, "weight"), *swept(names, "raw_weight")]
 
 
 def sweeps(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> list[Sweep]:
@@ -127,7 +155,8 @@ def sweeps(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> list[S
         own = _own(sampling, fusion, setting)
         every = [own, *values] if isinstance(own, str) else sorted([*values, own], key=_rank)
         if values:
-            panels.append(Sweep(setting, tuple(dict.fromkeys(map(_text, every))), _text(own)))
+            of = RAW if setting == "raw_weight" else FULL
+            panels.append(Sweep(setting, tuple(dict.fromkeys(map(_text, every))), _text(own), of))
     return panels
 
 
@@ -177,15 +206,24 @@ def _ablated(
 def _swept(sampling: Sampling, fusion: Fusion, setting: str, value: Any) -> tuple[Sampling, Fusion]:
     if setting == "grid_sizes" and not set(value) <= set(sampling.grid_sizes):
         return sampling.model_copy(update={setting: value}), fusion.model_copy(update={setting: None})
+    if setting == "raw_weight":
+        return sampling, _raw(fusion, value)
     if setting in Fusion.model_fields:
         return sampling, fusion.model_copy(update={setting: value})
     return sampling.model_copy(update={setting: value}), fusion
+
+
+def _raw(fusion: Fusion, weight: float) -> Fusion:
+    """Eq. 17 to the letter: both maps on the scales on which they were computed."""
+    return fusion.model_copy(update={"normalisation": "none", "weight": weight})
 
 
 def _own(sampling: Sampling, fusion: Fusion, setting: str) -> Any:
     """The experiment's own value of a swept setting."""
     if setting == "grid_sizes":
         return fusion.grid_sizes or sampling.grid_sizes
+    if setting == "raw_weight":
+        return PAPER_WEIGHT
     return getattr(fusion if setting in Fusion.model_fields else sampling, setting)
 
 

@@ -82,10 +82,13 @@ class Backend:
 
     def find(self, pictures: list[Picture]) -> Found:
         """Heatmaps (B, H, W) and image scores (B,), float32, higher = more anomalous."""
+        return self.reading(self.predictor.predict(self.batch(pictures)))[self.method]
+
+    def batch(self, pictures: list[Picture]) -> Batch:
+        """What the method sees of them."""
         pixels = _squares(pictures, self.predictor.input_size)
         features = self.features(pictures) if self.features else None
-        batch = Batch.of(pixels, features, [picture.key for picture in pictures])
-        return self.reading(self.predictor.predict(batch))[self.method]
+        return Batch.of(pixels, features, [picture.key for picture in pictures])
 
 
 def backends(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, Backend]:

@@ -35,6 +35,7 @@ TAKEN = (
     *OWN_METHODS,
     "unconditional",
     "full",
+    "raw",
     "controls",
     "backbone",
     "image",
@@ -315,6 +316,12 @@ def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
             ("evaluation.seeds", "seeds"),
             f"{e.evaluation.seeds} are not among the experiment's seeds",
             f"take some of {e.seeds}",
+        ),
+        (
+            bool(e.evaluation.sweeps.raw_weight) and e.fusion.normalisation == "none",
+            ("evaluation.sweeps.raw_weight", "fusion.normalisation"),
+            "repeats the experiment's own fusion, which is that of raw maps",
+            "list the values in evaluation.sweeps.weight",
         ),
         (
             e.evaluation.ablation and not e.diffusion.model_conditioning,

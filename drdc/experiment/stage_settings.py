@@ -185,6 +185,7 @@ def _described(experiment: Experiment) -> dict[str, Described]:
         found[name] = Described(
             paper_name=kind.name_in_paper(settings),
             citation=kind.cited(settings, experiment.backbone.name),
+            normalisation=settings.get("normalisation", ""),
             input_size=experiment.backbone.input_size if facts.uses_features else facts.input_size,
         )
     return found

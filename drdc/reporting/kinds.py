@@ -5,6 +5,8 @@
 | `scores`           | tidy scores of the full variant and of all methods, every seed                      |
 | `ablation`         | tidy scores of the variants of Table 5                                              |
 | `sweeps`           | tidy scores of the variants of Figure 2, and its panels                             |
+| `readings`         | tidy scores of all methods and of the variants that tell the readings of Eq. 17     |
+|                    | apart, map_scales.csv, and the panels of Figure 2                                   |
 | `costs`            | costs.csv                                                                           |
 | `costs_and_scores` | costs.csv, and tidy scores of all methods and of all numbers of timesteps           |
 | `regions`          | regions.csv                                                                         |
@@ -27,7 +29,18 @@ from typing import Any
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
-from drdc.config.variants import ABLATION, CONTROLS, FULL, Variant, runs, sweeps, swept, variants
+from drdc.config.variants import (
+    ABLATION,
+    CONTROLS,
+    FULL,
+    RAW,
+    Variant,
+    of_readings,
+    runs,
+    sweeps,
+    swept,
+    variants,
+)
 from drdc.results.layout import Layout
 from drdc.results.scores import numeric, read_runs, read_scored, read_table
 from drdc.runtime.errors import UserError
@@ -71,6 +84,7 @@ def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str
             "the variants of the ablation; set evaluation.ablation to true",
         ),
         "sweeps": (bool(swept(variants)), "values to compare; name some in evaluation.sweeps"),
+        "readings": (RAW in variants, "weights of raw maps; name some in evaluation.sweeps.raw_weight"),
         "heatmaps": (bool(methods), "methods to compare DRDC with; list some under `methods`"),
     }
     there, need = needs.get(kind, (True, ""))
@@ -90,6 +104,12 @@ def _scores(source: Source, names: Collection[str] = (), methods: bool = False) 
 def _sweeps(source: Source) -> tuple[Any, ...]:
     panels = sweeps(source.sampling, source.fusion, source.evaluation)
     return *_scores(source, swept(source.variants)), panels
+
+
+def _readings(source: Source) -> tuple[Any, ...]:
+    panels = sweeps(source.sampling, source.fusion, source.evaluation)
+    scales = read_scored(source.layout, product([FULL], source.seeds), "map_scales")
+    return *_scores(source, of_readings(source.variants), methods=True), scales, panels
 
 
 def _costs(source: Source) -> tuple[Any, ...]:
@@ -129,6 +149,7 @@ READERS: dict[str, Callable[[Source], tuple[Any, ...]]] = {
     "scores": partial(_scores, methods=True),
     "ablation": partial(_scores, names=ABLATION),
     "sweeps": _sweeps,
+    "readings": _readings,
     "costs": _costs,
     "costs_and_scores": _costs_and_scores,
     "regions": _regions,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from drdc.config.variants import FULL, Sweep
+from drdc.config.variants import Sweep
 from drdc.reporting.aggregate import METRICS
 from drdc.reporting.declared import figure
 from drdc.reporting.figures import (
@@ -41,6 +41,7 @@ LABELS = {
     "disjoint_sets": "disjoint sets $n$",
     "filter_size": "mean filter size $s_f$ (pixels)",
     "weight": r"weight $\lambda$ of the diffusion map",
+    "raw_weight": r"weight $\lambda$ in the sum of raw maps",
     "grid_sizes": "grid sizes $k$ (pixels)",
     "scales": "scales $s$ (reductions)",
     "normalisation": "normalisation of the maps",
@@ -99,10 +100,10 @@ def sensitivity_data(
     """
     if not sweeps:
         raise UserError("", "There is no sweep to draw", "list the values of at least one setting")
-    variants = dict.fromkeys(_variant(sweep, value) for sweep in sweeps for value in sweep.values)
+    variants = dict.fromkeys(sweep.variant(value) for sweep in sweeps for value in sweep.values)
     means = method_means(scores, [("drdc", variant) for variant in variants], (LEFT, RIGHT), seeds)
     places = pd.DataFrame(
-        [(s.setting, value, _variant(s, value)) for s in sweeps for value in s.values], columns=list(DATA[:3])
+        [(s.setting, value, s.variant(value)) for s in sweeps for value in s.values], columns=list(DATA[:3])
     )
     return places.merge(means, on="variant", how="left", sort=False)[list(DATA)]
 
@@ -124,11 +125,6 @@ def draw(data: pd.DataFrame, sweeps: Sequence[Sweep]) -> Figure:
     columns = 2 if across == 1 else 3
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
     return figure
-
-
-def _variant(sweep: Sweep, value: str) -> str:
-    """The variant of scores.csv that measured `value`."""
-    return FULL if value == sweep.default else f"{sweep.setting}={value}"
 
 
 def _panel(axes: Axes, sweep: Sweep, part: pd.DataFrame, letter: str, ends: tuple[bool, bool]) -> None:
@@ -153,7 +149,9 @@ def _panel(axes: Axes, sweep: Sweep, part: pd.DataFrame, letter: str, ends: tupl
 
 
 def _numbers(sweep: Sweep) -> dict[str, float]:
-    """The values as numbers; empty if some value is not one."""
+    """The values as numbers; empty if some value is not one, or most are too close to 1 to be told apart."""
+    if sweep.setting == "raw_weight":
+        return {}
     try:
         numbers = {value: float(value) for value in sweep.values}
     except ValueError:

@@ -111,6 +111,11 @@ class Heatmaps:
         """Of another method."""
         return cls(read_parts(layout, seed, name, table), StoredReading(name), (name,))
 
+    @property
+    def scales(self) -> Statistics:
+        """Mean and standard deviation of both of DRDC's raw maps over held-out normal images."""
+        return self.reading.scale if isinstance(self.reading, DrdcReading) else {}
+
     def categories(self, table: pd.DataFrame) -> set[str]:
         """Those that were predicted."""
         return set(table.category.iloc[np.concatenate([records["row"] for records in self.parts])])

@@ -144,4 +144,4 @@ class Layout:
 
 
 #: The files of a scored run, `<kind>.csv`: its metrics, and what they are computed from.
-SCORED = ("scores", "image_scores", "curves", "defects")
+SCORED = ("scores", "image_scores", "curves", "defects", "map_scales")

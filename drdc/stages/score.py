@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from drdc.experiment.provenance import provenance
 from drdc.methods.registry import Configured
 from drdc.results.heatmaps import Found, Heatmaps
 from drdc.results.layout import SCORED, Layout
+from drdc.results.predictions import Statistics
 from drdc.results.scores import failure_note, write_table
 from drdc.runtime.batching import chunks, in_order, job_threads
 from drdc.runtime.errors import UserError
@@ -41,7 +42,12 @@ from drdc.runtime.files import load_array
 
 log = logging.getLogger(__name__)
 
-COLUMNS = {"image_scores": IMAGE_COLUMNS, "curves": CURVE_COLUMNS, "defects": DEFECT_COLUMNS}
+COLUMNS = {
+    "image_scores": IMAGE_COLUMNS,
+    "curves": CURVE_COLUMNS,
+    "defects": DEFECT_COLUMNS,
+    "map_scales": ("map", "mean", "std"),
+}
 
 #: (rows of the manifest, what each method finds), a few images at a time, for the chosen rows.
 Batches = Callable[[NDArray[np.bool_]], Iterator[tuple[NDArray[np.int64], dict[str, Found]]]]
@@ -62,8 +68,8 @@ def score(
     """Compute the metrics of one run: of DRDC or a variant of it, of another method, or of the controls.
 
     Write in `seed<k>/scores/<run>/`: `scores.csv`, one row for each method, category and metric, and
-    `image_scores.csv`, `curves.csv` and `defects.csv`. DRDC's maps are brought to one scale by held-out
-    normal training images; test images are used for the metrics alone.
+    `image_scores.csv`, `curves.csv`, `defects.csv` and `map_scales.csv`. DRDC's maps are brought to one scale
+    by held-out normal training images; test images are used for the metrics alone.
 
     Args:
         pool_size: of the average pool before the maximum, for the controls; other methods have their own.
@@ -103,6 +109,7 @@ def score(
         note = failure_note(layout.log(f"predict.seed{seed}.{run.name}.{category}"))
         found.append({"scores": undefined_rows(category, run.methods, note)})
     rows = {kind: [row for part in found for row in part.get(kind, [])] for kind in SCORED}
+    rows["map_scales"] = [{"map": kind, "mean": mean, "std": std} for kind, (mean, std) in run.scales.items()]
     _write(layout, seed, run, variant, rows, provenance(others))
 
 
@@ -119,7 +126,9 @@ def _of_drdc(
     whole = variant == FULL
     maps = Heatmaps.of_drdc(layout, seed, table, fusion, stored.name, whole=whole, partial=partial)
     compared = ("base", DRDC) if whole else (DRDC,)
-    return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches)
+    means = {kind: float(f"{mean:.3g}") for kind, (mean, _) in maps.scales.items()}
+    log.info("means of the raw maps of held-out normal images: %s", means)
+    return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches, maps.scales)
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,7 @@ class _Run:
         compared: those of them with curves and defect types.
         categories: those with predictions.
         batches: what they find in chosen images.
+        scales: mean and standard deviation of both of DRDC's raw maps over held-out normal images.
     """
 
     name: str
@@ -139,6 +149,7 @@ class _Run:
     compared: tuple[str, ...]
     categories: set[str]
     batches: Batches
+    scales: Statistics = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

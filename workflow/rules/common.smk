@@ -9,6 +9,7 @@ from drdc.config.variants import (
     CONTROLS,
     DRDC,
     FULL,
+    of_readings,
     predicted_parts,
     runs,
     swept,
@@ -211,6 +212,9 @@ def ingredients(kind):
         return scored(ABLATION, methods=False)
     if kind == "sweeps":
         return scored(swept(VARIANTS), methods=False)
+    if kind == "readings":
+        scales = [LAYOUT.scored(seed, FULL, "map_scales") for seed in SEEDS]
+        return [*scored(of_readings(VARIANTS)), *scales]
     if kind == "costs":
         return [LAYOUT.costs]
     if kind == "costs_and_scores":

@@ -39,7 +39,12 @@ class RefinedSettings(TrainedSettings):
         21, "ours", "Side of the mean filter in pixels (odd), as `fusion.filter_size`.", ge=1, le=16_384
     )
     weight: float = setting(
-        0.9, "ours", "Weight of the image error (Eq. 17), as `fusion.weight`.", ge=0, le=1
+        0.9, "paper", "Weight of the image error (Eq. 17), as `fusion.weight`.", ge=0, le=1
+    )
+    normalisation: Literal["mean", "mean_std", "none"] = setting(
+        "none",
+        "inferred",
+        "As `fusion.normalisation`; in the paper these methods are almost their base, as with raw maps.",
     )
     batch_size: int = setting(16, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
     learning_rate: float = setting(2e-4, "ours", "Learning rate of AdamW.", gt=0)
@@ -56,9 +61,9 @@ class RefinedSettings(TrainedSettings):
 class Refined(Method):
     """The base model on the experiment's features, and a network that reconstructs images.
 
-    Two phases: the base model by its own recipe, then the image network. Both errors are brought to one scale
-    by their means over held-out normal images and fused by Eq. 14, 16 and 17, with one timestep and one grid
-    size. The DRDC paper does not say how it fused them, nor what the networks were: settings marked `ours`.
+    Two phases: the base model by its own recipe, then the image network. Both errors are fused by Eq. 14, 16
+    and 17, with one timestep and one grid size, as they are or first brought to one scale. The DRDC paper
+    does not say how it fused them, nor what the networks were: settings marked `ours`.
     """
 
     Settings = RefinedSettings
@@ -104,5 +109,6 @@ class Refined(Method):
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
         pairs = zip(self.maps(images, features), self.scales_of_maps.tolist(), strict=True)
-        base, error = (normalise(heatmap, cast(Any, tuple(scale)), "mean") for heatmap, scale in pairs)
+        how = self.settings.normalisation
+        base, error = (normalise(heatmap, cast(Any, tuple(scale)), how) for heatmap, scale in pairs)
         return weighted_sum(error, base, self.settings.weight)
