@@ -19,6 +19,8 @@ from drdc.config.names import LONGEST_CATEGORY, printable
 from drdc.experiment.experiment import load_experiment
 from drdc.runtime.errors import UserError
 
+pytestmark = pytest.mark.long
+
 SHELL = 'it\'s a "$(touch canary)"; touch canary & `touch canary` | %s #1 $x^2$'
 FOREIGN = "Größe 部品 &lt;b&gt; \\ ?*[a]"
 LONG = ("".join(f"{i}ü" for i in range(99))).encode()[:LONGEST_CATEGORY].decode(errors="ignore")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from stamping import stamped
 from trainings import RESULTS, Forked, make_data, run, states
@@ -19,6 +20,7 @@ def set_feature(folder: Path, row: int, value: float) -> None:
     stamped(folder / RESULTS / "features.npy")
 
 
+@pytest.mark.long
 def test_a_poisoned_image_is_named_and_the_same_command_stops_at_once(tmp_path: Path) -> None:
     make_data(tmp_path)
     set_feature(tmp_path, 7, np.inf)

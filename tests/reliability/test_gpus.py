@@ -71,6 +71,7 @@ def test_jobs_side_by_side_have_gpus_of_their_own(tmp_path: Path) -> None:
             assert gpu != other or end <= other_begin or other_end <= begin
 
 
+@pytest.mark.long
 def test_a_job_with_too_few_gpus_stops_and_says_so(tmp_path: Path) -> None:
     options = ["results/small/features.npy", "--configfile", SMALL, "--cores", "2"]
     workflow = call(tmp_path, *options, "--set-resources", "features:gpu=2", quick=False)

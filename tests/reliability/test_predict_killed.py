@@ -18,6 +18,8 @@ from trainings import RESULTS, until
 
 import drdc
 
+pytestmark = pytest.mark.long
+
 KILLS = 6
 IMAGES = 120
 
@@ -34,7 +36,6 @@ def kept(folder: Path) -> set[str]:
     return {p.name for p in (folder / RESULTS / "state").iterdir() if p.suffix != ".lock"}
 
 
-@pytest.mark.long
 def test_predictions_killed_six_times_end_with_the_same_bytes(tmp_path: Path) -> None:
     """The first start and the last are the real command's."""
     expected, folder = undisturbed(tmp_path / "whole"), tmp_path / "killed"

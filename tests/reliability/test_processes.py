@@ -40,7 +40,8 @@ def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     return train
 
 
-@pytest.mark.parametrize("model", ["base", pytest.param("diffusion", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("model", ["base", "diffusion"])
 def test_two_processes_give_the_weights_of_one(
     tmp_path: Path, trained_by_two: Callable[[str], tuple[Path, str]], model: str
 ) -> None:
@@ -77,6 +78,7 @@ def test_two_processes_end_with_their_parent_and_go_on_together(
     assert states(tmp_path) == set()
 
 
+@pytest.mark.long
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     make_data(tmp_path)
     message = run(tmp_path, "base", "--processes", "3", code=2)

@@ -195,6 +195,7 @@ def test_hostile_names_stay_in_the_output_folder_and_off_the_terminal(
     assert not list(tmp_path.rglob("canary"))
 
 
+@pytest.mark.long
 def test_a_killed_run_leaves_whole_lines_and_whole_files(
     exported: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_killed_run_leaves_whole_lines_and_whole_files(
     assert not list(out.rglob("*.partial*"))
 
 
+@pytest.mark.long
 def test_a_full_disk_stops_the_run_with_one_sentence(exported: Path, photos: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for a full disk; the lines that were written stay."""
     code = (

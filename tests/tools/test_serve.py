@@ -339,6 +339,7 @@ def test_when_it_is_ended_it_leaves_no_upload(
     assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.long
 def test_other_computers_are_let_in_only_with_a_warning(model: Path, tmp_path: Path) -> None:
     with serving("--model", str(model), "--host", "0.0.0.0", temporary=tmp_path) as (_, process):
         pass
@@ -361,6 +362,7 @@ def refused(*options: str, **environment: str) -> str:
     return done.stderr
 
 
+@pytest.mark.long
 def test_what_cannot_be_served_is_one_sentence(model: Path, tmp_path: Path) -> None:
     assert "detectors/drdc.safetensors: is missing" in refused("--model", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as other:
