@@ -7,8 +7,8 @@
 Each held-out normal image of the trained experiment CONFIG is taken three times: as it is, with a faint
 blurred spot, and with a strip of itself pasted elsewhere. Printed: means over categories and both kinds of
 defect, in percent: the image AUROC of the diffusion map for each first timestep and set of grid sizes, and of
-exported models (`drdc export`); image and pixel AUROC of DRDC's exported model for weights λ of Eq. 17, of maps
-on one scale and of raw maps.
+exported models (`drdc export`); image and pixel AUROC of DRDC's exported model for weights λ of Eq. 17, of
+maps on one scale and of raw maps.
 """
 
 from __future__ import annotations

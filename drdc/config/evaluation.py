@@ -32,7 +32,6 @@ class Sweeps(Section):
     scales: list[list[int]] = setting([], "ours", "Sets of scales.")
     normalisation: list[str] = setting([], "ours", "Normalisations of the maps.")
     pool_size: list[int] = setting([], "ours", "Sides of the average pool of the image score.")
-    hole_init: list[str] = setting([], "ours", "Initial samples of the hole; the model is not trained again.")
 
 
 class Evaluation(Section):

@@ -187,7 +187,8 @@ def _ratio(scales: pd.DataFrame) -> list[str]:
     """A note on the raw maps' scales."""
     means = scales.groupby("map")["mean"].mean()
     base, diffusion = float(means["base"]), float(means["diffusion"])
+    even = base / (base + diffusion)
     return [
         f"means of the raw maps over held-out normal images: base {base:.3g}, diffusion {diffusion:.3g}, "
-        f"ratio {base / diffusion:.3g}; with raw maps both have the same mean at λ = {base / (base + diffusion):.4f}."
+        f"ratio {base / diffusion:.3g}; with raw maps both have the same mean at λ = {even:.4f}."
     ]

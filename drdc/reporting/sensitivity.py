@@ -45,7 +45,6 @@ LABELS = {
     "grid_sizes": "grid sizes $k$ (pixels)",
     "scales": "scales $s$ (reductions)",
     "normalisation": "normalisation of the maps",
-    "hole_init": "first sample in the hole",
     "pool_size": "pool size of the score (pixels)",
 }
 COLUMNS, PANEL, NARROWEST = 3, (8.0 / 3, 2.2), 4.6  # panels across; inches: panel, figure
@@ -60,8 +59,9 @@ LOG_FROM = 16.0  # ratio of the largest to the smallest value from which the axi
     caption="""
     Image and pixel AUROC while one setting changes and all others stay; the dotted line marks the
     experiment's own value, a band the standard deviation over seeds. A flat curve means that the setting
-    needs no tuning. Panels after (e) are not in the paper. The diffusion model stays the same, also where
-    the hole starts from noise.
+    needs no tuning. λ is shown in both readings of Eq. 17: of maps brought to one scale, and of raw maps.
+    The models stay the same: also where the image is split into other numbers of disjoint sets than in
+    training. Only the panels of T, t₀, n, the filter and λ are in the paper.
     """,
 )
 def fig2(

@@ -68,7 +68,7 @@ def test_the_weight_goes_from_the_base_map_to_the_image_error() -> None:
 
 
 def test_both_maps_are_divided_by_their_own_means() -> None:
-    model = method(weight=0.5)
+    model = method(weight=0.5, normalisation="mean")
     images, features = torch.rand(2, 3, 16, 16), torch.rand(2, 4, 4, 4)
     model.scales_of_maps.copy_(torch.tensor([[2.0, 9.0], [5.0, 9.0]]))
     with torch.no_grad():

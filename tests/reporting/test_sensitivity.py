@@ -16,13 +16,13 @@ from drdc.reporting.sensitivity import Sweep, draw, fig2, sensitivity_data
 from drdc.runtime.errors import UserError
 
 STEPS = Sweep("steps", ("5", "10", "20"), "10")
-START = Sweep("hole_init", ("qsample", "noise"), "qsample")
+START = Sweep("normalisation", ("mean", "none"), "mean")
 FAILED = "failed; see results/toy/logs/score.log"
 
 
 def scores(seeds: int = 2, **changes: float | str) -> pd.DataFrame:
     """Two categories; `changes`: variant -> a value for its cells, or the note of one without."""
-    levels = {"full": 0.95, "steps=5": 0.91, "steps=20": 0.96, "hole_init=noise": 0.90}
+    levels = {"full": 0.95, "steps=5": 0.91, "steps=20": 0.96, "normalisation=none": 0.90}
     rows = []
     for variant, level in levels.items():
         change = changes.get(variant, level)
@@ -108,7 +108,7 @@ def test_lines_show_the_data_in_percent_in_the_order_of_the_numbers() -> None:
 def test_words_stand_evenly_spaced_with_slanted_labels() -> None:
     left, _ = figure(scores(), START).axes
     np.testing.assert_allclose(line(left, "image_auroc")[0][:, 0], [0, 1])
-    assert [tick.get_text() for tick in left.get_xticklabels()] == ["qsample", "noise"]
+    assert [tick.get_text() for tick in left.get_xticklabels()] == ["mean", "none"]
     assert left.get_xticklabels()[0].get_rotation() > 0
 
 
@@ -181,7 +181,7 @@ def test_axes_do_not_exaggerate_and_both_have_the_same_height() -> None:
 
 def test_panels_are_lettered_and_named_with_the_papers_symbols() -> None:
     labels = [axes.get_xlabel() for axes in figure(scores(), STEPS, START).axes[::2]]
-    assert labels == ["(a) number of timesteps $|T|$", "(b) first sample in the hole"]
+    assert labels == ["(a) number of timesteps $|T|$", "(b) normalisation of the maps"]
 
 
 def test_same_numbers_same_bytes_and_other_numbers_other_bytes(tmp_path: Path) -> None:

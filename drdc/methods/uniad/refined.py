@@ -39,7 +39,7 @@ class RefinedSettings(TrainedSettings):
         21, "ours", "Side of the mean filter in pixels (odd), as `fusion.filter_size`.", ge=1, le=16_384
     )
     weight: float = setting(
-        0.9, "paper", "Weight of the image error (Eq. 17), as `fusion.weight`.", ge=0, le=1
+        0.9, "inferred", "Weight of the image error (Eq. 17), as `fusion.weight`.", ge=0, le=1
     )
     normalisation: Literal["mean", "mean_std", "none"] = setting(
         "none",
