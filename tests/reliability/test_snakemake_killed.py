@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running import TINY, call, digests, snakemake
+from running import TINY, call, digests
 
 SCORES = "results/killed/seed0/scores/full/scores.csv"
 #: (signal, to whom): a hard end, Ctrl-C, a polite end, and Snakemake alone, whose jobs go on as orphans.
@@ -77,7 +77,11 @@ def test_stopped_at_random_moments_it_ends_with_the_same_bytes_and_repeats_no_fi
         folder.mkdir()
         (folder / "settings.yaml").write_text(yaml.safe_dump(settings()))
     undisturbed, stopped = folders
-    done = snakemake(undisturbed, SCORES, "--configfile", undisturbed / "settings.yaml")
+    # the real commands: those forked for quick tests compute on one thread
+    whole = call(
+        undisturbed, SCORES, "--cores", "2", "--configfile", undisturbed / "settings.yaml", quick=False
+    )
+    done = subprocess.run(**whole, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
 
     chance = random.Random(seed)
