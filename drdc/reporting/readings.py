@@ -8,6 +8,7 @@ tell the readings apart: (a) Fig. 2e, (b) and (c) Table 5, (d) Tables 2 and 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import nan
 
 import pandas as pd
 
@@ -29,6 +30,7 @@ READINGS = {FULL: "weight", RAW: "raw_weight"}
 NAMES: tuple[Callable[[str], str], ...] = (str, raw_name)
 OFF = Cell(note="not plotted in Fig. 2e, being too low for its axis")
 
+Row = tuple[str, tuple[Cell, ...]]
 #: (method, variant, metric) -> mean over categories and seeds in percent, or why there is none.
 Means = Callable[[str, str, str], Cell]
 
@@ -91,8 +93,8 @@ def _means(scores: pd.DataFrame, weights: Mapping[str, Sweep], described: Method
     there = set(zip(scores["method"], scores["variant"], strict=True))
     found = method_means(scores, [pair for pair in pairs if pair in there], BOTH)
     cells = {
-        (str(row.method), str(row.variant), str(row.metric)): Cell(100 * row.mean, note=row.note)
-        for row in found.itertuples()
+        (row["method"], row["variant"], row["metric"]): Cell(100 * row["mean"], note=row["note"])
+        for row in found.to_dict("records")
     }
 
     def mean(method: str, variant: str, metric: str) -> Cell:
@@ -119,13 +121,13 @@ def _best_weight(curve: Mapping[float, Cell]) -> float | None:
     return max(sorted(curve), key=lambda value: curve[value].mean) if len(curve) > 1 else None
 
 
-def _best(metric: str, weights: Mapping[str, Sweep], means: Means) -> tuple[str, tuple[Cell, ...]]:
+def _best(metric: str, weights: Mapping[str, Sweep], means: Means) -> Row:
     found = [_best_weight(_curve(metric, weights.get(name), means)) for name in READINGS.values()]
     cells = (Cell(note="not measured") if value is None else Cell(value) for value in found)
     return f"(a) best λ, {METRICS[metric]}", (Cell(0.9), *cells)
 
 
-def _without_base(metric: str, weights: Mapping[str, Sweep], means: Means) -> tuple[str, tuple[Cell, ...]]:
+def _without_base(metric: str, weights: Mapping[str, Sweep], means: Means) -> Row:
     cells = []
     for name in READINGS.values():
         curve = _curve(metric, weights.get(name), means)
@@ -135,25 +137,25 @@ def _without_base(metric: str, weights: Mapping[str, Sweep], means: Means) -> tu
     return f"(a) λ = 1 minus the best, {METRICS[metric]}", (OFF, *cells)
 
 
-def _multi_scale(metric: str, means: Means) -> tuple[str, tuple[Cell, ...]]:
+def _multi_scale(metric: str, means: Means) -> Row:
     printed = _table5(MULTI_SCALE, metric) - _table5(FULL, metric)
     ours = (_minus(means(DRDC, n(MULTI_SCALE), metric), means(DRDC, n(FULL), metric)) for n in NAMES)
     return f"(b) multi-scale base map, {METRICS[metric]}", (Cell(printed), *ours)
 
 
-def _without_fusion(means: Means) -> tuple[str, tuple[Cell, ...]]:
+def _without_fusion(means: Means) -> Row:
     printed = _table5(WITHOUT_STF, PIXEL) - _printed(3, "UniAD", PIXEL)
     base = means("base", FULL, PIXEL)
     ours = (_minus(means(DRDC, name(WITHOUT_STF), PIXEL), base) for name in NAMES)
     return f"(c) without spatio-temporal fusion minus base, {METRICS[PIXEL]}", (Cell(printed), *ours)
 
 
-def _refined(name: str, described: Methods, means: Means) -> list[tuple[str, tuple[Cell, ...]]]:
+def _refined(name: str, described: Methods, means: Means) -> list[Row]:
     """A method that fuses the base map with that of another network, in the column of its own reading."""
     about = described[name]
     if not about.normalisation:
         return []
-    rows = []
+    rows: list[Row] = []
     for number, metric in ((2, IMAGE), (3, PIXEL)):
         ours = _minus(means(name, FULL, metric), means("base", FULL, metric))
         other = Cell(note="not this method's reading")
@@ -177,10 +179,10 @@ def _table5(modules: str, metric: str) -> float:
 
 
 def _printed(number: int, method: str, metric: str) -> float:
-    """The paper's mean in percent of a method in Table 2 or 3."""
+    """The paper's mean in percent of a method in Table 2 or 3; NaN for one that it does not have."""
     rows = paper_values(number)
     rows = rows[(rows["method"] == method) & (rows["category"] == "mean") & (rows["metric"] == metric)]
-    return float(rows["value"].iloc[0])
+    return float(rows["value"].iloc[0]) if len(rows) else nan
 
 
 def _ratio(scales: pd.DataFrame) -> list[str]:
