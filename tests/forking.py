@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,6 +82,7 @@ def _serve(address: str) -> None:
     if os.fork() == 0:  # ends the server when the tests end
         sys.stdin.buffer.read()
         os.kill(os.getppid(), signal.SIGKILL)
+        shutil.rmtree(Path(address).parent, ignore_errors=True)
         os._exit(0)
     while True:
         connection, _ = listener.accept()
