@@ -66,6 +66,15 @@ def test_synthetic_defects(
             str(exported / "detectors/drdc.safetensors"),
         )
         run(monkeypatch, loaded("synthetic_defects"), "config.yaml", *options)
-    chain, model = capsys.readouterr().out.splitlines()
+        run(
+            monkeypatch,
+            loaded("synthetic_defects"),
+            *("config.yaml", "--weights", "0.5", "1", "--raw-weights", "1"),
+        )
+    chain, model, half, scaled, raw = capsys.readouterr().out.splitlines()
+    assert half.startswith("normalisation mean, weight 0.5: image ")
+    assert scaled.startswith("normalisation mean, weight 1: image ")
+    assert raw.startswith("normalisation none, weight 1: image ")
+    assert raw.partition(":")[2] == scaled.partition(":")[2], "the diffusion map alone, on whatever scale"
     assert chain.startswith("initial index 20, grid sizes [4]: ")
     assert model.startswith(f"{exported}/detectors/drdc.safetensors: ")

@@ -294,6 +294,7 @@ def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:
         "base.epochs": f"passes over {sum(seen.train.values())} training images",
         "base.balanced": "categories have different numbers of images" if _uneven(seen) else "all equal",
         "diffusion.images": f"training images seen, {planned.images // len(seen.train)} of each category",
+        "sampling.initial_index": "first timestep; follows the image size, as the noise within an area does",
         "sampling.grid_sizes": "sides of the hidden cells in pixels",
         "fusion.filter_size": "pixels; follows the image size",
         "evaluation.sweeps": "measures the loss of `drdc detect --fast`",

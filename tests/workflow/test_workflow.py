@@ -127,6 +127,25 @@ def test_a_new_weight_scores_again_and_trains_nothing(folder: Path, tmp_path: Pa
         assert scores[0][method].equals(scores[1][method]) == same
 
 
+def test_the_raw_reading_is_scored_from_what_is_there(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    raw = "evaluation={sweeps: {raw_weight: [1.0]}}"
+    done = snakemake(copy, "readings", "--configfile", TINY, "--config", raw)
+    assert done.returncode == 0, done.stderr
+    cells = len(ABLATION) + 1  # in the raw reading, and with λ = 1
+    assert planned(done.stdout + done.stderr) == {"score": cells, "tables": 1}
+    scores = copy / RESULTS / "seed0/scores"
+    of = ["category", "metric"]
+    parts = pd.read_csv(scores / "full/scores.csv").set_index(["method", *of]).value
+    alone = pd.read_csv(scores / "raw_weight=1/scores.csv").set_index(of).value
+    pd.testing.assert_series_equal(alone, parts["diffusion"], check_names=False)
+    scales = pd.read_csv(scores / "full/map_scales.csv").set_index("map")["mean"]
+    table = (copy / RESULTS / "tables/readings.md").read_text()
+    assert f"ratio {scales['base'] / scales['diffusion']:.3g}" in table
+    assert "(a) best λ" in table
+
+
 def test_predictions_do_not_depend_on_where_they_were_interrupted_or_cut(
     folder: Path, tmp_path: Path
 ) -> None:
