@@ -15,7 +15,19 @@ from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError, first_line
 from drdc.runtime.files import artefact, write_whole
 
-NAMES = ("path", "category", "split", "defect_type", "method", "variant", "level", "metric", "note", "device")
+NAMES = (
+    "path",
+    "category",
+    "split",
+    "defect_type",
+    "method",
+    "variant",
+    "level",
+    "metric",
+    "note",
+    "device",
+    "map",
+)
 
 TEXTS = ("experiment", "method", "variant", "seed", "category", "metric", "note")
 
