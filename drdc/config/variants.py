@@ -138,14 +138,16 @@ def runs(
 
 def swept(every: Iterable[str], setting: str = "") -> list[str]:
     """Those of the variants' names that are a value of Figure 2: of one setting, or of any."""
-    return [name for name in every if re.match(f"{setting or '.*'}=", name)]
+    raw = setting in ("", "raw_weight")  # the paper's weight of raw maps stands in that panel, too
+    return [name for name in every if re.match(f"{setting or '.*'}=", name) or (raw and name == RAW)]
 
 
 def of_readings(every: Iterable[str]) -> list[str]:
     """Those of the variants' names that tell both readings of Eq. 17 apart: Table 5 and the weights."""
     names = list(every)
     both = {read(name) for name in ABLATION for read in (str, raw_name)}
-    return [*(name for name in names if name in both), *swept(names, "weight"), *swept(names, "raw_weight")]
+    weights = [*swept(names, "weight"), *swept(names, "raw_weight")]
+    return list(dict.fromkeys([*(name for name in names if name in both), *weights]))
 
 
 def sweeps(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> list[Sweep]:

@@ -144,7 +144,8 @@ def _panel(axes: Axes, sweep: Sweep, part: pd.DataFrame, letter: str, ends: tupl
             _line(
                 axes if metric == LEFT else axes.twinx(), metric, points.dropna(subset="mean"), height, named
             )
-    _mark(axes, places[sweep.default], sorted(set(part.loc[part["mean"].isna(), "x"])))
+    failed = sorted(set(part.loc[part["mean"].isna(), "x"]))
+    _mark(axes, places[sweep.default], failed, "default" if sweep.of == FULL else "paper")
     _x_axis(axes, sweep, letter)
 
 
@@ -183,11 +184,11 @@ def _line(axes: Axes, metric: str, points: pd.DataFrame, height: float, named: b
         axes.spines[["top", "left"]].set_visible(False)
 
 
-def _mark(axes: Axes, default: float, failed: list[float]) -> None:
-    """The default as a vertical line, the failed values as crosses on the bottom axis."""
+def _mark(axes: Axes, default: float, failed: list[float], whose: str) -> None:
+    """The default, `whose` it is, as a vertical line; the failed values as crosses on the bottom axis."""
     across = axes.get_xaxis_transform()
     axes.axvline(default, color="0.35", lw=1.0, ls=":", zorder=1, label="default")
-    axes.text(default, 1.01, "default", transform=across, ha="center", va="bottom", size=8, color="0.25")
+    axes.text(default, 1.01, whose, transform=across, ha="center", va="bottom", size=8, color="0.25")
     for x in failed:
         axes.plot(x, 0.0, "kx", ms=6, mew=1.6, transform=across, clip_on=False, zorder=5, label="failed")
         axes.text(x, 0.05, "failed", transform=across, ha="center", va="bottom", size=8, rotation=90)

@@ -109,6 +109,8 @@ def test_the_raw_reading_is_the_papers_sum_of_raw_maps_with_the_cells_of_table_5
     assert [panels["raw_weight"].variant(value) for value in ("0.9", "1")] == [RAW, "raw_weight=1"]
     assert panels["weight"].variant("0.9") == FULL
     assert swept(found, "weight") == ["weight=0.5"], "and not those of raw maps"
+    assert swept(found, "raw_weight") == [RAW, "raw_weight=0.99", "raw_weight=1"]
+    assert set(swept(found)) == {"weight=0.5", RAW, "raw_weight=0.99", "raw_weight=1"}
     assert set(of_readings(found)) == set(found)
 
 
