@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from drdc.config.variants import Sweep
+from drdc.config.variants import FULL, Sweep
 from drdc.reporting.aggregate import METRICS
 from drdc.reporting.declared import figure
 from drdc.reporting.figures import (

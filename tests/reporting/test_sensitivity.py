@@ -118,6 +118,16 @@ def test_default_is_marked_in_every_panel() -> None:
         assert "default" in [text.get_text() for text in axes.texts]
 
 
+def test_the_weight_of_raw_maps_is_the_papers_and_its_values_stand_evenly_spaced() -> None:
+    raw = Sweep("raw_weight", ("0.9", "0.99", "1"), "0.9", "raw")
+    frame = scores().replace(
+        {"variant": {"full": "raw", "steps=5": "raw_weight=0.99", "steps=20": "raw_weight=1"}}
+    )
+    left, _ = figure(frame, raw).axes
+    np.testing.assert_allclose(line(left, "image_auroc")[0][:, 0], [0, 1, 2])
+    assert "paper" in [text.get_text() for text in left.texts]
+
+
 def test_several_seeds_give_a_band_and_one_gives_none() -> None:
     left, right = figure(scores(2), STEPS).axes
     band = left.collections[0].get_paths()[0].vertices
