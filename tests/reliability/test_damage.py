@@ -84,6 +84,7 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "image scores": _table(TINY.scored(0, "full", "image_scores")),
     "curves": _table(TINY.scored(0, "full", "curves")),
     "defects": _table(TINY.scored(0, "full", "defects")),
+    "map scales": _table(TINY.scored(0, "full", "map_scales")),
     "losses": _table(TINY.losses(0, "base")),
     "method losses": _table(TINY.losses(0, METHOD)),
     "costs": _table(TINY.costs),
@@ -114,7 +115,7 @@ def flipped(content: bytes, place: float, bit: int) -> bytes:
 
 def test_every_stored_file_of_an_experiment_is_tried_here(whole: Path) -> None:
     stored = {whole / path for path, _ in STORED.values()}
-    unread = {"image_scores.csv", "curves.csv", "defects.csv"}  # of all seeds, for the user
+    unread = {"image_scores.csv", "curves.csv", "defects.csv", "map_scales.csv"}  # of all seeds, for the user
     kept = (
         path for path in (whole / "results").rglob("*") if path.suffix in (".npy", ".csv", ".safetensors")
     )
