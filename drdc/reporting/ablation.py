@@ -68,7 +68,7 @@ def table5(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     drdc with the variants TTC, MC, ... and full. Raises `UserError` when no variant has scores or they share
     no seed.
     """
-    paper = _paper()
+    paper = paper_variants()
     rows = typed(scores, TEXTS, ("value",), "scores.csv")
     rows = rows[(rows["method"] == "drdc") & rows["variant"].isin(list(paper))]
     if rows.empty:
@@ -90,7 +90,7 @@ def table5(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     return Table(caption, "modules", columns, lines, notes, decimals=2, best="column")
 
 
-def _paper() -> dict[str, Variant]:
+def paper_variants() -> dict[str, Variant]:
     """The paper's variants under our names, in the paper's order."""
     found = {}
     for column, part in paper_values(5).groupby("column"):

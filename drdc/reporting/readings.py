@@ -12,7 +12,8 @@ from math import nan
 
 import pandas as pd
 
-from drdc.config.variants import DRDC, FULL, RAW, Sweep, raw_name
+from drdc.config.variants import DRDC, FULL, PAPER_WEIGHT, RAW, Sweep, raw_name
+from drdc.reporting.ablation import paper_variants
 from drdc.reporting.aggregate import METRICS, experiment_name
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, further, only_ours, sources
@@ -70,7 +71,7 @@ def readings(
     ]
     columns = (
         Column("MVTec AD (paper)", "paper", unit=""),
-        Column("one scale", unit="", signed=False),
+        Column("one scale", unit=""),
         Column("raw maps", unit=""),
     )
     notes = (
@@ -111,8 +112,9 @@ def _minus(one: Cell, other: Cell) -> Cell:
 
 def _curve(metric: str, sweep: Sweep | None, means: Means) -> dict[float, Cell]:
     """Weight -> mean, of those that were measured."""
-    values = sweep.values if sweep else ()
-    found = {float(value): means(DRDC, sweep.variant(value), metric) for value in values if sweep}
+    if sweep is None:
+        return {}
+    found = {float(value): means(DRDC, sweep.variant(value), metric) for value in sweep.values}
     return {value: cell for value, cell in found.items() if not cell.note}
 
 
@@ -124,7 +126,7 @@ def _best_weight(curve: Mapping[float, Cell]) -> float | None:
 def _best(metric: str, weights: Mapping[str, Sweep], means: Means) -> Row:
     found = [_best_weight(_curve(metric, weights.get(name), means)) for name in READINGS.values()]
     cells = (Cell(note="not measured") if value is None else Cell(value) for value in found)
-    return f"(a) best λ, {METRICS[metric]}", (Cell(0.9), *cells)
+    return f"(a) best λ, {METRICS[metric]}", (Cell(PAPER_WEIGHT), *cells)
 
 
 def _without_base(metric: str, weights: Mapping[str, Sweep], means: Means) -> Row:
@@ -132,8 +134,10 @@ def _without_base(metric: str, weights: Mapping[str, Sweep], means: Means) -> Ro
     for name in READINGS.values():
         curve = _curve(metric, weights.get(name), means)
         best = _best_weight(curve)
-        known = best is not None and 1.0 in curve
-        cells.append(_minus(curve[1.0], curve[best]) if known and best else Cell(note="not measured"))
+        if best is None or 1.0 not in curve:
+            cells.append(Cell(note="not measured"))
+        else:
+            cells.append(_minus(curve[1.0], curve[best]))
     return f"(a) λ = 1 minus the best, {METRICS[metric]}", (OFF, *cells)
 
 
@@ -167,15 +171,7 @@ def _refined(name: str, described: Methods, means: Means) -> list[Row]:
 
 def _table5(modules: str, metric: str) -> float:
     """The paper's value in percent of a cell of Table 5."""
-    flags = {
-        "multi_scale_base": "base", "spatio_temporal_fusion": "STF", "model_conditioning": "MC",
-        "test_time_conditioning": "TTC",
-    }  # fmt: skip
-    on = set(["MC", "TTC", "STF"] if modules == FULL else modules.split("+"))
-    rows = paper_values(5)
-    for flag, short in flags.items():
-        rows = rows[rows[flag] == (short in on)]
-    return float(rows.loc[rows["metric"] == metric, "value"].iloc[0])
+    return paper_variants()[modules].values[metric]
 
 
 def _printed(number: int, method: str, metric: str) -> float:

@@ -90,3 +90,11 @@ def test_the_ratio_of_the_raw_maps_and_the_weight_that_evens_them_out_are_in_a_n
     notes = " ".join(readings(scores(), scales(99.0, 1.0), SWEEPS).notes)
     assert "base 99, diffusion 1, ratio 99" in notes
     assert "λ = 0.9900" in notes
+
+
+def test_the_base_model_alone_can_be_the_best() -> None:
+    sweep = Sweep("weight", ("0", "0.9", "1"), "0.9")
+    levels = {"full": 0.8, "weight=0": 0.9, "weight=1": 0.7, "raw": 0.8}
+    found = cells(readings(scores(levels), scales(), [sweep]))
+    assert found["(a) best λ, Image AUROC", ONE].mean == 0.0
+    assert found["(a) λ = 1 minus the best, Image AUROC", ONE].mean == pytest.approx(-20.0)
