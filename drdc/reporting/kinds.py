@@ -34,6 +34,7 @@ from drdc.config.variants import (
     CONTROLS,
     FULL,
     RAW,
+    Sweep,
     Variant,
     of_readings,
     runs,
@@ -66,6 +67,11 @@ class Source:
     def variants(self) -> dict[str, Variant]:
         return variants(self.sampling, self.fusion, self.evaluation)
 
+    @property
+    def panels(self) -> list[Sweep]:
+        """Those of Figure 2."""
+        return sweeps(self.sampling, self.fusion, self.evaluation)
+
     def read(self, kind: str) -> tuple[Any, ...]:
         """The data of a kind, as the function of a table or a figure takes them; UserError where missing."""
         return READERS[kind](self)
@@ -91,25 +97,33 @@ def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str
     return "" if there else f"needs {need}"
 
 
-def _scores(source: Source, names: Collection[str] = (), methods: bool = False) -> tuple[Any, ...]:
-    """Tidy scores of the full variant and of `names`; those of controls and methods too if wanted."""
-    chosen = runs(source.variants, list(source.seeds), source.evaluation, names)
-    return (
-        read_runs(
-            source.layout, chosen, product([CONTROLS, *source.methods], source.seeds) if methods else ()
-        ),
-    )
+#: Whose scores a kind of data has, of the variants that an experiment runs, besides the full one.
+VARIANTS_OF: dict[str, Callable[[Collection[str]], Collection[str]]] = {
+    "scores": lambda every: (),
+    "ablation": lambda every: ABLATION,
+    "sweeps": swept,
+    "readings": of_readings,
+    "costs_and_scores": partial(swept, setting="steps"),
+}
+#: Of these, the kinds that have the scores of controls and methods, too.
+WITH_METHODS = ("scores", "readings", "costs_and_scores")
+
+
+def _scores(source: Source, kind: str) -> tuple[Any, ...]:
+    """Tidy scores of the full variant, and of what else the kind has."""
+    every = source.variants
+    chosen = runs(every, list(source.seeds), source.evaluation, VARIANTS_OF[kind](every))
+    names = [CONTROLS, *source.methods] if kind in WITH_METHODS else []
+    return (read_runs(source.layout, chosen, product(names, source.seeds)),)
 
 
 def _sweeps(source: Source) -> tuple[Any, ...]:
-    panels = sweeps(source.sampling, source.fusion, source.evaluation)
-    return *_scores(source, swept(source.variants)), panels
+    return *_scores(source, "sweeps"), source.panels
 
 
 def _readings(source: Source) -> tuple[Any, ...]:
-    panels = sweeps(source.sampling, source.fusion, source.evaluation)
     scales = read_scored(source.layout, product([FULL], source.seeds), "map_scales")
-    return *_scores(source, of_readings(source.variants), methods=True), scales, panels
+    return *_scores(source, "readings"), scales, source.panels
 
 
 def _costs(source: Source) -> tuple[Any, ...]:
@@ -117,7 +131,7 @@ def _costs(source: Source) -> tuple[Any, ...]:
 
 
 def _costs_and_scores(source: Source) -> tuple[Any, ...]:
-    return *_costs(source), *_scores(source, swept(source.variants, "steps"), methods=True)
+    return *_costs(source), *_scores(source, "costs_and_scores")
 
 
 def _regions(source: Source) -> tuple[Any, ...]:
@@ -146,8 +160,8 @@ def _heatmaps(source: Source, methods: bool) -> tuple[Any, ...]:
 
 
 READERS: dict[str, Callable[[Source], tuple[Any, ...]]] = {
-    "scores": partial(_scores, methods=True),
-    "ablation": partial(_scores, names=ABLATION),
+    "scores": partial(_scores, kind="scores"),
+    "ablation": partial(_scores, kind="ablation"),
     "sweeps": _sweeps,
     "readings": _readings,
     "costs": _costs,

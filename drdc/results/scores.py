@@ -76,7 +76,7 @@ def _methods_of(variant: Variant) -> tuple[str, ...]:
 
 
 def read_scored(layout: Layout, runs: Iterable[MethodRun], kind: str) -> pd.DataFrame:
-    """`image_scores`, `curves` or `defects` of the runs, (name, seed), that have them; UserError if none."""
+    """A kind of `SCORED` other than `scores` of the runs, (name, seed), that have it; UserError if none."""
     paths = [layout.scored(seed, run, kind) for run, seed in runs]
     existing = [path for path in paths if path.is_file()]
     if not existing:

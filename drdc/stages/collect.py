@@ -24,7 +24,7 @@ def collect(
 ) -> None:
     """Write `scores.csv`, with all seeds, variants and methods, and the other files of all methods.
 
-    `image_scores.csv`, `curves.csv` and `defects.csv` have DRDC and all other methods, with all seeds.
+    These have DRDC and all other methods, with all seeds; `map_scales.csv` has rows of DRDC alone.
     """
     every = variants(sampling, fusion, evaluation)
     scores = read_runs(layout, runs(every, seeds, evaluation), product([CONTROLS, *methods], seeds))

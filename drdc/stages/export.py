@@ -30,7 +30,7 @@ from drdc.methods.fitted_method import read_fitted
 from drdc.methods.registry import Configured, method_class
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.inpainter import Inpainter, load_trained
-from drdc.results.heatmaps import DrdcReading, Heatmaps
+from drdc.results.heatmaps import Heatmaps
 from drdc.results.layout import Layout
 from drdc.results.predictions import batches, store_errors
 from drdc.results.scores import read_table, typed
@@ -139,10 +139,9 @@ def _drdc(
         if own != sampling:
             records = _predicted(layout, seed, table, full, held_out, own)
             heatmaps = Heatmaps.fused([records], table, fusion, whole=False)
-        assert isinstance(heatmaps.reading, DrdcReading)
         used = shared | {"fusion": fusion, **trainings, "sampling": own}
         run = FULL if own == sampling else "steps=1"
-        noted = {"sampling": own.model_dump(), "statistics": heatmaps.reading.scale}
+        noted = {"sampling": own.model_dump(), "statistics": heatmaps.scales}
         modes[name] = _Mode(heatmaps, run, used, noted)
     return _Exported(tensors, about | {"fusion": fusion.model_dump()}, modes)
 

@@ -126,8 +126,8 @@ def _of_drdc(
     whole = variant == FULL
     maps = Heatmaps.of_drdc(layout, seed, table, fusion, stored.name, whole=whole, partial=partial)
     compared = ("base", DRDC) if whole else (DRDC,)
-    means = {kind: float(f"{mean:.3g}") for kind, (mean, _) in maps.scales.items()}
-    log.info("means of the raw maps of held-out normal images: %s", means)
+    told = {kind: float(f"{mean:.3g}") for kind, (mean, _) in maps.scales.items()}
+    log.info("means of the raw maps of held-out normal images: %s", told)
     return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches, maps.scales)
 
 

@@ -4,15 +4,12 @@ from functools import cache
 
 from drdc.config.evaluation import Evaluation
 from drdc.config.variants import (
-    ABLATION,
     BACKBONE,
     CONTROLS,
     DRDC,
     FULL,
-    of_readings,
     predicted_parts,
     runs,
-    swept,
     variants,
 )
 from drdc.data.fingerprint import listing, trigger
@@ -24,7 +21,7 @@ from drdc.experiment.stage_settings import (
     method_facts,
     pretrained_networks_of,
 )
-from drdc.reporting.kinds import lacking
+from drdc.reporting.kinds import VARIANTS_OF, WITH_METHODS, lacking
 from drdc.reporting.registry import FIGURES, TABLES
 from drdc.results.layout import SCORED, Layout
 from drdc.runtime.errors import UserError
@@ -206,19 +203,15 @@ def missing(kind):
 
 def ingredients(kind):
     """The inputs of a table or a figure, see drdc/reporting/kinds.py."""
-    if kind == "scores":
-        return scored()
-    if kind == "ablation":
-        return scored(ABLATION, methods=False)
-    if kind == "sweeps":
-        return scored(swept(VARIANTS), methods=False)
-    if kind == "readings":
-        scales = [LAYOUT.scored(seed, FULL, "map_scales") for seed in SEEDS]
-        return [*scored(of_readings(VARIANTS)), *scales]
     if kind == "costs":
         return [LAYOUT.costs]
-    if kind == "costs_and_scores":
-        return [LAYOUT.costs, *scored(swept(VARIANTS, "steps"))]
+    if kind in VARIANTS_OF:
+        further = {
+            "readings": [LAYOUT.scored(seed, FULL, "map_scales") for seed in SEEDS],
+            "costs_and_scores": [LAYOUT.costs],
+        }
+        own = scored(VARIANTS_OF[kind](VARIANTS), methods=kind in WITH_METHODS)
+        return own + further.get(kind, [])
     if kind == "regions":
         return [LAYOUT.regions]
     if kind == "losses":
