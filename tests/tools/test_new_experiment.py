@@ -69,6 +69,7 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
     assert file.read_bytes() == before
 
 
+@pytest.mark.long
 def test_the_experiment_that_it_writes_trains(folder: Path, tmp_path: Path) -> None:
     """The two commands it stands for: the images are prepared, and both networks take their first steps."""
     file = tmp_path / "own.yaml"

@@ -185,6 +185,7 @@ def test_bad_methods_are_one_sentence(
     assert "Traceback" not in output
 
 
+@pytest.mark.long
 def test_the_commands_work_without_the_workflow(folder: Path, installed: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)

@@ -148,6 +148,7 @@ def test_the_raw_reading_is_scored_from_what_is_there(folder: Path, tmp_path: Pa
     assert "(a) best λ" in table
 
 
+@pytest.mark.long
 def test_predictions_do_not_depend_on_where_they_were_interrupted_or_cut(
     folder: Path, tmp_path: Path
 ) -> None:
