@@ -22,6 +22,8 @@ FULL = "full"
 RAW = "raw"
 #: The name of DRDC in the scores; and the name under which the controls are scored.
 DRDC, CONTROLS = "drdc", "controls"
+#: The methods that every experiment has and that are always compared: the base model, and its refinement.
+COMPARED = ("base", DRDC)
 #: What the experiment's own pre-trained network is called among those of the methods.
 BACKBONE = "backbone"
 #: The controls: a random heatmap, and for each reduction the ground truth at that resolution.

@@ -14,9 +14,6 @@ from drdc.evaluation.metrics import METRICS, Metric, auroc
 from drdc.evaluation.ranking_curve import RankingCurve
 from drdc.runtime.finite import refuse_not_finite
 
-#: The methods that the reports always compare: the base model alone, and with its refinement.
-COMPARED = ("base", "drdc")
-
 IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "method", "score")
 DEFECT_COLUMNS = ("method", "category", "defect_type", "images", "metric", "value", "note")
 CURVE_COLUMNS = ("method", "category", "level", "recall", "precision", "fpr")

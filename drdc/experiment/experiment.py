@@ -30,9 +30,8 @@ from drdc.runtime.errors import UserError, UserErrors, first_line
 #: Characters of a wrong value that a message shows.
 LONGEST_VALUE = 200
 #: Names of DRDC in scores and files, and of the gallery's pictures: no other method can have them.
-OWN_METHODS = ("base", "diffusion", "drdc", "random_map")
 TAKEN = (
-    *OWN_METHODS,
+    *("base", "diffusion", "drdc", "random_map"),
     "unconditional",
     "full",
     "raw",

@@ -18,8 +18,6 @@ from drdc.results.scores import TEXTS, typed
 from drdc.runtime.errors import UserError
 
 MEAN = "mean"
-#: The methods that every experiment has and that are compared with each other.
-COMPARED = ("base", "drdc")
 METHODS = {"random_map": "random map", "base": "base", "diffusion": "diffusion", "drdc": "DRDC"}
 #: Headings of all metrics, in the order of the columns.
 METRICS = {name: metric.label for name, metric in metrics.METRICS.items()}

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.reporting.aggregate import COMPARED
+from drdc.config.variants import COMPARED
 from drdc.reporting.gallery import HEATMAPS, coloured
 from drdc.reporting.shown_images import Shown
 from drdc.runtime.errors import UserError

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.reporting.aggregate import COMPARED
+from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, compared, name_of
 from drdc.reporting.figures import DPI, WIDTH, Look, looks, new_figure, no_figure, plain, save_png

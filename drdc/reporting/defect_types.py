@@ -7,15 +7,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from drdc.reporting.aggregate import (
-    COMPARED,
-    DIGITS,
-    check_fractions,
-    in_paper_order,
-    over_seeds,
-    reason,
-    reason_notes,
-)
+from drdc.config.variants import COMPARED
+from drdc.reporting.aggregate import DIGITS, check_fractions, in_paper_order, over_seeds, reason, reason_notes
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, further, name_of
 from drdc.reporting.formats import Cell, Column, Table

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from drdc.config.described import Described
-from drdc.reporting.aggregate import COMPARED, METHODS
+from drdc.config.variants import COMPARED
+from drdc.reporting.aggregate import METHODS
 
 #: Of the experiment's methods by name, in its order; of base and DRDC too where something is known of them.
 Methods = Mapping[str, Described]

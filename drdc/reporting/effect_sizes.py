@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.reporting.aggregate import COMPARED, in_paper_order
+from drdc.config.variants import COMPARED
+from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.figures import DPI, WIDTH, looks, new_figure, plain, save_png

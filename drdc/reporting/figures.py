@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from drdc.reporting.aggregate import COMPARED
+from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic

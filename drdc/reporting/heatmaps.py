@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from drdc.reporting.aggregate import COMPARED
+from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
 from drdc.reporting.described import name_of
 from drdc.reporting.figures import new_figure, save_png

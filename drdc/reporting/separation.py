@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drdc.config.variants import COMPARED
 from drdc.evaluation.calibration import RATE, comparable, needed, threshold
-from drdc.reporting.aggregate import COMPARED, in_paper_order, over_seeds, reason_notes
+from drdc.reporting.aggregate import in_paper_order, over_seeds, reason_notes
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, compared, further, name_of
 from drdc.reporting.formats import Cell, Column, Table

@@ -11,8 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.config.fusion import Fusion
-from drdc.config.variants import FULL
-from drdc.reporting.aggregate import COMPARED
+from drdc.config.variants import COMPARED, FULL
 from drdc.results.layout import Layout
 from drdc.results.scores import read_scored
 

@@ -9,16 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from drdc.reporting.aggregate import (
-    COMPARED,
-    DIGITS,
-    MEAN,
-    METRICS,
-    Measured,
-    experiment_name,
-    measure,
-    metric_notes,
-)
+from drdc.config.variants import COMPARED
+from drdc.reporting.aggregate import DIGITS, MEAN, METRICS, Measured, experiment_name, measure, metric_notes
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, further, name_of
 from drdc.reporting.formats import Cell, Column, Table

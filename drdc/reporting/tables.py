@@ -8,8 +8,8 @@ from typing import Literal
 
 import pandas as pd
 
+from drdc.config.variants import COMPARED
 from drdc.reporting.aggregate import (
-    COMPARED,
     MEAN,
     METHODS,
     METRICS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from drdc.config.fusion import Fusion
+from drdc.config.variants import COMPARED
 from drdc.evaluation.calibration import ceiled, offered_rate, threshold
-from drdc.reporting.aggregate import COMPARED
 from drdc.reporting.browser import write_gallery
 from drdc.reporting.shown_images import ShownImages
 from drdc.results.layout import Layout

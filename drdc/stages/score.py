@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from drdc.config.fusion import Fusion
-from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
+from drdc.config.variants import COMPARED, CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
 from drdc.data.manifest import read_manifest
 from drdc.equations.fusion import image_score
 from drdc.evaluation.category import (
@@ -125,7 +125,7 @@ def _of_drdc(
     """A variant of DRDC; of DRDC itself the parts as well."""
     whole = variant == FULL
     maps = Heatmaps.of_drdc(layout, seed, table, fusion, stored.name, whole=whole, partial=partial)
-    compared = ("base", DRDC) if whole else (DRDC,)
+    compared = COMPARED if whole else (DRDC,)
     told = {kind: float(f"{mean:.3g}") for kind, (mean, _) in maps.scales.items()}
     log.info("means of the raw maps of held-out normal images: %s", told)
     return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches, maps.scales)

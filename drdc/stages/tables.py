@@ -10,7 +10,7 @@ from drdc.config.described import Described
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
-from drdc.reporting.aggregate import COMPARED
+from drdc.config.variants import COMPARED
 from drdc.reporting.formats import write
 from drdc.reporting.kinds import Source
 from drdc.reporting.registry import TABLES, chosen

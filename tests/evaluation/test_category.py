@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import auc, roc_auc_score
 
-from drdc.evaluation.category import COMPARED, CategoryEvaluation, has_masks, means, undefined_rows
+from drdc.config.variants import COMPARED
+from drdc.evaluation.category import CategoryEvaluation, has_masks, means, undefined_rows
 from drdc.evaluation.metrics import METRICS, auroc, average_precision
 from drdc.evaluation.ranking_curve import RankingCurve
 

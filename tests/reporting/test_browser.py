@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from chromium import chromium
 
+from drdc.config.variants import COMPARED
 from drdc.data.synthetic import render
-from drdc.evaluation.category import COMPARED
 from drdc.reporting.browser import Limits, write_gallery
 from drdc.reporting.gallery import HEATMAPS
 from drdc.reporting.shown_images import Shown
