@@ -11,14 +11,21 @@ from running import ROOT, planned, snakemake
 SEEDS = 32
 
 
+def _plan(folder: Path, seeds: int) -> dict[str, int]:
+    """Jobs of each rule that the paper's experiment plans with so many seeds."""
+    settings = yaml.safe_load((ROOT / "config/mvtec.yaml").read_text()) | {"seeds": list(range(seeds))}
+    (folder / "seeds.yaml").write_text(yaml.safe_dump(settings))
+    plan = snakemake(folder, "--configfile", folder / "seeds.yaml", "--dry-run", "--quiet", "rules")
+    assert plan.returncode == 0, plan.stderr
+    return planned(plan.stdout + plan.stderr)
+
+
 @pytest.mark.long
 def test_the_papers_experiment_with_many_seeds_is_planned_job_by_job(tmp_path: Path) -> None:
-    settings = yaml.safe_load((ROOT / "config/mvtec.yaml").read_text()) | {"seeds": list(range(SEEDS))}
-    (tmp_path / "large.yaml").write_text(yaml.safe_dump(settings))
-    plan = snakemake(tmp_path, "--configfile", tmp_path / "large.yaml", "--dry-run", "--quiet", "rules")
-    assert plan.returncode == 0, plan.stderr
-    found = planned(plan.stdout + plan.stderr)
-    by_seed = {"train": 1 + 2, "predict": 15 + 15, "score": 2 + 91}
-    assert {rule: found[rule] for rule in by_seed} == {rule: SEEDS * n for rule, n in by_seed.items()}
-    assert {found[rule] for rule in ("prepare", "features", "costs", "collect", "html_report")} == {1}
-    assert sum(found.values()) > 4000
+    one, many = _plan(tmp_path, 1), _plan(tmp_path, SEEDS)
+    assert many["train"] == 3 * SEEDS  # the base and two diffusion models, with and without conditions
+    assert {rule: many[rule] for rule in ("train", "predict", "score")} == {
+        rule: SEEDS * one[rule] for rule in ("train", "predict", "score")
+    }
+    assert {many[rule] for rule in ("prepare", "features", "costs", "collect", "html_report")} == {1}
+    assert sum(many.values()) > 4000
