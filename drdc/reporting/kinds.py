@@ -43,7 +43,7 @@ from drdc.config.variants import (
     variants,
 )
 from drdc.results.layout import Layout
-from drdc.results.scores import numeric, read_runs, read_scored, read_table
+from drdc.results.scores import read_numbers, read_runs, read_scored
 from drdc.runtime.errors import UserError
 
 
@@ -127,7 +127,7 @@ def _readings(source: Source) -> tuple[Any, ...]:
 
 
 def _costs(source: Source) -> tuple[Any, ...]:
-    return (numeric(read_table(source.layout.costs, "costs")),)
+    return (read_numbers(source.layout.costs, "costs", "costs"),)
 
 
 def _costs_and_scores(source: Source) -> tuple[Any, ...]:
@@ -135,13 +135,13 @@ def _costs_and_scores(source: Source) -> tuple[Any, ...]:
 
 
 def _regions(source: Source) -> tuple[Any, ...]:
-    return (numeric(read_table(source.layout.regions, "prepare")),)
+    return (read_numbers(source.layout.regions, "regions", "prepare"),)
 
 
 def _losses(source: Source) -> tuple[Any, ...]:
     models = ["base", "diffusion", *(["unconditional"] if source.evaluation.ablation else [])]
     paths = {f"{m}/{seed}": source.layout.losses(seed, m) for m in models for seed in source.seeds}
-    found = {key: numeric(read_table(path, "train")) for key, path in paths.items() if path.is_file()}
+    found = {key: read_numbers(path, "losses", "train") for key, path in paths.items() if path.is_file()}
     if not found:
         raise UserError(next(iter(paths.values())), "there is no loss curve", "run `drdc train base` first")
     return (found,)

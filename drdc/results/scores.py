@@ -15,21 +15,18 @@ from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError, first_line
 from drdc.runtime.files import artefact, write_whole
 
-NAMES = (
-    "path",
-    "category",
-    "split",
-    "defect_type",
-    "method",
-    "variant",
-    "level",
-    "metric",
-    "note",
-    "device",
-    "map",
-)
-
 TEXTS = ("experiment", "method", "variant", "seed", "category", "metric", "note")
+#: The columns of text in each kind of `SCORED`, and in the other files that are read; all others are numbers.
+TEXTS_OF = {
+    "scores": TEXTS,
+    "image_scores": ("path", "category", "split", "defect_type", "method"),
+    "curves": ("method", "category", "level"),
+    "defects": ("method", "category", "defect_type", "metric", "note"),
+    "map_scales": ("map",),
+    "costs": ("method", "variant", "device"),
+    "losses": (),
+    "regions": ("path", "category", "defect_type"),
+}
 
 Run = tuple[Variant, int]
 MethodRun = tuple[str, int]
@@ -81,7 +78,7 @@ def read_scored(layout: Layout, runs: Iterable[MethodRun], kind: str) -> pd.Data
     existing = [path for path in paths if path.is_file()]
     if not existing:
         raise UserError(paths[0], "is missing", "run `drdc score` first")
-    return numeric(pd.concat([read_table(path) for path in existing], ignore_index=True))
+    return pd.concat([read_numbers(path, kind) for path in existing], ignore_index=True)
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -101,9 +98,21 @@ def read_table(path: Path, stage: str = "score") -> pd.DataFrame:
         ) from None
 
 
-def numeric(frame: pd.DataFrame) -> pd.DataFrame:
-    """Numbers as numbers, all columns that hold names or reasons as text."""
-    return frame.assign(**{str(name): pd.to_numeric(frame[name]) for name in frame if name not in NAMES})
+def read_numbers(path: Path, kind: str, stage: str = "score") -> pd.DataFrame:
+    """A csv of that kind that `stage` wrote, with numbers in all columns but its `TEXTS_OF`, NaN where empty.
+
+    Raises UserError where it is missing, damaged or changed, or a text is not a number.
+    """
+    frame = read_table(path, stage)
+    changed: dict[str, pd.Series] = {}
+    for column in map(str, frame):
+        if column not in TEXTS_OF[kind]:
+            try:
+                changed[column] = pd.to_numeric(frame[column])
+            except ValueError as error:
+                wrong = f"column {column} holds something that is not a number ({first_line(error)})"
+                raise UserError(path, wrong, "run the step that writes it again") from error
+    return frame.assign(**changed)
 
 
 def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], name: str) -> pd.DataFrame:

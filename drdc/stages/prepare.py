@@ -9,7 +9,7 @@ from drdc.config.dataset import Dataset
 from drdc.data import datasets, fingerprint, manifest, synthetic
 from drdc.data.regions import Regions
 from drdc.results.layout import Layout
-from drdc.results.scores import numeric, read_table
+from drdc.results.scores import read_numbers
 from drdc.runtime.batching import progress_bar
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def root_of(layout: Layout, dataset: Dataset) -> Path:
 
 
 def _log_regions(layout: Layout, size: int) -> None:
-    regions = numeric(read_table(layout.regions, "prepare")).dropna()
+    regions = read_numbers(layout.regions, "regions", "prepare").dropna()
     if len(regions):
         sums = regions.groupby("category")[list(Regions._fields)].sum().astype(int)
         log.info(

@@ -124,3 +124,7 @@ def test_rows_of_the_seeds_that_have_them() -> None:
     assert frame["row"].dtype == np.int64
     with pytest.raises(UserError, match=r"scores/full/curves\.csv: is missing"):
         read_scored(LAYOUT, [("full", 0), ("full", 1)], "curves")
+    path.write_text(path.read_text().replace("0.25", "high"))
+    stamped(path)
+    with pytest.raises(UserError, match=r"scores/full/image_scores\.csv: column score holds something"):
+        read_scored(LAYOUT, [("full", 0), ("full", 1)], "image_scores")
