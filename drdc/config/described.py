@@ -13,9 +13,11 @@ class Described(Section):
         citation: authors, title, place and year, and in what the method differs from that; "" for neither.
         normalisation: as `fusion.normalisation`, of a method that fuses the base map, too; "" for others.
         input_size: height and width in pixels of the images that it sees; None where unknown.
+        held_out: fraction of the normal training images that it was not trained on.
     """
 
     paper_name: str = ""
     citation: str = ""
     normalisation: str = ""
     input_size: int | None = None
+    held_out: float = 0.0

@@ -32,9 +32,9 @@ class Diffusion(Optimisation):
         1000, "paper", "Length of the diffusion process; index 0 is the image.", ge=1, le=MOST_TIMESTEPS
     )
     max_timestep: int = setting(
-        1000,
-        "paper",
-        "Largest timestep seen in training; sampling starts at `sampling.initial_index`.",
+        500,
+        "ours",
+        "Largest timestep seen in training (the paper: 1000); sampling starts at `sampling.initial_index`.",
         ge=1,
         le=MOST_TIMESTEPS,
     )
@@ -56,7 +56,7 @@ class Diffusion(Optimisation):
     loss_region: Literal["image", "hole"] = setting(
         "image", "paper", "Eq. 10 over the whole image or the masked pixels only."
     )
-    images: int = setting(3_200_000, "ours", "Training images seen.", ge=1, le=10**11)
+    images: int = setting(1_600_000, "ours", "Training images seen.", ge=1, le=10**11)
     batch_size: int = setting(32, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
     ema_decay: float = setting(
         0.9999,

@@ -176,9 +176,10 @@ def _configured(experiment: Experiment, name: str) -> Configured:
 
 def _described(experiment: Experiment) -> dict[str, Described]:
     """What reports say of base, DRDC and each method of the configuration."""
+    held_out = experiment.dataset.holdout
     found = {
-        "base": Described(input_size=experiment.backbone.input_size),
-        DRDC: Described(input_size=experiment.dataset.image_size),
+        "base": Described(input_size=experiment.backbone.input_size, held_out=held_out),
+        DRDC: Described(input_size=experiment.dataset.image_size, held_out=held_out),
     }
     for name, settings in experiment.methods.items():
         kind, facts = method_class(settings["method"]), method_facts(experiment, name)
@@ -187,6 +188,7 @@ def _described(experiment: Experiment) -> dict[str, Described]:
             citation=kind.cited(settings, experiment.backbone.name),
             normalisation=settings.get("normalisation", ""),
             input_size=experiment.backbone.input_size if facts.uses_features else facts.input_size,
+            held_out=held_out,
         )
     return found
 

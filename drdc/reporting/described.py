@@ -29,10 +29,14 @@ def name_of(method: str) -> str:
 
 
 def about(described: Methods) -> list[str]:
-    """Notes on the input size and the source of each method."""
+    """Notes on the held-out images, and on the input size and the source of each method."""
+    shares = sorted({one.held_out for one in described.values() if one.held_out})
+    held_out = [
+        f"{100 * share:g} % of the normal training images were held out of all trainings." for share in shares
+    ]
     sizes = {name: one.input_size for name, one in described.items() if one.input_size}
     ordered = ", ".join(f"{name_of(name)} {sizes[name]}" for name in compared(described, sizes))
-    return [*([f"input size in pixels: {ordered}."] if sizes else []), *sources(described)]
+    return [*held_out, *([f"input size in pixels: {ordered}."] if sizes else []), *sources(described)]
 
 
 def sources(described: Methods) -> list[str]:

@@ -291,7 +291,10 @@ def test_metrics_of_one_method_have_no_groups() -> None:
 # methods that DRDC is compared with
 
 NET = {"net": Described(paper_name="SimpleNet", citation="Liu et al., CVPR 2023", input_size=256)}
-OURS = {name: Described(citation="backbone differs (a for b)", input_size=224) for name in ("base", "drdc")}
+OURS = {
+    name: Described(citation="backbone differs (a for b)", input_size=224, held_out=0.025)
+    for name in ("base", "drdc")
+}
 
 
 def of_methods(categories: Sequence[str]) -> pd.DataFrame:
@@ -338,6 +341,7 @@ def test_notes_tell_input_sizes_and_what_is_said_of_base_and_drdc_together() -> 
         notes = make(scores, described=NET | OURS).notes
         assert "input size in pixels: base 224, DRDC 224, net 256." in notes
         assert "base, DRDC: backbone differs (a for b)." in notes
+        assert "2.5 % of the normal training images were held out of all trainings." in notes
         assert not any("input size" in note for note in make(scores).notes)
 
 
