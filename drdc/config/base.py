@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from drdc.config.optimisation import Optimisation
+from drdc.config.optimisation import SCHEDULE, Optimisation, Schedule
 from drdc.config.section import MOST_EPOCHS, setting
 
 
@@ -26,8 +24,4 @@ class Base(Optimisation):
     )
     epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
     clip_norm: float | None = setting(0.1, "inferred", "Maximum norm of the gradient.", gt=0)
-    schedule: Literal["constant", "step", "cosine"] = setting(
-        "step",
-        "inferred",
-        "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
-    )
+    schedule: Schedule = setting("step", "inferred", SCHEDULE)

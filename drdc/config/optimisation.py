@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from drdc.config.section import MOST_IMAGES, Section, setting
 
+Optimizer = Literal["adamw", "adam", "sgd", "stable_adamw"]
+Schedule = Literal["constant", "step", "cosine", "exponential"]
+OPTIMIZER = (
+    "AdamW; Adam, whose weight decay is a penalty on the weights; SGD with momentum; or AdamW with clipped "
+    "updates (StableAdamW, needs anomalib)."
+)
+SCHEDULE = (
+    "Learning rate: constant, × `decay` at each of `milestones`, cosine decay to `floor`, or exponential "
+    "decay to × `decay`."
+)
+#: The optimisers as texts name them.
+TITLES: dict[str, str] = {
+    "adamw": "AdamW",
+    "adam": "Adam",
+    "sgd": "SGD",
+    "stable_adamw": "StableAdamW",
+}
+
+
+def other_optimizer(settings: Mapping[str, Any], published: str) -> str:
+    """What the tables say of an optimiser other than the published one, if there is one; else ""."""
+    used = settings.get("optimizer", published)
+    return "" if used == published else f"{TITLES[used]} for {TITLES[published]}"
+
 
 class Optimisation(Section):
-    """Optimisation by AdamW, validation and checkpoints."""
+    """Optimisation, validation and checkpoints."""
 
     batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-    learning_rate: float = setting(1e-4, "inferred", "Learning rate of AdamW.", gt=0)
-    weight_decay: float = setting(1e-4, "inferred", "Weight decay of AdamW (illegible in the paper).", ge=0)
-    clip_norm: float | None = setting(None, "ours", "Maximum norm of the gradient; null: no clipping.", gt=0)
-    schedule: Literal["constant", "step", "cosine"] = setting(
-        "constant",
-        "ours",
-        "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
+    optimizer: Optimizer = setting("adamw", "inferred", OPTIMIZER)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = setting(
+        (0.9, 0.999), "inferred", "Decay rates of both moments; of SGD the first is the momentum."
     )
+    learning_rate: float = setting(1e-4, "inferred", "Learning rate.", gt=0)
+    weight_decay: float = setting(1e-4, "inferred", "Weight decay (illegible in the paper).", ge=0)
+    clip_norm: float | None = setting(None, "ours", "Maximum norm of the gradient; null: no clipping.", gt=0)
+    schedule: Schedule = setting("constant", "ours", SCHEDULE)
+    milestones: list[Annotated[float, Field(gt=0, lt=1)]] = setting(
+        [0.8], "inferred", "Fractions of the images after which `step` lowers the rate."
+    )
+    decay: float = setting(0.1, "inferred", "Factor of `step` and `exponential`.", gt=0, le=1)
+    floor: float = setting(0.0, "ours", "Share of the rate with which `cosine` ends.", ge=0, le=1)
     warmup: float = setting(
         0.0, "ours", "Fraction of the images over which the rate rises linearly.", ge=0, lt=1
     )

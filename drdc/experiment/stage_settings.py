@@ -211,7 +211,7 @@ def method_facts(experiment: Experiment, name: str) -> MethodFacts:
     settings = experiment.methods[name]
     kind = method_class(settings["method"])
     size = kind.input_size(settings, experiment.dataset.image_size)
-    return MethodFacts(size, kind.uses_features, kind.minutes)
+    return MethodFacts(size, kind.uses_features_with(settings), kind.minutes)
 
 
 def _plain(section: Any) -> Any:

@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
-from drdc.equations.fusion import channel_scale, upsample_base
-from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
+from drdc.equations.fusion import upsample_base
+from drdc.methods.features import FeatureMethod, FeatureSettings
+from drdc.methods.interface import History, Shapes, blurred
 from drdc.methods.trainer import Trainer
 
 
-class Asymmetric(Method):
+class Asymmetric(FeatureMethod):
     """Where the student's output differs from the teacher's, nothing similar was seen in training.
 
     The teacher, a flow of coupling blocks, learns to map features to a normal distribution by maximum
@@ -25,13 +27,12 @@ class Asymmetric(Method):
     sinusoidal encoding. The heatmap is the squared distance of both outputs at each position, its mean (the
     paper's choice for RGB images) or maximum the image score.
 
-    Simplified: it works on the experiment's backbone features, at their size, where the paper takes 304
-    channels of EfficientNet-B5 at 24×24 of images of 768 pixels; each channel is standardised over the
-    training images, so that the flow begins near its target for any backbone, and begins as the identity;
-    AdamW instead of Adam.
+    By default it works on the experiment's features, each channel standardised over the training images, so
+    that the flow begins near its target for any backbone. The paper takes 304 channels of EfficientNet-B5 at
+    24×24 of images of 768 pixels; timm gives the 512 of the stage after them at that size.
     """
 
-    class Settings(TrainedSettings):
+    class Settings(FeatureSettings):
         """AST (Rudolph et al., WACV 2023)."""
 
         couplings: int = setting(
@@ -66,8 +67,9 @@ class Asymmetric(Method):
             1, "inferred", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=MOST_PIXELS
         )
         batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(2e-4, "inferred", "Learning rate of AdamW, for both networks.", gt=0)
-        weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
+        optimizer: Optimizer = setting("adam", "inferred", OPTIMIZER)
+        learning_rate: float = setting(2e-4, "inferred", "Learning rate, of both networks.", gt=0)
+        weight_decay: float = setting(1e-5, "inferred", "Weight decay.", ge=0)
         epochs: float = setting(
             72,
             "inferred",
@@ -82,43 +84,36 @@ class Asymmetric(Method):
     )
     paper_backbone = "tf_efficientnet_b5"
 
-    mean: Tensor
-    deviation: Tensor
     position: Tensor
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
-        s, channels = settings, shapes.channels
+        s, channels = settings, self.channels
         kernels = [3] * (s.couplings - 1) + [5]
         self.teacher = nn.ModuleList(
             Coupling(channels, s.position_channels, s.teacher_width, kernel, s.clamp) for kernel in kernels
         )
         self.student = student(channels, s.position_channels, s.student_width, s.student_blocks)
-        self.register_buffer("mean", torch.zeros(channels, 1, 1))
-        self.register_buffer("deviation", torch.ones(channels, 1, 1))
-        encoding = position_encoding(s.position_channels, shapes.feature_size)
+        encoding = position_encoding(s.position_channels, self.side)
         self.register_buffer("position", encoding, persistent=False)
 
-    def fit(self, trainer: Trainer) -> History:
-        mean, deviation = channel_scale(features for _, features in trainer.batches())
-        # channels that hardly vary here may vary by chance elsewhere, and would dominate all others
-        deviation = deviation.clamp(min=max(deviation.mean().item() / 100, 1e-6))
-        self.mean.copy_(mean.view_as(self.mean))
-        self.deviation.copy_(deviation.view_as(self.deviation))
-
+    def descend(self, trainer: Trainer) -> History:
         def teach(teacher: nn.ModuleList, images: Tensor, features: Tensor) -> Tensor:
-            return self._likelihood_loss(*flow(teacher, self._standard(features), self._place(features)))
+            given = self.standard(images, features)
+            return self._likelihood_loss(*flow(teacher, given, self._place(given)))
 
         def learn(learner: nn.Module, images: Tensor, features: Tensor) -> Tensor:
+            given = self.standard(images, features)
             with torch.no_grad():
-                target = self._taught(features)
-            return F.mse_loss(self._learned(features), target)
+                target = self._taught(given)
+            return F.mse_loss(self._learned(given), target)
 
         history = trainer.descend(self.teacher, teach, "teacher")
         return history + trainer.descend(self.student, learn, "student")
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-        distance = (self._taught(features) - self._learned(features)).square().sum(1)
+        given = self.standard(images, features)
+        distance = (self._taught(given) - self._learned(given)).square().sum(1)
         return blurred(upsample_base(distance, self.shapes.image_size), self.settings.blur)
 
     def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
@@ -126,17 +121,14 @@ class Asymmetric(Method):
             return heatmaps.mean((1, 2))
         return super().image_scores(heatmaps, images, features)
 
-    def _taught(self, features: Tensor) -> Tensor:
-        return flow(self.teacher, self._standard(features), self._place(features))[0]
+    def _taught(self, given: Tensor) -> Tensor:
+        return flow(self.teacher, given, self._place(given))[0]
 
-    def _learned(self, features: Tensor) -> Tensor:
-        return self.student(torch.cat([self._standard(features), self._place(features)], 1))
+    def _learned(self, given: Tensor) -> Tensor:
+        return self.student(torch.cat([self._place(given), given], 1))
 
-    def _standard(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.deviation
-
-    def _place(self, features: Tensor) -> Tensor:
-        return self.position.expand(len(features), -1, -1, -1)
+    def _place(self, given: Tensor) -> Tensor:
+        return self.position.expand(len(given), -1, -1, -1)
 
     @staticmethod
     def _likelihood_loss(output: Tensor, log_determinant: Tensor) -> Tensor:
@@ -158,8 +150,8 @@ class Coupling(nn.Module):
         self.clamp, first = clamp, channels // 2
         self.sizes = (first, channels - first)
         self.register_buffer("order", torch.randperm(channels))
-        self.of_first = subnetwork(self.sizes[1] + position_channels, hidden, 2 * self.sizes[0], kernel)
-        self.of_second = subnetwork(self.sizes[0] + position_channels, hidden, 2 * self.sizes[1], kernel)
+        self.of_first = Subnetwork(self.sizes[1] + position_channels, hidden, 2 * self.sizes[0], kernel)
+        self.of_second = Subnetwork(self.sizes[0] + position_channels, hidden, 2 * self.sizes[1], kernel)
 
     def forward(self, x: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         first, second = x[:, self.order].split(self.sizes, 1)
@@ -182,37 +174,46 @@ def flow(blocks: Iterable[nn.Module], features: Tensor, place: Tensor) -> tuple[
     return output, log_determinant
 
 
-def subnetwork(inputs: int, hidden: int, outputs: int, kernel: int) -> nn.Sequential:
-    """One hidden layer; initialised with zeros, so that the coupling changes nothing."""
-    last = nn.Conv2d(hidden, outputs, kernel, padding=kernel // 2)
-    nn.init.zeros_(last.weight)
-    assert last.bias is not None
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Conv2d(inputs, hidden, kernel, padding=kernel // 2), nn.ReLU(), last)
+class Subnetwork(nn.Module):
+    """One hidden layer, times a number that begins with zero: at first the coupling changes nothing."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        around: dict[str, Any] = {"padding": kernel // 2, "padding_mode": "replicate"}
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, hidden, kernel, **around),
+            nn.ReLU(),
+            nn.Conv2d(hidden, outputs, kernel, **around),
+        )
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * self.layers(x)
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions with batch norm, and the identity."""
+    """Two 3×3 convolutions, each with batch norm and leaky ReLU, and the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.Conv2d(width, width, 3, padding=1),
             nn.BatchNorm2d(width),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.LeakyReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
             nn.BatchNorm2d(width),
+            nn.LeakyReLU(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.layers(x), 0.2)
+        return x + self.layers(x)
 
 
 def student(channels: int, position_channels: int, width: int, blocks: int) -> nn.Sequential:
-    """(B, C + P, h, w) -> (B, C, h, w)."""
+    """(B, P + C, h, w) -> (B, C, h, w)."""
     return nn.Sequential(
-        nn.Conv2d(channels + position_channels, width, 3, padding=1),
-        nn.LeakyReLU(0.2),
+        nn.Conv2d(position_channels + channels, width, 3, padding=1),
+        nn.LeakyReLU(),
         *(Residual(width) for _ in range(blocks)),
         nn.Conv2d(width, channels, 3, padding=1),
     )

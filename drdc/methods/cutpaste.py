@@ -13,6 +13,7 @@ from torchvision.transforms import ColorJitter  # type: ignore[import-untyped]
 from torchvision.transforms.functional import rotate  # type: ignore[import-untyped]
 
 from drdc.config.backbone import Backbone
+from drdc.config.optimisation import OPTIMIZER, SCHEDULE, Optimizer, Schedule
 from drdc.config.section import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import upsample_base
 from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings, blurred
@@ -53,9 +54,8 @@ class CutPaste(JointMethod):
     The heatmap is a dense variant, ours: a second Gaussian of the features at the positions of the last
     feature map, one for all positions. The paper trains another network on patches of 64 pixels instead.
 
-    Differs: AdamW, where the paper has SGD (learning rate 0.03, momentum 0.9); no shifts or changes of colour
-    of whole images; the projection head's widths are ours. `initial: pretrained` is the paper's variant with
-    transfer learning, and may use more than one stage.
+    Differs: no shifts or changes of colour of whole images; the projection head's widths are ours. `initial:
+    pretrained` is the paper's variant with transfer learning, and may use more than one stage.
     """
 
     class Settings(TrainedSettings):
@@ -98,13 +98,10 @@ class CutPaste(JointMethod):
         batch_size: int = setting(
             32, "inferred", "Images per step, each seen in all three ways.", ge=1, le=MOST_IMAGES
         )
-        learning_rate: float = setting(1e-3, "ours", "Learning rate of AdamW.", gt=0)
-        weight_decay: float = setting(3e-5, "inferred", "Weight decay of AdamW.", ge=0)
-        schedule: Literal["constant", "step", "cosine"] = setting(
-            "cosine",
-            "inferred",
-            "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
-        )
+        optimizer: Optimizer = setting("sgd", "inferred", OPTIMIZER)
+        learning_rate: float = setting(0.03, "inferred", "Learning rate.", gt=0)
+        weight_decay: float = setting(3e-5, "inferred", "Weight decay.", ge=0)
+        schedule: Schedule = setting("cosine", "inferred", SCHEDULE)
         epochs: float = setting(
             580,
             "inferred",
@@ -126,7 +123,7 @@ class CutPaste(JointMethod):
     citation = (
         "Li et al., CutPaste: Self-Supervised Learning for Anomaly Detection and Localization, CVPR 2021"
     )
-    differs = "AdamW, dense heatmap ours"
+    differs = "dense heatmap ours"
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)

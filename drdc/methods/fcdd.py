@@ -11,15 +11,19 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
+from drdc.config.optimisation import OPTIMIZER, SCHEDULE, Optimizer, Schedule
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
-from drdc.methods.interface import Method, Shapes, TrainedSettings
+from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
 from drdc.methods.pixels import backbone_pixels
+from drdc.methods.trainer import Trainer
 from drdc.models.backbone import FeatureExtractor
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
 
 #: Keeps the loss of an anomalous image finite where its map is zero.
 SMALLEST = 1e-6
+#: Confetti that change an image less than this on average (range: -1 to 1) are taken from it, not added.
+LITTLE = 0.05
 
 
 class FrozenLayers(Backbone):
@@ -43,15 +47,15 @@ class FCDD(Method):
 
     Convolutions alone, the first of them pre-trained and frozen, give one number φ for each position. Its
     pseudo-Huber norm is small for normal images, and large on average for the same images with confetti:
-    rectangles of random size, angle and colour, added to every second image. The norms are the heatmap; each
-    is spread over its receptive field by a fixed Gaussian. The image score is the mean (the paper's choice)
-    or maximum of the heatmap. The DRDC paper lists its pixel values only.
+    blurred white and coloured squares of random size and angle, added to every second image. Before that,
+    each image is brought to its own contrast. The norms are the heatmap; each is spread over its receptive
+    field by a fixed Gaussian. The image score is the mean (the paper's choice) or maximum of the heatmap. The
+    DRDC paper lists its pixel values only.
 
-    Differs: AdamW, where the paper has SGD (learning rate 1e-3, falling by 1.5 % an epoch); batches of 16
-    without summing the gradients of eight; no crops or changes of colour; the trained layers are initialised
-    at random; number, angle and colour of the pieces of confetti are ours. The Gaussians are weighted so that
-    a constant map stays constant, up to the border. The paper's variant that learns from labelled anomalies
-    is left out.
+    Differs: batches of 16 without summing the gradients of eight; plain momentum, not Nesterov's; no crops,
+    noise or changes of colour; the trained layers are initialised at random; the range of the contrasts is
+    that of all categories together. The Gaussians are weighted so that a constant map stays constant, up to
+    the border. The paper's variant that learns from labelled anomalies is left out.
     """
 
     class Settings(TrainedSettings):
@@ -61,11 +65,27 @@ class FCDD(Method):
         width: int = setting(
             512, "inferred", "Channels of the two trained 3×3 convolutions.", ge=1, le=MOST_CHANNELS
         )
+        contrast: bool = setting(
+            True,
+            "inferred",
+            "Local contrast normalisation; false: images are normalised as the frozen layers were trained.",
+        )
         confetti: int = setting(
-            3, "ours", "Most pieces of confetti in an image; 1 to that many are drawn.", ge=1, le=100
+            2,
+            "ours",
+            "Most pieces of confetti of a kind in an image, white or coloured; 1 to that many are drawn.",
+            ge=1,
+            le=100,
         )
         confetti_sides: tuple[float, float] = setting(
             (0.035, 0.24), "inferred", "Shortest and longest side of a piece, where the image's side is 1."
+        )
+        confetti_blur: float = setting(
+            0.022,
+            "inferred",
+            "Standard deviation of the Gaussian filter on confetti, where the image's side is 1.",
+            ge=0,
+            le=1,
         )
         deviation: float = setting(
             12.0,
@@ -87,12 +107,16 @@ class FCDD(Method):
             1, "ours", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=MOST_PIXELS
         )
         batch_size: int = setting(16, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(1e-4, "ours", "Learning rate of AdamW.", gt=0)
-        weight_decay: float = setting(1e-4, "inferred", "Weight decay of AdamW.", ge=0)
-        schedule: Literal["constant", "step", "cosine"] = setting(
-            "cosine",
-            "ours",
-            "Learning rate: constant, × 0.1 after 80 % of the images, or cosine decay to zero.",
+        optimizer: Optimizer = setting("sgd", "inferred", OPTIMIZER)
+        learning_rate: float = setting(1e-3, "inferred", "Learning rate.", gt=0)
+        weight_decay: float = setting(1e-4, "inferred", "Weight decay.", ge=0)
+        schedule: Schedule = setting("exponential", "inferred", SCHEDULE)
+        decay: float = setting(
+            0.0487,
+            "inferred",
+            "Factor of `step` and `exponential`; × 0.985 in each of 200 epochs.",
+            gt=0,
+            le=1,
         )
         epochs: float = setting(200, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
@@ -106,9 +130,10 @@ class FCDD(Method):
     paper_name = "FCDD"
     uses_features = False
     citation = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021"
-    differs = "AdamW"
 
     spread: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
@@ -124,6 +149,15 @@ class FCDD(Method):
             )
         spread = gaussians(shapes.image_size, side, settings.deviation, settings.receptive_field)
         self.register_buffer("spread", spread, persistent=False)
+        self.register_buffer("low", torch.zeros(3, 1, 1))
+        self.register_buffer("high", torch.ones(3, 1, 1))
+
+    def fit(self, trainer: Trainer) -> History:
+        if self.settings.contrast:
+            ranges = [contrasted(images).aminmax(dim=0) for images, _ in trainer.batches()]
+            self.low.copy_(torch.stack([one.min for one in ranges]).amin((0, 2, 3))[:, None, None])
+            self.high.copy_(torch.stack([one.max for one in ranges]).amax((0, 2, 3))[:, None, None])
+        return super().fit(trainer)
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
         altered = torch.rand(len(images), device=images.device) < 0.5
@@ -140,11 +174,16 @@ class FCDD(Method):
 
     def distances(self, images: Tensor) -> Tensor:
         """(B, h, h), the pseudo-Huber norm at each position: A = √(φ(x)² + 1) − 1."""
-        pixels = backbone_pixels(images)
+        if self.settings.contrast:
+            seen = (contrasted(images) - self.low) / (self.high - self.low)
+            pixels = seen * self.backbone.std + self.backbone.mean  # as the layers see them, without another
+        else:
+            pixels = backbone_pixels(images)
         return (self.head(self.backbone(pixels))[:, 0].square() + 1).sqrt() - 1
 
     def _with_confetti(self, images: Tensor) -> Tensor:
-        return with_confetti(images, self.settings.confetti, self.settings.confetti_sides)
+        s = self.settings
+        return with_confetti(images, s.confetti, s.confetti_sides, s.confetti_blur)
 
 
 def classifier_loss(distance: Tensor, anomalous: Tensor) -> Tensor:
@@ -182,19 +221,36 @@ def gaussians(size: int, side: int, deviation: float, reach: int) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def with_confetti(images: Tensor, most: int, sides: tuple[float, float]) -> Tensor:
-    """Images (B, 3, H, W) in [-1, 1] with 1 to `most` coloured pieces each, added and clipped to [-1, 1].
+def contrasted(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) less their means, in units of the mean absolute value of what is left."""
+    centred = images - images.mean((1, 2, 3), keepdim=True)
+    return centred / centred.abs().mean((1, 2, 3), keepdim=True).clamp(min=SMALLEST)
 
-    A piece is a rectangle at any position and angle; `sides` bounds its sides, where that of the image is 1.
+
+def with_confetti(images: Tensor, most: int, sides: tuple[float, float], blur: float) -> Tensor:
+    """Images (B, 3, H, W) in [-1, 1] with 1 to `most` white and as many coloured pieces, clipped to [-1, 1].
+
+    A piece is a square at any position and angle; `sides` bounds its side, `blur` is the standard deviation
+    of a Gaussian filter, where the side of the image is 1. The pieces are added to an image, and taken from
+    it where adding them changes little (bright images) and that more.
     """
+    colours = torch.rand(len(images), most, 3, device=images.device)
+    pieces = torch.einsum("bnhw,bnc->bchw", _squares(images, most, sides), colours)
+    pieces = pieces + _squares(images, most, sides).sum(1, keepdim=True)
+    pieces = 2 * blurred(pieces, blur * images.shape[-1])
+    added, taken = ((images + sign * pieces).clamp(-1, 1) for sign in (1, -1))
+    changes, others = ((one - images).abs().mean((1, 2, 3)) for one in (added, taken))
+    return torch.where(((changes < LITTLE) & (others > changes))[:, None, None, None], taken, added)
+
+
+def _squares(images: Tensor, most: int, sides: tuple[float, float]) -> Tensor:
+    """1 to `most` squares for each image, (B, most, H, W): 1 within and 0 elsewhere."""
     count, size, device = len(images), images.shape[-1], images.device
     shown = torch.arange(most, device=device) < torch.randint(1, most + 1, (count, 1), device=device)
-    angle = math.pi * torch.rand(count, most, 1, 1, device=device)
+    angle = math.pi / 2 * torch.rand(count, most, 1, 1, device=device)
     x, y = torch.rand(2, count, most, 1, 1, device=device)
-    width, height = sides[0] + (sides[1] - sides[0]) * torch.rand(2, count, most, 1, 1, device=device)
+    side = sides[0] + (sides[1] - sides[0]) * torch.rand(count, most, 1, 1, device=device)
     places = (torch.arange(size, device=device) + 0.5) / size
     right, down = places - x, places[:, None] - y  # (B, most, 1, W) and (B, most, H, 1)
     along, across = right * angle.cos() + down * angle.sin(), down * angle.cos() - right * angle.sin()
-    inside = (along.abs() <= width / 2) & (across.abs() <= height / 2) & shown[:, :, None, None]
-    colours = 2 * torch.rand(count, most, 3, device=device) - 1
-    return (images + torch.einsum("bnhw,bnc->bchw", inside.float(), colours)).clamp(-1, 1)
+    return (torch.maximum(along.abs(), across.abs()) <= side / 2).float() * shown[:, :, None, None]

@@ -69,7 +69,7 @@ class FittedMethod:
 
     @property
     def uses_features(self) -> bool:
-        return self.method.uses_features
+        return self.method.uses_features_with(self.method.settings.model_dump())
 
     @property
     def batch_size(self) -> int:

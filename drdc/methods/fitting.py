@@ -22,7 +22,8 @@ from drdc.training.job import carry_out, finish
 def inputs_of(layout: Layout, image_size: int, configured: Configured) -> Inputs:
     """What a method of the configuration sees, in an experiment with that `dataset.image_size`."""
     kind = method_class(configured.method)
-    return Inputs.read(layout, kind.input_size(configured.settings, image_size), kind.uses_features)
+    size = kind.input_size(configured.settings, image_size)
+    return Inputs.read(layout, size, kind.uses_features_with(configured.settings))
 
 
 def fit_method(layout: Layout, seed: int, *, image_size: int, method: Configured) -> None:

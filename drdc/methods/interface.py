@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
 
 from drdc.config.backbone import Backbone, other_backbone
+from drdc.config.optimisation import other_optimizer
 from drdc.equations.fusion import image_score
 from drdc.methods.inputs import Shapes
 from drdc.methods.settings import MethodSettings, TrainedSettings
@@ -43,7 +44,8 @@ class Method(nn.Module):
     Attributes:
         Settings: its settings, which may need only light imports.
         paper_name: its name in the DRDC paper's tables; empty where they do not have it.
-        uses_features: whether `loss` or `heatmaps` use the experiment's features; else they may be empty.
+        uses_features: whether `loss` or `heatmaps` use the experiment's features, if it has no `backbone` of
+            its own; else they may be empty.
         citation: authors, title, place and year.
         differs: how this method differs from that, in few words, whatever the settings.
         minutes: time limit of its training on a cluster.
@@ -69,8 +71,13 @@ class Method(nn.Module):
 
         Its own `input_size` or that of its own backbone, if it has one; else `dataset.image_size`.
         """
-        own = settings.get("backbone", settings).get("input_size")
+        own = (settings.get("backbone") or settings).get("input_size")
         return image_size if own is None else int(own)
+
+    @classmethod
+    def uses_features_with(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether it sees the experiment's features with these settings, which are complete."""
+        return cls.uses_features and settings.get("backbone") is None
 
     @classmethod
     def name_in_paper(cls, settings: Mapping[str, Any]) -> str:
@@ -84,9 +91,11 @@ class Method(nn.Module):
         `backbone` is the name of the experiment's.
         """
         own = cls.Settings.model_fields.get("backbone")
-        published = own.default.name if own else cls.paper_backbone
-        used = settings["backbone"]["name"] if own else backbone
-        return "; ".join(filter(None, (cls.citation, cls.differs, other_backbone(used, published))))
+        published = own.default.name if own and own.default else cls.paper_backbone
+        used = settings["backbone"]["name"] if settings.get("backbone") else backbone
+        optimizer = cls.Settings.model_fields.get("optimizer")
+        differs = (cls.differs, other_optimizer(settings, optimizer.default if optimizer else ""))
+        return "; ".join(filter(None, (cls.citation, *differs, other_backbone(used, published))))
 
     @classmethod
     def pretrained(cls, settings: Any) -> list[Pretrained]:

@@ -11,6 +11,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
+from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import upsample_base
 from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings, blurred
@@ -25,16 +26,16 @@ class Distillation(JointMethod):
     """Where a cloner of a pre-trained network disagrees with it, nothing similar was seen in training.
 
     The frozen source network and a narrower network of its depth see the same normal images; the cloner
-    learns the values of the source at the end of four blocks (squared error) and their direction (cosine of
-    all values of a stage). The image score is that loss. The heatmap is the magnitude of its gradient with
-    respect to the pixels, after a Gaussian filter and a morphological opening, which removes structures
-    narrower than its window.
+    learns the values of the source after four pooled blocks (squared error) and their direction (cosine of
+    all values of a stage). The image score is that loss without the first stage. The heatmap is the magnitude
+    of its gradient with respect to the pixels, after a Gaussian filter and a morphological opening, which
+    removes structures narrower than its window.
 
     Differs: the values of each stage are divided by their root mean square over the training images, so that
     stages of any network count alike (which does not change cosines); of the paper's three kinds of map,
-    the plain gradient is used; the opening has a square window, and no map is rescaled by itself; AdamW
-    instead of Adam. The cloner has 16 channels inside of each block and the source's at its end; for another
-    source than VGG-16 it has the same strides.
+    the plain gradient is used; the opening has a square window, and no map is rescaled by itself. The cloner
+    has 16 channels inside of each block and the source's at its end; for another source than VGG-16 it has
+    the same strides.
     """
 
     class Settings(TrainedSettings):
@@ -51,7 +52,15 @@ class Distillation(JointMethod):
         width: int = setting(
             16, "inferred", "Channels of the cloner, except at the end of its blocks.", ge=1, le=MOST_CHANNELS
         )
-        direction: float = setting(0.5, "inferred", "Weight of the cosine loss; the other has 1.", ge=0)
+        value: float = setting(
+            0.5, "inferred", "Weight λ of the squared error; that of the cosines is 1.", ge=0
+        )
+        pooled: bool = setting(
+            True, "inferred", "Compare after a max pool of 2×2, as at the end of VGG's blocks."
+        )
+        scored: int = setting(
+            3, "inferred", "Stages of score and heatmap, counted from the deepest.", ge=1, le=100
+        )
         blur: float = setting(
             4.0,
             "inferred",
@@ -62,8 +71,9 @@ class Distillation(JointMethod):
             3, "ours", "Side of the opening's window in pixels (odd); 1 for none.", ge=1, le=MOST_PIXELS
         )
         batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(1e-3, "inferred", "Learning rate of AdamW.", gt=0)
-        weight_decay: float = setting(0.0, "inferred", "Weight decay of AdamW.", ge=0)
+        optimizer: Optimizer = setting("adam", "inferred", OPTIMIZER)
+        learning_rate: float = setting(1e-3, "inferred", "Learning rate.", gt=0)
+        weight_decay: float = setting(0.0, "inferred", "Weight decay.", ge=0)
         epochs: float = setting(600, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
         @field_validator("opening")
@@ -85,7 +95,7 @@ class Distillation(JointMethod):
         about = self.source.network.feature_info
         _check(settings, about.reduction())
         self.cloner = Cloner(about.channels(), about.reduction(), settings.convolutions, settings.width)
-        self.cloner.rectified = self._is_rectified()
+        self.cloner.rectified, self.cloner.pooled = self._is_rectified(), settings.pooled
         self.register_buffer("scale", torch.ones(len(settings.convolutions)))
 
     def fit(self, trainer: Trainer) -> History:
@@ -94,13 +104,13 @@ class Distillation(JointMethod):
         return super().fit(trainer)
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
-        return self._losses(self._pixels(images)).mean()
+        return self._losses(self._pixels(images)).sum(0).mean()
 
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         # Called in inference mode, whose tensors have no gradient.
         with torch.inference_mode(False), torch.enable_grad():
             pixels = self._pixels(images.clone()).requires_grad_()
-            losses = self._losses(pixels)
+            losses = self._losses(pixels)[-self.settings.scored :].sum(0)
             # not `autograd.grad`, with which the counter of operations (drdc.stages.costs) fails
             losses.sum().backward(inputs=[pixels])
             assert pixels.grad is not None
@@ -108,21 +118,23 @@ class Distillation(JointMethod):
         return upsample_base(heatmaps, self.shapes.image_size), losses.detach()
 
     def _losses(self, pixels: Tensor) -> Tensor:
-        """The loss of each image, (B,), of pixels as the source sees them.
+        """The loss of each stage and image, (stages, B), of pixels as the source sees them.
 
-        L = Σ_stages mean (s − c)² + λ Σ_stages (1 − cos(s, c)), s and c all values of a stage.
+        λ mean (s − c)² + 1 − cos(s, c), s and c all values of a stage.
         """
-        losses = pixels.new_zeros(len(pixels))
-        stages = zip(self.source.network(pixels), self.cloner(pixels), self.scale, strict=True)
-        for source, clone, scale in stages:
+        losses = []
+        for source, clone, scale in zip(self._source(pixels), self.cloner(pixels), self.scale, strict=True):
             given, found = source.flatten(1) / scale, clone.flatten(1)
             value = (given - found).square().mean(1)
-            losses = losses + value + self.settings.direction * (1 - F.cosine_similarity(given, found))
-        return losses
+            losses.append(self.settings.value * value + 1 - F.cosine_similarity(given, found))
+        return torch.stack(losses)
+
+    def _source(self, pixels: Tensor) -> list[Tensor]:
+        stages: list[Tensor] = self.source.network(pixels)
+        return [F.max_pool2d(stage, 2) for stage in stages] if self.settings.pooled else stages
 
     def _given(self, images: Tensor) -> list[Tensor]:
-        stages: list[Tensor] = self.source.network(self._pixels(images))
-        return stages
+        return self._source(self._pixels(images))
 
     def _pixels(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1], standardised and of the source's input size."""
@@ -138,7 +150,9 @@ class Distillation(JointMethod):
 
 
 class Cloner(nn.Module):
-    """Blocks of 3×3 convolutions with batch norm, whose ends have sizes and channels of given stages.
+    """Blocks of 3×3 convolutions without bias, whose ends have sizes and channels of given stages.
+
+    All but the last convolution of a block have a batch norm.
 
     Args:
         channels, reductions: of the source's stages, in their order.
@@ -147,16 +161,18 @@ class Cloner(nn.Module):
 
     Attributes:
         rectified: whether the blocks end with a ReLU.
+        pooled: whether their ends are compared after a max pool of 2×2.
     """
 
     rectified = True
+    pooled = True
 
     def __init__(
         self, channels: list[int], reductions: list[int], convolutions: list[int], width: int
     ) -> None:
         super().__init__()
         # The part of the source before its first compared stage
-        first = [*convolution(3, width), nn.ReLU(), *convolution(width, width), nn.ReLU()]
+        first = [*convolution(3, width), nn.ReLU(), convolution(width, width)[0], nn.ReLU()]
         blocks: list[nn.Module] = []
         before, inputs, layers = 1, width, first
         for outputs, reduction, count in zip(channels, reductions, convolutions, strict=True):
@@ -164,7 +180,7 @@ class Cloner(nn.Module):
             for _ in range(count - 1):
                 layers += [*convolution(inputs, width), nn.ReLU()]
                 inputs = width
-            layers += convolution(inputs, outputs)
+            layers.append(convolution(inputs, outputs)[0])
             blocks.append(nn.Sequential(*layers))
             before, inputs, layers = reduction, outputs, [nn.ReLU()]
         self.blocks = nn.ModuleList(blocks)
@@ -174,12 +190,12 @@ class Cloner(nn.Module):
         for block in self.blocks:
             values = block(values)
             stages.append(values.relu() if self.rectified else values)
-        return stages
+        return [F.max_pool2d(stage, 2) for stage in stages] if self.pooled else stages
 
 
 def convolution(inputs: int, outputs: int) -> list[nn.Module]:
     """3×3, of the same size, with batch norm."""
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)]
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
 
 
 def root_mean_squares(batches: Iterator[list[Tensor]]) -> Tensor:
@@ -210,6 +226,6 @@ def _check(settings: Any, reductions: list[int]) -> None:
             f"{blocks} do not match backbone.stages, {stages}",
             "give a number of at least 1 for each",
         )
-    largest, size = max(reductions), settings.backbone.input_size
+    largest, size = max(reductions) * (2 if settings.pooled else 1), settings.backbone.input_size
     if size % largest:
         raise UserError("backbone.input_size", f"{size} is not a multiple of {largest}", "use one")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
+from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
@@ -35,9 +36,9 @@ class PatchSVDD(Method):
     Bounded: the memory holds `memory` codes of each size, as many of each training image, drawn once; the
     paper keeps all, which are 12 million small patches for MVTec AD as a whole.
 
-    Differs: AdamW instead of Adam; the mean image of a category is not subtracted, as the categories share
-    the model; one weight for all categories. The encoder is run over whole images, which gives the codes of
-    single patches, as it pads nothing.
+    Differs: the mean image of a category is not subtracted, as the categories share the model; one weight for
+    all categories; neighbours are drawn inside of the image, where the authors' code moves those beyond its
+    border. The encoder is run over whole images, which gives the codes of single patches, as it pads nothing.
     """
 
     class Settings(TrainedSettings):
@@ -74,10 +75,20 @@ class PatchSVDD(Method):
             0.1, "ours", "Weight λ of the distance of neighbours; the paper has 1e-3 to 1, by category.", ge=0
         )
         colour_shift: float = setting(
-            0.02,
+            0.04,
             "inferred",
-            "Standard deviation of the shift of each colour (range: -1 to 1) before classifying.",
+            "Standard deviation of the shift of each colour of a patch (range: -1 to 1) before classifying.",
             ge=0,
+        )
+        noise: float = setting(
+            0.04, "inferred", "Standard deviation of the noise of each value, in the same place.", ge=0
+        )
+        input_size: int | None = setting(
+            None,
+            "ours",
+            "Height and width of the images; null: `dataset.image_size` (the paper: 256).",
+            ge=16,
+            le=MOST_PIXELS,
         )
         pairs: int = setting(
             8, "ours", "Pairs of patches of each image, size and task in a step.", ge=1, le=16_384
@@ -95,8 +106,9 @@ class PatchSVDD(Method):
         batch_size: int = setting(
             8, "inferred", "Images per step (the paper: 64 pairs).", ge=1, le=MOST_IMAGES
         )
-        learning_rate: float = setting(1e-4, "inferred", "Learning rate of AdamW.", gt=0)
-        weight_decay: float = setting(0.0, "inferred", "Weight decay of AdamW.", ge=0)
+        optimizer: Optimizer = setting("adam", "inferred", OPTIMIZER)
+        learning_rate: float = setting(1e-4, "inferred", "Learning rate.", gt=0)
+        weight_decay: float = setting(0.0, "inferred", "Weight decay.", ge=0)
         epochs: float = setting(300, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
         @field_validator("widths")
@@ -118,10 +130,13 @@ class PatchSVDD(Method):
     paper_name = "PSVDD"
     uses_features = False
     citation = "Yi and Yoon, Patch SVDD: Patch-level SVDD for Anomaly Detection and Segmentation, ACCV 2020"
-    differs = "memory bounded"
 
     small_memory: Tensor
     large_memory: Tensor
+
+    @classmethod
+    def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
+        return f"{super().cited(settings, backbone)}; at most {settings['memory']:,} codes of each size kept"
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
@@ -183,7 +198,8 @@ class PatchSVDD(Method):
         place, offsets = neighbours(len(images) * self.settings.pairs, side, images.device)
         patches = pairs(images, offsets, side)
         shift = self.settings.colour_shift * torch.randn(len(patches), 3, 1, 1, device=images.device)
-        first, second = encode(patches + shift).flatten(1).chunk(2)
+        patches = patches + shift + self.settings.noise * torch.randn_like(patches)
+        first, second = encode(patches).flatten(1).chunk(2)
         return F.cross_entropy(judge(first - second), place)
 
     def _near_loss(self, images: Tensor, encode: Encode, side: int) -> Tensor:
@@ -234,13 +250,14 @@ class Encoder(nn.Module):
 
 
 def classifier(code: int) -> nn.Sequential:
-    """Difference of two codes (B, D) -> (B, 8), which of `DIRECTIONS`."""
+    """Difference of two codes (B, D) -> (B, 8), which of `DIRECTIONS`.
+
+    The last weights stay as they were drawn, each column of length 1, as in the authors' code.
+    """
+    last = nn.Linear(128, len(DIRECTIONS))
+    last.weight.requires_grad_(False).div_(last.weight.norm(dim=0))
     return nn.Sequential(
-        nn.Linear(code, 128),
-        nn.LeakyReLU(0.1),
-        nn.Linear(128, 128),
-        nn.LeakyReLU(0.1),
-        nn.Linear(128, len(DIRECTIONS)),
+        nn.Linear(code, 128), nn.LeakyReLU(0.1), nn.Linear(128, 128), nn.LeakyReLU(0.1), last
     )
 
 

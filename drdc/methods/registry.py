@@ -22,6 +22,7 @@ GROUP = "drdc.methods"
 #: Files of this folder that are not methods, and DRDC, which is always there.
 _OTHERS = {
     "drdc",
+    "features",
     "fitted_method",
     "fitting",
     "inputs",

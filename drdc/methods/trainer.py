@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -61,15 +61,17 @@ class Trainer:
         loss: Loss,
         phase: str = "training",
         settings: TrainedSettings | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> History:
-        """Minimise `loss(network, images, features)` with AdamW; an interrupted phase resumes, a finished
-        one is not run again.
+        """Minimise `loss(network, images, features)`; an interrupted phase resumes, a finished one is not run
+        again.
 
         Args:
             network: all its parameters that are not frozen are trained, in place.
             loss: a function of a class, like `type(self).loss`, or any other of these arguments.
             phase: names the phase's states, distinct for each phase of a method.
             settings: of this phase; by default those of the method.
+            rates: factors of the learning rate for parts of the network, by their names in it.
 
         Returns:
             The loss curve; see `drdc.training.loop.train`.
@@ -84,7 +86,7 @@ class Trainer:
         before = done.resume({"network": network})
         if before.step:
             return before.history
-        _, history = train(self._task(network, loss, own), job, Group())
+        _, history = train(replace(self._task(network, loss, own), rates=rates or {}), job, Group())
         done.save({"network": network}, Progress(1, history, []))
         return history
 

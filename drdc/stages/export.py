@@ -156,7 +156,7 @@ def _method(
 ) -> _Exported:
     weights, about = read_fitted(layout, seed, method.name)
     parts = {"method": weights}
-    if method_class(about["method"]).uses_features:
+    if method_class(about["method"]).uses_features_with(about["settings"]):
         parts["backbone"] = FeatureExtractor(backbone).state_dict()
         about["backbone"] = backbone.model_dump()
     heatmaps = Heatmaps.of_method(layout, seed, table, method.name)

@@ -1,4 +1,4 @@
-"""The training loop: AdamW, schedule, moving average, held-out loss, and a state to resume from.
+"""The training loop: optimiser, schedule, moving average, held-out loss, and a state to resume from.
 
 "Resume" is running the same command again. Batches, noise and dropout of a step follow from (seed, step), so
 an interrupted run ends with the same weights as an uninterrupted one.
@@ -10,8 +10,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ class Task:
         held_out_loss: network -> loss on held-out normal images, with randomness fixed by its caller.
         images: total number of training images to see.
         ema_decay: decay of the moving average of the weights; None for no average.
+        rates: factors of the learning rate for parts of the model, by their names in it; 1 for the others.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class Task:
     held_out_loss: Callable[[nn.Module], float]
     images: int
     ema_decay: float | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, History]:
@@ -80,11 +82,7 @@ class _Training:
         self.task, self.job, self.group = task, job, group
         self.settings: Optimisation = job.settings
         self.steps = math.ceil(task.images / self.settings.batch_size)
-        self.optimizer = torch.optim.AdamW(
-            task.model.parameters(),
-            lr=self.settings.learning_rate,
-            weight_decay=self.settings.weight_decay,
-        )
+        self.optimizer = optimizer(self.settings, parameter_groups(task.model, task.rates))
         self.average: AveragedModel | None = None
         if task.ema_decay is not None:
             self.average = AveragedModel(task.model, avg_fn=_ema(task.ema_decay))
@@ -137,7 +135,7 @@ class _Training:
         task, seed = self.task, self.job.seed
         self.network.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, step, self.steps)
+            group["lr"] = group["factor"] * learning_rate(self.settings, step, self.steps)
         torch.manual_seed(seed_of(seed, step))
         rows = task.sampler.batch(step)
         drawn = task.draw(len(rows))
@@ -214,16 +212,53 @@ class _Training:
         log.info("%(images)9d images  train %(train_loss).5f  held out %(val_loss).5f  lr %(lr).2e", row)
 
 
+def parameter_groups(model: nn.Module, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The parameters that are trained, in groups with the same `factor` of the learning rate, see `Task`."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(rates.get(name.partition(".")[0], 1.0), []).append(parameter)
+    return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
+
+
+def optimizer(settings: Optimisation, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """The optimiser that the settings name.
+
+    Raises:
+        UserError: the package that has it is not installed.
+    """
+    shared: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.betas[0], **shared)
+    shared["betas"] = settings.betas
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, **shared)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **shared)
+    try:
+        from anomalib.models.image.dinomaly.components import StableAdamW
+    except ImportError:
+        raise UserError(
+            "optimizer",
+            "stable_adamw needs the package 'anomalib', which is not installed",
+            "run `pip install -e '.[baselines]'`",
+        ) from None
+    return StableAdamW(groups, amsgrad=True, **shared)
+
+
 def learning_rate(settings: Optimisation, step: int, steps: int) -> float:
-    """Learning rate of a step: linear warm-up, then constant, x0.1 after 80 % (UniAD), or a cosine."""
+    """Learning rate of a step: linear warm-up, then the schedule."""
     done = (step + 0.5) / steps
     if done < settings.warmup:
         return settings.learning_rate * done / settings.warmup
+    after = (done - settings.warmup) / (1 - settings.warmup)
     factor = 1.0
     if settings.schedule == "step":
-        factor = 0.1 if done > 0.8 else 1.0
+        factor = settings.decay ** sum(done > milestone for milestone in settings.milestones)
+    elif settings.schedule == "exponential":
+        factor = settings.decay**after
     elif settings.schedule == "cosine":
-        factor = 0.5 * (1 + math.cos(math.pi * (done - settings.warmup) / (1 - settings.warmup)))
+        factor = settings.floor + (1 - settings.floor) * 0.5 * (1 + math.cos(math.pi * after))
     return settings.learning_rate * factor
 
 

@@ -576,7 +576,7 @@ def test_the_schema_accepts_every_file(validator: jsonschema.Draft202012Validato
         {"dataset": {"synthetic": {"trian": 1}}},
         {"dataset": {"root": "d", "name": "mvtek"}},
         {"fusion": {"weight": 2}},
-        {"base": {"schedule": "exponential"}},
+        {"base": {"schedule": "linear"}},
         {"seeds": "all"},
     ],
 )

@@ -68,7 +68,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "mkd": {
         "backbone": {**_LITE_32, "stages": [0, 1, 2]},
-        **{"convolutions": [1, 1, 1], "width": 8, "blur": 1.0, "pool_size": 2, **_QUICK},
+        **{"convolutions": [1, 1, 1], "width": 8, "pooled": False, "blur": 1.0, "pool_size": 2, **_QUICK},
     },
     "psvdd": {
         **{"patch": 4, "widths": [], "code": 8, "small_stride": 2, "large_stride": 2, "memory": 1000},

@@ -13,7 +13,7 @@ from drawn import SMALL, assert_needs_no_features
 from torch import Tensor
 
 from drdc.experiment.experiment import validated
-from drdc.methods.fcdd import FCDD, classifier_loss, gaussians, trained_layers, with_confetti
+from drdc.methods.fcdd import FCDD, classifier_loss, contrasted, gaussians, trained_layers, with_confetti
 from drdc.methods.interface import Shapes
 from drdc.runtime.errors import UserError
 
@@ -121,28 +121,39 @@ def test_the_map_is_spread_as_by_a_transposed_convolution_with_a_gaussian() -> N
     assert torch.allclose(spread.sum(1), torch.ones(224)), "a constant map stays constant"
 
 
-def test_confetti_are_one_to_three_pieces_of_the_asked_size_anywhere() -> None:
+def test_confetti_are_white_and_coloured_squares_of_the_asked_size_anywhere() -> None:
     torch.manual_seed(0)
-    images = torch.zeros(400, 3, 64, 64)
-    changed = (with_confetti(images, 1, (0.1, 0.2)) != 0).any(1)
-    areas = changed.float().mean((1, 2))
-    inner = areas[~(changed[:, [0, -1]].flatten(1).any(1) | changed[:, :, [0, -1]].flatten(1).any(1))]
-    assert len(inner) > 200
-    assert inner.min() > 0.01 * 0.8
-    assert inner.max() < 0.04 * 1.2
-    assert inner.mean().item() == pytest.approx(0.15**2, rel=0.1)
-    wide = (with_confetti(images, 1, (0.3, 0.4)) != 0).any(1)
-    assert wide.any(0).all(), "no place is spared"
-    more = (with_confetti(images, 3, (0.1, 0.2)) != 0).any(1).float().mean()
+    dark = -torch.ones(400, 3, 64, 64)
+    changed = (with_confetti(dark, 1, (0.1, 0.2), 0.0) > -1).any(1)
+    areas = changed.float().mean((1, 2))  # of two squares, which may overlap or lie beyond the border
+    assert areas.max() < 2 * 0.04 * 1.2
+    whole = areas[~(changed[:, [0, -1]].flatten(1).any(1) | changed[:, :, [0, -1]].flatten(1).any(1))]
+    assert len(whole) > 100
+    assert whole.min() > 0.01 * 0.8
+    assert (with_confetti(dark, 1, (0.3, 0.4), 0.0) > -1).any(1).any(0).all(), "no place is spared"
+    more = (with_confetti(dark, 3, (0.1, 0.2), 0.0) > -1).any(1).float().mean()
     assert more.item() == pytest.approx(2 * changed.float().mean().item(), rel=0.15)
+    found = with_confetti(dark, 1, (0.1, 0.2), 0.0)
+    assert (found == 1).all(1).flatten(1).any(1).all(), "a white one in each image"
+    assert (found.amax(1) > found.amin(1)).flatten(1).any(1).float().mean() > 0.8, "and coloured ones"
 
 
-def test_confetti_stay_in_range_and_are_other_ones_each_time() -> None:
-    images = torch.full((8, 3, 32, 32), 0.9)
-    first, second = (with_confetti(images, 3, (0.2, 0.4)) for _ in range(2))
-    assert not torch.equal(first, second)
-    assert first.abs().max() <= 1
-    assert (first == images).all(1).flatten(1).any(1).all(), "something of each image is left"
+def test_confetti_are_blurred_and_taken_from_images_that_are_bright_already() -> None:
+    torch.manual_seed(0)
+    dark, bright = -torch.ones(8, 3, 32, 32), torch.ones(8, 3, 32, 32)
+    steps = [with_confetti(dark, 2, (0.2, 0.4), blur).diff(dim=-1).abs().max() for blur in (0.0, 0.1)]
+    assert steps[1] < steps[0] / 2
+    found = with_confetti(bright, 2, (0.2, 0.4), 0.022)
+    assert (found < bright).flatten(1).any(1).all()
+    assert found.abs().max() <= 1
+    assert not torch.equal(*(with_confetti(dark, 2, (0.2, 0.4), 0.022) for _ in range(2)))
+
+
+def test_an_image_in_another_light_has_the_same_contrast() -> None:
+    images = torch.rand(2, 3, 16, 16) - 0.5
+    assert torch.allclose(contrasted(images), contrasted(0.5 * images + 0.2), atol=1e-5)
+    assert contrasted(images).abs().mean((1, 2, 3)).tolist() == pytest.approx([1, 1])
+    assert contrasted(torch.zeros(1, 3, 16, 16)).abs().max() == 0
 
 
 def test_the_image_score_is_the_mean_of_the_heatmap_or_its_maximum() -> None:

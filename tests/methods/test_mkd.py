@@ -16,6 +16,7 @@ from drdc.runtime.errors import UserError
 
 SHAPES = Shapes(image_size=32, channels=4, feature_size=4)
 UNUSED = torch.zeros(1, 4, 4, 4)
+TWO_STAGES = {"convolutions": [1, 1], "backbone": SMALL["mkd"]["backbone"] | {"stages": [0, 1]}}
 
 
 def small(**changes: object) -> Distillation:
@@ -24,15 +25,14 @@ def small(**changes: object) -> Distillation:
 
 
 def test_at_the_published_size_the_cloner_has_the_published_parameters() -> None:
-    """For VGG-16: 16, 16 | 16, 128 | 16, 16, 256 | 16, 16, 512 | 16, 16, 512, all 3×3 with batch norm.
+    """For VGG-16: 16, 16 | 16, 128 | 16, 16, 256 | 16, 16, 512 | 16, 16, 512, all 3×3.
 
-    The paper gives no count: this is the sum over its layers, each with weights, bias, and scale and shift
-    of its batch norm.
+    That is the count of the authors' network: no biases, and a batch norm after all but the last of a block.
     """
     cloner = Cloner([128, 256, 512, 512], [2, 4, 8, 16], [2, 3, 3, 3], 16)
     widths = [3, 16, 16, 16, 128, 16, 16, 256, 16, 16, 512, 16, 16, 512]
-    layers = sum(9 * a * b + 3 * b for a, b in pairwise(widths))
-    assert sum(p.numel() for p in cloner.parameters()) == layers == 348_384
+    layers, norms = sum(9 * a * b for a, b in pairwise(widths)), 2 * (1 + 1 + 2 + 2 + 2) * 16
+    assert sum(p.numel() for p in cloner.parameters()) == layers + norms == 343_984
 
 
 def test_the_cloners_stages_have_the_sizes_of_the_sources() -> None:
@@ -47,12 +47,12 @@ def test_the_cloners_stages_have_the_sizes_of_the_sources() -> None:
         cloner = Cloner(about.channels(), about.reduction(), settings.convolutions, settings.width)
         pixels = torch.rand(1, 3, 128, 128)
         cloned = [stage.shape for stage in cloner(pixels)]
-        assert cloned == [stage.shape for stage in source(pixels)]
+        assert cloned == [nn.functional.max_pool2d(stage, 2).shape for stage in source(pixels)]
     assert [(*shape,) for shape in cloned] == [
-        (1, 128, 64, 64),
-        (1, 256, 32, 32),
-        (1, 512, 16, 16),
+        (1, 128, 32, 32),
+        (1, 256, 16, 16),
         (1, 512, 8, 8),
+        (1, 512, 4, 4),
     ]
 
 
@@ -67,25 +67,34 @@ class Given(nn.Module):
         return self.stages
 
 
-def test_the_loss_is_squared_error_and_weighted_cosine_summed_over_the_stages() -> None:
-    model = small(direction=0.5)
+def test_the_loss_is_weighted_squared_error_and_cosine_of_each_stage() -> None:
+    model = small(value=0.5)
     one = torch.tensor([[3.0, 4.0], [1.0, 0.0]]).view(2, 2, 1, 1)
     other = torch.tensor([[3.0, 4.0], [0.0, 1.0]]).view(2, 2, 1, 1)
     model.scale = torch.ones(2)
     model.source.network, model.cloner = Given(one, one), Given(one, other)
     # the first image is reproduced; the second has a squared error of 1 and a right angle in one stage
-    assert model._losses(torch.zeros(2, 3, 32, 32)).tolist() == pytest.approx([0, 1 + 0.5])
+    pixels = torch.zeros(2, 3, 32, 32)
+    assert model._losses(pixels).sum(0).tolist() == pytest.approx([0, 0.5 + 1])
     model.cloner = Given(2 * one, one)
     # twice the values: no angle, squared errors of 12.5 and 0.5
-    assert model._losses(torch.zeros(2, 3, 32, 32)).tolist() == pytest.approx([12.5, 0.5])
+    assert model._losses(pixels)[0].tolist() == pytest.approx([6.25, 0.25])
+    assert model._losses(pixels)[1].tolist() == pytest.approx([0, 0])
     model.scale = torch.tensor([0.5, 1.0])
-    assert model._losses(torch.zeros(2, 3, 32, 32)).tolist() == pytest.approx([0, 0])
+    assert model._losses(pixels).sum(0).tolist() == pytest.approx([0, 0])
+
+
+def test_the_score_leaves_the_shallow_stages_out() -> None:
+    model = small(scored=1, **TWO_STAGES)
+    pixels = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.inference_mode():
+        _, scores = model.heatmaps_and_scores(pixels, UNUSED)
+        assert torch.equal(scores, model._losses(model._pixels(pixels))[1])
 
 
 def test_the_map_is_the_gradient_of_each_images_own_loss_by_differences() -> None:
     """In inference mode, as the stages call it; an image's map does not depend on the others of its batch."""
-    two_stages = {"convolutions": [1, 1], "backbone": SMALL["mkd"]["backbone"] | {"stages": [0, 1]}}
-    model = small(blur=0.0, opening=1, **two_stages).double()
+    model = small(blur=0.0, opening=1, **TWO_STAGES).double()
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64) * 2 - 1
     with torch.inference_mode():
         heatmaps = model.heatmaps(images, UNUSED)
@@ -98,7 +107,7 @@ def test_the_map_is_the_gradient_of_each_images_own_loss_by_differences() -> Non
             for sign in (-1, 1):
                 pixels = model._pixels(images)
                 pixels[1, channel, y, x] += sign * step
-                losses.append(model._losses(pixels)[1].item())
+                losses.append(model._losses(pixels).sum(0)[1].item())
             slopes.append(abs(losses[1] - losses[0]) / (2 * step))
     assert not heatmaps.requires_grad
     assert heatmaps[1, y, x].item() == pytest.approx(sum(slopes) / 3, rel=1e-4)

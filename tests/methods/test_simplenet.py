@@ -10,10 +10,10 @@ from drdc.methods.simplenet import SimpleNet
 
 
 def test_at_the_published_size_it_has_the_published_parameters() -> None:
-    """Adaptor 1536 → 1536 without bias; linear 1536 → 1024, batch norm, and linear 1024 → 1."""
+    """Adaptor 1536 → 1536; linear 1536 → 1024, batch norm, and linear 1024 → 1 without bias."""
     model = SimpleNet(SimpleNet.Settings(), Shapes(image_size=288, channels=1536, feature_size=36))
-    adaptor, discriminator = 1536 * 1536, (1536 + 1) * 1024 + 2 * 1024 + 1024
-    assert sum(p.numel() for p in model.parameters()) == adaptor + discriminator == 3_936_256
+    adaptor, discriminator = 1536 * 1536 + 1536, (1536 + 1) * 1024 + 2 * 1024 + 1024
+    assert sum(p.numel() for p in model.parameters()) == adaptor + discriminator == 3_937_792
 
 
 def test_scores_beyond_the_margin_cost_nothing_and_scores_of_zero_cost_both_margins() -> None:

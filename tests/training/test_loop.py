@@ -23,7 +23,7 @@ from drdc.runtime.errors import UserError
 from drdc.training import loop
 from drdc.training.distributed import Group
 from drdc.training.job import Job
-from drdc.training.loop import Task, learning_rate, train
+from drdc.training.loop import Task, learning_rate, optimizer, parameter_groups, train
 from drdc.training.sampler import BatchSampler
 
 STEPS, BATCH, IMAGES = 20, 4, 10
@@ -297,3 +297,60 @@ def test_cosine_falls_from_the_full_rate_to_zero() -> None:
     warm = rates(schedule="cosine", steps=1000, warmup=0.2)
     assert max(warm) == pytest.approx(1, abs=5e-3)
     assert warm[599] + warm[600] == pytest.approx(1)  # half-way between the end of the warm-up and the end
+
+
+def test_steps_at_milestones() -> None:
+    values = rates(schedule="step", milestones=[0.8, 0.9], decay=0.2)
+    assert values == pytest.approx([1.0] * 80 + [0.2] * 10 + [0.04] * 10)
+
+
+def test_exponential_decay_is_the_same_factor_in_each_step() -> None:
+    values = rates(schedule="exponential", decay=0.05)
+    factors = [b / a for a, b in itertools.pairwise(values)]
+    assert factors == pytest.approx([0.05 ** (1 / 100)] * 99)
+    assert values[0] * values[-1] == pytest.approx(0.05)
+
+
+def test_a_cosine_may_end_above_zero() -> None:
+    values = rates(schedule="cosine", floor=0.1, steps=1000)
+    assert values[-1] == pytest.approx(0.1, abs=1e-4)
+    assert values[499] + values[500] == pytest.approx(1.1)
+
+
+# --- optimisers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adamw", "AdamW"), ("adam", "Adam"), ("sgd", "SGD"), ("stable_adamw", "StableAdamW")],
+)
+def test_the_optimiser_is_the_one_that_is_named(name: str, kind: str) -> None:
+    settings = optimisation(optimizer=name, betas=(0.5, 0.9), weight_decay=0.25, learning_rate=2.0)
+    made = optimizer(settings, parameter_groups(nn.Linear(2, 1), {}))
+    assert type(made).__name__ == kind
+    (group,) = made.param_groups
+    assert (group["lr"], group["weight_decay"]) == (2.0, 0.25)
+    assert group.get("betas", (group.get("momentum"), 0.9)) == (0.5, 0.9)
+
+
+def test_parts_of_a_network_may_learn_at_other_rates_and_frozen_ones_do_not() -> None:
+    network = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(3)))
+    network[2].requires_grad_(False)
+    before = [layer.weight.clone() for layer in network]
+    settings = optimisation(optimizer="sgd", betas=(0.0, 0.9), weight_decay=0.0)
+    made = optimizer(settings, parameter_groups(network, {"1": 0.5}))
+    for group in made.param_groups:
+        group["lr"] = group["factor"]
+    network(torch.ones(1, 2)).sum().backward()
+    made.step()
+    for layer, old, rate in zip(network, before, (1.0, 0.5, None), strict=True):
+        expected = old if rate is None else old - rate * layer.weight.grad
+        torch.testing.assert_close(layer.weight, expected)
+
+
+@pytest.mark.parametrize("name", ["sgd", "stable_adamw"])
+def test_another_optimiser_resumes_as_if_never_stopped(name: str) -> None:
+    expected = run(task(), job(optimizer=name))
+    with pytest.raises(Stop):
+        run(task(stop_at=9), job("stopped", optimizer=name))
+    assert_same(run(task(), job("stopped", optimizer=name)), expected)

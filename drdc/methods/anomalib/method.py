@@ -17,14 +17,33 @@ from drdc.methods.interface import History, JointMethod, Method, Shapes, Trained
 from drdc.methods.trainer import Trainer
 from drdc.models.pretrained import Pretrained
 
+#: Dinomaly and INP-Former: 100 steps of warm-up, and a cosine down to a tenth.
+_TRANSFORMER: dict[str, Any] = {
+    **{"input_size": 392, "batch_size": 16, "optimizer": "stable_adamw", "clip_norm": 0.1},
+    **{"schedule": "cosine", "floor": 0.1, "warmup": 0.01},
+}
 #: Defaults of a model that differ from those of `Settings`: those of its paper or of anomalib.
 RECIPES: dict[str, dict[str, Any]] = {
-    "draem": {"learning_rate": 1e-4, "epochs": 700, "schedule": "step"},
-    "dinomaly": {"input_size": 392, "learning_rate": 2e-3, "clip_norm": 0.1, "batch_size": 16},
-    "efficient_ad": {"learning_rate": 1e-4, "weight_decay": 1e-5, "batch_size": 1},
-    "fastflow": {"learning_rate": 1e-3, "weight_decay": 1e-5, "epochs": 500, "batch_size": 32},
-    "inp_former": {"input_size": 392, "learning_rate": 1e-3, "clip_norm": 0.1, "batch_size": 16},
-    "reverse_distillation": {"learning_rate": 5e-3, "weight_decay": 0, "epochs": 200, "batch_size": 16},
+    "draem": {
+        **{"optimizer": "adam", "weight_decay": 0.0, "learning_rate": 1e-4, "epochs": 700},
+        **{"schedule": "step", "milestones": [0.8, 0.9], "decay": 0.2, "score": "pool", "pool_size": 21},
+    },
+    "dinomaly": {"learning_rate": 2e-3, "epochs": 45, **_TRANSFORMER},
+    "efficient_ad": {
+        **{"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 1e-5, "batch_size": 1, "epochs": 20},
+        **{"schedule": "step", "milestones": [0.95]},
+    },
+    "fastflow": {
+        **{"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-5, "epochs": 500, "batch_size": 32},
+    },
+    "inp_former": {"learning_rate": 1e-3, "epochs": 200, **_TRANSFORMER},
+    "reverse_distillation": {
+        **{"optimizer": "adam", "betas": [0.5, 0.99], "learning_rate": 5e-3, "weight_decay": 0.0},
+        **{"epochs": 200, "batch_size": 16},
+    },
+    "stfpm": {
+        **{"optimizer": "sgd", "learning_rate": 0.4, "weight_decay": 1e-4, "epochs": 100, "batch_size": 32},
+    },
 }
 
 
@@ -36,11 +55,11 @@ class Anomalib(JointMethod):
     collects their features, any other is trained by the project's loop, which resumes. The heatmap is the
     model's, resized to the images' size, and so is the image score.
 
-    Differs: AdamW in place of each model's own optimiser, with this project's schedules; the images are only
-    resized and normalised (as the model's own transform does, or as another backbone wants them), never
-    cropped; heatmaps and scores are not normalised. DRAEM's image score is the maximum of its map, in its
-    paper that of the averaged map, which is `score: pool`. Reverse Distillation and FastFlow are built for
-    ResNets, of which no package contains weights.
+    A model of `RECIPES` has the optimiser and the schedule of its paper or of its authors' code, any other
+    AdamW. Differs: the images are only resized and normalised (as the model's own transform does, or as
+    another backbone wants them), never cropped; heatmaps and scores are not normalised; DRAEM's image score
+    is the maximum of the averaged map, as in its paper, and not of the map. Reverse Distillation and
+    FastFlow are built for ResNets, of which no package contains weights.
 
     Tried here: PaDiM, PatchCore, STFPM, Reverse Distillation, FastFlow, DRAEM; without their weights
     EfficientAD, Dinomaly and INP-Former. Others should work but were not tried. Those with several
@@ -71,7 +90,7 @@ class Anomalib(JointMethod):
         score: Literal["model", "pool"] = setting(
             "model", "ours", "Image score: that of the model, or the maximum of the average-pooled heatmap."
         )
-        learning_rate: float = setting(1e-3, "inferred", "Learning rate of AdamW.", gt=0)
+        learning_rate: float = setting(1e-3, "inferred", "Learning rate.", gt=0)
 
         @model_validator(mode="before")
         @classmethod
@@ -123,7 +142,7 @@ class Anomalib(JointMethod):
 
     @classmethod
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
-        return cited(settings)
+        return cited(settings, RECIPES.get(settings["model"], {}).get("optimizer", "adamw"))
 
     def fit(self, trainer: Trainer) -> History:
         return self._adapter.fit(self, trainer)

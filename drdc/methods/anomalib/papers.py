@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drdc.config.backbone import other_backbone
+from drdc.config.optimisation import other_optimizer
 
 ANOMALIB = "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022"
 #: Arguments that name a model's pre-trained network.
@@ -20,7 +21,7 @@ class Paper:
     Attributes:
         citation: authors, title, place and year.
         backbone: the pre-trained network that is anomalib's default, as timm names it; empty for none.
-        trained: by gradients, which here are AdamW's.
+        trained: by gradients.
     """
 
     citation: str
@@ -85,18 +86,21 @@ def pretrained_name(model: str, arguments: Mapping[str, Any]) -> str:
     return next((str(arguments[name]) for name in NETWORKS if name in arguments), own)
 
 
-def cited(settings: Mapping[str, Any]) -> str:
-    """A model's source and how it differs with these settings, which are complete."""
+def cited(settings: Mapping[str, Any], optimizer: str) -> str:
+    """A model's source and how it differs with these settings, which are complete.
+
+    `optimizer`: the published one.
+    """
     model, arguments = settings["model"], settings["arguments"]
     paper = PAPERS.get(model, Paper(f"the model {model}"))
     used = next((arguments[name] for name in NETWORKS if name in arguments), paper.backbone)
     width = arguments.get("base_width", 128)
     told = {
         f"run through anomalib ({ANOMALIB})": True,
-        "AdamW": paper.trained,
         "synthetic textures": model == "draem" and "dtd_dir" not in arguments,
         f"{width} channels for 128": width != 128,
         "random weights": bool(paper.backbone) and settings["weights"] == "scratch",
     }
     parts = [paper.citation, *(text for text, holds in told.items() if holds)]
-    return "; ".join(filter(None, (*parts, other_backbone(used, paper.backbone))))
+    differs = other_optimizer(settings, optimizer) if paper.trained else ""
+    return "; ".join(filter(None, (*parts, differs, other_backbone(used, paper.backbone))))

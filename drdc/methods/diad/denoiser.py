@@ -68,7 +68,8 @@ class GuidedDenoiser(nn.Module):
     image, and gives its features through convolutions that start at zero. Of these the middle one and those
     of the lowest resolution are added to the U-Net, the latter after feature fusion with the resolution
     above. The fusion takes that resolution's features before their zero convolutions: two layers of zeros in
-    a row would never learn.
+    a row would never learn. With `fusion: none` the middle alone is added: so do the authors' released
+    scripts, which set `only_mid_control`, so that the gradients of their fusion are exactly zero.
 
     Args:
         settings: sizes.
@@ -93,7 +94,7 @@ class GuidedDenoiser(nn.Module):
         sources, targets = (
             [first] + [own] * (self.each - 1) for first, own in ((above, widths[-2]), widths[-2:])
         )
-        self.fusion = FeatureFusion(sources, targets)
+        self.fusion = FeatureFusion(sources, targets) if settings.fusion == "paper" else None
         self.register_buffer("context", torch.zeros(1, 1, settings.context_width))
 
     def begin_guidance(self) -> None:
@@ -133,6 +134,8 @@ class GuidedDenoiser(nn.Module):
             hidden, outputs = block(hidden, embedding, **given)
             found += outputs
         middle = guide.controlnet_mid_block(guide.mid_block(hidden, embedding, encoder_hidden_states=context))
+        if self.fusion is None:
+            return [], middle
         sources, lowest = found[-2 * self.each : -self.each], found[-self.each :]
         zero_convolutions = guide.controlnet_down_blocks[-self.each :]
         targets = [zero(output) for zero, output in zip(zero_convolutions, lowest, strict=True)]

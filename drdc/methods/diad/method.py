@@ -57,9 +57,9 @@ class DiAD(Method):
 
     Differs from the paper: the perceptual loss of the autoencoder compares features of `backbone` instead of
     VGG's; its discriminator is added after a number of epochs; gradients are not summed over several steps;
-    AdamW has its usual momenta; latents are the means of the posterior; the last checkpoint counts, where
-    the authors choose on test images. With `pretrained: scratch` the sizes are free, the U-Net is
-    first trained unguided, and the text's tokens are zeros.
+    latents are the means of the posterior; the last checkpoint counts, where the authors choose on test
+    images. With `pretrained: scratch` the sizes are free, the U-Net is first trained unguided, and the text's
+    tokens are zeros.
     """
 
     Settings = sections.Settings
@@ -73,9 +73,12 @@ class DiAD(Method):
 
     @classmethod
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
-        scratch = settings["pretrained"] == "scratch"
-        found = super().cited(settings, backbone)
-        return f"{found}; trained from scratch, without Stable Diffusion" if scratch else found
+        told = {
+            super().cited(settings, backbone): True,
+            "trained from scratch, without Stable Diffusion": settings["pretrained"] == "scratch",
+            "without feature fusion, as the authors' scripts": settings["denoiser"]["fusion"] == "none",
+        }
+        return "; ".join(text for text, holds in told.items() if holds)
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)

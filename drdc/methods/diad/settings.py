@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-from drdc.config.optimisation import Optimisation
+from drdc.config.optimisation import OPTIMIZER, Optimisation, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Section, setting
 from drdc.methods.interface import TrainedSettings
 
@@ -55,8 +56,12 @@ class Autoencoder(Optimisation):
     batch_size: int = setting(
         4, "inferred", "Images per step (the authors sum the gradients of 8 steps).", ge=1, le=MOST_IMAGES
     )
-    learning_rate: float = setting(1.8e-4, "inferred", "Learning rate of AdamW.", gt=0)
-    weight_decay: float = setting(0.0, "inferred", "Weight decay of AdamW.", ge=0)
+    optimizer: Optimizer = setting("adam", "inferred", OPTIMIZER)
+    betas: tuple[float, float] = setting(
+        (0.5, 0.9), "inferred", "Decay rates of both moments; of SGD the first is the momentum."
+    )
+    learning_rate: float = setting(1.8e-4, "inferred", "Learning rate.", gt=0)
+    weight_decay: float = setting(0.0, "inferred", "Weight decay.", ge=0)
 
 
 class Denoiser(Section):
@@ -74,6 +79,12 @@ class Denoiser(Section):
     )
     layers_per_block: int = setting(2, "inferred", "Residual blocks per level.", ge=1, le=100)
     heads: int = setting(8, "inferred", "Attention heads; they divide the width.", ge=1, le=16_384)
+    fusion: Literal["paper", "none"] = setting(
+        "paper",
+        "paper",
+        "Spatial-aware feature fusion; none: of the guide only its middle is added, as in the authors' "
+        "released training and test scripts (`only_mid_control`).",
+    )
     context_width: int = setting(768, "inferred", "Channels of the text's tokens.", ge=1, le=MOST_CHANNELS)
     pretraining_epochs: float = setting(
         300,
@@ -125,8 +136,8 @@ class Settings(TrainedSettings):
     batch_size: int = setting(
         12, "inferred", "Images per step (the authors sum the gradients of 4).", ge=1, le=MOST_IMAGES
     )
-    learning_rate: float = setting(1e-5, "inferred", "Learning rate of AdamW.", gt=0)
-    weight_decay: float = setting(0.01, "inferred", "Weight decay of AdamW.", ge=0)
+    learning_rate: float = setting(1e-5, "inferred", "Learning rate.", gt=0)
+    weight_decay: float = setting(0.01, "inferred", "Weight decay.", ge=0)
     epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
 

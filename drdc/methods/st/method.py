@@ -11,6 +11,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
+from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.st.patches import correlation, drawn_patches, pooled_features
@@ -34,8 +35,9 @@ class Teacher(TrainedSettings):
         1.0, "inferred", "Weight of the term that makes the channels of a descriptor uncorrelated.", ge=0
     )
     batch_size: int = setting(64, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-    learning_rate: float = setting(2e-4, "inferred", "Learning rate of AdamW.", gt=0)
-    weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
+    optimizer: Optimizer = setting("adam", "inferred", OPTIMIZER)
+    learning_rate: float = setting(2e-4, "inferred", "Learning rate.", gt=0)
+    weight_decay: float = setting(1e-5, "inferred", "Weight decay.", ge=0)
     epochs: float = setting(
         880,
         "inferred",
@@ -59,7 +61,7 @@ class StudentTeacher(Method):
 
     Differs: the teachers see patches of the training images, zoomed, mirrored and recoloured, where the paper
     takes ImageNet's; both terms of their loss are means, where the paper has sums, and correlations are
-    squared; AdamW instead of Adam. The paper has no code, so that the sizes of the layers are those on which
+    squared. The paper has no code, so that the sizes of the layers are those on which
     other implementations agree, and it does not define the score of an image. Students are trained on
     random squares where `crop` is set.
     """
@@ -88,8 +90,9 @@ class StudentTeacher(Method):
             "`input_size`, `feature_size` is not used.",
         )
         batch_size: int = setting(1, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
-        learning_rate: float = setting(1e-4, "inferred", "Learning rate of AdamW.", gt=0)
-        weight_decay: float = setting(1e-5, "inferred", "Weight decay of AdamW.", ge=0)
+        optimizer: Optimizer = setting("adam", "inferred", OPTIMIZER)
+        learning_rate: float = setting(1e-4, "inferred", "Learning rate.", gt=0)
+        weight_decay: float = setting(1e-5, "inferred", "Weight decay.", ge=0)
         epochs: float = setting(
             100,
             "inferred",

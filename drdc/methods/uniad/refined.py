@@ -47,7 +47,7 @@ class RefinedSettings(TrainedSettings):
         "As `fusion.normalisation`; in the paper these methods are almost their base, as with raw maps.",
     )
     batch_size: int = setting(16, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
-    learning_rate: float = setting(2e-4, "ours", "Learning rate of AdamW.", gt=0)
+    learning_rate: float = setting(2e-4, "ours", "Learning rate.", gt=0)
     epochs: float = setting(200, "ours", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
 
     @field_validator("filter_size")
