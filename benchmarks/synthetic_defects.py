@@ -1,6 +1,7 @@
 """Choosing settings without test images: synthetic defects in held-out normal images.
 
     python benchmarks/synthetic_defects.py CONFIG --initial-index 50 100 150 --grid-sizes 4 8 16
+    python benchmarks/synthetic_defects.py CONFIG --kept --initial-index 50 100 150 --grid-sizes 4 8 16
     python benchmarks/synthetic_defects.py CONFIG --model results/NAME/detectors/METHOD.safetensors
     python benchmarks/synthetic_defects.py CONFIG --weights 0.1 0.5 0.9 1 --raw-weights 0.9 0.99 0.999 1
 
@@ -9,6 +10,10 @@ blurred spot, and with a strip of itself pasted elsewhere. Printed: means over c
 defect, in percent: the image AUROC of the diffusion map for each first timestep and set of grid sizes, and of
 exported models (`drdc export`); image and pixel AUROC of DRDC's exported model for weights λ of Eq. 17, of
 maps on one scale and of raw maps.
+
+`--kept` prints instead how much of a defect the reconstruction keeps: the part of its contrast that is left
+in the last x̂₀ where the defect lies, with the same noise and the same cells as for the image without it, for
+the model with conditions and, where there is one (`evaluation.ablation`), for that without.
 """
 
 from __future__ import annotations
@@ -144,6 +149,31 @@ def of_reverse_chain(synthetic: Synthetic, experiment: Experiment, index: int, g
             print(f"initial index {index}, grid sizes {chosen}: {synthetic.auroc(scores):.1f}")
 
 
+def of_kept_contrast(
+    synthetic: Synthetic, experiment: Experiment, index: int, grid_sizes: list[int], model: str
+) -> None:
+    """Print the part of a defect's contrast that the reconstruction keeps, for each grid size by itself."""
+    layout, seed = Layout(experiment.experiment), experiment.seeds[0]
+    own = torch.from_numpy(synthetic.masks)[:, None]
+    for grid_size in grid_sizes:
+        changed = {"initial_index": index, "grid_sizes": [grid_size]}
+        inpainter = Inpainter.load(layout, seed, experiment.sampling.model_copy(update=changed), model)
+        given, found = to_unit_range(synthetic.images), []
+        with torch.inference_mode():
+            for part in chunks(np.arange(len(given)), experiment.sampling.batch_size):
+                keys = [str(number // len(KINDS)) for number in part]
+                found.append(inpainter.reconstruct(given[part], keys, seed).reconstruction.cpu())
+        rebuilt, texts = torch.cat(found), []
+        for place, kind in list(enumerate(KINDS))[1:]:
+            mask = own[place :: len(KINDS)]
+            contrast, left = (
+                (values[place :: len(KINDS)] - values[:: len(KINDS)]) * mask for values in (given, rebuilt)
+            )
+            kept = (contrast * left).sum((1, 2, 3)) / contrast.square().sum((1, 2, 3))
+            texts.append(f"{100 * kept.mean():.0f} % of a {kind}")
+        print(f"{model}, initial index {index}, grid size {grid_size}: {', '.join(texts)} kept", flush=True)
+
+
 def of_model(synthetic: Synthetic, path: str) -> None:
     """Print what an exported model reaches."""
     backend = Detector.load(path).modes[FULL].backend
@@ -180,6 +210,7 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("--initial-index", type=int, nargs="+", default=[])
     parser.add_argument("--grid-sizes", type=int, nargs="+", default=[])
+    parser.add_argument("--kept", action="store_true")
     parser.add_argument("--model", nargs="+", default=[])
     parser.add_argument("--weights", type=float, nargs="+", default=[])
     parser.add_argument("--raw-weights", type=float, nargs="+", default=[])
@@ -191,8 +222,13 @@ def main() -> None:
     layout = Layout(experiment.experiment)
     if options.initial_index:
         synthetic = Synthetic.of(layout, experiment.dataset.image_size)
+        models = ["diffusion", *(["unconditional"] if experiment.evaluation.ablation else [])]
         for index in options.initial_index:
-            of_reverse_chain(synthetic, experiment, index, options.grid_sizes)
+            if options.kept:
+                for model in models:
+                    of_kept_contrast(synthetic, experiment, index, options.grid_sizes, model)
+            else:
+                of_reverse_chain(synthetic, experiment, index, options.grid_sizes)
     # A model sees each at its own size: the largest stored one is closest to the original files.
     size = max(experiment.dataset.image_size, experiment.backbone.input_size)
     with torch.inference_mode():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import re
 import sys
 from contextlib import chdir
 from pathlib import Path
@@ -51,6 +53,27 @@ def test_scoring(variant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         monkeypatch.setattr(module, name, value)
     run(monkeypatch, module, "--categories", "2", "--variant", variant)
     assert "2 categories, 8 test images" in capsys.readouterr().out
+
+
+def test_conditioning_compares_both_models(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--initial-index", "20", "--grid-sizes", "4", "8")
+    with chdir(finished):
+        run(monkeypatch, loaded("conditioning"), "results/tiny/config.yaml", *options)
+        rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+        run(monkeypatch, loaded("synthetic_defects"), "results/tiny/config.yaml", "--kept", *options)
+        kept = capsys.readouterr().out.splitlines()
+    both = [(model, k) for model in ("diffusion", "unconditional") for k in ("4", "8")]
+    assert [(row["model"], row["grid_size"]) for row in rows] == both
+    assert all(0 <= float(row["image_auroc"]) <= 100 for row in rows)
+    assert all(float(row["error_elsewhere"]) == pytest.approx(1, abs=0.3) for row in rows)
+    assert [line.partition(":")[0] for line in kept] == [
+        f"{model}, initial index 20, grid size {k}" for model, k in both
+    ]
+    shares = [int(share) for line in kept for share in re.findall(r"(-?\d+) % of a", line)]
+    assert len(shares) == 8
+    assert all(-20 <= share <= 120 for share in shares)
 
 
 def test_synthetic_defects(

@@ -64,7 +64,7 @@ class DiAD(Method):
 
     Settings = sections.Settings
     uses_features = False
-    minutes = 4320  # 270,000 steps of its third training at 0.5 to 1.3 s, see docs/cluster.md
+    minutes = 4320  # 295,000 steps of its third training at 0.5 to 1.3 s, see docs/cluster.md
     paper_name = "DiAD"
     citation = "He et al., A Diffusion-Based Framework for Multi-Class Anomaly Detection, AAAI 2024"
 
