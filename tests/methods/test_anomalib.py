@@ -365,7 +365,8 @@ def test_what_differs_from_a_models_source_is_told() -> None:
     assert other.endswith("; backbone differs (tf_efficientnet_lite0 for resnet18)")
     assert "random weights" in told(model="padim", weights="scratch")
     assert "random weights" not in other + told(model="draem", weights="scratch")
-    assert "AdamW" in told(model="stfpm")
+    assert "AdamW for SGD" in told(model="stfpm", optimizer="adamw")
+    assert " for SGD" not in told(model="stfpm")
     assert "AdamW" not in other
     assert "synthetic textures; 16 channels for 128" in told(model="draem", arguments={"base_width": 16})
     assert "made" not in told(model="draem", arguments={"dtd_dir": "textures"})
@@ -376,6 +377,9 @@ def test_a_model_changes_defaults_and_what_is_given_goes_first() -> None:
     assert Anomalib.Settings(model="dinomaly").input_size == 392
     assert Anomalib.Settings(model="dinomaly", input_size=56).input_size == 56
     assert Anomalib.Settings().input_size == 256
+    assert Anomalib.Settings(model="reverse_distillation").betas == (0.5, 0.99)
+    assert Anomalib.Settings(model="draem").milestones == [0.8, 0.9]
+    assert Anomalib.Settings(model="dinomaly").optimizer == "stable_adamw"
 
 
 def test_made_textures_are_the_same_for_the_same_seed_and_gone_afterwards() -> None:

@@ -24,6 +24,7 @@ from drawn import (
 )
 from torch import Tensor, nn
 
+from drdc.config.backbone import Backbone
 from drdc.methods.fitted_method import FittedMethod
 from drdc.methods.inputs import Batch, Inputs
 from drdc.methods.interface import (
@@ -307,18 +308,22 @@ def test_every_file_of_a_method_defines_one_with_settings_and_a_source() -> None
 
 
 def test_a_backbone_that_is_not_the_papers_is_told_beside_the_citation() -> None:
-    def told(name: str, used: str) -> str:
+    def told(name: str, used: str, **changes: Any) -> str:
         found = method_class(name)
         settings = found.Settings.model_validate(SMALL[name]).model_dump()
-        if "backbone" in settings:
+        if settings.get("backbone"):
             settings["backbone"]["name"] = used
-        return found.cited(settings, used)
+        return found.cited(settings | changes, used)
 
     for name, published in {"st": "resnet18", "mkd": "vgg16", "simplenet": "wide_resnet50_2"}.items():
         assert method_class(name).citation in told(name, published)
         assert "backbone" not in told(name, f"{published}.other_weights")
         assert told(name, "resnet50").endswith(f"; backbone differs (resnet50 for {published})")
+    own = {"backbone": Backbone(name="wide_resnet50_2.tv_in1k").model_dump()}
+    assert "backbone" not in told("simplenet", "any", **own), "its own, not the experiment's"
     assert "backbone" not in told("psvdd", "resnet50"), "it has none"
+    assert "AdamW for Adam" in told("mkd", "vgg16", optimizer="adamw")
+    assert " for Adam" not in told("mkd", "vgg16")
     assert told("diad", "resnet50").endswith("; trained from scratch, without Stable Diffusion")
 
 
