@@ -10,6 +10,8 @@ from importlib.resources import files
 import pandas as pd
 
 TABLES = (1, 2, 3, 4, 5)
+#: Of what no source tells.
+UNKNOWN = "unknown"
 NUMBERS = {"table": "int64", "value": "float64", "column": "int64"}
 FLAGS = ("multi_scale_base", "spatio_temporal_fusion", "model_conditioning", "test_time_conditioning")
 
@@ -36,10 +38,15 @@ def reruns() -> pd.DataFrame:
     """Means over categories that others published for one model of all categories, one row per number.
 
     Columns: method, dataset (mvtec | btad | visa), category (always "mean"), metric (as in scores.csv), value
-    (percent), source (who measured, with epochs and image size in pixels where known), kind ("own": from the
-    method's own paper or repository, "re-run": measured by a benchmark or another method's paper), epochs
-    (float, NaN where not known). A method may appear several times with different values: that spread is what
-    the rows are for.
+    (percent), source (who measured), kind ("own": from the method's own paper or repository, "re-run":
+    measured by a benchmark or another method's paper), epochs (float, NaN where not known), and the protocol,
+    as far as the source or its public code tells it, else "unknown": input_size (pixels), mask_threshold
+    (pixels of the resized ground truth above it count as anomalous: "0" or "0.5"), checkpoint ("last",
+    "best on test": chosen by the test images, "untrained"). A method may appear several times with different
+    values: that spread is what the rows are for.
+
+    InvAD is the feature inversion of Zhang et al. (arXiv 2404.10760, in ADer), not the diffusion inversion of
+    the same name of Sakai et al. (arXiv 2504.05662), of which there are no rows.
     """
     runs = _read("reruns.csv")
     return runs.assign(epochs=pd.to_numeric(runs["epochs"]))

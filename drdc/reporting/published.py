@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
+from typing import Any
 
 import pandas as pd
 
 from drdc.reporting.aggregate import MEAN, METRICS
 from drdc.reporting.formats import Cell
-from drdc.reporting.paper import paper_values, reruns
+from drdc.reporting.paper import UNKNOWN, paper_values, reruns
 
 PAPER_METHODS = ("UniAD", "DiAD", "DRDC")
 RERUN_METHODS = ("UniAD", "DiAD")
@@ -74,24 +75,39 @@ def rerun(categories: Sequence[str], metric: str, dataset: str, methods: Sequenc
     """UniAD and DiAD as others measured them, in the mean row; none unless `categories` are all of `dataset`.
 
     `methods`: the names of those wanted in addition to these two. Shown is the run of the ADer benchmark with
-    the most epochs; all other runs that are not the method's own are in a note, each with its source.
+    the most epochs; all other runs that are not the method's own are in a note, each with its source. A note
+    for each source says what its numbers depend on: input size, threshold of the masks, checkpoint.
     """
     if not is_complete(categories, dataset):
         return Others({})
     runs = reruns()
     runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == metric) & (runs["kind"] == "re-run")]
-    cells, sources, others = {}, [], []
+    cells, sources, others, used = {}, [], [], []
     for method in dict.fromkeys((*RERUN_METHODS, *methods)):
         part = runs[runs["method"] == method].sort_values("epochs", ascending=False, kind="stable")
         chosen = part[part["source"].str.startswith(BENCHMARK)].head(1)
-        for value, source in zip(chosen["value"], chosen["source"], strict=True):
-            cells[method] = {c: Cell() for c in categories} | {MEAN: Cell(value)}
-            sources.append(f"{method} {source.removeprefix(BENCHMARK).lstrip(', ')}")
+        for run in chosen.itertuples():
+            cells[method] = {c: Cell() for c in categories} | {MEAN: Cell(run.value)}
+            sources.append(f"{method}{_epochs(run)}")
         rest = part.drop(chosen.index)
-        others += [f"{method} {v} ({s})" for v, s in zip(rest["value"], rest["source"], strict=True)]
+        others += [f"{method} {run.value} ({run.source}{_epochs(run)})" for run in rest.itertuples()]
+        used += list(part.itertuples())
     notes = [f"{RERUN_NOTE}{'; '.join(sources)}."] if sources else []
     notes += [f"Other re-runs, {METRICS[metric]}: {'; '.join(others)}."] if others else []
-    return Others(cells, tuple(notes))
+    return Others(cells, (*notes, *dict.fromkeys(map(_protocol, used))))
+
+
+def _epochs(run: Any) -> str:
+    return "" if isnan(run.epochs) else f", {run.epochs:.0f} epochs"
+
+
+def _protocol(run: Any) -> str:
+    """What the numbers of a source depend on."""
+    size, mask = run.input_size, run.mask_threshold
+    return (
+        f"{run.source}: input size {size}{'' if size == UNKNOWN else ' pixels'}, threshold of resized masks "
+        f"{mask}, checkpoint {run.checkpoint}."
+    )
 
 
 def _tables() -> pd.DataFrame:

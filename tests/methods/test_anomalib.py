@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from drdc.config.backbone import Backbone
-from drdc.methods.anomalib import draem
+from drdc.methods.anomalib import draem, memory_bank
 from drdc.methods.anomalib.images import made_textures
 from drdc.methods.anomalib.method import Anomalib
 from drdc.methods.anomalib.models import model_class
@@ -55,8 +55,31 @@ SEPARATING: dict[str, dict[str, Any]] = {
         **{"arguments": {"base_width": 16}, **QUICK, "batch_size": 4, "input_size": 32},
         **{"learning_rate": 1e-3, "epochs": 10, "score": "pool", "pool_size": 4},
     },
+    "dfm": {
+        **{"arguments": {**LITE, "layer": "blocks.1", "pooling_kernel_size": 1}, **PACKAGE, "input_size": 32},
+    },
+    "patchflow": {
+        **{"arguments": {**LITE, "flow_feature_dim": 16, "flow_hidden_dim": 16, "num_scales": 1}, **PACKAGE},
+        **{**QUICK, "epochs": 6},
+    },
+    "rad": {
+        **{"arguments": {"backbone": "vit_tiny_patch16_224", "layers": [2, 5]}, "weights": "scratch"},
+        "input_size": 64,
+    },
+    "anomaly_dino": {"weights": "scratch", "input_size": 56},
 }
 SMALL_VIT = {"encoder_name": "vit_small_patch14_reg4_dinov2"}
+#: Transformers that separate nothing without DINOv2's weights, and which of their parts are trained.
+TRANSFORMERS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "dinomaly": (SMALL_VIT | {"decoder_depth": 8}, {"bottleneck", "decoder"}),
+    "inp_former": (SMALL_VIT, {"bottleneck", "decoder"}),
+    "foundad": ({"encoder_name": "dinov2_vit_small_14", "pred_depth": 1}, {"projector"}),
+    "general_ad": (
+        {"backbone": "vit_small_patch14_dinov2", "layers": [2], "hidden_dim": 16},
+        {"discriminator"},
+    ),
+    "l2bt": ({"layers": [0, 1]}, {"forward_net", "backward_net"}),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -196,13 +219,14 @@ def test_images_are_normalised_as_the_backbone_wants_them(
     assert means == ([] if mean is None else [mean])
 
 
-@pytest.mark.parametrize(
-    ("model", "arguments"), [("dinomaly", SMALL_VIT | {"decoder_depth": 8}), ("inp_former", SMALL_VIT)]
-)
+@pytest.mark.parametrize("model", TRANSFORMERS)
 def test_a_transformer_without_weights_is_trained_and_loaded(
-    drawn: Layout, model: str, arguments: dict[str, Any], tmp_path: Path
+    drawn: Layout, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is separated without DINOv2's weights; the encoder stays as it was, the decoder does not."""
+    """The encoder stays as it was, what is trained does not."""
+    arguments, trained = TRANSFORMERS[model]
+    if model == "l2bt":  # its encoder is fixed, and large
+        monkeypatch.setattr(timm, "create_model", partial(timm.create_model, depth=2))
     settings = {
         **{"model": model, "arguments": arguments, "weights": "scratch", "input_size": 56},
         **{"epochs": 2 * 2 / COUNTS["train"], "batch_size": 2, "validations": 1},
@@ -212,13 +236,39 @@ def test_a_transformer_without_weights_is_trained_and_loaded(
     method = loaded(fitted(drawn, settings, method), tmp_path)
     after = method.state_dict()
     changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
-    assert {"bottleneck", "decoder"} <= changed
-    assert "encoder" not in changed
+    assert trained <= changed
+    assert not {"encoder", "feature_extractor", "teacher"} & changed
     if model == "dinomaly":
         assert int(after["model.steps"]) == 2
     maps, scores = maps_and_scores(method, drawn, rows_of("good")[:2])
     assert maps.shape == (2, 56, 56)
     assert scores.shape == (2,)
+
+
+def test_one_bank_has_the_training_images_of_all_categories_and_is_refused_where_it_does_not_fit(
+    drawn: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts and the bank that is joined from them are in memory together."""
+    settings = {"model": "rad", **SEPARATING["rad"]}
+    model = fitted(drawn, settings).model
+    assert model.patch_banks.shape[2] == model.cls_banks.shape[1] == COUNTS["train"]
+    both = 2 * (model.patch_banks.nbytes + model.cls_banks.nbytes)
+    monkeypatch.setattr(memory_bank, "available", lambda _: both)
+    fitted(drawn, settings)
+    monkeypatch.setattr(memory_bank, "available", lambda _: both - 1)
+    message = r"rad cannot be fitted here: the features of 24 images need at least .* GB .* lower input_size"
+    with pytest.raises(UserError, match=message):
+        fitted(drawn, settings)
+
+
+def test_what_foundad_draws_follows_the_seed() -> None:
+    arguments, _ = TRANSFORMERS["foundad"]
+    settings = {"model": "foundad", "arguments": arguments, "weights": "scratch", "input_size": 56}
+    method, images, losses = untrained(settings), torch.rand(2, 3, 56, 56), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        losses.append(method.loss(images, torch.zeros(2, 0)).item())
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_efficient_ad_standardises_its_teacher_and_scales_its_maps(
@@ -253,6 +303,7 @@ def test_efficient_ad_standardises_its_teacher_and_scales_its_maps(
             "'layer' is not an argument of padim; known: backbone, layers, n_features",
         ),
         ({"arguments": {"pre_trained": False}}, "'pre_trained' is set by `weights`"),
+        ({"model": "foundad", "arguments": {"image_size": 56}}, "'image_size' is set by `input_size`"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], message: str) -> None:
@@ -275,6 +326,7 @@ def test_a_wrong_setting_is_named_with_what_there_is(settings: dict[str, Any], m
             "csflow downloads weights by itself, which this project cannot use; choose another",
         ),
         ({"model": "winclip"}, "winclip is fitted in a way of its own"),
+        ({"model": "dfm", "arguments": {"score_type": "nll"}}, "dfm gives heatmaps with fre alone"),
         ({"model": "draem", "arguments": {"base_width": "wide"}}, "'wide' is not a width"),
         (
             {"model": "efficient_ad"},
@@ -350,7 +402,8 @@ def test_two_rows_of_the_paper_have_their_names() -> None:
 def test_a_models_source_is_told_with_the_network_that_anomalib_takes_by_itself(model: str) -> None:
     defaults = inspect.signature(model_class(model)).parameters
     own = [str(defaults[name].default) for name in NETWORKS if name in defaults]
-    assert own == ([PAPERS[model].backbone] if PAPERS[model].backbone else [])
+    fixed = model == "l2bt"  # has no argument for it
+    assert own == ([PAPERS[model].backbone] if PAPERS[model].backbone and not fixed else [])
     plain = Anomalib.cited(Anomalib.Settings(model=model).model_dump(), "any")
     assert plain.startswith(PAPERS[model].citation)
     assert "Akcay et al." in plain

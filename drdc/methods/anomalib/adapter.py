@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stderr
-from io import StringIO
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -76,18 +74,12 @@ class Adapter:
         return found["loss"] if isinstance(found, Mapping) else found
 
 
-class MemoryBank(Adapter):
-    """A model that collects features of all training images, and computes its buffers from them."""
+class DrawsElsewhere(Adapter):
+    """A model whose augmentation draws from generators that the training loop does not seed."""
 
-    def fit(self, method: Method, trainer: Trainer) -> History:
-        with torch.no_grad(), giving_losses(self.lightning), fitting_images(self.settings):
-            for images, _ in trainer.batches():
-                self.lightning.model(self.prepared(images))
-        # no progress bar in logs
-        quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
-        with all_seeded(), quiet:
-            self.lightning.fit()
-        return []
+    def step(self, images: Tensor) -> Tensor:
+        with all_seeded():
+            return super().step(images)
 
 
 class HardPlaces(Adapter):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drdc.methods.anomalib.adapter import Adapter, Dinomaly, HardPlaces, MemoryBank
+from drdc.methods.anomalib.adapter import Adapter, Dinomaly, DrawsElsewhere, HardPlaces
 from drdc.methods.anomalib.draem import Draem
 from drdc.methods.anomalib.efficient_ad import EfficientAd
+from drdc.methods.anomalib.memory_bank import MemoryBank
 from drdc.methods.anomalib.models import model_class
 from drdc.runtime.errors import UserError
 
@@ -14,6 +15,7 @@ _OWN: dict[str, type[Adapter]] = {
     "dinomaly": Dinomaly,
     "draem": Draem,
     "efficient_ad": EfficientAd,
+    "foundad": DrawsElsewhere,
     "inp_former": HardPlaces,
 }
 #: Not fitted by gradients of one loss, nor by collecting features once: by prompts, or several optimisers.
@@ -53,6 +55,8 @@ def adapter(settings: Any, weights: str) -> Adapter:
         raise UserError(
             "", f"anomalib's {settings.model} {reason}, which this project cannot use", "choose another"
         )
+    if settings.model == "dfm" and settings.arguments.get("score_type", "fre") != "fre":
+        raise UserError("arguments.score_type", "dfm gives heatmaps with fre alone", "leave it out")
     kind = _OWN.get(settings.model)
     if kind is None:
         kind = MemoryBank if issubclass(model_class(settings.model), MemoryBankMixin) else Adapter

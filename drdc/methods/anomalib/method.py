@@ -24,6 +24,12 @@ _TRANSFORMER: dict[str, Any] = {
 }
 #: Defaults of a model that differ from those of `Settings`: those of its paper or of anomalib.
 RECIPES: dict[str, dict[str, Any]] = {
+    "anomaly_dino": {"input_size": 252, "batch_size": 1},  # compares a batch with the whole bank at once
+    "foundad": {"input_size": 518},
+    "general_ad": {"input_size": 518, "learning_rate": 5e-4, "weight_decay": 1e-5, "epochs": 160},
+    "l2bt": {"input_size": 224, "optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0},
+    "patchflow": {"input_size": 768, "optimizer": "adam"},
+    "rad": {"input_size": 448},
     "draem": {
         **{"optimizer": "adam", "weight_decay": 0.0, "learning_rate": 1e-4, "epochs": 700},
         **{"schedule": "step", "milestones": [0.8, 0.9], "decay": 0.2, "score": "pool", "pool_size": 21},
@@ -51,9 +57,10 @@ class Anomalib(JointMethod):
     """One model of anomalib: its network and its loss, with the rest of this project around it.
 
     anomalib itself trains one model for each category. Here the model gets the training images of all
-    categories at its `input_size`, and the experiment's seeds; a model with a memory bank (PaDiM, PatchCore)
-    collects their features, any other is trained by the project's loop, which resumes. The heatmap is the
-    model's, resized to the images' size, and so is the image score.
+    categories at its `input_size`, and the experiment's seeds; a model with a memory bank (PaDiM, PatchCore,
+    RAD, AnomalyDINO, DFM) collects their features in one bank for all categories, any other is trained by the
+    project's loop, which resumes. The heatmap is the model's, resized to the images' size, and so is the
+    image score.
 
     A model of `RECIPES` has the optimiser and the schedule of its paper or of its authors' code, any other
     AdamW. Differs: the images are only resized and normalised (as the model's own transform does, or as
@@ -61,9 +68,10 @@ class Anomalib(JointMethod):
     is the maximum of the averaged map, as in its paper, and not of the map. Reverse Distillation and
     FastFlow are built for ResNets, of which no package contains weights.
 
-    Tried here: PaDiM, PatchCore, STFPM, Reverse Distillation, FastFlow, DRAEM; without their weights
-    EfficientAD, Dinomaly and INP-Former. Others should work but were not tried. Those with several
-    optimisers, with prompts in place of training, or without heatmaps are refused.
+    Tried here: PaDiM, PatchCore, STFPM, Reverse Distillation, FastFlow, DRAEM, DFM, PatchFlow; without their
+    weights EfficientAD, Dinomaly, INP-Former, AnomalyDINO, FoundAD, GeneralAD, L2BT and RAD. Others should
+    work but were not tried. Those with several optimisers, with prompts in place of training, or without
+    heatmaps are refused.
     """
 
     class Settings(TrainedSettings):

@@ -30,6 +30,9 @@ OURS = {
     "pre_trained": "weights",
     "lr": "learning_rate",
     "weight_decay": "weight_decay",
+    "epochs": "epochs",
+    "lr_decay_factor": "schedule",
+    "image_size": "input_size",
 }
 #: Arguments that models have here in addition to those of anomalib.
 EXTRA = {"draem": ["base_width"]}
@@ -84,6 +87,8 @@ def build(
     resize = Resize((input_size, input_size), antialias=True)
     given = _as_declared(kind, arguments)
     given |= dict.fromkeys(("post_processor", "evaluator", "visualizer"), False)
+    if "image_size" in inspect.signature(kind).parameters:
+        given["image_size"] = input_size
     try:
         transform = Compose([resize, *_normalisation(kind, arguments)])
         with weights_from(weights) as networks:

@@ -20,7 +20,7 @@ class Paper:
 
     Attributes:
         citation: authors, title, place and year.
-        backbone: the pre-trained network that is anomalib's default, as timm names it; empty for none.
+        backbone: the pre-trained network that is anomalib's default, as an argument names it; empty for none.
         trained: by gradients.
     """
 
@@ -70,6 +70,40 @@ PAPERS = {
         "Yu et al., FastFlow: Unsupervised Anomaly Detection and Localization via 2D Normalizing Flows, "
         "arXiv 2111.07677, 2021",
         _SMALL,
+    ),
+    "dfm": Paper(
+        "Ahuja et al., Probabilistic Modeling of Deep Features for Out-of-Distribution and Adversarial "
+        "Detection (DFM), arXiv 1909.11786, 2019",
+        "resnet50",
+        trained=False,
+    ),
+    "general_ad": Paper(
+        "Sträter et al., GeneralAD: Anomaly Detection Across Domains by Attending to Distorted Features, "
+        "ECCV 2024",
+        "vit_large_patch14_dinov2.lvd142m",
+    ),
+    "anomaly_dino": Paper(
+        "Damm et al., AnomalyDINO: Boosting Patch-based Few-shot Anomaly Detection with DINOv2, WACV 2025",
+        "vit_small_patch14_dinov2",
+        trained=False,
+    ),
+    "l2bt": Paper(
+        "Costanzino et al., Learning to Be a Transformer to Pinpoint Anomalies (L2BT), IEEE Access 2025",
+        _DINO,
+    ),
+    "foundad": Paper(
+        "Zhai et al., Foundation Visual Encoders Are Secretly Few-Shot Anomaly Detectors (FoundAD), "
+        "ICLR 2026",
+        "dinov2_vit_base_14",
+    ),
+    "patchflow": Paper(
+        "Zhang et al., PatchFlow: Leveraging a Flow-Based Model with Patch Features, arXiv 2602.05238, 2026",
+        "tf_efficientnet_b5",
+    ),
+    "rad": Paper(
+        "Zhang et al., Is Training Necessary for Anomaly Detection? (RAD), arXiv 2601.22763, 2026",
+        "vit_base_patch16_dinov3",
+        trained=False,
     ),
 }
 
