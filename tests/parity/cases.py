@@ -227,7 +227,8 @@ def draem() -> Values:
     network, defect = method.model, numbers(2, 1, 64, 64, seed=2) > 1
     network.training = True
     reconstruction, prediction = network((images + 1) / 2)
-    loss = method._adapter.lightning.loss((images.flip(3) + 1) / 2, reconstruction, defect, prediction)
+    target = (reconstruction + 0.1 * images).detach()
+    loss = method._adapter.lightning.loss(target, reconstruction, defect, prediction)
     return {
         "reconstruction": reconstruction[..., 1::4, 2::4],
         "prediction": prediction[..., 1::4, 2::4],
