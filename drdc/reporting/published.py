@@ -83,6 +83,7 @@ def rerun(categories: Sequence[str], metric: str, dataset: str, methods: Sequenc
     runs = reruns()
     runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == metric) & (runs["kind"] == "re-run")]
     cells, sources, others, used = {}, [], [], []
+    run: Any
     for method in dict.fromkeys((*RERUN_METHODS, *methods)):
         part = runs[runs["method"] == method].sort_values("epochs", ascending=False, kind="stable")
         chosen = part[part["source"].str.startswith(BENCHMARK)].head(1)

@@ -47,7 +47,7 @@ class MemoryBank(Adapter):
         The bank is joined from the batches, so that both are there at once: the least that any model needs.
         """
         parts = collected(self.lightning.model)
-        whole = sum(part.nbytes for part in parts) / len(images) * count
+        whole = sum(part.nbytes for part in parts) * count // len(images)
         needed = Counter({part.device: whole for part in parts[:1]})
         needed[images.device] += whole
         for device, size in needed.items():
