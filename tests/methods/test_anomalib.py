@@ -53,7 +53,7 @@ SEPARATING: dict[str, dict[str, Any]] = {
     "fastflow": {"arguments": {"flow_steps": 2}, "weights": "scratch", **QUICK, "epochs": 2},
     "draem": {
         **{"arguments": {"base_width": 16}, **QUICK, "batch_size": 4, "input_size": 32},
-        **{"learning_rate": 1e-3, "epochs": 10, "score": "pool", "pool_size": 4},
+        **{"learning_rate": 1e-3, "epochs": 30, "score": "pool", "pool_size": 4},
     },
     "dfm": {
         **{"arguments": {**LITE, "layer": "blocks.1", "pooling_kernel_size": 1}, **PACKAGE, "input_size": 32},
@@ -373,6 +373,13 @@ def test_arguments_that_do_not_fit_each_other_are_named(arguments: dict[str, Any
 def test_what_stands_against_fitting_is_said(drawn: Layout, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         fitted(drawn, settings)
+
+
+def test_draem_pays_for_normal_pixels_that_it_calls_anomalous() -> None:
+    loss = untrained({"model": "draem", "arguments": {"base_width": 2}})._adapter.lightning.loss.focal_loss
+    logits, normal = torch.tensor([0.0, 5.0]).view(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
+    assert loss(logits, normal) > 1 > loss(-logits, normal)
+    assert loss(logits, normal) == loss(-logits, normal + 1)
 
 
 def test_the_published_networks_have_anomalibs_parameters() -> None:

@@ -6,6 +6,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
+from torch import Tensor, nn
+
 from drdc.methods.anomalib.adapter import Adapter
 from drdc.methods.anomalib.images import images_below, made_textures
 from drdc.methods.interface import History, Method
@@ -18,6 +21,19 @@ _ADVICE = (
 )
 
 
+class FocalLoss(nn.Module):
+    """Focal loss that weighs all pixels alike, as the authors'.
+
+    That of anomalib 2.7 gives normal pixels the weight 1 − α = 0 with kornia 0.9: a map that calls everything
+    anomalous costs nothing.
+    """
+
+    def forward(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """Logits (B, 2, H, W) and classes (B, H, W) -> scalar."""
+        loss = F.cross_entropy(logits, classes, reduction="none")
+        return ((1 - (-loss).exp()).square() * loss).mean()
+
+
 class Draem(Adapter):
     """DRAEM pastes textures into normal images; without a folder of them (`dtd_dir`) synthetic ones.
 
@@ -27,6 +43,7 @@ class Draem(Adapter):
 
     def __init__(self, settings: Any, weights: str) -> None:
         super().__init__(settings, weights)
+        self.lightning.loss.focal_loss = FocalLoss()
         width = settings.arguments.get("base_width")
         if width is not None:
             self._narrow(width)
