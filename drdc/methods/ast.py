@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
-from drdc.equations.fusion import upsample_base
 from drdc.methods.features import FeatureMethod, FeatureSettings
 from drdc.methods.interface import History, Shapes, blurred
 from drdc.methods.trainer import Trainer
@@ -24,8 +23,9 @@ class Asymmetric(FeatureMethod):
     The teacher, a flow of coupling blocks, learns to map features to a normal distribution by maximum
     likelihood; being invertible, its outputs for unseen features are arbitrary. The student, a residual
     network of another kind, learns the teacher's outputs on normal images. Both get the position by a
-    sinusoidal encoding. The heatmap is the squared distance of both outputs at each position, its mean (the
-    paper's choice for RGB images) or maximum the image score.
+    sinusoidal encoding. The heatmap is the mean squared difference of both outputs at each position. The
+    image score is the mean of these positions (the paper's choice for RGB images), or the maximum of the
+    heatmap.
 
     By default it works on the experiment's features, each channel standardised over the training images, so
     that the flow begins near its target for any backbone. The paper takes 304 channels of EfficientNet-B5 at
@@ -55,7 +55,7 @@ class Asymmetric(FeatureMethod):
         )
         student_blocks: int = setting(4, "inferred", "Residual blocks of the student.", ge=1, le=100)
         score: Literal["mean", "max"] = setting(
-            "mean", "inferred", "Image score: mean of the heatmap, or its maximum after the average pool."
+            "mean", "inferred", "Image score: mean of the positions, or maximum of the pooled heatmap."
         )
         blur: float = setting(
             0.0,
@@ -111,15 +111,17 @@ class Asymmetric(FeatureMethod):
         history = trainer.descend(self.teacher, teach, "teacher")
         return history + trainer.descend(self.student, learn, "student")
 
-    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+    def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         given = self.standard(images, features)
-        distance = (self._taught(given) - self._learned(given)).square().sum(1)
-        return blurred(upsample_base(distance, self.shapes.image_size), self.settings.blur)
-
-    def image_scores(self, heatmaps: Tensor, images: Tensor, features: Tensor) -> Tensor:
+        difference = (self._taught(given) - self._learned(given)).square().mean(1, keepdim=True)
+        size = (self.shapes.image_size,) * 2
+        heatmaps = blurred(F.interpolate(difference, size, mode="bicubic")[:, 0], self.settings.blur)
         if self.settings.score == "mean":
-            return heatmaps.mean((1, 2))
-        return super().image_scores(heatmaps, images, features)
+            return heatmaps, difference.mean((1, 2, 3))
+        return heatmaps, self.image_scores(heatmaps, images, features)
+
+    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
+        return self.heatmaps_and_scores(images, features)[0]
 
     def _taught(self, given: Tensor) -> Tensor:
         return flow(self.teacher, given, self._place(given))[0]

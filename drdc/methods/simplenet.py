@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
-from drdc.equations.fusion import upsample_base
 from drdc.methods.features import FeatureMethod, FeatureSettings
 from drdc.methods.interface import History, Shapes, blurred
 from drdc.methods.trainer import Trainer
@@ -20,10 +19,10 @@ from drdc.methods.trainer import Trainer
 class SimpleNet(FeatureMethod):
     """A discriminator learns to separate adapted normal features from the same with noise added.
 
-    Features are averaged over 3×3 neighbours; a linear adaptor maps them to the image domain; Gaussian noise
-    turns them into false ones; the discriminator (linear, batch norm, leaky ReLU, linear) scores each
-    position, and the truncated L1 loss asks for a margin on both sides. The heatmap is minus the score of
-    each position, the largest of which is the image score.
+    Features are averaged over 3×3 neighbours, zeros beyond the border; a linear adaptor maps them to the
+    image domain; Gaussian noise turns them into false ones; the discriminator (linear, batch norm, leaky
+    ReLU, linear) scores each position, and the truncated L1 loss asks for a margin on both sides. The heatmap
+    is minus the score of each position, the largest of which is the image score.
 
     By default it works on the experiment's features, each channel standardised over the training images, so
     that the noise means the same for any backbone: 0.015, the paper's for features as they are, is too
@@ -99,10 +98,11 @@ class SimpleNet(FeatureMethod):
         return (margin - good).clamp(min=0).mean() + (margin + bad).clamp(min=0).mean()
 
     def heatmaps_and_scores(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        scores = -self.discriminator(self._adapted(images, features)).view(len(images), self.side, self.side)
-        heatmaps = blurred(upsample_base(scores, self.shapes.image_size), self.settings.blur)
+        scores = -self.discriminator(self._adapted(images, features)).view(-1, 1, self.side, self.side)
+        size = (self.shapes.image_size,) * 2
+        heatmaps = blurred(F.interpolate(scores, size, mode="bilinear")[:, 0], self.settings.blur)
         if self.settings.score == "position":
-            return heatmaps, scores.amax((1, 2))
+            return heatmaps, scores.amax((1, 2, 3))
         return heatmaps, self.image_scores(heatmaps, images, features)
 
     def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
@@ -111,5 +111,5 @@ class SimpleNet(FeatureMethod):
     def _adapted(self, images: Tensor, features: Tensor) -> Tensor:
         """(B · h · h, C), each position for itself."""
         side = self.settings.patch
-        local = F.avg_pool2d(self.standard(images, features), side, 1, side // 2, count_include_pad=False)
+        local = F.avg_pool2d(self.standard(images, features), side, 1, side // 2)
         return self.adaptor(local.permute(0, 2, 3, 1).flatten(0, 2))

@@ -66,11 +66,14 @@ def test_each_place_has_an_encoding_of_its_own() -> None:
     assert encoding.abs().max() <= 1
 
 
-def test_the_image_score_is_the_mean_of_the_heatmap_or_its_maximum() -> None:
-    heatmap = torch.rand(2, 16, 16)
-    unused = torch.zeros(2, 3, 16, 16), torch.zeros(2, 5, 3, 3)
-    assert torch.equal(method(score="mean").image_scores(heatmap, *unused), heatmap.mean((1, 2)))
-    assert torch.equal(method(score="max").image_scores(heatmap, *unused), heatmap.amax((1, 2)))
+def test_the_image_score_is_the_mean_of_the_positions_or_the_maximum_of_the_heatmap() -> None:
+    given = torch.zeros(2, 3, 16, 16), torch.randn(2, 5, 3, 3)
+    model = method(score="mean")
+    difference = model._taught(given[1]) - model._learned(given[1])
+    _, means = model.heatmaps_and_scores(*given)
+    torch.testing.assert_close(means, difference.square().mean((1, 2, 3)))
+    heatmaps, largest = method(score="max").heatmaps_and_scores(*given)
+    assert torch.equal(largest, heatmaps.amax((1, 2)))
 
 
 def test_an_encoding_that_cannot_be_shared_by_rows_and_columns_is_refused() -> None:

@@ -17,12 +17,15 @@ from drdc.config.diffusion import Diffusion
 from drdc.equations.diffusion import equally_spaced, linear_schedule, reverse_chain
 from drdc.equations.fusion import feature_error, image_score, upsample_base
 from drdc.methods.anomalib.method import Anomalib
+from drdc.methods.ast import Asymmetric, flow
 from drdc.methods.diad.autoencoder import kl_autoencoder
 from drdc.methods.diad.denoiser import GuidedDenoiser
 from drdc.methods.diad.method import DiAD
 from drdc.methods.diad.settings import Autoencoder
 from drdc.methods.diad.settings import Denoiser as GuidedSettings
 from drdc.methods.interface import Shapes
+from drdc.methods.psvdd import PatchSVDD, distances, pixel_means
+from drdc.methods.simplenet import SimpleNet
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.denoiser import Denoiser
 from drdc.models.reconstructor import Reconstructor
@@ -238,8 +241,73 @@ def draem() -> Values:
     }
 
 
+def psvdd_method() -> PatchSVDD:
+    method = filled(PatchSVDD(PatchSVDD.Settings(), Shapes(128, 0, 1)))
+    fixed = method.small_classifier[-1].weight
+    fixed.data /= fixed.norm(dim=0)  # as it begins
+    return method
+
+
+def psvdd() -> Values:
+    """Patch SVDD's codes of small and large patches, its classifier, and scores brought to pixels."""
+    method, images = psvdd_method(), 0.5 * numbers(1, 3, 128, 128)
+    small, large = method._codes(images)
+    new = PatchSVDD(PatchSVDD.Settings(), Shapes(128, 0, 1))
+    return {
+        "small": small[:, ::7],
+        "large": large,
+        "logits": method.small_classifier(numbers(5, 64) - numbers(5, 64, seed=2)),
+        "lengths": new.small_classifier[-1].weight.norm(dim=0),
+        "learns": torch.tensor([float(p.requires_grad) for p in new.parameters()]),
+        "distances": distances(small[:, ::7], numbers(50, 64)),
+        "pixels": pixel_means(numbers(1, 25).abs(), 64, 16, 128)[:, 3::8, 5::8],
+    }
+
+
+def simplenet_method() -> SimpleNet:
+    return filled(SimpleNet(SimpleNet.Settings(width=16, blur=0.0), Shapes(64, 24, 8)))
+
+
+def simplenet() -> Values:
+    """SimpleNet's neighbourhoods, adaptor, discriminator, and its map before the Gaussian filter."""
+    method, features, unused = simplenet_method(), numbers(2, 24, 8, 8), torch.zeros(2, 3, 64, 64)
+    heatmaps, scores = method.heatmaps_and_scores(unused, features)
+    return {
+        "adapted": method._adapted(unused, features)[::5],
+        "heatmap": heatmaps[:, 1::4, 2::4],
+        "score": scores,
+    }
+
+
+def ast_method() -> Asymmetric:
+    small = Asymmetric.Settings(position_channels=8, teacher_width=16, student_width=12)
+    method = filled(Asymmetric(small, Shapes(96, 16, 6)))
+    for place, block in enumerate(method.teacher):
+        block.order.copy_(numbers(16, seed=place).argsort())
+    return method
+
+
+def ast() -> Values:
+    """AST's teacher with its determinant and its start, its student, its map and image score."""
+    method, features, unused = ast_method(), numbers(2, 16, 6, 6), torch.zeros(2, 3, 96, 96)
+    output, determinant = flow(method.teacher, features, method._place(features))
+    heatmaps, scores = method.heatmaps_and_scores(unused, features)
+    return {
+        "zeros": starts_at_zero(Asymmetric(method.settings, Shapes(96, 16, 6)).teacher),
+        "teacher": output,
+        "determinant": determinant,
+        "student": method._learned(features),
+        "heatmap": heatmaps[:, 1::6, 2::6],
+        "score": scores,
+    }
+
+
 CASES: dict[str, Callable[[], Values]] = {
-    case.__name__: case for case in (backbone, uniad, adm, ddim, diad_denoiser, diad_autoencoder, diad, draem)
+    case.__name__: case
+    for case in (
+        *(backbone, uniad, adm, ddim, diad_denoiser, diad_autoencoder, diad, draem),
+        *(psvdd, simplenet, ast),
+    )
 }
 
 
