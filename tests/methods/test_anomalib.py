@@ -52,8 +52,8 @@ SEPARATING: dict[str, dict[str, Any]] = {
     },
     "fastflow": {"arguments": {"flow_steps": 2}, "weights": "scratch", **QUICK, "epochs": 2},
     "draem": {
-        **{"arguments": {"base_width": 16}, **QUICK, "batch_size": 4, "input_size": 32},
-        **{"learning_rate": 1e-3, "epochs": 30, "score": "pool", "pool_size": 4},
+        **{"arguments": {"base_width": 8}, **QUICK, "batch_size": 2, "input_size": 32, "epochs": 30},
+        **{"learning_rate": 2e-3, "schedule": "cosine", "pool_size": 4},
     },
     "dfm": {
         **{"arguments": {**LITE, "layer": "blocks.1", "pooling_kernel_size": 1}, **PACKAGE, "input_size": 32},
@@ -123,7 +123,9 @@ def maps_and_scores(method: Anomalib, layout: Layout, rows: np.ndarray) -> tuple
         return method.heatmaps_and_scores(batch.images, batch.features)
 
 
-@pytest.mark.parametrize("model", SEPARATING)
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=[pytest.mark.long] * (name == "draem")) for name in SEPARATING]
+)
 def test_a_model_separates_a_plain_defect_also_when_loaded(drawn: Layout, model: str, tmp_path: Path) -> None:
     method = fitted(drawn, {"model": model, **SEPARATING[model]})
     _, normal = maps_and_scores(method, drawn, rows_of("good"))
