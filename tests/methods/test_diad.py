@@ -96,6 +96,21 @@ def test_guidance_starts_as_the_u_net_alone_and_its_first_step_reaches_all_that_
     assert all(p.grad is None for p in denoiser.guide.controlnet_down_blocks[:-each].parameters())
 
 
+def test_without_fusion_only_the_middle_of_the_guide_is_added_and_the_table_says_so() -> None:
+    model = tiny(denoiser=TINY["denoiser"] | {"fusion": "none"})
+    model.denoiser.begin_guidance()
+    given = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 3, 32, 32)
+    before = model.denoiser(*given)
+    for convolution in model.denoiser.guide.controlnet_down_blocks:
+        nn.init.normal_(convolution.weight)
+    assert torch.equal(model.denoiser(*given), before)
+    nn.init.normal_(model.denoiser.guide.controlnet_mid_block.weight)
+    assert not torch.allclose(model.denoiser(*given), before)
+    settings = model.settings.model_dump()
+    assert "without feature fusion" in DiAD.cited(settings, "any")
+    assert "without feature fusion" not in DiAD.cited(tiny().settings.model_dump(), "any")
+
+
 def test_under_guidance_only_the_u_nets_decoder_is_free_and_the_guide_is_a_copy_of_its_own() -> None:
     denoiser = tiny().denoiser
     denoiser.begin_guidance()
