@@ -107,7 +107,7 @@ def test_a_gpu_gets_the_papers_networks_where_a_tenth_of_its_training_fits(
     assert (enough.dataset.image_size, enough.sampling) == (224, paper.sampling)
     assert (enough.diffusion.width, enough.fusion.filter_size) == (128, 21)
     assert enough.diffusion.images == 110_000, "no more than the paper's, for one category"
-    short = written(tmp_path / "large", 5, True, rates(0.001, speeds))
+    short = written(tmp_path / "large", 3, True, rates(0.001, speeds))
     assert (short.dataset.image_size, short.backbone) == (96, paper.backbone)
     assert short.base.hidden == paper.base.hidden
     assert written(folder, 120, True, rates(0.001, speeds)).dataset.image_size == 96, (
