@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from drdc.config.fusion import STORED_SCALES
 from drdc.data.manifest import read_manifest
 from drdc.equations.diffusion import to_unit_range
 from drdc.equations.fusion import image_score, mean_filter, spatio_temporal_map
@@ -47,18 +46,9 @@ def diffusion_maps(
     fusion, parts = experiment.fusion, []
     for rows in chunks(np.arange(len(images)), experiment.sampling.batch_size):
         found = inpainter.reconstruct(to_unit_range(images[rows]), [keys[row] for row in rows], 0).scales
-        scales = {s: found[s].transpose(0, 1) for s in STORED_SCALES if s in fusion.scales}
-        parts.append(
-            torch.stack(
-                [
-                    mean_filter(
-                        spatio_temporal_map({s: maps[k] for s, maps in scales.items()}, images.shape[1]),
-                        fusion.filter_size,
-                    )
-                    for k in range(len(inpainter.sampling.grid_sizes))
-                ]
-            ).cpu()
-        )
+        each = [{s: found[s][:, k] for s in fusion.scales} for k in range(len(inpainter.sampling.grid_sizes))]
+        maps = torch.stack([spatio_temporal_map(scales, images.shape[1]) for scales in each])
+        parts.append(mean_filter(maps.flatten(0, 1), fusion.filter_size).view_as(maps).cpu())
     return torch.cat(parts, 1).numpy()
 
 
@@ -90,7 +80,7 @@ def main() -> None:
     parser.add_argument("--initial-index", type=int, nargs="+", required=True)
     parser.add_argument("--grid-sizes", type=int, nargs="+", required=True)
     options = parser.parse_args()
-    experiment = load_experiment(str(options.config))
+    experiment = load_experiment(options.config)
     layout, settings = Layout(experiment.experiment), experiment.diffusion
     table = read_manifest(layout.manifest)
     rows = np.flatnonzero(table.split != "train")

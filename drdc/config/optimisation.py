@@ -11,6 +11,9 @@ from drdc.config.section import MOST_IMAGES, Section, setting
 
 Optimizer = Literal["adamw", "adam", "sgd", "stable_adamw"]
 Schedule = Literal["constant", "step", "cosine", "exponential"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Betas = tuple[Share, Share]
+BETAS = "Decay rates of both moments; of SGD the first is the momentum."
 OPTIMIZER = (
     "AdamW; Adam, whose weight decay is a penalty on the weights; SGD with momentum; or AdamW with clipped "
     "updates (StableAdamW, needs anomalib)."
@@ -39,9 +42,7 @@ class Optimisation(Section):
 
     batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
     optimizer: Optimizer = setting("adamw", "inferred", OPTIMIZER)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = setting(
-        (0.9, 0.999), "inferred", "Decay rates of both moments; of SGD the first is the momentum."
-    )
+    betas: Betas = setting((0.9, 0.999), "inferred", BETAS)
     learning_rate: float = setting(1e-4, "inferred", "Learning rate.", gt=0)
     weight_decay: float = setting(1e-4, "inferred", "Weight decay (illegible in the paper).", ge=0)
     clip_norm: float | None = setting(None, "ours", "Maximum norm of the gradient; null: no clipping.", gt=0)

@@ -154,9 +154,10 @@ class FCDD(Method):
 
     def fit(self, trainer: Trainer) -> History:
         if self.settings.contrast:
-            ranges = [contrasted(images).aminmax(dim=0) for images, _ in trainer.batches()]
-            self.low.copy_(torch.stack([one.min for one in ranges]).amin((0, 2, 3))[:, None, None])
-            self.high.copy_(torch.stack([one.max for one in ranges]).amax((0, 2, 3))[:, None, None])
+            channels = (contrasted(images).transpose(0, 1).flatten(1) for images, _ in trainer.batches())
+            low, high = zip(*(values.aminmax(dim=1) for values in channels), strict=True)
+            self.low.copy_(torch.stack(low).amin(0).view_as(self.low))
+            self.high.copy_(torch.stack(high).amax(0).view_as(self.high))
         return super().fit(trainer)
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from drdc.config.backbone import Backbone
 from drdc.config.section import setting
 from drdc.equations.fusion import channel_scale
-from drdc.methods.interface import History, Method, Shapes, TrainedSettings
+from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings
 from drdc.methods.pixels import backbone_pixels
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import FeatureExtractor
@@ -31,7 +31,7 @@ class FeatureSettings(TrainedSettings):
     )
 
 
-class FeatureMethod(Method):
+class FeatureMethod(JointMethod):
     """A method on a feature map (B, C, h, h), with `channels` C and `side` h."""
 
     Settings = FeatureSettings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class FittedMethod:
     def input_size(self) -> int:
         return self.method.shapes.image_size
 
-    @property
+    @cached_property
     def uses_features(self) -> bool:
         return self.method.uses_features_with(self.method.settings.model_dump())
 

@@ -178,7 +178,7 @@ class JointMethod(Method):
 
 
 def blurred(heatmaps: Tensor, deviation: float) -> Tensor:
-    """Heatmaps (B, H, W) after a Gaussian filter; `deviation`: standard deviation in pixels, 0 for none."""
+    """Heatmaps (…, H, W) after a Gaussian filter; `deviation`: standard deviation in pixels, 0 for none."""
     if deviation == 0:
         return heatmaps
     reach = min(round(4 * deviation), heatmaps.shape[-1] - 1)  # what reflection at the border allows

@@ -100,7 +100,8 @@ class Distillation(JointMethod):
 
     def fit(self, trainer: Trainer) -> History:
         with torch.no_grad():
-            self.scale.copy_(root_mean_squares(self._given(images) for images, _ in trainer.batches()))
+            pixels = (self._pixels(images) for images, _ in trainer.batches())
+            self.scale.copy_(root_mean_squares(map(self._source, pixels)))
         return super().fit(trainer)
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
@@ -130,11 +131,9 @@ class Distillation(JointMethod):
         return torch.stack(losses)
 
     def _source(self, pixels: Tensor) -> list[Tensor]:
+        """The source's stages as they are compared."""
         stages: list[Tensor] = self.source.network(pixels)
         return [F.max_pool2d(stage, 2) for stage in stages] if self.settings.pooled else stages
-
-    def _given(self, images: Tensor) -> list[Tensor]:
-        return self._source(self._pixels(images))
 
     def _pixels(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [-1, 1], standardised and of the source's input size."""

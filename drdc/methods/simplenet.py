@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.features import FeatureMethod, FeatureSettings
-from drdc.methods.interface import History, Shapes, blurred
+from drdc.methods.interface import History, Method, Shapes, blurred
 from drdc.methods.trainer import Trainer
 
 
@@ -103,10 +103,7 @@ class SimpleNet(FeatureMethod):
         heatmaps = blurred(F.interpolate(scores, size, mode="bilinear")[:, 0], self.settings.blur)
         if self.settings.score == "position":
             return heatmaps, scores.amax((1, 2, 3))
-        return heatmaps, self.image_scores(heatmaps, images, features)
-
-    def heatmaps(self, images: Tensor, features: Tensor) -> Tensor:
-        return self.heatmaps_and_scores(images, features)[0]
+        return heatmaps, Method.image_scores(self, heatmaps, images, features)
 
     def _adapted(self, images: Tensor, features: Tensor) -> Tensor:
         """(B · h · h, C), each position for itself."""

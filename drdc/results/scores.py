@@ -110,8 +110,7 @@ def read_numbers(path: Path, kind: str, stage: str = "score") -> pd.DataFrame:
             try:
                 changed[column] = pd.to_numeric(frame[column])
             except ValueError as error:
-                wrong = f"column {column} holds something that is not a number ({first_line(error)})"
-                raise UserError(path, wrong, "run the step that writes it again") from error
+                raise _not_a_number(path, column, error) from error
     return frame.assign(**changed)
 
 
@@ -130,9 +129,13 @@ def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], nam
         try:
             changed[column] = [nan if value == "" else float(value) for value in frame[column]]
         except (TypeError, ValueError) as error:
-            wrong = f"column {column} holds something that is not a number ({first_line(error)})"
-            raise UserError(name, wrong, "run the step that writes it again") from error
+            raise _not_a_number(name, column, error) from error
     return frame.assign(**changed)
+
+
+def _not_a_number(place: str | Path, column: str, error: Exception) -> UserError:
+    wrong = f"column {column} holds something that is not a number ({first_line(error)})"
+    return UserError(place, wrong, "run the step that writes it again")
 
 
 def failure_note(log: Path) -> str:

@@ -62,11 +62,11 @@ class Anomalib(JointMethod):
     project's loop, which resumes. The heatmap is the model's, resized to the images' size, and so is the
     image score.
 
-    A model of `RECIPES` has the optimiser and the schedule of its paper or of its authors' code, any other
-    AdamW. Differs: the images are only resized and normalised (as the model's own transform does, or as
-    another backbone wants them), never cropped; heatmaps and scores are not normalised; DRAEM's image score
-    is the maximum of the averaged map, as in its paper, and not of the map. Reverse Distillation and
-    FastFlow are built for ResNets, of which no package contains weights.
+    A model with an optimiser in `RECIPES` has that and the schedule of its paper or of its authors' code, any
+    other AdamW at a constant rate. Differs: the images are only resized and normalised (as the model's own
+    transform does, or as another backbone wants them), never cropped; heatmaps and scores are not normalised;
+    DRAEM's image score is the maximum of the averaged map, as in its paper, and not of the map. Reverse
+    Distillation and FastFlow are built for ResNets, of which no package contains weights.
 
     Tried here: PaDiM, PatchCore, STFPM, Reverse Distillation, FastFlow, DRAEM, DFM, PatchFlow; without their
     weights EfficientAD, Dinomaly, INP-Former, AnomalyDINO, FoundAD, GeneralAD, L2BT and RAD. Others should

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from drdc.config.optimisation import OPTIMIZER, Optimisation, Optimizer
+from drdc.config.optimisation import BETAS, OPTIMIZER, Betas, Optimisation, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Section, setting
 from drdc.methods.interface import TrainedSettings
 
@@ -57,9 +57,7 @@ class Autoencoder(Optimisation):
         4, "inferred", "Images per step (the authors sum the gradients of 8 steps).", ge=1, le=MOST_IMAGES
     )
     optimizer: Optimizer = setting("adam", "inferred", OPTIMIZER)
-    betas: tuple[float, float] = setting(
-        (0.5, 0.9), "inferred", "Decay rates of both moments; of SGD the first is the momentum."
-    )
+    betas: Betas = setting((0.5, 0.9), "inferred", BETAS)
     learning_rate: float = setting(1.8e-4, "inferred", "Learning rate.", gt=0)
     weight_decay: float = setting(0.0, "inferred", "Weight decay.", ge=0)
 

@@ -61,9 +61,9 @@ class StudentTeacher(Method):
 
     Differs: the teachers see patches of the training images, zoomed, mirrored and recoloured, where the paper
     takes ImageNet's; both terms of their loss are means, where the paper has sums, and correlations are
-    squared. The paper has no code, so that the sizes of the layers are those on which
-    other implementations agree, and it does not define the score of an image. Students are trained on
-    random squares where `crop` is set.
+    squared. The paper has no code, so that the sizes of the layers are those on which other implementations
+    agree, and it does not define the score of an image. Students are trained on random squares where `crop`
+    is set.
     """
 
     class Settings(TrainedSettings):
