@@ -45,7 +45,9 @@ def diffusion_maps(
     """Eq. 16 of each cell side apart, (K, N, H, W), for images (N, H, W, 3)."""
     fusion, parts = experiment.fusion, []
     for rows in chunks(np.arange(len(images)), experiment.sampling.batch_size):
-        found = inpainter.reconstruct(to_unit_range(images[rows]), [keys[row] for row in rows], 0).scales
+        found = inpainter.reconstruct(
+            to_unit_range(torch.from_numpy(images[rows])), [keys[row] for row in rows], 0
+        ).scales
         each = [{s: found[s][:, k] for s in fusion.scales} for k in range(len(inpainter.sampling.grid_sizes))]
         maps = torch.stack([spatio_temporal_map(scales, images.shape[1]) for scales in each])
         parts.append(mean_filter(maps.flatten(0, 1), fusion.filter_size).view_as(maps).cpu())

@@ -137,7 +137,11 @@ def of_reverse_chain(synthetic: Synthetic, experiment: Experiment, index: int, g
     with torch.inference_mode():
         for part in chunks(np.arange(len(synthetic.images)), experiment.sampling.batch_size):
             keys = [str(number) for number in part]
-            parts.append(inpainter.reconstruct(to_unit_range(synthetic.images[part]), keys, seed).scales)
+            parts.append(
+                inpainter.reconstruct(
+                    to_unit_range(torch.from_numpy(synthetic.images[part])), keys, seed
+                ).scales
+            )
     for size in range(1, len(grid_sizes) + 1):
         for places in itertools.combinations(range(len(grid_sizes)), size):
             scales = {
@@ -158,7 +162,7 @@ def of_kept_contrast(
     for grid_size in grid_sizes:
         changed = {"initial_index": index, "grid_sizes": [grid_size]}
         inpainter = Inpainter.load(layout, seed, experiment.sampling.model_copy(update=changed), model)
-        given, found = to_unit_range(synthetic.images), []
+        given, found = to_unit_range(torch.from_numpy(synthetic.images)), []
         with torch.inference_mode():
             for part in chunks(np.arange(len(given)), experiment.sampling.batch_size):
                 keys = [str(number // len(KINDS)) for number in part]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drdc.config.optimisation import SCHEDULE, Optimisation, Schedule
+from drdc.config.optimisation import COMPILE, PRECISION, SCHEDULE, Compile, Optimisation, Precision, Schedule
 from drdc.config.section import MOST_EPOCHS, setting
 
 
@@ -15,6 +15,13 @@ class Base(Optimisation):
     encoder_layers: int = setting(4, "inferred", "Encoder layers.", ge=1, le=100)
     decoder_layers: int = setting(4, "inferred", "Decoder layers, each with its own queries.", ge=1, le=100)
     dropout: float = setting(0.1, "inferred", "Dropout.", ge=0, lt=1)
+    attention_dropout: float | None = setting(
+        None,
+        "inferred",
+        "Dropout of the attention weights; null: as `dropout`. With 0, attention on a CPU is much faster.",
+        ge=0,
+        lt=1,
+    )
     neighbour_window: int = setting(
         7, "inferred", "Side of the token window that a token may not attend to (odd; 0: no mask).", ge=0
     )
@@ -25,3 +32,5 @@ class Base(Optimisation):
     epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
     clip_norm: float | None = setting(0.1, "inferred", "Maximum norm of the gradient.", gt=0)
     schedule: Schedule = setting("step", "inferred", SCHEDULE)
+    precision: Precision = setting("auto", "ours", PRECISION)
+    compile: Compile = setting("auto", "ours", COMPILE)

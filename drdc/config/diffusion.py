@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from drdc.config.optimisation import Optimisation
+from drdc.config.optimisation import COMPILE, PRECISION, Compile, Optimisation, Precision
 from drdc.config.section import MOST_IMAGES, MOST_TIMESTEPS, setting
 
 
@@ -65,6 +65,5 @@ class Diffusion(Optimisation):
         ge=0,
         lt=1,
     )
-    precision: Literal["auto", "fp32", "bf16"] = setting(
-        "auto", "ours", "`auto`: bf16 where the hardware supports it natively."
-    )
+    precision: Precision = setting("auto", "ours", PRECISION)
+    compile: Compile = setting("auto", "ours", COMPILE)

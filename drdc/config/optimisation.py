@@ -22,6 +22,13 @@ SCHEDULE = (
     "Learning rate: constant, × `decay` at each of `milestones`, cosine decay to `floor`, or exponential "
     "decay to × `decay`."
 )
+Precision = Literal["auto", "fp32", "bf16"]
+PRECISION = "`auto`: bf16 where the hardware multiplies it natively."
+Compile = bool | Literal["auto"]
+COMPILE = (
+    "Let torch compile the network before its training, which takes minutes, and a C++ compiler on a CPU; "
+    "`auto`: on a GPU that Triton supports. The same result up to rounding."
+)
 #: The optimisers as texts name them.
 TITLES: dict[str, str] = {
     "adamw": "AdamW",
@@ -41,6 +48,14 @@ class Optimisation(Section):
     """Optimisation, validation and checkpoints."""
 
     batch_size: int = setting(8, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
+    accumulation: int = setting(
+        1,
+        "ours",
+        "Equal parts in which a batch is computed, one after another, where the memory does not suffice for "
+        "all of it: the same gradient up to rounding, but for batch norms, which see a part.",
+        ge=1,
+        le=MOST_IMAGES,
+    )
     optimizer: Optimizer = setting("adamw", "inferred", OPTIMIZER)
     betas: Betas = setting((0.9, 0.999), "inferred", BETAS)
     learning_rate: float = setting(1e-4, "inferred", "Learning rate.", gt=0)

@@ -35,7 +35,7 @@ from drdc.models.inpainter import Inpainter
 from drdc.models.reconstructor import Reconstructor
 from drdc.results.heatmaps import DrdcReading, Found, Reading, StoredReading
 from drdc.results.predictions import Statistics
-from drdc.runtime.devices import torch_device
+from drdc.runtime.devices import to_device, torch_device
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
 
@@ -57,8 +57,8 @@ class PictureFeatures:
 
     def __call__(self, pictures: list[Picture]) -> Tensor:
         """(B, C, h, w) float32, rounded as `drdc features` stores them."""
-        pixels = torch.from_numpy(_squares(pictures, self.settings.input_size)).permute(0, 3, 1, 2)
-        features: Tensor = self.extractor(pixels.to(torch_device()))
+        pixels = to_device(_squares(pictures, self.settings.input_size)).permute(0, 3, 1, 2)
+        features: Tensor = self.extractor(pixels)
         return features.half().float()
 
 

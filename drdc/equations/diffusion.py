@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 #: ε_θ(x_t, c, t): noisy image (B, 3, H, W), condition (B, 3, H, W), timestep (B,) -> noise (B, 3, H, W).
@@ -18,9 +16,9 @@ NoisePredictor = Callable[[Tensor, Tensor, Tensor], Tensor]
 Noise = Callable[[], Tensor]
 
 
-def to_unit_range(pixels: NDArray[np.uint8]) -> Tensor:
+def to_unit_range(pixels: Tensor) -> Tensor:
     """Pixels (B, H, W, 3) of 0-255 -> x₀, float32 (B, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def linear_schedule(timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from drdc.data.manifest import read_manifest
 from drdc.equations.diffusion import to_unit_range
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks
-from drdc.runtime.devices import torch_device
+from drdc.runtime.devices import to_device
 from drdc.runtime.files import load_array
 from drdc.training.job import Images
 
@@ -51,7 +50,7 @@ class Batch:
     @classmethod
     def of(cls, pixels: NDArray[np.uint8], features: Tensor | None, keys: Sequence[str]) -> Batch:
         """From pixels (B, H, W, 3), on the device."""
-        images = to_unit_range(pixels).to(torch_device())
+        images = to_unit_range(to_device(pixels))
         return cls(images, images.new_zeros(len(images), 0) if features is None else features, keys)
 
 
@@ -85,7 +84,7 @@ class Inputs:
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         features = None
         if self.features is not None:
-            features = torch.from_numpy(self.features[rows]).to(torch_device()).float()
+            features = to_device(self.features[rows]).float()
         return Batch.of(self.images.stored[rows], features, self.keys[rows].tolist())
 
     def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[Batch]:

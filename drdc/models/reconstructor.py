@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from drdc.config.base import Base
+from drdc.runtime.devices import use_bf16
 
 
 class PositionEmbedding(nn.Module):
@@ -34,7 +35,8 @@ class Attention(nn.Module):
     def __init__(self, settings: Base) -> None:
         super().__init__()
         s = settings
-        self.attend = nn.MultiheadAttention(s.hidden, s.heads, dropout=s.dropout, batch_first=True)
+        dropout = s.dropout if s.attention_dropout is None else s.attention_dropout
+        self.attend = nn.MultiheadAttention(s.hidden, s.heads, dropout=dropout, batch_first=True)
         self.dropout = nn.Dropout(s.dropout)
         self.norm = nn.LayerNorm(s.hidden)
 
@@ -120,6 +122,13 @@ class Reconstructor(nn.Module):
         tokens = features.flatten(2).transpose(1, 2)
         if noise is not None:
             tokens = jitter(tokens, noise, self.settings.jitter_scale)
+        bf16 = use_bf16(self.settings.precision, features.device)
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=bf16):
+            reconstructed = self._reconstruct(tokens)
+        return reconstructed.float().transpose(1, 2).reshape(features.shape)
+
+    def _reconstruct(self, tokens: Tensor) -> Tensor:
+        """(B, h·w, C) -> the same."""
         x = self.input(tokens)
         position = self.position()
         for encode in self.encoder:
@@ -127,7 +136,8 @@ class Reconstructor(nn.Module):
         memory = previous = x
         for decode in self.decoder:
             previous = decode(memory, previous, position, self.mask)
-        return self.output(self.norm(previous)).transpose(1, 2).reshape(features.shape)
+        reconstructed: Tensor = self.output(self.norm(previous))
+        return reconstructed
 
 
 def neighbour_mask(side: int, window: int) -> Tensor:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drdc.runtime.errors import UserError
 from drdc.runtime.identity import fingerprint_of_text
@@ -22,6 +22,8 @@ from drdc.runtime.locks import lock, open_plain
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 #: Descriptors of the claimed GPUs' lock files: open as long as the process lives.
@@ -196,6 +198,28 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     )
 
 
+@cache
+def compiles(setting: bool | str) -> bool:
+    """Whether torch compiles a network before its training; `auto` on a GPU that Triton supports.
+
+    Raises:
+        UserError: it is asked for, and torch finds no C++ compiler for the CPU.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+    from torch.utils._triton import has_triton
+
+    on_gpu = torch_device() == "cuda"
+    if setting is True and not on_gpu:
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler:
+            raise UserError(
+                "compile", "torch finds no C++ compiler", "install g++, or choose false"
+            ) from None
+    return on_gpu and has_triton() if setting == "auto" else bool(setting)
+
+
 def torch_device() -> str:
     """`cuda` where torch can use a GPU, else `cpu`; from then on the same computation gives the same numbers.
 
@@ -218,6 +242,14 @@ def torch_device() -> str:
 def _warn_of_unused_gpus() -> None:
     if ids := visible_gpus():
         log.warning("torch can use none of the visible GPUs (%s): computing on the CPU", ", ".join(ids))
+
+
+def to_device(values: NDArray[Any] | Tensor) -> Tensor:
+    """A copy on the device, made from pinned memory, so that a GPU need not wait for it."""
+    import torch
+
+    tensor = torch.as_tensor(values)
+    return tensor if torch_device() == "cpu" else tensor.pin_memory().to("cuda", non_blocking=True)
 
 
 def device_name() -> str:

@@ -30,7 +30,7 @@ from drdc.models.backbone import FeatureExtractor
 from drdc.models.inpainter import Inpainter, load_base
 from drdc.results.layout import Layout
 from drdc.results.scores import write_table
-from drdc.runtime.devices import device_name, torch_device
+from drdc.runtime.devices import device_name, to_device, torch_device
 from drdc.runtime.files import load_array
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class _Images:
         rows = np.flatnonzero(table.split != "train")[:count]
         size = backbone.input_size
         stored = load_array(layout.images(size), len(table), f"images {size}")[rows]
-        pixels = torch.from_numpy(stored).permute(0, 3, 1, 2).to(torch_device())
+        pixels = to_device(stored).permute(0, 3, 1, 2)
         extractor = FeatureExtractor(backbone).to(torch_device())
         return cls(layout, rows, table.pixels_sha256[rows].tolist(), len(table), pixels, extractor)
 

@@ -35,6 +35,7 @@ from drdc.results.layout import Layout
 from drdc.results.predictions import batches, store_errors
 from drdc.results.scores import read_table, typed
 from drdc.runtime.batching import chunks, progress_bar
+from drdc.runtime.devices import to_device
 from drdc.runtime.digests import digest_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array
@@ -222,7 +223,7 @@ def _predicted(
     for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
         rows = records["row"][batch]
         keys = table.pixels_sha256[rows].tolist()
-        errors = inpainter.reconstruct(to_unit_range(images[rows]), keys, seed)
+        errors = inpainter.reconstruct(to_unit_range(to_device(images[rows])), keys, seed)
         store_errors(records, batch, errors, sampling.grid_sizes)
     return records
 

@@ -12,7 +12,7 @@ from drdc.data.manifest import read_manifest
 from drdc.models.backbone import FeatureExtractor
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks, progress_bar
-from drdc.runtime.devices import torch_device
+from drdc.runtime.devices import to_device, torch_device
 from drdc.runtime.files import artefact, create_array, load_array
 from drdc.runtime.finite import refuse_not_finite
 
@@ -31,13 +31,12 @@ def features(layout: Layout, *, backbone: Backbone) -> None:
     """
     table, size = read_manifest(layout.manifest), backbone.input_size
     images = load_array(layout.images(size), len(table), f"images {size}")
-    device = torch_device()
-    extractor = FeatureExtractor(backbone).to(device)
+    extractor = FeatureExtractor(backbone).to(torch_device())
     shape = (len(table), extractor.channels, backbone.feature_size, backbone.feature_size)
     with artefact(layout.features, layout.manifest) as path, torch.inference_mode():
         stored = create_array(path, np.float16, shape)
         for batch in progress_bar(list(chunks(np.arange(len(table)), 8))):
-            pixels = torch.from_numpy(images[batch]).permute(0, 3, 1, 2).to(device)
+            pixels = to_device(images[batch]).permute(0, 3, 1, 2)
             found = extractor(pixels).half().cpu().numpy()
             refuse_not_finite("the features are", [found], table.path.iloc[batch], _FIX)
             stored[batch] = found

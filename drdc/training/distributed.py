@@ -14,8 +14,10 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -45,21 +47,30 @@ class Group:
     rank: int = 0
     count: int = 1
 
-    def share(self, batch: int) -> slice:
-        """This process's part of a batch, whose size is a multiple of the number of processes."""
-        size = batch // self.count
-        return slice(self.rank * size, (self.rank + 1) * size)
+    def parts(self, batch: int, accumulation: int) -> list[slice]:
+        """This process's parts of a batch, to be computed one after another, all of the same size.
+
+        The batch is divided among the processes, and each share into `accumulation` parts; its size is a
+        multiple of both numbers together.
+        """
+        size = batch // (self.count * accumulation)
+        first = self.rank * accumulation
+        return [slice(part * size, (part + 1) * size) for part in range(first, first + accumulation)]
+
+    def last(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """In it a backward pass adds to the gradient, and that of the `last` part averages over processes."""
+        alone = last or self.count == 1
+        return nullcontext() if alone else cast(DistributedDataParallel, network).no_sync()
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The network whose backward pass averages the gradients of all processes."""
         return DistributedDataParallel(model) if self.count > 1 else model
 
-    def mean(self, value: Tensor) -> float:
-        """Mean of a scalar over all processes."""
-        total = value.detach().clone()
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean of a scalar without gradient over all processes."""
         if self.count > 1:
-            dist.all_reduce(total)
-        return total.item() / self.count
+            dist.all_reduce(value)
+        return value / self.count
 
     def wait(self) -> None:
         """Wait until all processes are here."""

@@ -72,12 +72,13 @@ def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) ->
     Raises:
         UserError: the batch cannot be divided, the same training was stopped before, or as `train`.
     """
-    size = job.settings.batch_size
-    if size % processes:
+    size, parts = job.settings.batch_size, processes * job.settings.accumulation
+    if size % parts:
         raise UserError(
             f"{job.section}.batch_size",
-            f"{size} images cannot be divided among {processes} processes",
-            f"choose a multiple of {processes}, or another number of processes",
+            f"{size} images cannot be divided among {processes} processes"
+            + (f", in {job.settings.accumulation} parts each" if parts > processes else ""),
+            f"choose a multiple of {parts}, or another number of processes",
         )
     state = job.state
     with exclusive(state.path):
@@ -136,7 +137,9 @@ def _refuse_infinite(job: Job, model: nn.Module) -> None:
 
 def _used(settings: Optimisation) -> dict[str, Any]:
     """The settings that the result depends on."""
-    return settings.model_dump(mode="json", exclude={"save_images", "save_minutes"})
+    return settings.model_dump(
+        mode="json", exclude={"accumulation", "compile", "save_images", "save_minutes"}
+    )
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from drdc.config.optimisation import Optimisation
@@ -29,6 +29,9 @@ from drdc.training.sampler import BatchSampler
 from drdc.training.state import History, Progress
 
 log = logging.getLogger(__name__)
+
+#: Steps between two looks at losses and gradients, for which a GPU has to finish all that it was given.
+LOOK_EVERY = {"cpu": 1, "cuda": 50}
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Task:
         images: total number of training images to see.
         ema_decay: decay of the moving average of the weights; None for no average.
         rates: factors of the learning rate for parts of the model, by their names in it; 1 for the others.
+        compiled: whether torch compiles the network.
     """
 
     model: nn.Module
@@ -57,6 +61,7 @@ class Task:
     images: int
     ema_decay: float | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
+    compiled: bool = False
 
 
 def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, History]:
@@ -75,6 +80,24 @@ def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, History]:
     return _Training(task, job, group).run()
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A step whose numbers, scalars on the device, have not been looked at.
+
+    Attributes:
+        number: from 0.
+        rate: learning rate.
+        rows: row numbers of its batch.
+        loss, norm: loss of the batch, and norm of its gradient.
+    """
+
+    number: int
+    rate: float
+    rows: NDArray[Any]
+    loss: Tensor
+    norm: Tensor
+
+
 class _Training:
     """One call of `train`."""
 
@@ -85,13 +108,17 @@ class _Training:
         self.optimizer = optimizer(self.settings, parameter_groups(task.model, task.rates))
         self.average: AveragedModel | None = None
         if task.ema_decay is not None:
-            self.average = AveragedModel(task.model, avg_fn=_ema(task.ema_decay))
+            self.average = AveragedModel(task.model, multi_avg_fn=self._average)
         self.result = task.model if self.average is None else self.average.module
         self.parts = {"model": task.model, "optimizer": self.optimizer}
         self.parts |= {} if self.average is None else {"average": self.average}
+        device = next(task.model.parameters()).device.type
+        if task.compiled:
+            task.model.compile()
         self.network = group.wrap(task.model)
         self.progress = self._resume()
         self.saved = (self.progress.step, time.monotonic())
+        self.look_every, self.unseen = LOOK_EVERY[device], list[_Step]()
 
     def run(self) -> tuple[nn.Module, History]:
         self._announce()
@@ -100,18 +127,27 @@ class _Training:
         quiet = self.group.rank > 0 or not sys.stderr.isatty()
         first = self.progress.step
         for step in tqdm(range(first, self.steps), initial=first, total=self.steps, disable=quiet):
-            before = [buffer.clone() for buffer in self._buffers()] if self._is_save_due() else None
-            value = self._backward(step)
+            looked = step % self.look_every == 0 or step + 1 in validate_at
+            save = looked and self._is_save_due()
+            before = [buffer.clone() for buffer in self._buffers()] if save else None
+            self.unseen.append(self._backward(step))
+            if looked:
+                self._look()
             if before is not None:
                 self._save(before)
             self.optimizer.step()
             if self.average is not None:
                 self.average.update_parameters(self.task.model)
             self.progress.step = step + 1
-            self.progress.losses.append(value)
             if self.progress.step in validate_at:
                 self._validate()
         return self.result, self.progress.history
+
+    def _average(self, means: list[Tensor], values: list[Tensor], _count: Tensor) -> None:
+        """Exponential moving average whose decay grows with the number of steps up to `ema_decay`."""
+        assert self.task.ema_decay is not None
+        done = self.progress.step
+        get_ema_multi_avg_fn(min(self.task.ema_decay, (1 + done) / (10 + done)))(means, values, done)
 
     def _resume(self) -> Progress:
         """The first process sets unusable states aside; the others read what remains."""
@@ -130,36 +166,49 @@ class _Training:
             self.progress.step,
         )
 
-    def _backward(self, step: int) -> float:
-        """Compute the gradient of one step; returns the loss of its batch."""
+    def _backward(self, step: int) -> _Step:
+        """Compute the gradient of one step."""
         task, seed = self.task, self.job.seed
         self.network.train()
+        rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["factor"] * learning_rate(self.settings, step, self.steps)
+            group["lr"] = group["factor"] * rate
         torch.manual_seed(seed_of(seed, step))
         rows = task.sampler.batch(step)
         drawn = task.draw(len(rows))
         if self.group.count > 1:  # dropout, which each process draws for its own part
             torch.manual_seed(seed_of(seed, step, self.group.rank))
-        loss = task.loss(self.network, rows, drawn, self.group.share(len(rows)))
-        value = self.group.mean(loss)
-        self._check("loss", value, self.task.paths[rows])
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses = []
+        parts = self.group.parts(len(rows), self.settings.accumulation)
+        for number, part in enumerate(parts, start=1):
+            with self.group.last(self.network, number == len(parts)):
+                loss = task.loss(self.network, rows, drawn, part) / len(parts)
+                loss.backward()
+            losses.append(loss.detach())
         limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
         norm = nn.utils.clip_grad_norm_(task.model.parameters(), limit)
-        self._check("norm of the gradient", norm.item(), self.task.paths[rows])
-        return value
+        return _Step(step, rate, rows, self.group.mean(torch.stack(losses).sum()), norm)
 
-    def _check(self, name: str, value: float, images: Iterable[str], steps_ago: int = 0) -> None:
-        """Stop for good at NaN or infinity: the same settings would only lead there again."""
+    def _look(self) -> None:
+        """Note the losses since the last look, and stop for good at NaN or infinity."""
+        steps, self.unseen = self.unseen, []
+        numbers = torch.stack([number for step in steps for number in (step.loss, step.norm)]).tolist()
+        for step, loss, norm in zip(steps, numbers[::2], numbers[1::2], strict=True):
+            images = self.task.paths[step.rows]
+            self._check("loss", loss, step.number, step.rate, images)
+            self._check("norm of the gradient", norm, step.number, step.rate, images)
+            self.progress.losses.append(loss)
+
+    def _check(self, name: str, value: float, step: int, rate: float, images: Iterable[str]) -> None:
+        """Raise UserError at NaN or infinity: the same settings would only lead there again."""
         if math.isfinite(value):
             return
         section, state = self.job.section, self.job.state
         error = UserError(
             "",
-            f"the {name} is {value} at step {self.progress.step + 1 - steps_ago} of {self.steps} "
-            f"(learning rate {self.optimizer.param_groups[0]['lr']:.3g}, images {', '.join(images)})",
+            f"the {name} is {value} at step {step + 1} of {self.steps} "
+            f"(learning rate {rate:.3g}, images {', '.join(images)})",
             f"change {section}.learning_rate or {section}.clip_norm, "
             f"or delete {state.stopped} to resume from the last good state",
         )
@@ -177,7 +226,7 @@ class _Training:
         return bool(self.group.rank == 0 and images and (enough or minutes > self.settings.save_minutes))
 
     def _save(self, before: list[Tensor]) -> None:
-        """Save the state in which the step began, its gradient known but not yet used.
+        """Save the state in which the step began, its gradient known to be finite but not yet used.
 
         The network has just given finite numbers, so that a training that diverges has a good state to return
         to. `before` are the buffers as they were then: the step, which runs again after a resumption, has
@@ -185,7 +234,7 @@ class _Training:
         """
         after = [buffer.clone() for buffer in self._buffers()]
         self._set_buffers(before)
-        self.job.state.save(self.parts, self.progress)
+        self.job.state.save(self.parts, replace(self.progress, losses=self.progress.losses[:-1]))
         self._set_buffers(after)
         self.saved = (self.progress.step, time.monotonic())
 
@@ -200,12 +249,13 @@ class _Training:
         self.result.eval()
         with torch.no_grad():
             held_out_loss = self.task.held_out_loss(self.result)
-            self._check("held-out loss", held_out_loss, ["held out"], steps_ago=1)
+            rate = self.optimizer.param_groups[0]["lr"]
+            self._check("held-out loss", held_out_loss, self.progress.step - 1, rate, ["held out"])
             row = {
                 "images": self.progress.step * self.settings.batch_size,
                 "train_loss": sum(self.progress.losses) / len(self.progress.losses),
                 "val_loss": held_out_loss,
-                "lr": self.optimizer.param_groups[0]["lr"],
+                "lr": rate,
             }
         self.progress.history.append(row)
         self.progress.losses.clear()
@@ -229,12 +279,12 @@ def optimizer(settings: Optimisation, groups: list[dict[str, Any]]) -> torch.opt
     """
     shared: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=settings.betas[0], **shared)
+        return torch.optim.SGD(groups, fused=True, momentum=settings.betas[0], **shared)
     shared["betas"] = settings.betas
     if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, **shared)
+        return torch.optim.Adam(groups, fused=True, **shared)
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **shared)
+        return torch.optim.AdamW(groups, fused=True, **shared)
     try:
         from anomalib.models.image.dinomaly.components import StableAdamW
     except ImportError:
@@ -260,12 +310,3 @@ def learning_rate(settings: Optimisation, step: int, steps: int) -> float:
     elif settings.schedule == "cosine":
         factor = settings.floor + (1 - settings.floor) * 0.5 * (1 + math.cos(math.pi * after))
     return settings.learning_rate * factor
-
-
-def _ema(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
-    """Exponential moving average whose decay grows with the number of averaged steps up to `decay`."""
-
-    def average(mean: Tensor, value: Tensor, count: Any) -> Tensor:
-        return mean.lerp(value, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
-
-    return average

@@ -1,6 +1,5 @@
 """Schedule, forward process and reverse chain against their definitions and against diffusers."""
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -184,6 +183,6 @@ def test_predictions_are_clipped_only_on_request(image: torch.Tensor, mask: torc
 
 
 def test_pixels_become_the_unit_range() -> None:
-    pixels = np.array([[[[0, 128, 255]]]], dtype=np.uint8)
+    pixels = torch.tensor([[[[0, 128, 255]]]], dtype=torch.uint8)
     assert to_unit_range(pixels).flatten().tolist() == pytest.approx([-1.0, 1 / 255, 1.0], abs=1e-6)
     assert to_unit_range(pixels).shape == (1, 3, 1, 1)

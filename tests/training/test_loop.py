@@ -161,6 +161,71 @@ def test_an_interrupt_from_the_keyboard_is_like_any_other() -> None:
     assert_same(run(task(0.9), job("stopped")), run(task(0.9), job()))
 
 
+# --- how a step is computed ------------------------------------------------------------------------------
+
+
+def plain_task() -> Task:
+    """A network without batch norm and dropout, for which the parts of a batch are independent."""
+    torch.manual_seed(0)
+    whole = task(0.9)
+    return replace(whole, model=nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)))
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_has_the_same_gradient(parts: int) -> None:
+    expected = run(plain_task(), job())
+    given = run(plain_task(), job("parts", accumulation=parts))
+    assert any(not torch.equal(value, given[0][key]) for key, value in expected[0].items())
+    for key, value in expected[0].items():
+        torch.testing.assert_close(given[0][key], value, rtol=1e-4, atol=1e-6)
+    for one, other in zip(expected[1], given[1], strict=True):
+        assert other == pytest.approx(one, rel=1e-4)
+
+
+def test_each_part_is_computed_alone() -> None:
+    seen: list[slice] = []
+    todo = plain_task()
+
+    def loss(network: nn.Module, rows: Any, noise: Tensor, part: slice) -> Tensor:
+        seen.append(part)
+        return todo.loss(network, rows, noise, part)
+
+    run(replace(todo, loss=loss), job(accumulation=2))
+    assert seen == [slice(0, 2), slice(2, 4)] * STEPS
+
+
+@pytest.mark.parametrize("every", [3, 50])
+def test_looking_at_the_losses_later_changes_nothing(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run(task(0.9), job())
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", every)
+    assert_same(run(task(0.9), job("later")), expected)
+    stopped = job("stopped")
+    for number in (8, 5):
+        with pytest.raises(Stop):
+            run(task(0.9, stop_at=number), stopped)
+    assert saved_step(stopped) > 0
+    assert_same(run(task(0.9), stopped), expected)
+
+
+def test_a_step_that_was_not_finite_is_named_however_late_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", 50)
+    what = job(validations=2)
+    with pytest.raises(UserError, match=r"the loss is nan at step 13 of 20"):
+        run(task(factor=lambda number: math.nan if number == 12 else 1.0), what)
+    assert saved_step(what) <= 12
+    with pytest.raises(UserError, match="stopped on an earlier start"):
+        what.state.refuse_if_stopped()
+
+
+@pytest.mark.long
+def test_a_compiled_network_learns_the_same() -> None:
+    expected = run(plain_task(), job())
+    given = run(replace(plain_task(), compiled=True), job("compiled"))
+    assert given[0].keys() == expected[0].keys()
+    for key, value in expected[0].items():
+        torch.testing.assert_close(given[0][key], value, rtol=1e-4, atol=1e-6)
+
+
 # --- numbers that are not finite -------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from drdc.config.base import Base
 from drdc.models.reconstructor import Reconstructor, draw_jitter
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks
-from drdc.runtime.devices import torch_device
+from drdc.runtime.devices import compiles, to_device, torch_device
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, train
@@ -35,7 +35,7 @@ def _train(job: Job, group: Group) -> None:
     model = Reconstructor(base, channels, side).to(device)
 
     def load(rows: NDArray) -> Tensor:
-        return torch.from_numpy(images.stored[rows]).to(device).float()
+        return to_device(images.stored[rows]).float()
 
     def draw(batch: int) -> Tensor | None:
         return draw_jitter((batch, side * side, channels), base.jitter_probability, device)
@@ -58,6 +58,7 @@ def _train(job: Job, group: Group) -> None:
         loss=loss,
         held_out_loss=held_out_loss,
         images=round(base.epochs * len(images.train)),
+        compiled=compiles(base.compile),
     )
     trained, history = train(task, job, group)
     if group.rank == 0:

@@ -15,7 +15,7 @@ from drdc.equations.inpainting import masked_condition, partition
 from drdc.models.denoiser import Denoiser
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks
-from drdc.runtime.devices import torch_device
+from drdc.runtime.devices import compiles, to_device, torch_device
 from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
@@ -47,14 +47,14 @@ def _train(size: int, job: Job, group: Group) -> None:
     images = Images.read(job.layout, job.layout.images(size), f"images {size}")
     device = torch_device()
     torch.manual_seed(job.seed)
-    denoiser = Denoiser(settings).to(device)
+    denoiser = Denoiser(settings).to(device, memory_format=torch.channels_last)
     alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end).to(device)
 
     def draw(batch: int) -> Randomness:
         return draw_randomness(batch, size, settings, device)
 
     def loss(network: nn.Module, rows: NDArray, drawn: Randomness, part: slice) -> Tensor:
-        x_0 = to_unit_range(images.stored[rows[part]]).to(device)
+        x_0 = to_unit_range(to_device(images.stored[rows[part]]))
         return noise_loss(network, x_0, drawn, alpha_bar, settings, part)
 
     def held_out_loss(network: nn.Module) -> float:
@@ -74,6 +74,7 @@ def _train(size: int, job: Job, group: Group) -> None:
         held_out_loss=held_out_loss,
         images=settings.images,
         ema_decay=settings.ema_decay,
+        compiled=compiles(settings.compile),
     )
     trained, history = train(task, job, group)
     if group.rank == 0:
@@ -99,8 +100,8 @@ class Randomness:
 
 def draw_randomness(batch: int, size: int, settings: Diffusion, device: str) -> Randomness:
     """New timestep, cell side k and partition for each image; one set of each partition is the hole."""
-    timestep = torch.randint(1, settings.max_timestep + 1, (batch,)).to(device)
-    mask = torch.stack([_random_hole(size, settings) for _ in range(batch)]).to(device)
+    timestep = to_device(torch.randint(1, settings.max_timestep + 1, (batch,)))
+    mask = to_device(torch.stack([_random_hole(size, settings) for _ in range(batch)]))
     like = torch.empty(batch, size, size, 3, device=device).permute(0, 3, 1, 2)  # as decoded images
     return Randomness(timestep, mask, torch.randn_like(like), torch.randn_like(like))
 
