@@ -72,11 +72,15 @@ def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, History]:
         `images` seen, mean `train_loss` since the one before, `val_loss` and `lr`.
 
     Raises:
-        UserError: the number of images is 0, loss or gradient are NaN or infinite, or the state cannot be
-            written.
+        UserError: the number of images is 0, a batch cannot be divided, loss or gradient are NaN or infinite,
+            or the state cannot be written.
     """
     if task.images < 1:
         raise UserError(f"{job.section}.epochs", "amounts to less than one training image", "raise it")
+    share, parts = job.settings.batch_size // group.count, job.settings.accumulation
+    if share % parts:
+        wrong = f"{share} images of a process cannot be divided by {parts}"
+        raise UserError(f"{job.section}.accumulation", wrong, "choose a number that divides them")
     return _Training(task, job, group).run()
 
 
