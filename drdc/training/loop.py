@@ -30,6 +30,7 @@ from drdc.training.state import History, Progress
 
 log = logging.getLogger(__name__)
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 #: Steps between two looks at losses and gradients, for which a GPU has to finish all that it was given.
 LOOK_EVERY = {"cpu": 1, "cuda": 50}
 
@@ -147,7 +148,7 @@ class _Training:
                 self._validate()
         return self.result, self.progress.history
 
-    def _average(self, means: list[Tensor], values: list[Tensor], _count: Tensor) -> None:
+    def _average(self, means: Tensors, values: Tensors, _count: Tensor | int) -> None:
         """Exponential moving average whose decay grows with the number of steps up to `ema_decay`."""
         assert self.task.ema_decay is not None
         done = self.progress.step
