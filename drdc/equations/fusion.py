@@ -1,4 +1,7 @@
-"""Heatmaps, their fusion over time and scale, and the image score (Sec. 3.1 and 4.4, Eq. 2, 9, 14-17)."""
+"""Heatmaps, their fusion over time and scale, and the image score (Sec. 3.1 and 4.4, Eq. 2, 9, 14-17).
+
+Of tensors, on any device and with gradients; `drdc.equations.stored_maps` has what scoring needs, in NumPy.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from collections.abc import Iterable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from drdc.equations.stored_maps import normalise as normalise  # which are the same for tensors
+from drdc.equations.stored_maps import weighted_sum as weighted_sum
 
 
 def feature_error(features: Tensor, reconstruction: Tensor, scale: int = 1) -> Tensor:
@@ -77,11 +83,6 @@ def mean_filter(heatmap: Tensor, filter_size: int) -> Tensor:
     return _box_means(heatmap, filter_size, filter_size // 2)
 
 
-def weighted_sum(diffusion: Tensor, base: Tensor, weight: float) -> Tensor:
-    """Eq. 17: A = λ Ã_st + (1 − λ) A_base."""
-    return weight * diffusion + (1 - weight) * base
-
-
 def channel_scale(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over all values of (B, C, H, W), each (C,) float64."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
@@ -97,22 +98,6 @@ def map_scale(maps: Iterable[Tensor]) -> tuple[float, float]:
     """Mean and standard deviation of all pixels of some heatmaps (B, H, W)."""
     mean, deviation = channel_scale(batch[:, None] for batch in maps)
     return mean.item(), deviation.item()
-
-
-def normalise(heatmap: Tensor, statistics: tuple[float, float], normalisation: str) -> Tensor:
-    """Bring a map to a common scale before Eq. 17 (the paper does not say how).
-
-    Args:
-        heatmap: (B, H, W).
-        statistics: mean and standard deviation of this kind of map over held-out normal images.
-        normalisation: `mean` divides by the mean, `mean_std` standardises, `none` leaves the map alone.
-    """
-    mean, std = statistics
-    if normalisation == "mean":
-        return heatmap / max(mean, 1e-12)
-    if normalisation == "mean_std":
-        return (heatmap - mean) / max(std, 1e-12)
-    return heatmap
 
 
 def image_score(heatmap: Tensor, pool_size: int) -> Tensor:

@@ -8,34 +8,28 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from drdc.config.variants import ORACLES, RANDOM
+from drdc.equations.stored_maps import Maps, resized
 from drdc.runtime.identity import entropy_of
 
 
-def random_map(key: str, seed: int, size: int) -> NDArray[np.float32]:
+def random_map(key: str, seed: int, size: int) -> Maps:
     """Uniform noise (size, size) in [0, 1) that follows from (seed, key) alone."""
     return np.random.default_rng(entropy_of("random_map", seed, key)).random((size, size), dtype=np.float32)
 
 
-def oracle_mask(masks: Tensor, reduction: int) -> Tensor:
-    """Masks (B, H, W) bool reduced to 1/`reduction` and enlarged again, float32 (B, H, W) in [0, 1].
+def oracle_mask(masks: NDArray[np.bool_], reduction: int) -> Maps:
+    """Masks (B, H, H) reduced to 1/`reduction` and enlarged again, (B, H, H) in [0, 1].
 
     Bilinear both ways, without anti-aliasing (the paper does not specify it): thin defects can be lost.
     """
-    whole = masks[:, None].float()
-    if reduction == 1:
-        return whole[:, 0]
-    size = whole.shape[-1]
-    small = F.interpolate(whole, (size // reduction,) * 2, mode="bilinear", align_corners=False)
-    return F.interpolate(small, (size, size), mode="bilinear", align_corners=False)[:, 0]
+    whole, size = masks.astype(np.float32), masks.shape[-1]
+    return whole if reduction == 1 else resized(resized(whole, size // reduction), size)
 
 
-def controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[str, NDArray[np.float32]]:
+def controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[str, Maps]:
     """The heatmaps (B, H, W) of all controls for some images.
 
     Args:
@@ -44,6 +38,5 @@ def controls(about: pd.DataFrame, masks: NDArray[np.bool_], seed: int) -> dict[s
         seed: of the run.
     """
     noise = [random_map(key, seed, masks.shape[-1]) for key in about.pixels_sha256]
-    whole = torch.from_numpy(masks)
-    oracles = {method: oracle_mask(whole, s).numpy() for s, method in ORACLES.items()}
+    oracles = {method: oracle_mask(masks, s) for s, method in ORACLES.items()}
     return {RANDOM: np.stack(noise)} | oracles

@@ -11,6 +11,7 @@ from drdc.evaluation.ranking_curve import RankingCurve
 
 NO_MASKS = "not defined: no masks"
 EVERY = slice(None)
+NO_AREAS = np.empty(0, dtype=np.uint32)
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
@@ -50,11 +51,9 @@ class CategoryEvaluator:
         if len(shape) != 3 or np.shape(image_scores) != shape[:1]:
             raise ValueError(f"maps {shape}, image scores {np.shape(image_scores)}: not (B, H, W) and (B,)")
         if self.has_masks:
-            defects = np.asarray(masks).astype(bool)
-            weight = np.zeros(defects.shape, dtype=np.float32)
-            for index in np.flatnonzero(defects.any(axis=(1, 2))):
-                weight[index], _ = pixel_regions(defects[index])
-            self.pixels.update(np.asarray(maps)[known], defects[known], weight[known])
+            defects = np.asarray(masks).astype(bool, copy=False)[known]
+            areas = [region_areas(mask) for mask in defects[defects.any(axis=(1, 2))]]
+            self.pixels.update(np.asarray(maps)[known], defects, np.concatenate([NO_AREAS, *areas]))
         self.images.update(image_scores, labels)
 
     def results(self) -> dict[str, Metric]:
@@ -68,16 +67,22 @@ class CategoryEvaluator:
         }
 
 
-def pixel_regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], int]:
-    """Weight every defect pixel so that each 8-connected ground-truth region sums to one.
+def region_areas(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """How many pixels each defect pixel's 8-connected ground-truth region has.
 
     Args:
         mask: (H, W) bool, true on defects.
 
     Returns:
-        (H, W) float32, 1 / area of its region at a defect pixel and 0 elsewhere; and the number of regions.
+        (M,) for its M defect pixels in order, row by row.
     """
-    regions, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
-    weight = np.zeros(count + 1, dtype=np.float32)
-    weight[1:] = 1.0 / np.bincount(regions.ravel(), minlength=count + 1)[1:]
-    return weight[regions], int(count)
+    around = mask[_span(mask.any(axis=1)), _span(mask.any(axis=0))]
+    regions, _ = ndimage.label(around, structure=EIGHT_NEIGHBOURS)
+    own = regions[around]
+    return np.bincount(own).astype(np.uint32)[own]
+
+
+def _span(marked: NDArray[np.bool_]) -> slice:
+    """From the first to the last that is marked."""
+    found = np.flatnonzero(marked)
+    return slice(found[0], found[-1] + 1) if len(found) else slice(0)

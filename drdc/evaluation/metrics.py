@@ -77,8 +77,8 @@ def metric(
 def auroc(ranks: Ranks) -> Metric:
     """Area under the ROC curve: P(anomalous > normal) + P(equal) / 2."""
     bound = ranks.auroc_error_bound()
-    below = np.cumsum(ranks.normal) - ranks.normal
-    wins = np.sum(ranks.anomalous * (below + ranks.normal / 2))
+    below = np.cumsum(ranks.normal) - ranks.normal / 2
+    wins = np.sum(ranks.anomalous * below)
     return Metric(float(wins / ranks.pairs()), "" if bound < 1e-6 else f"accurate to {bound:.1e}")
 
 
@@ -86,14 +86,14 @@ def auroc(ranks: Ranks) -> Metric:
 def average_precision(ranks: Ranks) -> Metric:
     """Sum over thresholds of (step in recall) x precision, not interpolated, as in scikit-learn."""
     true, called = ranks.from_top()
-    return Metric(float(np.sum(np.diff(true, prepend=0) * (true / called)) / true[-1]))
+    return Metric(float(np.sum(ranks.anomalous[::-1] * (true / called)) / true[-1]))
 
 
 @metric("f1max", "F1-max")
 def f1_max(ranks: Ranks) -> Metric:
     """Largest F1 = 2 TP / (2 TP + FP + FN) over all thresholds."""
     true, called = ranks.from_top()
-    return Metric(float(np.max(2 * true / (called + true[-1]))))
+    return Metric(float(2 * np.max(true / (called + true[-1]))))
 
 
 @metric("aupro", "AUPRO", levels=("pixel",))

@@ -1,7 +1,7 @@
 """The scores of a category as counts in order of score, filled batch by batch in constant memory.
 
-They become a table with one row per distinct score: neither all maps at once nor a histogram that rounds
-them.
+They are kept as they are while that takes little memory, and then become a table with one row per distinct
+score: no histogram that rounds them.
 """
 
 from __future__ import annotations
@@ -15,26 +15,39 @@ from numpy.typing import ArrayLike, NDArray
 from drdc.evaluation.metrics import Metric
 from drdc.evaluation.score_counts import (
     Ranks,
+    Scores,
     Table,
-    anomalous_table,
+    empty_table,
     exact_ranks,
+    in_order,
     joined,
-    normal_table,
+    keys_of,
+    table_of,
+    widened,
     within,
 )
 
-WAITING = 4
+#: Bytes of scores that wait in front of a table, for each of its rows: 24 float32.
+WAITING = 96
+
+
+#: Keys of all scores, of the anomalous ones of them again, and the areas of the regions that these lie in.
+Batch = tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger], NDArray[np.uint32]]
+#: Keys of -inf and inf, beyond which those of NaN lie.
+LIMITS = {kind: keys_of(np.array([-np.inf, np.inf], dtype=kind)) for kind in (np.float32, np.float64)}
 
 
 class RankingCurve:
     """Anomalous and normal counts by score, filled batch by batch and mergeable.
 
-    Up to 4 · `capacity` scores are kept as they came, and every metric is exact. With more of them, they
-    become a table, one row a distinct score, exact while these stay within `capacity`. Past it, neighbouring
-    rows are merged, each up to 2^-20 of the normal scores, of the anomalous scores and of the region weight.
-    Merged rows span intervals of one fixed binary subdivision of the floating-point numbers; two of them are
-    nested or disjoint, so later scores and other tables join them without moving an interval's ends. Memory
-    is constant: at most `capacity` rows, and 4 · `capacity` scores plus one batch in front of them.
+    Up to 96 · `capacity` bytes of scores are kept as they came (4 for a float32, and 8 more for an anomalous
+    one), and every metric is exact: by default 403 MB, 100 million float32 pixels or 96 maps of 1024 × 1024.
+    With more of them, they become a table, one row a distinct score, exact while these stay within
+    `capacity`. Past it, neighbouring rows are merged, each up to 2^-20 of the normal scores, of the anomalous
+    scores and of the region weight. Merged rows span intervals of one fixed binary subdivision of the
+    floating-point numbers; two of them are nested or disjoint, so later scores and other tables join them
+    without moving an interval's ends. Memory is constant: at most `capacity` rows and, in front of them,
+    96 · `capacity` bytes of scores plus one batch, which are sorted in place.
 
     Error of the AUROC. Rows span disjoint intervals, hence a pair of an anomalous and a normal score from
     different rows is ordered correctly, whatever the order of arrival; a pair inside one merged row counts
@@ -48,7 +61,7 @@ class RankingCurve:
     of both kinds.
 
     Args:
-        capacity: largest number of table rows, at least 16; 33 bytes a row, and 4 for a waiting float32.
+        capacity: largest number of table rows, at least 16, of 33 bytes.
         unit: what is ranked ("pixels", "images"), for the notes of metrics that are not defined.
     """
 
@@ -57,45 +70,44 @@ class RankingCurve:
             raise ValueError(f"capacity must be at least 16 rows, not {capacity}")
         self.capacity = capacity
         self.unit = unit
-        self._table = normal_table(np.empty(0))
-        self._batches: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
-        self._waiting = 0
+        self._table = empty_table()
+        self._batches: list[Batch] = []
         self._ranked: Ranks | None = None
 
-    def update(self, scores: ArrayLike, labels: ArrayLike, region_weight: ArrayLike | None = None) -> None:
+    def update(self, scores: ArrayLike, labels: ArrayLike, region_area: ArrayLike | None = None) -> None:
         """Add a batch.
 
         Args:
             scores: any shape, finite numbers of any range.
             labels: same shape, bool or 0/1, true for anomalous.
-            region_weight: same shape, 1 / area of the ground-truth region a score lies in (`pixel_regions`);
-                read at anomalous scores only. AUPRO is not defined without it.
+            region_area: for each anomalous score, in order, how many pixels the ground-truth region has that
+                it lies in (`region_areas`). AUPRO is not defined without it.
 
         Raises:
             ValueError: shapes differ, or some scores are NaN or infinite.
         """
-        values, anomalous = _as_floats(scores), np.asarray(labels).astype(bool)
-        weight = np.broadcast_to(0.0, values.shape) if region_weight is None else np.asarray(region_weight)
-        if not values.shape == anomalous.shape == weight.shape:
-            raise ValueError(f"shapes differ: {values.shape}, {anomalous.shape}, {weight.shape}")
-        if bad := int(np.count_nonzero(~np.isfinite(values))):
-            raise ValueError(f"{bad} of {values.size} scores are not finite")
-        self._batches.append((values[~anomalous], values[anomalous], weight[anomalous]))
-        self._waiting += values.size
+        keys = _keys(np.asarray(scores))
+        found = np.flatnonzero(np.asarray(labels).astype(bool, copy=False))
+        area = np.zeros(len(found)) if region_area is None else np.asarray(region_area)
+        if np.shape(scores) != np.shape(labels) or area.shape != found.shape:
+            shapes = ", ".join(map(str, (np.shape(scores), np.shape(labels), area.shape)))
+            raise ValueError(f"shapes differ: {shapes} for {len(found)} anomalous scores")
+        self._batches.append((keys, keys[found], area.astype(np.uint32, copy=False)))
         self._ranked = None
-        if self._waiting >= WAITING * self.capacity:
-            self._reduced()
+        self._keep_within()
 
     def merge(self, other: RankingCurve) -> None:
         """Add everything `other` has seen; `other` keeps its contents and `self` its capacity."""
-        self._table = within(joined([self._reduced(), other._reduced()]), self.capacity)
+        self._batches += other._batches
+        self._table = within(joined([self._table, other._table]), self.capacity)
         self._ranked = None
+        self._keep_within()
 
     def ranks(self) -> Ranks:
         """What the metrics are computed from; exact while all scores are kept as they came."""
         if self._ranked is None:
             if self._batches and not len(self._table.key):
-                self._ranked = exact_ranks(*_concatenated(self._batches))
+                self._ranked = exact_ranks(self._sorted())
             else:
                 table = self._reduced()
                 counts = table.anomalous, table.normal, table.region_weight
@@ -131,26 +143,45 @@ class RankingCurve:
         missing = [kind for kind in ("anomalous", "normal") if not getattr(ranks, kind).any()]
         return f"not defined: no {' and no '.join(missing)} {self.unit}" if missing else ""
 
+    def _keep_within(self) -> None:
+        if sum(part.nbytes for batch in self._batches for part in batch) >= WAITING * self.capacity:
+            self._reduced()
+
+    def _sorted(self) -> Scores:
+        """All waiting batches in order."""
+        self._batches = [_one(self._batches)]
+        return in_order(*self._batches[0])
+
     def _reduced(self) -> Table:
         """The table with all waiting batches in it."""
-        while self._batches:
-            count, size = 0, 0
-            while count < len(self._batches) and size < self.capacity:
-                size += sum(len(part) for part in self._batches[count][:2])
-                count += 1
-            normal, anomalous, weight = _concatenated(self._batches[:count])
-            del self._batches[:count]
-            tables = [self._table, normal_table(normal), anomalous_table(anomalous, weight)]
-            self._table = within(joined(tables), self.capacity)
-        self._waiting = 0
+        if self._batches:
+            own = table_of(self._sorted(), self.capacity)
+            self._batches = []
+            self._table = within(joined([self._table, own]), self.capacity)
         return self._table
 
 
-def _concatenated(batches: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> list[NDArray[Any]]:
-    return [np.concatenate(part) for part in zip(*batches, strict=True)]
+def _one(batches: list[Batch]) -> Batch:
+    """All batches in one; empties the list as it goes, so that memory does not double."""
+    kind = np.result_type(*(keys for keys, *_ in batches))
+    ends = [sum(map(len, parts)) for parts in zip(*batches, strict=True)]
+    every, anomalous, area = np.empty(ends[0], kind), np.empty(ends[1], kind), np.empty(ends[2], np.uint32)
+    while batches:
+        parts = batches.pop()
+        starts = [end - len(part) for end, part in zip(ends, parts, strict=True)]
+        every[starts[0] : ends[0]], anomalous[starts[1] : ends[1]] = (
+            keys if keys.dtype == kind else widened(keys) for keys in parts[:2]
+        )
+        area[starts[2] : ends[2]] = parts[2]
+        ends = starts
+    return every, anomalous, area
 
 
-def _as_floats(scores: ArrayLike) -> NDArray[Any]:
-    """Half and single precision as float32, everything else as float64."""
-    values = np.asarray(scores)
-    return values.astype(np.float32 if values.dtype in (np.float16, np.float32) else np.float64, copy=False)
+def _keys(scores: NDArray[Any]) -> NDArray[np.unsignedinteger]:
+    """Of half and single precision as float32, of everything else as float64; raises if one is not finite."""
+    kind = np.float32 if scores.dtype in (np.float16, np.float32) else np.float64
+    keys = keys_of(scores.astype(kind, copy=False))
+    if keys.size and (keys.min() <= LIMITS[kind][0] or keys.max() >= LIMITS[kind][1]):
+        bad = np.count_nonzero(~np.isfinite(scores))
+        raise ValueError(f"{bad} of {scores.size} scores are not finite")
+    return keys

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-CELL_SHARE = 2.0**-20
+#: Of each total, what a merged row of a table of `capacity` rows holds at most: 2^-20 of the default's.
+SHARE_BY_CAPACITY = 4
+
+_STEPS, _SOUGHT, _KEYS = 8, 2048, 2**17
+Indices = NDArray[np.intp]
+Keys = NDArray[np.uint64]
 
 
 class Table(NamedTuple):
     """Counts in ascending order of score; a row stands for the keys from `key` to key + 2^level - 1."""
 
-    key: NDArray[np.uint64]
+    key: Keys
     level: NDArray[np.uint8]
     anomalous: NDArray[np.int64]
     normal: NDArray[np.int64]
@@ -42,61 +49,158 @@ class Ranks(NamedTuple):
         return float(inside / (2 * self.pairs())) if inside else 0.0
 
 
-def exact_ranks(normal: NDArray[Any], anomalous: NDArray[Any], weight: NDArray[Any]) -> Ranks:
+class Scores(NamedTuple):
+    """The keys (`keys_of`) of scores of both kinds, and those of the anomalous ones of them again.
+
+    Attributes:
+        every: (N,) ascending.
+        anomalous: (M,) distinct and ascending.
+        count: (M,) how many anomalous scores have that key.
+        region_weight: (M,) sum of their 1 / area.
+        first: (M,) how many of `every` are smaller.
+    """
+
+    every: NDArray[np.unsignedinteger]
+    anomalous: NDArray[np.unsignedinteger]
+    count: NDArray[np.int64]
+    region_weight: NDArray[np.float64]
+    first: Indices
+
+
+def keys_of(scores: NDArray[np.floating]) -> NDArray[np.unsignedinteger]:
+    """Integers in the order of the scores: IEEE 754 bits with the sign flipped, negatives complemented.
+
+    They sort as fast as the scores do, and are searched in half the time.
+
+    Args:
+        scores: any shape, float32 or float64; -0.0 is the same as 0.0.
+
+    Returns:
+        (N,) uint32 or uint64.
+    """
+    values = scores.flatten()
+    for start in range(0, len(values), _KEYS):  # so few that they stay in cache
+        piece = values[start : start + _KEYS]
+        piece += 0
+        bits = piece.view(f"i{scores.itemsize}")
+        flipped = bits >> (8 * scores.itemsize - 1)
+        flipped |= np.iinfo(bits.dtype).min
+        bits ^= flipped
+    return values.view(f"u{scores.itemsize}")
+
+
+def scores_of(keys: NDArray[np.unsignedinteger]) -> NDArray[np.floating]:
+    """The inverse of `keys_of`."""
+    sign = keys.dtype.type(1 << (8 * keys.itemsize - 1))
+    bits: NDArray[Any] = np.where(keys & sign, keys ^ sign, ~keys)
+    return bits.view(f"f{keys.itemsize}")
+
+
+def widened(keys: NDArray[np.unsignedinteger]) -> Keys:
+    """The keys of the same scores as float64."""
+    return keys if keys.dtype == np.uint64 else keys_of(scores_of(keys).astype(np.float64))
+
+
+def _narrowed(keys: Keys, kind: np.dtype[Any]) -> NDArray[np.unsignedinteger]:
+    """The smallest keys of a type that are at least these when widened."""
+    if kind == np.uint64:
+        return keys
+    scores = scores_of(keys)
+    narrow = scores.astype(np.float32)
+    return keys_of(np.where(narrow < scores, np.nextafter(narrow, np.float32(np.inf)), narrow))
+
+
+def in_order(
+    every: NDArray[np.unsignedinteger], anomalous: NDArray[np.unsignedinteger], area: NDArray[np.uint32]
+) -> Scores:
+    """Scores in order; `every` is sorted in place.
+
+    Args:
+        every: (N,) keys of scores of both kinds, in any order.
+        anomalous: (M,) keys of the anomalous ones of them.
+        area: (M,) pixels of the region of each of these, 0 outside all regions.
+    """
+    every.sort()
+    anomalous, area = _by_key(anomalous, area)
+    start = _run_starts(anomalous[1:] != anomalous[:-1], len(anomalous))
+    count, distinct = np.diff(start, append=len(anomalous)), anomalous[start]
+    weight = np.divide(1.0, area, out=np.zeros(len(area)), where=area > 0)
+    return Scores(every, distinct, count, _over_runs(np.add, weight, start), _first_of(every, distinct))
+
+
+def _first_of(every: NDArray[np.unsignedinteger], wanted: NDArray[np.unsignedinteger]) -> Indices:
+    """`every.searchsorted(wanted)` of ascending keys, in pieces that take fewer steps and stay in cache."""
+    edges = np.append(every.searchsorted(wanted[::_SOUGHT]), len(every))
+    found = [
+        every[low:high].searchsorted(wanted[piece * _SOUGHT : (piece + 1) * _SOUGHT]) + low
+        for piece, (low, high) in enumerate(pairwise(edges))
+    ]
+    return np.concatenate([np.empty(0, dtype=np.intp), *found])
+
+
+def _by_key(
+    keys: NDArray[np.unsignedinteger], area: NDArray[np.uint32]
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint32]]:
+    """Keys in ascending order with their areas, equal ones by area: the order of arrival changes no sum."""
+    if keys.dtype == np.uint64:
+        order = np.lexsort((area, keys))
+        return keys[order], area[order]
+    pairs = keys.astype(np.uint64) << np.uint64(32) | area  # sorts several times faster than an index
+    pairs.sort()
+    return (pairs >> np.uint64(32)).astype(np.uint32), pairs.astype(np.uint32)
+
+
+def exact_ranks(scores: Scores) -> Ranks:
     """A row for each distinct anomalous score, and one for all normal scores between two of them.
 
     Merging normal scores alone changes no metric, so no table of them is needed.
-
-    Args:
-        normal, anomalous: (N,) and (M,) finite scores in any order.
-        weight: (M,) region weights of the anomalous ones.
     """
-    order = np.argsort(anomalous, kind="stable")
-    scores = anomalous[order]
-    first = _run_starts(scores[1:] != scores[:-1], len(scores))
-    normal = np.sort(normal)  # several times faster than an argsort
-    ends = [np.searchsorted(normal, scores[first], side) for side in ("left", "right")]
-    edges = np.concatenate([[0], np.stack(ends, axis=1).ravel(), [len(normal)]])
-    ranks = np.zeros((3, len(edges) - 1))
-    ranks[0, 1::2] = np.diff(first, append=len(scores))
-    ranks[1] = np.diff(edges)
-    ranks[2, 1::2] = _over_runs(np.add, weight[order].astype(np.float64), first)
-    ranks = ranks[:, ranks[:2].any(0)]
-    counts = ranks[:2].astype(np.int64)
-    return Ranks(counts[0], counts[1], ranks[2], np.zeros(len(counts[0]), dtype=bool))
+    end = _ends(scores)
+    edges = np.empty(2 * len(end) + 2, dtype=np.int64)
+    edges[0], edges[1:-1:2], edges[2::2], edges[-1] = 0, scores.first, end, len(scores.every)
+    anomalous, weight = np.zeros(len(edges) - 1, dtype=np.int64), np.zeros(len(edges) - 1)
+    anomalous[1::2], weight[1::2] = scores.count, scores.region_weight
+    normal = np.diff(edges) - anomalous
+    rows = slice(None if anomalous[-1] + normal[-1] else -1)  # TP + FP > 0 at every threshold
+    return Ranks(anomalous[rows], normal[rows], weight[rows], np.zeros(len(edges) - 1, dtype=bool)[rows])
 
 
-def _ordered_keys(scores: NDArray[Any]) -> NDArray[np.uint64]:
-    """Integers in the order of the scores: IEEE 754 bits with the sign flipped, negatives complemented."""
-    bits = (scores.astype(np.float64) + 0.0).view(np.int64)  # + 0.0 makes -0.0 equal to 0.0
-    return bits.view(np.uint64) ^ ((bits >> 63).view(np.uint64) | np.uint64(2**63))
+def _ends(scores: Scores) -> Indices:
+    """How many of all scores are smaller than each anomalous one or equal to it, (M,).
+
+    Few normal scores equal one of them as a rule, so that a few steps from it save the search for the end.
+    """
+    end = scores.first + scores.count
+    tied = np.arange(len(end))
+    for step in range(_STEPS + 1):
+        tied = tied[scores.every.take(end[tied], mode="clip") == scores.anomalous[tied]]
+        if step < _STEPS:
+            end[tied] += 1
+    end[tied] = scores.every.searchsorted(scores.anomalous[tied], "right")
+    return end
 
 
-def normal_table(scores: NDArray[Any]) -> Table:
-    """A row for each distinct one of these normal scores, (N,) finite numbers in any order."""
-    scores = np.sort(scores)  # several times faster than an argsort
-    first = _run_starts(scores[1:] != scores[:-1], len(scores))
-    counts, none = np.diff(first, append=len(scores)), np.zeros(len(first), dtype=np.int64)
-    return Table(_ordered_keys(scores[first]), none.astype(np.uint8), none, counts, none.astype(np.float64))
+def empty_table() -> Table:
+    """A table without rows."""
+    return Table(*(np.empty(0, kind) for kind in (np.uint64, np.uint8, np.int64, np.int64, np.float64)))
 
 
-def anomalous_table(scores: NDArray[Any], region_weight: NDArray[Any]) -> Table:
-    """A row for each distinct one of these anomalous scores, (N,), with their region weights, (N,)."""
-    order = np.argsort(scores, kind="stable")
-    scores = scores[order]
-    first = _run_starts(scores[1:] != scores[:-1], len(scores))
-    counts, none = np.diff(first, append=len(scores)), np.zeros(len(first), dtype=np.int64)
-    weight = _over_runs(np.add, region_weight[order].astype(np.float64), first)
-    return Table(_ordered_keys(scores[first]), none.astype(np.uint8), counts, none, weight)
+def table_of(scores: Scores, capacity: int) -> Table:
+    """A row for each distinct score; with more than `capacity` of these, at most 3/4 of that many rows."""
+    changes = scores.every[1:] != scores.every[:-1]
+    order = _order_of_scores(scores)
+    few = np.count_nonzero(changes) < capacity
+    first = _run_starts(changes, order.size) if few else _cells_within(order, capacity)
+    return _rows(order, first, np.zeros(len(first), dtype=np.uint8))
 
 
-def _run_starts(changes: NDArray[np.bool_], length: int) -> NDArray[np.intp]:
-    """First index of each run, given whether each element differs from the one before it."""
-    return np.flatnonzero(np.append(True, changes)[:length])
-
-
-def _over_runs(operation: np.ufunc, column: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
-    return operation.reduceat(column, first) if len(first) < len(column) else column
+def within(table: Table, capacity: int) -> Table:
+    """`table` itself if it has at most `capacity` rows, else a compressed copy of at most 3/4 of that."""
+    if len(table.key) <= capacity:
+        return table
+    order = _order_of_rows(table)
+    first = _cells_within(order, capacity)
+    return _rows(order, first, table.level[first])
 
 
 def joined(tables: list[Table]) -> Table:
@@ -110,48 +214,107 @@ def joined(tables: list[Table]) -> Table:
     return Table(key[first], level, *(_over_runs(np.add, column, first) for column in counts))
 
 
-def within(table: Table, capacity: int) -> Table:
-    """`table` itself if it has at most `capacity` rows, else a compressed copy of at most 3/4 of that."""
-    if len(table.key) <= capacity:
-        return table
-    share = CELL_SHARE
-    table = _compressed(table, share, capacity // 2)
-    while len(table.key) > 3 * capacity // 4:
-        share *= 2
-        table = _compressed(table, share, capacity // 2)
-    return table
+class _Order(NamedTuple):
+    """Scores or rows of a table in ascending order, by their index.
 
-
-def _compressed(table: Table, share: float, rows: int) -> Table:
-    """Merge rows into growing binary cells, up to `share` of each total, until at most `rows` are left.
-
-    A cell of level L is the 2^L keys that agree above their L lowest bits. Its halves meet where neighbouring
-    keys first differ in bit L - 1; each half is a single row if its other neighbour differs further up.
+    Attributes:
+        size: how many.
+        keys: of those at some indices.
+        find: the first index whose key is at least each of some keys.
+        before: (3, ...) anomalous and normal scores and region weight before some indices.
     """
-    start = np.arange(len(table.key) + 1)
-    before = [np.append(0, np.cumsum(column)) for column in table[2:]]
-    meet = bit_length(table.key[1:] ^ table.key[:-1])
-    for level in range(1, 64):  # 64 would join negative and positive scores
-        if len(start) <= rows + 1:
-            break
-        left = np.flatnonzero(meet == level)
-        around = np.pad(meet, 1, constant_values=64)
-        left = left[(around[left] > level) & (around[left + 2] > level)]
-        for total in before:
-            left = left[total[start[left + 2]] - total[start[left]] <= share * total[-1]]
-        if len(left):
-            start, meet = np.delete(start, left + 1), np.delete(meet, left)
-    first, last = start[:-1], start[1:] - 1
-    levels = np.maximum(table.level[first], bit_length(table.key[first] ^ table.key[last]))
-    keys = table.key[first] & ~_low_bits(levels)
-    return Table(keys, levels, *(_over_runs(np.add, column, first) for column in table[2:]))
+
+    size: int
+    keys: Callable[[Indices], Keys]
+    find: Callable[[Keys], Indices]
+    before: Callable[[Indices], NDArray[np.float64]]
 
 
-def _low_bits(level: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def _order_of_scores(scores: Scores) -> _Order:
+    every, kind = scores.every, scores.every.dtype
+    counts, weights = (np.append(0, np.cumsum(column)) for column in (scores.count, scores.region_weight))
+
+    def before(index: Indices) -> NDArray[np.float64]:
+        values = scores.first.searchsorted(index)
+        return np.stack([counts[values], index - counts[values], weights[values]])
+
+    return _Order(
+        len(every),
+        lambda index: widened(every[index]),
+        lambda keys: every.searchsorted(_narrowed(keys, kind)),
+        before,
+    )
+
+
+def _order_of_rows(table: Table) -> _Order:
+    columns = np.stack([np.append(0, np.cumsum(column)) for column in table[2:]])
+    return _Order(len(table.key), table.key.take, table.key.searchsorted, lambda index: columns[:, index])
+
+
+def _rows(order: _Order, first: Indices, level: NDArray[np.uint8]) -> Table:
+    """The table whose rows begin at some indices, each as narrow as its scores or rows allow.
+
+    Args:
+        order: of the scores or rows.
+        first: (R,) indices.
+        level: (R,) of the rows at these.
+    """
+    edges = np.append(first, order.size)
+    low = order.keys(first)
+    level = np.maximum(level, bit_length(low ^ order.keys(edges[1:] - 1)))
+    anomalous, normal, weight = np.diff(order.before(edges))
+    return Table(low & ~_low_bits(level), level, anomalous.astype(np.int64), normal.astype(np.int64), weight)
+
+
+def _cells_within(order: _Order, capacity: int) -> Indices:
+    """Where the cells begin, at most 3/4 of `capacity` of them and as narrow as that allows."""
+    share = SHARE_BY_CAPACITY / capacity
+    while len(first := _cells(order, share)) > 3 * capacity // 4:
+        share *= 2
+    return first
+
+
+def _cells(order: _Order, share: float) -> Indices:
+    """Where the largest binary cells begin that hold one key or at most `share` of each total.
+
+    A cell of level L is the 2^L keys that agree above their L lowest bits. From all scores downwards, what
+    holds more is halved where its smallest and its largest key first differ.
+    """
+    start, end = np.array([0]), np.array([order.size])
+    below, upto = order.before(start), order.before(end)
+    allowed, found = share * upto, []
+    while len(start):
+        high = order.keys(end - 1)
+        level = bit_length(order.keys(start) ^ high)
+        halved = (upto - below > allowed).any(0) & (level > 0) | (level == 64)  # 64: of both signs
+        found.append(start[~halved])
+        start, end, below, upto = start[halved], end[halved], below[:, halved], upto[:, halved]
+        middle = order.find(high[halved] & ~_low_bits(level[halved] - np.uint8(1)))
+        at_middle = order.before(middle)
+        start, end = _alternating(start, middle), _alternating(middle, end)
+        below, upto = _alternating(below, at_middle), _alternating(at_middle, upto)
+    return np.sort(np.concatenate(found))
+
+
+def _alternating(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """Two arrays (..., N) as (..., 2N), one of this and one of that."""
+    return np.stack([left, right], axis=-1).reshape(*left.shape[:-1], -1)
+
+
+def _run_starts(changes: NDArray[np.bool_], length: int) -> Indices:
+    """First index of each run, given whether each element differs from the one before it."""
+    return np.flatnonzero(np.append(True, changes)[:length])
+
+
+def _over_runs(operation: np.ufunc, column: NDArray[Any], first: Indices) -> NDArray[Any]:
+    return operation.reduceat(column, first) if len(first) < len(column) else column
+
+
+def _low_bits(level: NDArray[np.uint8]) -> Keys:
     """Integers whose `level` lowest bits are set; level < 64."""
     return (np.uint64(1) << level.astype(np.uint64)) - np.uint64(1)
 
 
-def bit_length(numbers: NDArray[np.uint64]) -> NDArray[np.uint8]:
+def bit_length(numbers: Keys) -> NDArray[np.uint8]:
     """Bits up to the highest set one; the bit after it is cleared lest float64 round up to the next power."""
     return np.frexp((numbers & ~(numbers >> np.uint64(1))).astype(np.float64))[1].astype(np.uint8)

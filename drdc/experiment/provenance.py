@@ -6,12 +6,10 @@ import importlib.metadata
 import platform
 from typing import Any
 
-import torch
-
 import drdc
 from drdc.config.diffusion import Diffusion
 from drdc.experiment.stage_settings import config_hash
-from drdc.runtime.devices import device_name, torch_device, use_bf16
+from drdc.runtime.devices import device_name, on_gpu, use_bf16
 
 LIBRARIES = ("torch", "timm", "diffusers", "numpy", "scipy", "snakemake")
 
@@ -29,12 +27,15 @@ def provenance(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def _flags(diffusion: Diffusion | None) -> str:
-    """How the device computes: whether always alike, and where with fewer digits."""
-    device = torch.device(torch_device())
-    flags = {
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "tf32": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
-    }
+    """How the device computes: always alike (`torch_device` sees to that), and where with fewer digits."""
+    gpu = on_gpu()
+    flags = {"deterministic": True, "tf32": gpu and _tf32()}
     if diffusion is not None:
-        flags["bf16"] = use_bf16(diffusion.precision, device)
+        flags["bf16"] = use_bf16(diffusion.precision, "cuda" if gpu else "cpu")
     return "; ".join(f"{name} {'on' if on else 'off'}" for name, on in flags.items())
+
+
+def _tf32() -> bool:
+    import torch
+
+    return torch.backends.cudnn.allow_tf32

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from drdc.config.fusion import Fusion
 from drdc.config.variants import DRDC, FULL
-from drdc.equations.fusion import image_score
+from drdc.equations.stored_maps import image_score
 from drdc.results.layout import Layout
 from drdc.results.predictions import Statistics, batches, fuse, read_parts, statistics
 
@@ -47,8 +46,7 @@ class DrdcReading:
         fused = vars(fuse(records, self.fusion, self.scale))
         shown = fused if self.parts else {DRDC: fused[DRDC]}
         return {
-            method: Found(maps.numpy(), image_score(maps, self.fusion.pool_size).numpy())
-            for method, maps in shown.items()
+            method: Found(maps, image_score(maps, self.fusion.pool_size)) for method, maps in shown.items()
         }
 
 
@@ -120,7 +118,6 @@ class Heatmaps:
         """Those that were predicted."""
         return set(table.category.iloc[np.concatenate([records["row"] for records in self.parts])])
 
-    @torch.inference_mode()
     def batches(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], dict[str, Found]]]:
         """(rows of the manifest, what each method finds), a few at a time; `chosen`: (N,) for each row."""
         for records in batches(self.parts, chosen):

@@ -8,22 +8,21 @@ image at 224 pixels and four grid sizes; all others keep the mean over grid size
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from drdc.config.fusion import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.config.variants import predicted_parts
-from drdc.equations.fusion import (
-    channel_scale,
-    feature_error,
+from drdc.equations.stored_maps import (
+    Maps,
+    map_scales,
     mean_filter,
     mean_of,
     normalise,
@@ -35,6 +34,9 @@ from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks, in_order, job_threads
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import open_array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: (mean, standard deviation) of a kind of map over held-out normal images.
 Statistics = dict[str, tuple[float, float]]
@@ -69,12 +71,10 @@ def record_type(image_size: int, feature_size: int, grid_sizes: Sequence[int] | 
     return np.dtype([("row", "i8"), *base, *scales, *([] if grid_sizes is None else details)])
 
 
-def store_base(
-    records: np.ndarray, batch: NDArray[np.int64], features: Tensor, reconstructed: Tensor
-) -> None:
-    """Write the base maps (Eq. 2) of a batch into its records; both tensors (B, C, h, w)."""
-    for scale in BASE_SCALES:
-        records[f"base{scale}"][batch] = feature_error(features, reconstructed, scale).cpu().numpy()
+def store_base(records: np.ndarray, batch: NDArray[np.int64], errors: Mapping[int, Tensor]) -> None:
+    """Write the base maps (Eq. 2) of a batch into its records: for each scale (B, ⌈h / s⌉, ⌈w / s⌉)."""
+    for scale, maps in errors.items():
+        records[f"base{scale}"][batch] = maps.cpu().numpy()
 
 
 def store_errors(
@@ -138,31 +138,31 @@ def batches(parts: Iterable[NDArray[np.void]], chosen: NDArray[np.bool_]) -> Ite
 class Fused:
     """Full-size maps of some images, each (B, H, W) float32; `base` and `diffusion` on their common scale."""
 
-    base: Tensor
-    diffusion: Tensor
-    drdc: Tensor
+    base: Maps
+    diffusion: Maps
+    drdc: Maps
 
 
-def raw_maps(records: NDArray[np.void], fusion: Fusion) -> tuple[Tensor, Tensor]:
+def raw_maps(records: NDArray[np.void], fusion: Fusion) -> tuple[Maps, Maps]:
     """A_base (Eq. 2) and Ã_st (Eq. 14-16) of some images, each (B, H, W), before normalisation."""
     names = records.dtype.names or ()
     size = records["last" if "last" in names else "scale1"].shape[-1]
     base = [upsample_base(_field(records, f"base{s}"), size) for s in fusion.base_scales]
     if fusion.timesteps == "last":
         return mean_of(base), mean_filter(_field(records, "last"), fusion.filter_size)
-    scales: dict[int, Tensor] = {s: _over_grid_sizes(records, s, fusion) for s in fusion.scales}
+    scales = {s: _over_grid_sizes(records, s, fusion) for s in fusion.scales}
     return mean_of(base), mean_filter(spatio_temporal_map(scales, size), fusion.filter_size)
 
 
-def _over_grid_sizes(records: NDArray[np.void], scale: int, fusion: Fusion) -> Tensor:
+def _over_grid_sizes(records: NDArray[np.void], scale: int, fusion: Fusion) -> Maps:
     """The mean over grid sizes (Eq. 15) at one scale, (B, H / scale, W / scale)."""
     wanted = [f"k{k}.scale{scale}" for k in fusion.grid_sizes or []]
     every = [name for name in records.dtype.names or () if name.endswith(f"scale{scale}")]
     return mean_of(_field(records, name) for name in wanted or every)
 
 
-def _field(records: NDArray[np.void], name: str) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(records[name])).float()  # faster than numpy's astype
+def _field(records: NDArray[np.void], name: str) -> Maps:
+    return np.asarray(records[name], dtype=np.float32)
 
 
 def fuse(records: NDArray[np.void], fusion: Fusion, statistics: Statistics) -> Fused:
@@ -180,12 +180,11 @@ def statistics(parts: Iterable[NDArray[np.void]], held_out: NDArray[np.bool_], f
         parts: predictions of all categories.
         held_out: (N,) for each row of the manifest, whether it is a held-out normal training image.
     """
-    maps = (torch.stack(raw_maps(records, fusion), 1) for records in batches(parts, held_out))
-    mean, deviation = (values.tolist() for values in channel_scale(maps))
-    if not all(map(isfinite, [*mean, *deviation])):
+    scales = map_scales(raw_maps(records, fusion) for records in batches(parts, held_out))
+    if not all(isfinite(value) for scale in scales for value in scale):
         raise UserError(
             "",
             "the maps of held-out images are NaN or infinite",
             "remove the predictions and run the same command again",
         )
-    return {kind: (mean[i], deviation[i]) for i, kind in enumerate(("base", "diffusion"))}
+    return dict(zip(("base", "diffusion"), scales, strict=True))

@@ -185,17 +185,16 @@ def _try_claim(folder: Path, locks: dict[str, Path], count: int) -> list[str]:
 
 
 @cache
-def use_bf16(precision: str, device: torch.device) -> bool:
+def use_bf16(precision: str, device: torch.device | str) -> bool:
     """Whether to compute in bf16; `auto` where the hardware multiplies it natively."""
-    import torch
-
+    kind = str(device).partition(":")[0]
     if precision != "auto":
         return precision == "bf16"
-    if device.type == "cuda":
+    if kind == "cuda":
+        import torch
+
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (
-        torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    )
+    return kind == "cpu" and not {"amx_tile", "avx512_bf16"}.isdisjoint(_cpu().get("flags", "").split())
 
 
 @cache
@@ -252,14 +251,31 @@ def to_device(values: NDArray[Any] | Tensor) -> Tensor:
     return tensor if torch_device() == "cpu" else tensor.pin_memory().to("cuda", non_blocking=True)
 
 
-def device_name() -> str:
-    """The device's name, for the records."""
+def on_gpu() -> bool:
+    """Whether torch computes on a GPU; imports torch only where the system has one."""
+    if not any(any(Path("/dev").glob(pattern)) for pattern in ("nvidia[0-9]*", "kfd", "dxg")):
+        return False
     import torch
 
-    if torch.cuda.is_available():
+    return torch.cuda.is_available()
+
+
+def device_name() -> str:
+    """The device's name, for the records."""
+    if on_gpu():
+        import torch
+
         return torch.cuda.get_device_name()
+    return _cpu().get("model name") or platform.processor() or "cpu"
+
+
+@cache
+def _cpu() -> dict[str, str]:
+    """What Linux says of the first core."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
-        return next(line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "cpu"
+        first = Path("/proc/cpuinfo").read_text("utf-8").split("\n\n")[0]
+    except OSError:
+        return {}
+    return {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())
+    }

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from drdc.config.fusion import Fusion
 from drdc.config.variants import COMPARED, CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
 from drdc.data.manifest import read_manifest
-from drdc.equations.fusion import image_score
+from drdc.equations.stored_maps import image_score
 from drdc.evaluation.category import (
     CURVE_COLUMNS,
     DEFECT_COLUMNS,
@@ -81,30 +79,29 @@ def score(
     """
     table = read_manifest(layout.manifest)
     masks = load_array(layout.masks, len(table), "prepare")
-    with _one_thread_each():
-        if fusion is not None and stored is not None:
-            run = _of_drdc(layout, seed, table, fusion, variant, stored, partial)
-            others |= {"fusion": fusion}
-        elif method is not None:
-            maps = Heatmaps.of_method(layout, seed, table, method.name)
-            run = _Run(method.name, maps.methods, maps.methods, maps.categories(table), maps.batches)
-            others |= {"method": method}
-        else:
-            own = _Controls(table, masks, seed, pool_size)
-            run = _Run(CONTROLS, (RANDOM, *ORACLES.values()), (), set(table.category), own.batches)
-        if not run.categories & set(table.category[table.split == "test"]):
-            raise UserError(
-                layout.manifest,
-                "there are no test images to score",
-                "add some, or use the target `detector`, which trains and exports a model without them",
-            )
-        found = list(
-            in_order(
-                lambda category: _evaluate(run, table, masks, category),
-                sorted(run.categories),
-                job_threads(),
-            )
+    if fusion is not None and stored is not None:
+        run = _of_drdc(layout, seed, table, fusion, variant, stored, partial)
+        others |= {"fusion": fusion}
+    elif method is not None:
+        maps = Heatmaps.of_method(layout, seed, table, method.name)
+        run = _Run(method.name, maps.methods, maps.methods, maps.categories(table), maps.batches)
+        others |= {"method": method}
+    else:
+        own = _Controls(table, masks, seed, pool_size)
+        run = _Run(CONTROLS, (RANDOM, *ORACLES.values()), (), set(table.category), own.batches)
+    if not run.categories & set(table.category[table.split == "test"]):
+        raise UserError(
+            layout.manifest,
+            "there are no test images to score",
+            "add some, or use the target `detector`, which trains and exports a model without them",
         )
+    found = list(
+        in_order(
+            lambda category: _evaluate(run, table, masks, category),
+            sorted(run.categories),
+            job_threads(),
+        )
+    )
     for category in sorted(set(table.category) - run.categories):
         note = failure_note(layout.log(f"predict.seed{seed}.{run.name}.{category}"))
         found.append({"scores": undefined_rows(category, run.methods, note)})
@@ -164,10 +161,7 @@ class _Controls:
     def batches(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], dict[str, Found]]]:
         for rows in chunks(np.flatnonzero(chosen & (self.table.split == "test").to_numpy())):
             maps = controls(self.table.iloc[rows], np.asarray(self.masks[rows]), self.seed)
-            yield rows, {name: Found(own, self._scores(own)) for name, own in maps.items()}
-
-    def _scores(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        return image_score(torch.from_numpy(maps), self.pool_size).numpy()
+            yield rows, {name: Found(own, image_score(own, self.pool_size)) for name, own in maps.items()}
 
 
 def _evaluate(
@@ -195,20 +189,6 @@ def _evaluate(
         "curves": evaluation.curve_rows(),
         "defects": evaluation.defect_rows(),
     }
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """The categories share the job's threads, one each, so torch must not use all of them for each.
-
-    With one thread the sums behind the maps' scale are also the same to the bit, whatever their number.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _write(

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from drdc.config.fusion import BASE_SCALES, STORED_SCALES, Fusion
+from drdc.equations import stored_maps
 from drdc.equations.fusion import (
     feature_error,
     image_score,
+    map_scale,
     mean_filter,
     normalise,
     scale_error,
@@ -17,6 +19,7 @@ from drdc.equations.fusion import (
     upsample_base,
     weighted_sum,
 )
+from drdc.evaluation.controls import oracle_mask
 from drdc.results.predictions import fuse, raw_maps, record_type
 
 SIZE = 32
@@ -79,7 +82,7 @@ def test_stored_means_give_eq_14_to_16_taken_literally(
             detailed[f"k{k}.scale{s}"] = error.numpy()
     for records in (lean, detailed):
         _, stored = raw_maps(records, Fusion(scales=scales, filter_size=5))
-        assert torch.allclose(stored, literal, atol=2e-3)  # stored in half precision
+        assert np.allclose(stored, literal, atol=2e-3)  # stored in half precision
 
 
 def test_some_grid_sizes_are_those_alone() -> None:
@@ -87,15 +90,16 @@ def test_some_grid_sizes_are_those_alone() -> None:
     for k in (2, 4, 8):
         for s in STORED_SCALES:
             records[f"k{k}.scale{s}"] = k
-    assert torch.equal(raw_maps(records, Fusion(grid_sizes=[2, 8]))[1], torch.full((1, SIZE, SIZE), 5.0))
-    assert torch.equal(raw_maps(records, Fusion(grid_sizes=[4]))[1], torch.full((1, SIZE, SIZE), 4.0))
+    for chosen, mean in (([2, 8], 5.0), ([4], 4.0)):
+        found = raw_maps(records, Fusion(grid_sizes=chosen))[1]
+        np.testing.assert_allclose(found, np.full((1, SIZE, SIZE), mean), rtol=1e-6)
 
 
 def test_the_last_timestep_alone_is_eq_9() -> None:
     records = np.zeros(1, record_type(SIZE, 4, [4]))
     records["last"] = np.random.default_rng(0).random((1, SIZE, SIZE))
     fusion = Fusion(timesteps="last", grid_sizes=[4], scales=[1], filter_size=1)
-    assert np.allclose(raw_maps(records, fusion)[1].numpy(), records["last"])
+    assert np.allclose(raw_maps(records, fusion)[1], records["last"])
 
 
 def test_the_base_map_at_several_scales_is_the_mean_of_features_compared_at_each() -> None:
@@ -110,8 +114,8 @@ def test_the_base_map_at_several_scales_is_the_mean_of_features_compared_at_each
         records[f"base{s}"] = error.numpy()
         expected.append(upsample_base(error, SIZE))
     several, _ = raw_maps(records, Fusion(base_scales=list(BASE_SCALES)))
-    assert torch.allclose(several, torch.stack(expected).mean(0), atol=1e-5)
-    assert torch.allclose(raw_maps(records, Fusion())[0], expected[0], atol=1e-5)
+    assert np.allclose(several, torch.stack(expected).mean(0), atol=1e-5)
+    assert np.allclose(raw_maps(records, Fusion())[0], expected[0], atol=1e-5)
 
 
 def test_the_mean_filter_is_a_box_that_shrinks_at_the_border() -> None:
@@ -159,7 +163,7 @@ def test_fused_maps_do_not_depend_on_the_scale_of_the_features() -> None:
     fusion = Fusion(filter_size=3, pool_size=4)
     first = fuse(records, fusion, {"base": (0.5, 0.2), "diffusion": (0.3, 0.1)})
     second = fuse(larger, fusion, {"base": (25.0, 10.0), "diffusion": (0.3, 0.1)})
-    assert torch.allclose(first.drdc, second.drdc, atol=1e-4)
+    assert np.allclose(first.drdc, second.drdc, atol=1e-4)
 
 
 def test_the_image_score_is_the_largest_pooled_value() -> None:
@@ -181,3 +185,37 @@ def test_upsampling_keeps_corners_and_constants() -> None:
 def test_a_prediction_at_paper_size_stays_small() -> None:
     assert record_type(224, 14, None).itemsize < 0.15e6, "the cells of Figure 2"
     assert record_type(224, 14, [2, 4, 8, 16]).itemsize < 0.8e6, "with every grid size and the reconstruction"
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_arrays_and_tensors_are_fused_alike(size: int) -> None:
+    """What scoring computes without torch equals what methods compute with it, but for the last digits."""
+    rng = np.random.default_rng(0)
+    base, heatmap = rng.random((3, 7, 7), dtype=np.float32), rng.random((3, size, size), dtype=np.float32)
+    scales = {s: rng.random((3, size // s, size // s), dtype=np.float32) for s in STORED_SCALES}
+    tensor = torch.from_numpy(heatmap)
+    pairs = [
+        (stored_maps.upsample_base(base, size), upsample_base(torch.from_numpy(base), size)),
+        (
+            stored_maps.spatio_temporal_map(scales, size),
+            spatio_temporal_map({s: torch.from_numpy(maps) for s, maps in scales.items()}, size),
+        ),
+        *((stored_maps.mean_filter(heatmap, k), mean_filter(tensor, k)) for k in (1, 3, 21, 31)),
+        *((stored_maps.image_score(heatmap, k), image_score(tensor, k)) for k in (1, 2, 5, 32)),
+        (
+            np.array(stored_maps.map_scales([(heatmap[:2],), (heatmap[2:],)])[0]),
+            torch.tensor(map_scale([tensor])),
+        ),
+    ]
+    for array, wanted in pairs:
+        assert array.shape == tuple(wanted.shape)
+        np.testing.assert_allclose(array, wanted, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("reduction", [2, 4, 16])
+def test_masks_are_reduced_and_enlarged_as_torch_does(reduction: int) -> None:
+    masks = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(2, SIZE, SIZE)), (0, 2, 2)) > 0.1
+    whole = torch.from_numpy(masks)[:, None].float()
+    small = F.interpolate(whole, (SIZE // reduction,) * 2, mode="bilinear", align_corners=False)
+    large = F.interpolate(small, (SIZE, SIZE), mode="bilinear", align_corners=False)[:, 0]
+    np.testing.assert_array_equal(oracle_mask(masks, reduction), large.numpy())

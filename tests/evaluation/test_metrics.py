@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from drdc.evaluation.evaluator import CategoryEvaluator, pixel_regions
+from drdc.evaluation.evaluator import CategoryEvaluator, region_areas
 from drdc.evaluation.metrics import METRICS, aupro, auroc, average_precision, f1_max
 from drdc.evaluation.ranking_curve import RankingCurve
-from drdc.evaluation.score_counts import bit_length
+from drdc.evaluation.score_counts import bit_length, keys_of, scores_of, widened
 
 Scores = NDArray[np.floating]
 Labels = NDArray[np.bool_]
@@ -35,6 +36,9 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], Scores]] = {
 }
 
 
+ORDERS = [[0, 1, 2, 3, 4, 5], [5, 3, 1, 4, 2, 0], [2, 0, 5, 4, 1, 3]]
+
+
 def drawn(name: str, size: int = 20_000, share: float = 0.1) -> tuple[Scores, Labels]:
     """Scores of a distribution, anomalous ones drawn from its upper half more often than not."""
     rng = np.random.default_rng(sum(map(ord, name)))
@@ -43,12 +47,15 @@ def drawn(name: str, size: int = 20_000, share: float = 0.1) -> tuple[Scores, La
     return scores, rng.random(size) < share * odds
 
 
-def filled(scores: Scores, labels: Labels, *, batches: int = 7, capacity: int = 4 * 2**20) -> RankingCurve:
-    curve = RankingCurve(capacity)
+def filled(scores: Scores, labels: Labels, *, batches: int = 7, capacity: int | None = None) -> RankingCurve:
+    """A curve of all scores; with a `capacity`, every batch becomes rows of a table at once."""
+    curve = RankingCurve() if capacity is None else RankingCurve(capacity)
     for part, part_labels in zip(
         np.array_split(scores, batches), np.array_split(labels, batches), strict=True
     ):
         curve.update(part, part_labels)
+        if capacity is not None:
+            assert rows(curve) <= capacity
     return curve
 
 
@@ -106,13 +113,20 @@ def test_equals_scikit_learn(name: str) -> None:
     assert curve.ranks().auroc_error_bound() == 0.0
 
 
+def test_many_anomalous_scores_equal_scikit_learn() -> None:
+    """So many that they are sought among all scores in several pieces."""
+    scores, labels = drawn("narrow float32", 40_000, share=0.5)
+    assert labels.sum() > 3 * 2048
+    assert values(filled(scores, labels)) == pytest.approx(reference(scores, labels), abs=1e-9)
+
+
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_scores_that_wait_and_scores_in_the_table_give_the_same(name: str) -> None:
     scores, labels = drawn(name)
     waiting, table = (filled(scores, labels) for _ in range(2))
     assert rows(table) == len(np.unique(scores))
     for curve in (waiting, table):
-        curve.update(scores[:99], labels[:99], np.full(99, 0.1))
+        curve.update(scores[:99], labels[:99], np.full(labels[:99].sum(), 10))
     both = [(*values(curve), curve.measure(aupro).value) for curve in (waiting, table)]
     assert both[0] == pytest.approx(both[1], abs=1e-12)
 
@@ -143,6 +157,55 @@ def test_bit_length_is_not_rounded_up(numbers: list[int]) -> None:
     assert lengths.tolist() == [number.bit_length() for number in numbers]
 
 
+def test_many_scores_with_few_values_stay_exact() -> None:
+    """However many there are, and in whatever batches."""
+    rng = np.random.default_rng(6)
+    scores = np.round(rng.normal(size=100_000), 1).astype(np.float32)
+    labels = rng.random(scores.size) < 0.05
+    curve = filled(scores, labels, batches=9, capacity=256)
+    assert rows(curve) == len(np.unique(scores)) < 256
+    assert values(curve) == pytest.approx(reference(scores, labels), abs=1e-12)
+    assert curve.ranks().auroc_error_bound() == 0.0
+
+
+def finite(kind: type[np.floating]) -> st.SearchStrategy[Scores]:
+    """Arrays of any finite numbers of a type, subnormal ones and both zeros among them."""
+    width = 32 if kind is np.float32 else 64
+    return arrays(
+        kind, st.integers(1, 40), elements=st.floats(allow_nan=False, allow_infinity=False, width=width)
+    )
+
+
+@given(st.sampled_from([np.float32, np.float64]).flatmap(finite))
+def test_keys_have_the_order_of_the_scores(scores: Scores) -> None:
+    keys = keys_of(scores)
+    assert keys.itemsize == scores.itemsize
+    np.testing.assert_array_equal(scores_of(keys), scores)
+    np.testing.assert_array_equal(keys[:, None] < keys, scores[:, None] < scores)
+    np.testing.assert_array_equal(widened(keys), keys_of(scores.astype(np.float64)))
+
+
+@pytest.mark.parametrize("capacity", [256, None])
+def test_scores_of_both_precisions_are_ranked_together(capacity: int | None) -> None:
+    """No float64 of the second half has an equal float32, and those of the first half lie between them."""
+    scores, labels = drawn("narrow")
+    half = scores.size // 2
+    single = scores[:half].astype(np.float32)
+    curve = filled(single, labels[:half], capacity=capacity)
+    for part in (slice(half, -99), slice(-99, None)):
+        curve.update(scores[part], labels[part])
+    mixed = np.concatenate([single, scores[half:]])
+    bound = curve.ranks().auroc_error_bound()
+    assert bound == 0 if capacity is None else 0 < bound < 4 / capacity
+    assert abs(curve.measure(auroc).value - roc_auc_score(labels, mixed)) <= bound + 1e-12
+
+
+def test_the_order_of_the_images_changes_no_bit() -> None:
+    maps, masks = small_maps(50)
+    found = [evaluated(maps.astype(np.float32)[order], masks[order], batch=2) for order in ORDERS]
+    assert found[0] == found[1] == found[2]
+
+
 def test_bound_holds_for_scores_that_drift_into_merged_rows() -> None:
     rng = np.random.default_rng(1)
     scores = np.concatenate([rng.normal(size=20_000), 0.5 + 1e-3 * rng.normal(size=20_000)])
@@ -162,7 +225,7 @@ def test_default_quantile_cell_keeps_the_promised_bound() -> None:
     rng = np.random.default_rng(2)
     scores = np.exp(3 * rng.standard_normal(5 * 2**19, dtype=np.float32))
     labels = rng.random(scores.size) < 0.05
-    curve = filled(scores, labels, batches=2, capacity=2**21)
+    curve = filled(scores, labels, batches=1, capacity=2**21)
     assert rows(curve) < len(np.unique(scores))
     assert curve.ranks().auroc_error_bound() < 2.0**-21
     assert values(curve)[0] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
@@ -172,10 +235,13 @@ def test_default_quantile_cell_keeps_the_promised_bound() -> None:
 def test_table_stays_within_capacity_over_many_batches() -> None:
     rng = np.random.default_rng(3)
     curve = RankingCurve(capacity=1000)
+    reduced = 0
     for step in range(200):
         curve.update(rng.normal(step / 10, 1, 500), rng.random(500) < 0.2)
+        reduced += not curve._batches
         assert len(curve._table.key) <= 1000
-        assert curve._waiting < 4000
+        assert sum(part.nbytes for batch in curve._batches for part in batch) < 96_000
+    assert reduced > 5
     assert 100 < rows(curve) <= 1000
 
 
@@ -215,8 +281,8 @@ def test_auroc_is_never_flipped() -> None:
     assert negated.measure(auroc).value == pytest.approx(1 - curve.measure(auroc).value, abs=1e-12)
 
 
-@pytest.mark.parametrize("capacity", [512, 4 * 2**20])
-def test_merge_equals_one_curve(capacity: int) -> None:
+@pytest.mark.parametrize("capacity", [512, None])
+def test_merge_equals_one_curve(capacity: int | None) -> None:
     scores, labels = drawn("lognormal sigma 1")
     half = scores.size // 3
     left = filled(scores[:half], labels[:half], capacity=capacity)
@@ -224,11 +290,10 @@ def test_merge_equals_one_curve(capacity: int) -> None:
     before = values(right)
     left.merge(right)
     assert values(right) == before
-    assert rows(left) <= capacity
     assert_rows_are_disjoint_cells(left)
     bound = left.ranks().auroc_error_bound()
     assert abs(left.measure(auroc).value - roc_auc_score(labels, scores)) <= bound + 1e-12
-    assert bound <= (4 / capacity if capacity == 512 else 0)
+    assert bound <= (4 / capacity if capacity else 0)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +302,7 @@ def test_merge_equals_one_curve(capacity: int) -> None:
 )
 def test_one_class_is_not_defined_and_says_why(labels: list[int], missing: str) -> None:
     curve = RankingCurve(unit="pixels")
-    curve.update(np.arange(len(labels)), labels, np.ones(len(labels)))
+    curve.update(np.arange(len(labels)), labels, np.ones(sum(labels)))
     for metric in map(curve.measure, (auroc, average_precision, f1_max, aupro)):
         assert np.isnan(metric.value)
         assert metric.note == f"not defined: {missing} pixels"
@@ -255,7 +320,7 @@ def test_aupro_equals_literal_definition(levels: int, limit: float) -> None:
     maps, masks = small_maps(levels)
     curve = RankingCurve()
     for scores, mask in zip(maps, masks, strict=True):
-        curve.update(scores, mask, pixel_regions(mask)[0])
+        curve.update(scores, mask, region_areas(mask))
     assert curve.measure(partial(aupro, fpr_limit=limit)).value == pytest.approx(
         literal_aupro(maps, masks, limit), abs=1e-6
     )
@@ -268,18 +333,17 @@ def test_aupro_survives_compression() -> None:
     exact, rough = RankingCurve(), RankingCurve(1024)
     for scores, mask in zip(maps, masks, strict=True):
         for curve in (exact, rough):
-            curve.update(scores, mask, pixel_regions(mask)[0])
+            curve.update(scores, mask, region_areas(mask))
     assert rough.ranks().auroc_error_bound() > 0
     assert rough.measure(aupro).value == pytest.approx(exact.measure(aupro).value, abs=2e-3)
 
 
-def test_pixel_regions_join_diagonals_and_weigh_by_area() -> None:
-    mask = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], dtype=bool)
-    weight, count = pixel_regions(mask)
-    assert count == 2
-    assert weight.dtype == np.float32
-    np.testing.assert_allclose(weight, 0.5 * mask)
-    assert pixel_regions(np.zeros((2, 2), dtype=bool))[1] == 0
+def test_regions_join_diagonals_and_count_their_pixels() -> None:
+    mask = np.array([[0, 1, 0, 0, 0], [0, 0, 1, 0, 1], [0, 0, 0, 0, 1], [1, 0, 0, 0, 1]], dtype=bool)
+    areas = region_areas(mask)
+    assert areas.dtype == np.uint32
+    assert areas.tolist() == [2, 2, 3, 3, 1, 3]
+    assert region_areas(np.zeros((2, 2), dtype=bool)).tolist() == []
 
 
 def evaluated(maps: Scores, masks: Labels, *, has_masks: bool = True, batch: int = 4) -> dict[str, float]:
@@ -354,7 +418,7 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         RankingCurve().update(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match="shapes differ"):
-        RankingCurve().update(np.zeros(3), np.zeros(3), np.zeros(1))
+        RankingCurve().update(np.zeros(3), np.array([0, 1, 1]), np.ones(3))
     with pytest.raises(ValueError, match="fpr_limit"):
         filled(*drawn("tied")).measure(partial(aupro, fpr_limit=0.0))
     with pytest.raises(ValueError, match="image scores"):

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from drdc.config.fusion import BASE_SCALES
 from drdc.config.sampling import Sampling
 from drdc.config.variants import Stored
+from drdc.equations.fusion import feature_error
 from drdc.methods.inputs import Batch
 from drdc.models.inpainter import Inpainter, load_base
 from drdc.models.reconstructor import Reconstructor
@@ -72,7 +74,9 @@ class DrdcPredictor:
     def predict(self, batch: Batch) -> NDArray[np.void]:
         records = np.zeros(len(batch.keys), self.record_type)
         everything = np.arange(len(records))
-        store_base(records, everything, batch.features, self.base(batch.features))
+        reconstructed = self.base(batch.features)
+        base = {scale: feature_error(batch.features, reconstructed, scale) for scale in BASE_SCALES}
+        store_base(records, everything, base)
         errors = self.inpainter.reconstruct(batch.images, list(batch.keys), self.seed)
         store_errors(records, everything, errors, self._grid_sizes)
         return records
