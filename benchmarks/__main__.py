@@ -9,9 +9,11 @@ installed is left out and says so; ADEval is not among the requirements: `pip in
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -33,9 +35,19 @@ PUBLISHED = Path(__file__).parents[1] / "results/published/benchmarks"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what the arguments name, print its tables and write them."""
     options = _parser().parse_args(arguments)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(options.threads)  # read when NumPy and torch are imported
+    logging.disable(logging.WARNING)  # of the stages, and of anomalib
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            _measure(options)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _measure(options: argparse.Namespace) -> None:
     from .harness import Size, measured
     from .machine import code, machine, name_of
     from .report import add, page, read, table

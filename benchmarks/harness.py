@@ -19,6 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+#: Whose CPU time counts: that of other processes alone where this one only looks on.
+OTHERS = (resource.RUSAGE_CHILDREN,)
+ALL = (resource.RUSAGE_SELF, *OTHERS)
+
 
 @dataclass(frozen=True)
 class Size:
@@ -127,9 +131,10 @@ class _Result:
         assert contestant.run is not None
         gc.collect()
         before = _settled() if number == 0 else 0
-        started = _clock()
+        whose = OTHERS if contestant.peak else ALL
+        started = _clock(whose)
         found = contestant.run()
-        times = _clock() - started
+        times = _clock(whose) - started
         if number < 0:
             return
         self.times.append(times)
@@ -164,11 +169,11 @@ def installed(package: str, run: Callable[[], Any]) -> Callable[[], Any] | None:
     return run if find_spec(package) else None
 
 
-def _clock() -> NDArray[np.float64]:
-    """Wall-clock and CPU seconds, with those of children that have ended, when the GPU has done its work."""
+def _clock(whose: Sequence[int]) -> NDArray[np.float64]:
+    """Wall-clock and CPU seconds, of this process or children that have ended; the GPU has done its work."""
     if (cuda := _cuda()) is not None:
         cuda.synchronize()
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    used = [resource.getrusage(who) for who in whose]
     return np.array([time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)])
 
 

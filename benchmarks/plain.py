@@ -1,4 +1,4 @@
-"""What contestants other than ours compute with: torch's own defaults."""
+"""What contestants compute with: torch's defaults, or ours."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+
+from drdc.runtime.devices import torch_device, use_bf16
 
 Result = TypeVar("Result")
 
@@ -22,3 +24,8 @@ def plain(run: Callable[[], Result]) -> Callable[[], Result]:
             torch.use_deterministic_algorithms(ours, warn_only=True)
 
     return run_plainly
+
+
+def in_bf16(precision: str) -> str:
+    """A note where drdc computes in bf16 on this machine; the others compute in float32."""
+    return "bf16" if use_bf16(precision, torch.device(torch_device())) else ""

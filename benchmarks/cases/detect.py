@@ -8,7 +8,6 @@ a file.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import chdir
@@ -96,7 +95,6 @@ def untrained(folder: Path, tiny: bool) -> Path:
 
 def anomalib_models(folder: Path, tiny: bool) -> dict[str, Path]:
     """By title the exported models of anomalib: its defaults, and two for smaller images."""
-    logging.getLogger("anomalib").setLevel(logging.ERROR)
     small = {
         "PatchCore, ResNet-18, 128 px": partial(patchcore, 128, "resnet18"),
         "PaDiM, ResNet-18, 128 px": partial(padim, 128),

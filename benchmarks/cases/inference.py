@@ -22,7 +22,7 @@ from drdc.models.inpainter import Inpainter
 from drdc.runtime.devices import torch_device
 
 from ..harness import Contestant, Race, Size
-from ..plain import plain
+from ..plain import in_bf16, plain
 from ..stored import demo_settings
 
 IMAGES = 2
@@ -55,7 +55,7 @@ def races(size: Size) -> Iterator[Race]:
         what=f"one U-Net call of {batch} images of {side} px",
         unit="image",
         contestants=[
-            Contestant("drdc", call),
+            Contestant("drdc", call, note=in_bf16(diffusion.precision)),
             Contestant("diffusers", plain(plain_call)),
         ],
         units=batch,
@@ -71,7 +71,7 @@ def races(size: Size) -> Iterator[Race]:
         what=f"{IMAGES} images of {side} px, {inpainter.calls} U-Net calls each",
         unit="image",
         contestants=[
-            Contestant("drdc", reconstruct, wanted="≤ 55 ms", note="with holes, known pixels, error maps"),
+            Contestant("drdc", reconstruct, wanted="≤ 55 ms", note="also fills holes, compares"),
             Contestant("diffusers", plain(lambda: ddim(network, condition, sampling.steps))),
         ],
         units=IMAGES,

@@ -21,7 +21,7 @@ from ..plain import plain
 from ..stored import write_array, write_manifest
 from ..uniad import UniAD
 
-CHANNELS, SIDE, STEPS, IMAGES = 272, 14, 3, 64
+CHANNELS, SIDE, STEPS, IMAGES = 272, 14, 2, 64
 
 
 def races(size: Size) -> Iterator[Race]:

@@ -19,11 +19,11 @@ from drdc.config.diffusion import Diffusion
 from drdc.methods.drdc import diffusion as training
 from drdc.models.denoiser import Denoiser
 from drdc.results.layout import Layout
-from drdc.runtime.devices import torch_device, use_bf16
+from drdc.runtime.devices import torch_device
 
 from ..handed import steps_of
 from ..harness import Contestant, Race, Size
-from ..plain import plain
+from ..plain import in_bf16, plain
 from ..stored import demo_settings, write_images, write_manifest
 
 STEPS, IMAGES = 3, 64
@@ -39,7 +39,6 @@ def races(size: Size) -> Iterator[Race]:
         write_manifest(layout, ["one"], size=side, train=IMAGES, val=1)
         write_images(layout, side)
         start = lambda: training.train_diffusion(layout, 0, image_size=side, diffusion=diffusion)  # noqa: E731
-        bf16 = use_bf16(diffusion.precision, torch.device(torch_device()))
         yield Race(
             what=f"{diffusion.batch_size} images of {side} px",
             unit="step",
@@ -48,7 +47,7 @@ def races(size: Size) -> Iterator[Race]:
                     "drdc",
                     steps_of(training, start, STEPS),
                     wanted="≤ 420 ms, compiled ≤ 280 ms",
-                    note="bf16" if bf16 else "",
+                    note=in_bf16(diffusion.precision),
                 ),
                 Contestant("diffusers", plain(diffusers_steps(diffusion, side))),
             ],
