@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import chdir
+from functools import partial
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -17,7 +18,7 @@ from drdc.runtime.devices import torch_device
 
 from ..handed import steps_of
 from ..harness import Contestant, Race, Size
-from ..plain import plain
+from ..plain import in_bf16, plain
 from ..stored import write_array, write_manifest
 from ..uniad import UniAD
 
@@ -32,13 +33,12 @@ def races(size: Size) -> Iterator[Race]:
         layout = Layout("benchmark")
         write_manifest(layout, ["one"], size=16 * side, train=IMAGES, val=1)
         write_array(layout, layout.features, features)
+        start = partial(training.train_base, layout, 0, base=base)
         yield Race(
             what=f"{base.batch_size} feature maps of {CHANNELS} × {side} × {side}",
             unit="step",
             contestants=[
-                Contestant(
-                    "drdc", steps_of(training, lambda: training.train_base(layout, 0, base=base), STEPS)
-                ),
+                Contestant("drdc", steps_of(training, start, STEPS), note=in_bf16(base.precision)),
                 Contestant("UniAD in plain torch", plain(uniad_steps(base, side)), wanted="ratio ≥ 1.5"),
             ],
             units=STEPS,
