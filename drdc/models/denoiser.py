@@ -22,6 +22,15 @@ class Denoiser(nn.Module):
         self.bf16 = settings.precision
         self.unet = adm_unet(settings)
 
+    def for_inference(self) -> Denoiser:
+        """This network, its weights laid out and rounded once as autocast would round them at every call."""
+        self.eval().to(memory_format=torch.channels_last)
+        if use_bf16(self.bf16, next(self.parameters()).device):
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    layer.to(torch.bfloat16)
+        return self
+
     def forward(self, x_t: Tensor, condition: Tensor, timestep: Tensor) -> Tensor:
         x = torch.cat([x_t, condition], 1) if self.conditional else x_t
         with torch.autocast(x.device.type, torch.bfloat16, enabled=use_bf16(self.bf16, x.device)):

@@ -54,7 +54,7 @@ class Inpainter:
     """The diffusion model with its reverse chain, for batches of images."""
 
     def __init__(self, denoiser: Denoiser, alpha_bar: Tensor, sampling: Sampling) -> None:
-        self.denoiser = denoiser.eval().to(memory_format=torch.channels_last)
+        self.denoiser = denoiser.for_inference()
         self.alpha_bar, self.sampling = alpha_bar, sampling
         self.device = alpha_bar.device
         self.timesteps = equally_spaced(sampling.initial_index, sampling.steps)

@@ -81,6 +81,7 @@ def base_heatmap(extractor: FeatureExtractor, base: Reconstructor, size: int) ->
         def __init__(self) -> None:
             super().__init__()
             self.extractor, self.base = extractor, base
+            base.settings = base.settings.model_copy(update={"precision": "fp32"})  # other runtimes' types
 
         def forward(self, image: Tensor) -> Tensor:
             features = self.extractor(image)

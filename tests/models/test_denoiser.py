@@ -69,6 +69,17 @@ def test_it_computes_what_the_literal_unet_computes() -> None:
     torch.testing.assert_close(given, expected, rtol=0, atol=1e-5 * expected.std().item())
 
 
+def test_weights_rounded_once_give_what_autocast_gives() -> None:
+    model = randomise(Denoiser(settings(precision="bf16"))).to(memory_format=torch.channels_last)
+    x, t = torch.randn(2, 3, 16, 16), torch.tensor([3, 250])
+    with torch.no_grad():
+        expected = model(x, x, t)
+        given = model.for_inference()(x, x, t)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16, torch.float32}
+    assert given.dtype == torch.float32
+    assert torch.equal(given, expected)
+
+
 def test_at_full_size_it_is_the_literal_unet() -> None:
     with torch.device("meta"):
         own = adm_unet(Diffusion())

@@ -33,6 +33,7 @@ def settings(**changes: Any) -> Base:
         "decoder_layers": 1,
         "neighbour_window": 3,
         "dropout": 0.1,
+        "precision": "fp32",
     }
     return Base(**small | changes)
 
@@ -201,3 +202,25 @@ def test_without_noise_the_input_is_left_alone() -> None:
     assert torch.equal(model(x), model.eval()(x))
     model(x, draw_jitter((2, SIDE * SIDE, 6), 1.0, "cpu"))
     assert torch.equal(x, before)
+
+
+def test_in_bf16_it_is_about_the_same_and_in_float32_again() -> None:
+    torch.manual_seed(0)
+    exact = Reconstructor(settings(), channels=6, feature_size=SIDE).eval()
+    rounded = Reconstructor(settings(precision="bf16"), channels=6, feature_size=SIDE).eval()
+    rounded.load_state_dict(exact.state_dict())
+    features = torch.randn(2, 6, SIDE, SIDE)
+    with torch.no_grad():
+        expected, given = exact(features), rounded(features)
+    assert given.dtype == torch.float32
+    assert not torch.equal(given, expected)
+    torch.testing.assert_close(given, expected, rtol=0, atol=0.02 * expected.std().item())
+
+
+def test_attention_has_a_dropout_of_its_own() -> None:
+    def rates(**changes: Any) -> set[float]:
+        model = Reconstructor(settings(**changes), channels=6, feature_size=SIDE)
+        return {m.dropout for m in model.modules() if isinstance(m, torch.nn.MultiheadAttention)}
+
+    assert rates(dropout=0.2) == {0.2}
+    assert rates(dropout=0.2, attention_dropout=0.0) == {0.0}

@@ -80,7 +80,9 @@ def backbone_images() -> Tensor:
 
 
 def uniad_network() -> Reconstructor:
-    small = Base(hidden=32, heads=4, feedforward=48, encoder_layers=2, decoder_layers=2, dropout=0)
+    small = Base(
+        hidden=32, heads=4, feedforward=48, encoder_layers=2, decoder_layers=2, dropout=0, precision="fp32"
+    )
     return filled(Reconstructor(small, 32, 14))
 
 
