@@ -72,13 +72,12 @@ def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) ->
     Raises:
         UserError: the batch cannot be divided, the same training was stopped before, or as `train`.
     """
-    size, parts = job.settings.batch_size, processes * job.settings.accumulation
-    if size % parts:
+    size = job.settings.batch_size
+    if size % processes:
         raise UserError(
             f"{job.section}.batch_size",
-            f"{size} images cannot be divided among {processes} processes"
-            + (f", in {job.settings.accumulation} parts each" if parts > processes else ""),
-            f"choose a multiple of {parts}, or another number of processes",
+            f"{size} images cannot be divided among {processes} processes",
+            f"choose a multiple of {processes}, or another number of processes",
         )
     state = job.state
     with exclusive(state.path):

@@ -30,6 +30,7 @@ from drdc.training.state import History, Progress
 
 log = logging.getLogger(__name__)
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 #: Steps between two looks at losses and gradients, for which a GPU has to finish all that it was given.
 LOOK_EVERY = {"cpu": 1, "cuda": 50}
 
@@ -72,11 +73,15 @@ def train(task: Task, job: Job, group: Group) -> tuple[nn.Module, History]:
         `images` seen, mean `train_loss` since the one before, `val_loss` and `lr`.
 
     Raises:
-        UserError: the number of images is 0, loss or gradient are NaN or infinite, or the state cannot be
-            written.
+        UserError: the number of images is 0, a batch cannot be divided, loss or gradient are NaN or infinite,
+            or the state cannot be written.
     """
     if task.images < 1:
         raise UserError(f"{job.section}.epochs", "amounts to less than one training image", "raise it")
+    share, parts = job.settings.batch_size // group.count, job.settings.accumulation
+    if share % parts:
+        wrong = f"{share} images of a process cannot be divided by {parts}"
+        raise UserError(f"{job.section}.accumulation", wrong, "choose a number that divides them")
     return _Training(task, job, group).run()
 
 
@@ -143,7 +148,7 @@ class _Training:
                 self._validate()
         return self.result, self.progress.history
 
-    def _average(self, means: list[Tensor], values: list[Tensor], _count: Tensor) -> None:
+    def _average(self, means: Tensors, values: Tensors, _count: Tensor | int) -> None:
         """Exponential moving average whose decay grows with the number of steps up to `ema_decay`."""
         assert self.task.ema_decay is not None
         done = self.progress.step

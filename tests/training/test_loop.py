@@ -182,6 +182,11 @@ def test_a_batch_in_parts_has_the_same_gradient(parts: int) -> None:
         assert other == pytest.approx(one, rel=1e-4)
 
 
+def test_a_batch_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(UserError, match=r"base.accumulation: 4 images of a process cannot be divided by 3"):
+        run(plain_task(), job(accumulation=3))
+
+
 def test_each_part_is_computed_alone() -> None:
     seen: list[slice] = []
     todo = plain_task()

@@ -47,7 +47,7 @@ def _train(size: int, job: Job, group: Group) -> None:
     images = Images.read(job.layout, job.layout.images(size), f"images {size}")
     device = torch_device()
     torch.manual_seed(job.seed)
-    denoiser = Denoiser(settings).to(device, memory_format=torch.channels_last)
+    denoiser = Denoiser(settings).to(device).to(memory_format=torch.channels_last)
     alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end).to(device)
 
     def draw(batch: int) -> Randomness:
