@@ -4,7 +4,7 @@ BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test check test-all lint
+.PHONY: install demo test check test-all lint benchmark
 
 install: .venv/installed
 
@@ -33,6 +33,10 @@ check: install
 # What `make test` leaves out: it needs SLURM or Chromium, or takes long.
 test-all: install
 	$(PYTEST) -m "slurm or browser or long"
+
+# A quarter of an hour; nothing else should run. `pip install adeval` in .venv adds one more to compare with.
+benchmark: install
+	python -m benchmarks
 
 lint: install
 	ruff check .

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OWN = {"drdc", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
+OWN = {"drdc", "benchmarks", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
 BROUGHT = packages_distributions()
 
 

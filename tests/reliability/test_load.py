@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from running import ROOT
+
+from benchmarks.cases.load import stages
 
 FEW, MANY = 200, 3200
 #: Bytes: what may differ from run to run, and what an image may leave: its rows of manifest and scores.
 NOISE, ROW = 8e6, 2500
-
-
-def benchmark() -> ModuleType:
-    """`benchmarks/load.py`, which runs the real commands."""
-    spec = importlib.util.spec_from_file_location("load", ROOT / "benchmarks/load.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["load"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.long
@@ -34,12 +22,10 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     Held in memory, the 3,000 more images would take 147 MB decoded, 18 MB as features, 24 MB as predictions
     and 108 MB as pixel scores of nine methods; allowed are 8 MB and 2.5 kB an image, 15.5 MB.
     """
-    load = benchmark()
     peaks = []
     for images in (FEW, MANY):
         folder = tmp_path / str(images)
         folder.mkdir()
-        found = load.run_chain(folder, images, images // FEW)
-        peaks.append({stage: one.anonymous for stage, one in found.items()})
-    growth = {stage: peaks[1][stage] - peaks[0][stage] for stage in load.STAGES}
+        peaks.append({stage: run() for stage, run in stages(folder, images, images // FEW)})
+    growth = {stage: peaks[1][stage] - peaks[0][stage] for stage in peaks[0]}
     assert max(growth.values()) < NOISE + ROW * (MANY - FEW), growth

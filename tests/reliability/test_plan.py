@@ -1,4 +1,4 @@
-"""A plan of more than 4,000 jobs; `benchmarks/plan.py` measures how long it takes."""
+"""A plan of more than 4,000 jobs; `python -m benchmarks --only plan` measures how long it takes."""
 
 from __future__ import annotations
 

@@ -1,24 +1,18 @@
-"""Time and peak memory of prepare, images, features, predict and score for a number of images.
+"""Time and memory of prepare, images, features, predict and score for many images.
 
-    python benchmarks/load.py --images 10000 --categories 10
-
-The images are one picture of 128 x 128 pixels under many names, 32 x 32 after decoding; the models have
-random weights and the reverse chain one step of two calls. Each stage is the real command in a process of its
-own. Anonymous memory is what the process holds itself; resident memory also counts pages of files that the
-method takes back when it needs them.
+The images are one picture of 128 × 128 pixels under many names in ten categories, 32 × 32 after decoding; the
+models have random weights, and the reverse chain has one step of two calls. Each stage is the real command in
+a process of its own; the memory is what that process holds itself, without the pages of files that the system
+takes back when it needs them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -31,8 +25,13 @@ from drdc.models.reconstructor import Reconstructor
 from drdc.results.layout import Layout
 from drdc.runtime.files import save_weights
 
+from ..harness import Contestant, Race, Size, peak_of, python
+
 NAME, SIZE, FEATURE_SIZE, TRAIN = "load", 32, 4, 4
+#: So that a copy of the project that is not installed is found from another folder.
+ENVIRONMENT = {"PYTHONPATH": str(Path(drdc.__file__).parents[1])}
 STAGES = ("prepare", "images", "features", "predict", "score")
+CATEGORIES = 10
 BASE = {
     "hidden": 8,
     "heads": 2,
@@ -44,27 +43,27 @@ BASE = {
 DIFFUSION = {"width": 32, "multipliers": [1], "attention_levels": [], "layers_per_block": 1}
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Seconds, and the peaks of anonymous and resident memory in bytes."""
-
-    seconds: float
-    anonymous: int
-    resident: int
+def races(size: Size) -> Iterator[Race]:
+    with TemporaryDirectory() as folder:
+        for stage, run in stages(Path(folder), size.images, CATEGORIES):
+            contestant = Contestant("drdc", run, peak=float)
+            yield Race(f"`drdc {stage}`, {size.images} images", "stage", [contestant], rounds=1)
 
 
-def run_chain(folder: Path, images: int, categories: int, threads: int = 1) -> dict[str, Measured]:
-    """Run the stages on new images in `folder`; `images` counts those to test, spread over categories."""
+def stages(folder: Path, images: int, categories: int) -> Iterator[tuple[str, partial[float]]]:
+    """By name what runs each stage, to be run before the next: its peak of anonymous memory in bytes.
+
+    The experiment is made in `folder`; `images` counts those to test, spread over the categories.
+    """
     names = [f"c{i:02d}" for i in range(categories)]
     make_images(folder, names, images // categories)
     config = configuration(folder, names)
-    found = {}
     for stage in STAGES:
         size = [str(SIZE)] if stage == "images" else []
         if stage == "predict":
             make_models(folder)
-        found[stage] = measured(folder, [stage, *size, "--config", str(config), "--threads", str(threads)])
-    return found
+        command = python("-m", "drdc", stage, *size, "--config", config, "--threads", "1")
+        yield stage, partial(peak_of, command, folder=folder, environment=ENVIRONMENT, kind="RssAnon")
 
 
 def make_images(folder: Path, categories: list[str], test: int) -> None:
@@ -117,48 +116,3 @@ def make_models(folder: Path) -> None:
     save_weights(folder / here.model(0, "base"), network.state_dict(), about)
     about = {"diffusion": diffusion.model_dump(), "image_size": SIZE}
     save_weights(folder / here.model(0, "diffusion"), Denoiser(diffusion).state_dict(), about)
-
-
-def measured(folder: Path, arguments: list[str]) -> Measured:
-    """Run `drdc` with these arguments and look at its memory a hundred times a second."""
-    environment = os.environ | {"PYTHONPATH": str(Path(drdc.__file__).parents[1])}
-    started, anonymous, resident = time.perf_counter(), 0, 0
-    with (folder / f"{arguments[0]}.log").open("w") as messages:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "drdc", *arguments], cwd=folder, env=environment, stderr=messages
-        )
-        while process.poll() is None:
-            now = memory(process.pid)
-            anonymous, resident = max(anonymous, now[0]), max(resident, now[1])
-            time.sleep(0.01)
-    if process.returncode:
-        raise RuntimeError((folder / f"{arguments[0]}.log").read_text())
-    return Measured(time.perf_counter() - started, anonymous, resident)
-
-
-def memory(pid: int) -> tuple[int, int]:
-    """Anonymous and resident memory of a process in bytes, as Linux tells; 0 when it has just ended."""
-    lines = Path("/proc", str(pid), "status").read_text().splitlines()
-    fields = dict(line.split(":", 1) for line in lines)
-    kib = [int(fields.get(name, "0 kB").split()[0]) for name in ("RssAnon", "VmRSS")]
-    return 1024 * kib[0], 1024 * kib[1]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=10_000, help="test images in all (default %(default)s)")
-    parser.add_argument("--categories", type=int, default=10, help="number of categories (default 10)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each stage (default 1)")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = run_chain(Path(folder), options.images, options.categories, options.threads)
-    print(f"{'images':>7}  {'stage':<9}{'seconds':>8}{'anonymous MB':>14}{'resident MB':>13}")
-    for stage, one in found.items():
-        memories = f"{one.anonymous / 1e6:>14.0f}{one.resident / 1e6:>13.0f}"
-        print(f"{options.images:>7}  {stage:<9}{one.seconds:>8.0f}{memories}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""One module for each benchmark, whose `races(tiny)` gives what is measured."""
