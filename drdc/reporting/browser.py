@@ -35,7 +35,8 @@ QUALITY = 70  # of JPEG
 #: Pixels of a side, at most. Larger pictures are reduced by a whole factor; of larger heatmaps, which are
 #: smooth, every second or third pixel is taken.
 PICTURE_SIDE, HEATMAP_SIDE = 256, 128
-TRUTH = (124, 252, 0)  # outline of the ground truth
+#: Colour of an outline, and how much of a shown pixel must be inside: thin defects fill none completely.
+OUTLINES = {"truth": ((124, 252, 0), 0.25), "found": (LINE, 0.5)}
 STEPS = 33  # of the colour map; between them the browser interpolates
 
 Pictures = dict[str, str | None]
@@ -79,8 +80,7 @@ def write_gallery(
         lstrip_blocks=True,
     )
     methods = [name for name in thresholds if name not in COMPARED]
-    outlines = {"truth": f"rgb{TRUTH}", "found": f"rgb{LINE}"}
-    lines = "".join(f"--{name}-line: {colour}; " for name, colour in outlines.items())
+    lines = "".join(f"--{name}-line: rgb{colour}; " for name, (colour, _) in OUTLINES.items())
     style = Markup(f":root {{ {lines}}}\n") + _part("gallery.css")
     script = _part("scores.js") + _part("gallery.js")
     page = environment.get_template("gallery.html.j2").stream(
@@ -93,8 +93,8 @@ def write_gallery(
         calibration=calibration,
         opacity=STRENGTH,
         tables=_tables(),
-        outlines=outlines,
-        halo=f"rgb{HALO}",
+        outlines=OUTLINES,
+        halo=HALO,
         settings=_settings(thresholds, scales, methods),
         facts=list(_checked(facts, (*COMPARED, *methods))),
         pictures=pictures,

@@ -64,7 +64,8 @@ const placeByName = new Map(byName.map((image, place) => [image, place]));
 
 // Of an image a number by which the list is sorted.
 const ORDERS = {
-  worst: (image, method) => (image.label ? margin(image, method) : -margin(image, method)),
+  worst: (image, method) => (image.label // at the threshold itself an anomalous image is missed
+    ? margin(image, method) || -Number.MIN_VALUE : -margin(image, method)),
   falling: (image, method) => -image.scores[method],
   rising: (image, method) => image.scores[method],
   margin: (image, method) => Math.abs(margin(image, method)),
