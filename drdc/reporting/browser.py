@@ -1,15 +1,18 @@
 """The page `gallery.html`: every test image with its heatmaps, to be browsed at any threshold.
 
 One self-contained file: images are embedded, and its own style sheet and script are the only ones that its
-Content-Security-Policy allows. Names from the dataset are untrusted text: they reach
-the page only as JSON, and the script shows them as text.
+Content-Security-Policy allows. The facts of all images and the script come first and the pictures after
+them, so that a page of ten thousand images is usable while the rest of it is still read. Heatmaps are grey;
+the browser colours and outlines them. Names from the dataset are untrusted text: they reach the page only as
+JSON, and the script shows them as text.
 """
 
 from __future__ import annotations
 
 import io
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from hashlib import sha256
 from importlib.resources import files
 from math import isfinite
@@ -19,48 +22,56 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
 from PIL import Image
 
 from drdc.config.variants import COMPARED
 from drdc.reporting.gallery import HEATMAPS, coloured
-from drdc.reporting.shown_images import Shown
+from drdc.reporting.overlay import HALO, LINE, STRENGTH, heat_of, opacity_of
+from drdc.reporting.shown_images import Facts, Scales, Shown
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
-QUALITY = 80  # of WebP
-LINE, HALO = (0, 255, 255), (0, 0, 0)  # the mask's outline: cyan, which the colour map lacks, next to black
-OUTLINE_SIDE = 256  # pixels: smaller masks are enlarged before they are outlined
+QUALITY = 70  # of JPEG
+#: Pixels of a side, at most. Larger pictures are reduced by a whole factor; of larger heatmaps, which are
+#: smooth, every second or third pixel is taken.
+PICTURE_SIDE, HEATMAP_SIDE = 256, 128
+#: Colour of an outline, and how much of a shown pixel must be inside: thin defects fill none completely.
+OUTLINES = {"truth": ((124, 252, 0), 0.25), "found": (LINE, 0.5)}
+STEPS = 33  # of the colour map; between them the browser interpolates
 
-Limits = dict[tuple[str, str], tuple[float, float]]
+Pictures = dict[str, str | None]
 
 
 def write_gallery(
-    images: Iterable[Shown],
+    facts: Sequence[Facts],
+    pictures: Iterable[Pictures],
     path: Path,
     *,
     title: str,
     thresholds: dict[str, float],
     calibration: str,
-    limits: Limits,
+    scales: Scales,
 ) -> None:
-    """Write the page; images are taken and written one at a time.
+    """Write the page; pictures are taken and written one image at a time.
 
     An image is predicted anomalous when its score is greater than the threshold.
 
     Args:
-        images: in the order in which images of equal rank are shown.
+        facts: in the order in which images of equal rank are shown.
+        pictures: of each of these images what `pictures_of` gives.
         path: the HTML file.
         title: heading of the page.
         thresholds: for each of `COMPARED`, and for each further method that the page shows,
             where the threshold's slider starts.
         calibration: what these are calibrated on, and for which rate of false alarms, in words.
-        limits: for (category, kind of heatmap) the low and the high end of the colour scale.
+        scales: of each kind of heatmap.
 
     Raises:
         UserError: there is no image, or the file cannot be written.
-        ValueError: a score, threshold or limit is absent or not finite.
+        ValueError: a score, threshold or scale is absent or not finite.
     """
+    if not facts:
+        raise UserError("", "There is no image to show in the gallery page", "the dataset needs a test image")
     environment = Environment(
         loader=PackageLoader("drdc.reporting"),
         autoescape=True,
@@ -69,7 +80,9 @@ def write_gallery(
         lstrip_blocks=True,
     )
     methods = [name for name in thresholds if name not in COMPARED]
-    style, script = _part("gallery.css"), _part("scores.js") + _part("gallery.js")
+    lines = "".join(f"--{name}-line: rgb{colour}; " for name, (colour, _) in OUTLINES.items())
+    style = Markup(f":root {{ {lines}}}\n") + _part("gallery.css")
+    script = _part("scores.js") + _part("gallery.js")
     page = environment.get_template("gallery.html.j2").stream(
         title=title,
         style=style,
@@ -78,11 +91,35 @@ def write_gallery(
         script_hash=_hash(script),
         methods=methods,
         calibration=calibration,
-        settings=_settings(thresholds, limits, methods),
-        images=_encoded(images, limits, methods),
+        opacity=STRENGTH,
+        tables=_tables(),
+        outlines=OUTLINES,
+        halo=HALO,
+        settings=_settings(thresholds, scales, methods),
+        facts=list(_checked(facts, (*COMPARED, *methods))),
+        pictures=pictures,
     )
     with atomic(path) as part:
         page.dump(str(part), encoding="utf-8")
+
+
+def pictures_of(shown: Shown, scales: Scales) -> Pictures:
+    """Every picture of an image as a data URL.
+
+    `image` and `reconstruction` in colours; `truth`, white where the image is anomalous, None where nothing
+    is; and each kind of heatmap in grey, from black at the value of a normal pixel to white at twice the
+    distance of the pixel threshold, see `heat_of`.
+    """
+    pictures: Pictures = {
+        "image": _jpeg(Image.fromarray(shown.image)),
+        "reconstruction": _jpeg(Image.fromarray(shown.reconstruction)),
+        "truth": _png(Image.fromarray(shown.mask)) if shown.mask.any() else None,
+    }
+    for kind, (usual, threshold) in scales.items():
+        step = -(-shown.mask.shape[0] // HEATMAP_SIDE)
+        grey = 255 * heat_of(shown.heatmaps[kind][::step, ::step], usual, threshold) + 0.5
+        pictures[kind] = _jpeg(Image.fromarray(grey.astype(np.uint8)))
+    return pictures
 
 
 def _part(name: str) -> Markup:
@@ -96,59 +133,36 @@ def _hash(text: str) -> str:
     return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
 
 
-def _settings(thresholds: dict[str, float], limits: Limits, methods: list[str]) -> dict[str, Any]:
+def _tables() -> dict[str, str]:
+    """What an SVG filter needs to colour a grey heatmap as `overlay` does: red, green, blue and opacity."""
+    heat = np.linspace(0.0, 1.0, STEPS)
+    columns = {**dict(zip("RGB", coloured(heat).T / 255.0, strict=True)), "A": opacity_of(heat)}
+    return {channel: " ".join(f"{value:.3g}" for value in values) for channel, values in columns.items()}
+
+
+def _settings(thresholds: dict[str, float], scales: Scales, methods: list[str]) -> dict[str, Any]:
     """The data of the script other than the images."""
-    ends: dict[str, dict[str, list[float]]] = {}
-    for (category, kind), pair in limits.items():
-        ends.setdefault(category, {})[kind] = [
-            _finite(end, f"limits of {category!r}, {kind}") for end in pair
-        ]
+    kinds = (*HEATMAPS, *methods)
+    low = _of_each(kinds, {kind: usual for kind, (usual, _) in scales.items()}, "scale")
+    high = _of_each(kinds, {kind: 2 * top - usual for kind, (usual, top) in scales.items()}, "scale")
     return {
         "thresholds": _of_each((*COMPARED, *methods), thresholds, "threshold"),
-        "limits": ends,
-        "colour_bar": _webp(coloured(np.tile(np.linspace(0.0, 1.0, 256), (8, 1)))),
+        "scales": {kind: [low[kind], high[kind]] for kind in kinds},
     }
 
 
-def _encoded(
-    images: Iterable[Shown], limits: Limits, methods: list[str]
-) -> Iterator[dict[str, dict[str, Any]]]:
-    """For each image its facts and its pictures, ready for JSON."""
-    empty = True
-    for shown in images:
-        empty = False
-        facts = {
-            "path": shown.path,
-            "category": shown.category,
-            "defect_type": shown.defect_type,
-            "label": int(shown.label),
-            "scores": _of_each((*COMPARED, *methods), shown.scores, f"score of {shown.path!r}"),
-        }
-        yield {"facts": facts, "pictures": _pictures(shown, limits, (*HEATMAPS, *methods))}
-    if empty:
-        raise UserError("", "There is no image to show in the gallery page", "the dataset needs a test image")
+def _checked(facts: Iterable[Facts], methods: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The facts, ready for JSON."""
+    names = [field.name for field in fields(Facts)]
+    for one in facts:
+        scores = _of_each(methods, one.scores, f"score of {one.path!r}")
+        yield {name: getattr(one, name) for name in names} | {"scores": scores}
 
 
-def _pictures(shown: Shown, limits: Limits, kinds: Sequence[str]) -> dict[str, str | None]:
-    """Every picture as a data URL; no outline where nothing is marked."""
-    pictures: dict[str, str | None] = {
-        "image": _webp(shown.image),
-        "reconstruction": _webp(shown.reconstruction),
-        "outline": _outline(shown.mask) if shown.mask.any() else None,
-    }
-    for kind in kinds:
-        if (shown.category, kind) not in limits:
-            raise ValueError(f"limits has no entry ({shown.category!r}, {kind!r})")
-        low, high = limits[shown.category, kind]
-        unit = (shown.heatmaps[kind].astype(np.float64) - low) / max(high - low, np.finfo(float).tiny)
-        pictures[kind] = _webp(coloured(np.clip(unit, 0.0, 1.0)))
-    return pictures
-
-
-def _of_each(methods: Sequence[str], numbers: dict[str, float], name: str) -> dict[str, float]:
+def _of_each(methods: Sequence[str], numbers: Mapping[str, float], name: str) -> dict[str, float]:
     absent = [method for method in methods if method not in numbers]
     if absent:
-        raise ValueError(f"{name}: the method {', '.join(absent)} is absent")
+        raise ValueError(f"{name}: {', '.join(absent)} is missing")
     return {method: _finite(numbers[method], f"{name}, {method}") for method in methods}
 
 
@@ -158,29 +172,20 @@ def _finite(number: float, name: str) -> float:
     return float(number)
 
 
-def _webp(pixels: NDArray[np.uint8]) -> str:
-    """(H, W, 3) as a data URL."""
+def _jpeg(picture: Image.Image) -> str:
+    """A picture, reduced to at most `PICTURE_SIDE`, as a data URL."""
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "WEBP", quality=QUALITY)
-    return _data_url("image/webp", content)
+    factor = -(-max(picture.size) // PICTURE_SIDE)
+    reduced = picture if factor == 1 else picture.reduce(factor)
+    reduced.save(content, "JPEG", quality=QUALITY)
+    return _data_url("image/jpeg", content)
 
 
-def _outline(mask: NDArray[np.bool_]) -> str:
-    """The rim of (H, W) as a transparent image: a bright line inside of it, a dark one outside."""
-    from scipy.ndimage import binary_dilation, binary_erosion
-
-    factor = max(1, OUTLINE_SIDE // max(mask.shape))
-    large = mask.repeat(factor, axis=0).repeat(factor, axis=1)
-    thickness = max(1, round(max(large.shape) / 128))
-    colours = np.zeros(large.shape, np.uint8)
-    colours[large & ~binary_erosion(large, iterations=thickness)] = 1
-    colours[~large & binary_dilation(large, iterations=thickness)] = 2
-    picture = Image.fromarray(colours)
-    picture.putpalette((0, 0, 0, *LINE, *HALO))
+def _png(picture: Image.Image) -> str:
     content = io.BytesIO()
-    picture.save(content, "PNG", transparency=0, optimize=True)
+    picture.save(content, "PNG", compress_level=3)
     return _data_url("image/png", content)
 
 
 def _data_url(kind: str, content: io.BytesIO) -> str:
-    return f"data:{kind};base64,{b64encode(content.getvalue()).decode()}"
+    return f"data:{kind};base64,{b64encode(content.getbuffer()).decode()}"

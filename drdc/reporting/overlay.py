@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drdc.reporting.browser import HALO, LINE
 from drdc.reporting.gallery import coloured
 
 STRENGTH = 0.55  # opacity of the heat where it is strongest
 FAINT = 0.25  # up to this part of the colour scale the image is left as it is
+LINE, HALO = (0, 255, 255), (0, 0, 0)  # the outline: cyan, which the colour map lacks, next to black
 SIDE_OF_LINE = 400  # pixels of the image's longer side for each pixel of the outline's width
 
 
@@ -20,19 +20,33 @@ def overlay(image: Image.Image, heatmap: NDArray[np.floating], usual: float, thr
     Args:
         image: RGB, width W and height H.
         heatmap: (H, W), finite, higher = more anomalous.
-        usual: value of a normal pixel, where the colour scale begins; the threshold is in its middle.
-        threshold: value above which a pixel is anomalous.
+        usual, threshold: see `heat_of`.
 
     Returns:
         RGB of the same size.
     """
-    scale = 2 * max(threshold - usual, float(np.finfo(np.float32).tiny))
-    heat = np.clip((heatmap - usual) / scale, 0, 1)
-    opacity = STRENGTH * np.clip((heat - FAINT) / (0.5 - FAINT), 0, 1)[..., None]
-    colours = coloured(heat)
-    mixed = np.round((1 - opacity) * np.asarray(image) + opacity * colours).astype(np.uint8)
+    heat = heat_of(heatmap, usual, threshold)
+    opacity = STRENGTH * opacity_of(heat)[..., None]
+    mixed = np.round((1 - opacity) * np.asarray(image) + opacity * coloured(heat)).astype(np.uint8)
     _outline(mixed, heatmap > threshold)
     return Image.fromarray(mixed)
+
+
+def heat_of(heatmap: NDArray[np.floating], usual: float, threshold: float) -> NDArray[np.floating]:
+    """A heatmap on the colour scale, in [0, 1]; 0.5 is the threshold.
+
+    Args:
+        heatmap: (..., H, W), finite, higher = more anomalous.
+        usual: value of a normal pixel, where the colour scale begins.
+        threshold: value above which a pixel is anomalous.
+    """
+    scale = 2 * max(threshold - usual, float(np.finfo(np.float32).tiny))
+    return np.clip((heatmap - usual) / scale, 0, 1)
+
+
+def opacity_of(heat: NDArray[np.floating]) -> NDArray[np.floating]:
+    """How much of the heat is seen, in [0, 1]: nothing up to `FAINT`, everything from the threshold on."""
+    return np.clip((heat - FAINT) / (0.5 - FAINT), 0, 1)
 
 
 def _outline(pixels: NDArray[np.uint8], marked: NDArray[np.bool_]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,24 +12,26 @@ from numpy.typing import NDArray
 
 from drdc.config.fusion import Fusion
 from drdc.config.variants import COMPARED, FULL
+from drdc.evaluation.calibration import threshold
 from drdc.results.layout import Layout
 from drdc.results.scores import read_scored
-
-if TYPE_CHECKING:
-    from drdc.results.heatmaps import Found
+from drdc.runtime.batching import chunks, in_order
 
 Floats = NDArray[np.floating]
 Rgb = NDArray[np.uint8]
+Made = TypeVar("Made")
+
+BATCH = 16  # images; the maps of more of them leave the processor's caches
+#: For each kind of heatmap the mean of a normal pixel and the pixel threshold, see `overlay.heat_of`.
+Scales = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One test image with everything computed from it.
+class Facts:
+    """What is known of a test image without its pixels.
 
     path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
-    anomalous, 0 normal; scores: image score of base, DRDC and the shown methods, higher = more
-    anomalous; image, reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of
-    each of `HEATMAPS` and of the shown methods, higher = more anomalous.
+    anomalous, 0 normal; scores: image score of base, DRDC and the shown methods, higher = more anomalous.
     """
 
     path: str
@@ -37,6 +39,16 @@ class Shown:
     defect_type: str
     label: int
     scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Shown(Facts):
+    """One test image with everything computed from it.
+
+    image, reconstruction: (H, W, 3) RGB; mask: (H, W), True where anomalous; heatmaps: (H, W) of each of
+    `HEATMAPS` and of the shown methods, higher = more anomalous.
+    """
+
     image: Rgb
     reconstruction: Rgb
     mask: NDArray[np.bool_]
@@ -51,6 +63,7 @@ class ShownImages:
         scores: image scores of the test images, by row of the manifest: facts and a column for each method.
         held_out: the same of the held-out normal images.
         untested: categories without test images.
+        rows: the test images in the order of the predictions, by row of the manifest.
     """
 
     def __init__(
@@ -61,60 +74,112 @@ class ShownImages:
         from drdc.results.heatmaps import Heatmaps
         from drdc.runtime.files import load_array
 
-        self._table = read_manifest(layout.manifest)
+        table = read_manifest(layout.manifest)
+        self._count = len(table)
         self.methods = [name for name in methods if layout.scored(seed, name, "image_scores").is_file()]
         runs = [(name, seed) for name in (FULL, *self.methods)]
         scores = _by_row(read_scored(layout, runs, "image_scores"))
         self.scores, self.held_out = (scores[scores["split"] == split] for split in ("test", "val"))
-        self.untested = sorted(set(self._table.category) - set(self.scores.category))
-        self._drdc = Heatmaps.of_drdc(layout, seed, self._table, fusion, partial=True)
-        self._others = [Heatmaps.of_method(layout, seed, self._table, name) for name in self.methods]
-        count = len(self._table)
-        self._images = load_array(layout.images(image_size), count, f"images {image_size}")
-        self._masks = load_array(layout.masks, count, "prepare")
+        self.untested = sorted(set(table.category) - set(self.scores.category))
+        self._drdc = Heatmaps.of_drdc(layout, seed, table, fusion, partial=True)
+        self._others = [Heatmaps.of_method(layout, seed, table, name) for name in self.methods]
+        self._images = load_array(layout.images(image_size), self._count, f"images {image_size}")
+        self._masks = load_array(layout.masks, self._count, "prepare")
+        predicted = np.concatenate([records["row"] for records in self._drdc.parts])
+        self.rows = predicted[np.isin(predicted, self.scores.index)].tolist()
+
+    def facts(self) -> list[Facts]:
+        """Those of `rows`, in their order."""
+        about = self.scores.loc[self.rows]
+        names = (*COMPARED, *self.methods)
+        scores = about[list(names)].to_numpy(float).tolist()
+        return [
+            Facts(path, category, defect_type, int(label), dict(zip(names, own, strict=True)))
+            for path, category, defect_type, label, own in zip(
+                *(about[name].tolist() for name in ("path", "category", "defect_type", "label")),
+                scores,
+                strict=True,
+            )
+        ]
 
     def shown(self, rows: Sequence[int]) -> Iterator[Shown]:
         """Some test images, in the order of the predictions; a few at a time in memory."""
-        from drdc.results.predictions import batches
+        return self.each(lambda shown: shown, rows)
 
-        chosen = np.zeros(len(self._table), dtype=bool)
-        chosen[list(rows)] = True
-        for records in batches(self._drdc.parts, chosen):
-            found = self._found(records)
-            for i, row in enumerate(records["row"]):
-                about = self.scores.loc[row]
-                yield Shown(
-                    path=about.path,
-                    category=about.category,
-                    defect_type=about.defect_type,
-                    label=int(about.label),
-                    scores={method: float(about[method]) for method in (*COMPARED, *self.methods)},
+    def each(self, make: Callable[[Shown], Made], rows: Sequence[int], workers: int = 1) -> Iterator[Made]:
+        """What `make` makes of some test images, in the order of the predictions.
+
+        `workers`: threads; each has a few images in memory.
+        """
+        facts = dict(zip(self.rows, self.facts(), strict=True))
+
+        def made(records: NDArray[np.void], maps: dict[str, Floats]) -> list[Made]:
+            found = []
+            for i, row in enumerate(records["row"].tolist()):
+                shown = Shown(
+                    **vars(facts[row]),
                     image=np.array(self._images[row]),
                     reconstruction=records["reconstruction"][i],
                     mask=np.array(self._masks[row]),
-                    heatmaps={kind: own.maps[i] for kind, own in found.items()},
+                    heatmaps={kind: own[i] for kind, own in maps.items()},
                 )
+                found.append(make(shown))
+            return found
 
-    def _found(self, records: NDArray[np.void]) -> dict[str, Found]:
-        """Heatmaps and scores of all methods for the images of these predictions of DRDC."""
-        found = dict(self._drdc.reading(records))
+        for batch in self._batches(made, rows, workers):
+            yield from batch
+
+    def scales(self, rate: float, workers: int = 1) -> Scales:
+        """The colour scale of each kind of heatmap, as `drdc detect` has it for this rate of false alarms.
+
+        From held-out normal images alone: the mean of their pixels, and the threshold that calibrates their
+        largest pixels to `rate`. Raises UserError where they are too few for the rate.
+        """
+        held_out = self.held_out.index.tolist()
+        peaks: dict[str, list[NDArray[np.float32]]] = {}
+        means: dict[str, list[NDArray[np.float64]]] = {}
+        for batch in self._batches(lambda _, maps: _peaks_and_means(maps), held_out, workers):
+            for kind, (highest, mean) in batch.items():
+                peaks.setdefault(kind, []).append(highest)
+                means.setdefault(kind, []).append(mean)
+        return {
+            kind: (float(np.concatenate(means[kind]).mean()), threshold(np.concatenate(own), rate))
+            for kind, own in peaks.items()
+        }
+
+    def _batches(
+        self,
+        make: Callable[[NDArray[np.void], dict[str, Floats]], Made],
+        rows: Sequence[int],
+        workers: int,
+    ) -> Iterator[Made]:
+        """What `make` makes of a few predictions of DRDC and all methods' heatmaps for them, at a time."""
+        chosen = np.zeros(self._count, dtype=bool)
+        chosen[list(rows)] = True
+        batches = (
+            (records, batch)
+            for records in self._drdc.parts
+            for batch in chunks(np.flatnonzero(chosen[records["row"]]), BATCH)
+        )
+
+        def made(place: tuple[NDArray[np.void], NDArray[np.int64]]) -> Made:
+            records = place[0][place[1]]
+            return make(records, self._maps(records))
+
+        return in_order(made, batches, workers)
+
+    def _maps(self, records: NDArray[np.void]) -> dict[str, Floats]:
+        """Heatmaps of all methods for the images of these predictions of DRDC."""
+        maps: dict[str, Floats] = dict(self._drdc.reading.maps(records))
         for heatmaps in self._others:
             (own,) = heatmaps.parts
-            found |= heatmaps.reading(own[np.searchsorted(own["row"], records["row"])])
-        return found
+            maps |= heatmaps.reading.maps(own[np.searchsorted(own["row"], records["row"])])
+        return maps
 
-    def limits(self) -> dict[tuple[str, str], tuple[float, float]]:
-        """One colour scale for each category and kind of heatmap.
 
-        From the lowest first percentile of an image to the value that one image in ten exceeds somewhere.
-        """
-        ends: dict[tuple[str, str], list[NDArray[np.floating]]] = {}
-        for shown in self.shown(list(self.scores.index)):
-            for kind, heatmap in shown.heatmaps.items():
-                low_high = np.array([np.percentile(heatmap, 1), heatmap.max()])
-                ends.setdefault((shown.category, kind), []).append(low_high)
-        limits = {key: np.array(values) for key, values in ends.items()}
-        return {key: (float(e[:, 0].min()), float(np.quantile(e[:, 1], 0.9))) for key, e in limits.items()}
+def _peaks_and_means(maps: dict[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
+    """Of each kind of heatmap, (B, H, W), the largest value and the mean of each image, (B,)."""
+    return {kind: (own.max((1, 2)), own.mean((1, 2), dtype=np.float64)) for kind, own in maps.items()}
 
 
 def _by_row(image_scores: pd.DataFrame) -> pd.DataFrame:

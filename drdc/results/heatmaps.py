@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,14 @@ class Found(NamedTuple):
     scores: NDArray[np.float32]
 
 
-#: The records of some images, (B,) -> what each method finds in them.
-Reading = Callable[[NDArray[np.void]], dict[str, Found]]
+class Reading(Protocol):
+    """What each method finds in some images, from their records, (B,)."""
+
+    def maps(self, records: NDArray[np.void]) -> dict[str, NDArray[np.float32]]:
+        """The heatmaps alone, (B, H, W)."""
+
+    def __call__(self, records: NDArray[np.void]) -> dict[str, Found]:
+        """The same heatmaps, and the scores."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,14 @@ class DrdcReading:
     scale: Statistics
     parts: bool
 
-    def __call__(self, records: NDArray[np.void]) -> dict[str, Found]:
+    def maps(self, records: NDArray[np.void]) -> dict[str, NDArray[np.float32]]:
         fused = vars(fuse(records, self.fusion, self.scale))
-        shown = fused if self.parts else {DRDC: fused[DRDC]}
+        return {method: maps for method, maps in fused.items() if self.parts or method == DRDC}
+
+    def __call__(self, records: NDArray[np.void]) -> dict[str, Found]:
         return {
-            method: Found(maps, image_score(maps, self.fusion.pool_size)) for method, maps in shown.items()
+            method: Found(maps, image_score(maps, self.fusion.pool_size))
+            for method, maps in self.maps(records).items()
         }
 
 
@@ -61,8 +70,11 @@ class StoredReading:
 
     name: str
 
+    def maps(self, records: NDArray[np.void]) -> dict[str, NDArray[np.float32]]:
+        return {self.name: records["heatmap"].astype(np.float32)}
+
     def __call__(self, records: NDArray[np.void]) -> dict[str, Found]:
-        return {self.name: Found(records["heatmap"].astype(np.float32), records["score"].astype(np.float32))}
+        return {self.name: Found(self.maps(records)[self.name], records["score"].astype(np.float32))}
 
 
 @dataclass(frozen=True)

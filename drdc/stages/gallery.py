@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from drdc.config.fusion import Fusion
 from drdc.config.variants import COMPARED
 from drdc.evaluation.calibration import ceiled, offered_rate, threshold
-from drdc.reporting.browser import write_gallery
+from drdc.reporting.browser import pictures_of, write_gallery
 from drdc.reporting.shown_images import ShownImages
 from drdc.results.layout import Layout
+from drdc.runtime.batching import job_threads
 
 
 def gallery(
@@ -17,19 +19,21 @@ def gallery(
 ) -> None:
     """Write `gallery.html` of the first seed; the threshold starts at that of `drdc detect`.
 
-    Where the held-out images are too few for its false-alarm rate, it starts at the smallest that they allow.
-    A method without heatmaps is left out.
+    The colours are those of its overlays, too. Where the held-out images are too few for its false-alarm
+    rate, both are of the smallest rate that they allow. A method without heatmaps is left out.
     """
     images = ShownImages(layout, seeds[0], image_size, fusion, list(methods))
     shown = (*COMPARED, *images.methods)
-    count = len(images.held_out)
+    count, workers = len(images.held_out), job_threads()
     rate = offered_rate(count)
+    scales = images.scales(rate, workers)
     write_gallery(
-        images.shown(list(images.scores.index)),
+        images.facts(),
+        images.each(partial(pictures_of, scales=scales), images.rows, workers),
         layout.gallery,
         title=f"{layout.experiment}, seed {seeds[0]}",
         thresholds={method: threshold(images.held_out[method].to_numpy(), rate) for method in shown},
         calibration=f"{count} held-out normal images of all categories for a false-alarm rate of at most "
         f"{100 * float(ceiled(rate)):g} %",
-        limits=images.limits(),
+        scales=scales,
     )

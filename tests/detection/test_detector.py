@@ -56,8 +56,13 @@ def test_an_image_has_the_score_that_the_workflow_gave_it(
 def test_gallery_histograms_and_tables_have_the_same_thresholds(detector: Detector, exported: Path) -> None:
     with chdir(exported.parents[1]):
         fusion = Fusion(**load_model_file(exported)[2]["fusion"])
-        held_out = ShownImages(Layout(exported.name), 0, detector.image_size, fusion).held_out
-    assert threshold(held_out["drdc"].to_numpy(), offered_rate(len(held_out))) == pytest.approx(
+        images = ShownImages(Layout(exported.name), 0, detector.image_size, fusion)
+        held_out = images.held_out
+        rate = offered_rate(len(held_out))
+        usual, pixel_threshold = images.scales(rate)["drdc"]
+    assert usual == pytest.approx(detector.modes["full"].backend.usual, rel=1e-5)
+    assert pixel_threshold == pytest.approx(detector.reference().pixel_threshold, rel=1e-6)
+    assert threshold(held_out["drdc"].to_numpy(), rate) == pytest.approx(
         detector.reference().threshold, rel=1e-12
     )
     for category in (None, *detector.categories):

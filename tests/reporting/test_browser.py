@@ -1,23 +1,26 @@
 """The page gallery.html in a real browser: what it counts, shows and filters, and that names stay text."""
 
+import io
 import json
 import re
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from chromium import chromium
+from PIL import Image
 
 from drdc.config.variants import COMPARED
 from drdc.data.synthetic import render
-from drdc.reporting.browser import Limits, write_gallery
+from drdc.reporting.browser import pictures_of, write_gallery
 from drdc.reporting.gallery import HEATMAPS
-from drdc.reporting.shown_images import Shown
+from drdc.reporting.overlay import LINE, overlay
+from drdc.reporting.shown_images import Facts, Scales, Shown
 from drdc.runtime.errors import UserError
 
 HOSTILE = (
@@ -31,6 +34,8 @@ HOSTILE = (
     "__proto__",
 )
 THRESHOLDS = {"base": 5.0, "drdc": 0.5}
+SCALES: Scales = dict.fromkeys(HEATMAPS, (0.0, 0.6))
+FACTS = [field.name for field in fields(Facts)]
 
 
 def shown(number: int, category: str = "gear", defect_type: str = "good", *, size: int = 24) -> Shown:
@@ -62,23 +67,20 @@ def many() -> list[Shown]:
     return images
 
 
-def limits_of(images: list[Shown]) -> Limits:
-    return {(image.category, kind): (0.0, 1.2) for image in images for kind in HEATMAPS}
-
-
 def write(images: list[Shown], path: Path, **changes: Any) -> Path:
-    values = {"title": "Title", "thresholds": THRESHOLDS, "limits": limits_of(images), **changes}
+    values = {"title": "Title", "thresholds": THRESHOLDS, "scales": SCALES, **changes}
     values = {"calibration": "40 held-out normal images"} | values
-    write_gallery(iter(images), path, **values)
+    write_gallery(images, (pictures_of(image, values["scales"]) for image in images), path, **values)
     return path
 
 
 def facts_in(path: Path) -> list[dict[str, Any]]:
-    return blocks_in(path, "facts")
+    (facts,) = blocks_in(path, "facts")
+    return facts
 
 
-def blocks_in(path: Path, name: str) -> list[dict[str, Any]]:
-    pattern = rf'<script type="application/json" class="{name}">(.*?)</script>'
+def blocks_in(path: Path, name: str) -> list[Any]:
+    pattern = rf'<script type="application/json" id="{name}">(.*?)</script>'
     return [json.loads(text) for text in re.findall(pattern, path.read_text("utf-8"))]
 
 
@@ -89,17 +91,17 @@ def test_same_images_give_the_same_bytes_and_nothing_is_loaded_from_elsewhere(tm
     first, again = (write(many()[:5], tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
     assert first == again
     assert first != write(many()[:5], tmp_path / "c.html", title="Another").read_bytes()
-    assert not re.search(rb"https?:|src=\"(?!data:)|url\(|@import", first)
+    assert not re.search(rb"https?:|src=\"(?!data:)|url\((?!#)|@import", first)
 
 
 def test_every_image_is_carried_with_its_facts_and_pictures(tmp_path: Path) -> None:
     images = many()[:7]
     path = write(images, tmp_path / "g.html")
-    for image, facts, pictures in zip(images, facts_in(path), blocks_in(path, "pictures"), strict=True):
-        names = ("path", "category", "defect_type", "label", "scores")
-        assert facts == {name: getattr(image, name) for name in names}
-        assert set(pictures) == {"image", "reconstruction", "outline", *HEATMAPS}
-        assert (pictures["outline"] is None) == (image.label == 0)
+    assert facts_in(path) == [{name: getattr(image, name) for name in FACTS} for image in images]
+    for index, image in enumerate(images):
+        (pictures,) = blocks_in(path, f"pictures-{index}")
+        assert set(pictures) == {"image", "reconstruction", "truth", *HEATMAPS}
+        assert (pictures["truth"] is None) == (image.label == 0)
 
 
 def test_hostile_names_leave_no_markup_in_the_file(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_hostile_names_leave_no_markup_in_the_file(tmp_path: Path) -> None:
     text = path.read_text("utf-8")
     assert "<img src=x" not in text
     assert "<script>alert" not in text
-    assert text.count("<script") == text.count("</script>") == 2 + 2 * len(images)
+    assert text.count("<script") == text.count("</script>") == 3 + len(images)
 
 
 def test_images_are_taken_one_at_a_time(tmp_path: Path) -> None:
@@ -123,8 +125,10 @@ def test_images_are_taken_one_at_a_time(tmp_path: Path) -> None:
             yield image
             del image
 
-    about = {"thresholds": THRESHOLDS, "calibration": "", "limits": limits_of([shown(0)])}
-    write_gallery(stream(), tmp_path / "g.html", title="t", **about)
+    images = [shown(number) for number in range(6)]
+    about = {"thresholds": THRESHOLDS, "calibration": "", "scales": SCALES}
+    pictures = (pictures_of(image, SCALES) for image in stream())
+    write_gallery(images, pictures, tmp_path / "g.html", title="t", **about)
     assert len(alive) == 6
 
 
@@ -134,8 +138,7 @@ def test_an_image_of_224_pixels_takes_little_space(tmp_path: Path) -> None:
     image = replace(
         shown(0, "gear", "stain"), image=picture, reconstruction=picture, mask=mask, heatmaps=smooth
     )
-    path = write([image], tmp_path / "g.html")
-    assert len(json.dumps(blocks_in(path, "pictures"))) < 30_000
+    assert len(json.dumps(pictures_of(image, SCALES))) < 20_000
 
 
 def test_what_cannot_be_shown_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
@@ -144,10 +147,10 @@ def test_what_cannot_be_shown_is_refused_and_leaves_no_file(tmp_path: Path) -> N
         write([], path)
     with pytest.raises(ValueError, match=r"score of .*000.png.*, drdc: must be finite"):
         write([replace(shown(0), scores={"base": 1.0, "drdc": float("nan")})], path)
-    with pytest.raises(ValueError, match="threshold: the method drdc is absent"):
+    with pytest.raises(ValueError, match="threshold: drdc is missing"):
         write([shown(0)], path, thresholds={"base": 1.0})
-    with pytest.raises(ValueError, match=r"no entry \('gear', 'base'\)"):
-        write([shown(0)], path, limits={})
+    with pytest.raises(ValueError, match="scale: base, diffusion, drdc is missing"):
+        write([shown(0)], path, scales={})
     assert not list(tmp_path.iterdir())
 
 
@@ -210,9 +213,18 @@ def paths_on(page: Any) -> list[str]:
     return page.locator(".card .path").all_text_contents()
 
 
-def open_all(page: Any) -> None:
-    while page.locator("#more").is_visible():
-        page.locator("#more").click()
+def all_paths(page: Any) -> list[str]:
+    """Those of this page of images and of all that follow."""
+    paths = paths_on(page)
+    while page.locator("#later").is_enabled() and page.locator("#later").is_visible():
+        page.locator("#later").click()
+        paths += paths_on(page)
+    return paths
+
+
+def worst_first(image: Shown, method: str = "drdc") -> float:
+    margin = image.scores[method] - THRESHOLDS[method]
+    return (margin or -5e-324) if image.label else -margin
 
 
 def test_counts_follow_the_threshold_for_both_methods(page: Any) -> None:
@@ -312,23 +324,77 @@ def test_orders(page: Any, method: str) -> None:
         "rising": lambda image: image.scores[method],
         "category": lambda image: (image.category, image.defect_type, image.path),
         "margin": lambda image: abs(image.scores[method] - threshold),
+        "worst": lambda image: worst_first(image, method),
     }
     page.locator(f"input[name=method][value={method}]").check()
-    open_all(page)
     for order, key in keys.items():
         page.locator("select[name=sort]").select_option(order)
-        open_all(page)
-        assert paths_on(page) == [image.path for image in sorted(images, key=key)], order
+        assert all_paths(page) == [image.path for image in sorted(images, key=key)], order
 
 
-def test_more_cards_come_on_demand_and_take_the_focus(page: Any) -> None:
-    page.locator("#more").click()
-    assert page.locator(".card").count() == 120
-    place = "() => [...document.querySelectorAll('.card')].indexOf(document.activeElement)"
-    assert page.evaluate(place) == 60
-    page.locator("#more").click()
-    assert page.locator(".card").count() == 150
-    assert page.locator("#more").is_hidden()
+def test_misses_and_false_alarms_come_first_and_move_with_the_threshold(page: Any) -> None:
+    for threshold in (0.5, 0.62):
+        page.locator("#number").fill(str(threshold))
+        wrong = sum(outcome(image, "drdc", threshold) in ("missed", "alarm") for image in many())
+        assert 10 < wrong < 60
+        badges = page.locator(".badge").all_inner_texts()
+        assert set(badges[:wrong]) == {"missed", "false alarm"}
+        assert not {"missed", "false alarm"} & set(badges[wrong:])
+
+
+def test_pages_turn_and_take_the_focus_to_their_first_card(page: Any) -> None:
+    earlier, later = page.locator("#earlier"), page.locator("#later")
+    assert earlier.is_disabled()
+    seen = set()
+    for told, count in (("1 to 60", 60), ("61 to 120", 60), ("121 to 150", 30)):
+        assert page.locator("#range").inner_text() == f"{told} of 150"
+        assert page.locator(".card").count() == count
+        seen |= set(paths_on(page))
+        if count == 60:
+            later.click()
+            first = page.locator(".card").first
+            assert first.evaluate("(card) => card === document.activeElement")
+    assert len(seen) == 150
+    assert later.is_disabled()
+    earlier.click()
+    assert page.locator("#range").inner_text() == "61 to 120 of 150"
+    page.locator("input[name=search]").fill("gear")
+    assert page.locator("#range").inner_text().startswith("1 to 60 of "), "from the start"
+
+
+def test_of_many_images_only_one_page_is_drawn_and_all_are_counted(open_page: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    one = shown(0, "gear", "crack", size=8)
+    scores = [{"base": float(base), "drdc": float(drdc)} for base, drdc in rng.random((3000, 2))]
+    images = [replace(one, path=f"gear/{i}.png", scores=own) for i, own in enumerate(scores)]
+    page = open_page(write(images, tmp_path / "g.html"))
+    for threshold in (0.5, 0.1):
+        page.locator("#number").fill(str(threshold))
+        assert counts_on(page) == expected_counts(images, "drdc", threshold)
+    for _ in range(3):
+        page.locator("#later").click()
+    assert page.locator(".card").count() == 60
+    assert page.locator("#grid img").count() == 240
+    assert page.locator("#range").inner_text() == "181 to 240 of 3000"
+
+
+def test_it_is_used_before_the_pictures_are_read(open_page: Any, gallery_path: Path, tmp_path: Path) -> None:
+    """What a browser has of the file in the middle of the pictures, and of one of them."""
+    whole = gallery_path.read_text("utf-8")
+    for last, kept in ((75, 75), (0, 0)):
+        end = whole.index(f'id="pictures-{last}"') + 2000
+        part = tmp_path / f"{last}.html"
+        part.write_text(whole[:end], "utf-8")
+        page = open_page(part)
+        assert counts_on(page) == expected_counts(many(), "drdc", 0.5)
+        page.locator("select[name=sort]").select_option("falling")
+        ranked = sorted(range(150), key=lambda place: -many()[place].scores["drdc"])[:60]
+        drawn = page.locator(".card", has=page.locator(".under:visible")).count()
+        assert drawn == sum(place < kept for place in ranked)
+        page.locator("#slider").press("End")
+        assert counts_on(page)["found"] == 0
+        page.locator(".card").first.click()
+        assert page.get_by_role("dialog").is_visible()
 
 
 LOADED = """async (selector) => {
@@ -340,14 +406,15 @@ LOADED = """async (selector) => {
 
 def test_pictures_load(page: Any) -> None:
     widths = page.evaluate(LOADED, ".card img")
-    assert len(widths) > 120
+    assert len(widths) > 180
     assert min(widths) == 24
     page.locator(".card").first.click()
-    assert page.evaluate(LOADED, "dialog .stack img") == [24, 24, 240, 24, 24, 24, 24]
+    assert page.evaluate(LOADED, "dialog .stack img") == [24] * 8
 
 
 def test_view_controls_change_every_card(page: Any) -> None:
-    heat, under, outline = (page.locator(f".card .{name}") for name in ("heat", "under", "outline"))
+    page.locator("select[name=sort]").select_option("falling")
+    heat, under = page.locator(".card .heat"), page.locator(".card .under")
     for opacity in ("0", "0.75"):
         page.locator("input[name=opacity]").fill(opacity)
         styles = heat.evaluate_all("(all) => all.map((one) => getComputedStyle(one).opacity)")
@@ -357,19 +424,56 @@ def test_view_controls_change_every_card(page: Any) -> None:
     for kind in HEATMAPS:
         page.locator(f"input[name=heatmap][value={kind}]").check()
         seen.add(tuple(heat.evaluate_all(sources)))
+        assert page.locator(".card .found").evaluate_all(sources) == heat.evaluate_all(sources)
     assert len(seen) == 3
     assert len(set(under.evaluate_all(sources))) == 60
     page.get_by_label("Reconstruction").check()
     assert len(set(under.evaluate_all(sources))) == 1  # all made grey
-    marked = page.locator(".card", has=page.locator(".outline:visible")).count()
-    assert marked == page.locator(".card .kind").filter(has_not_text="good").count() > 0
-    page.get_by_label("Outline of the ground truth").uncheck()
-    assert not any(one.is_visible() for one in outline.all())
+
+
+def test_outlines_are_switched_each_for_itself(page: Any) -> None:
+    page.locator("select[name=sort]").select_option("falling")
+    anomalous = page.locator(".card .kind").filter(has_not_text="good").count()
+    assert anomalous > 0
+    for truth in (True, False):
+        for found in (True, False):
+            page.locator("input[name=truth]").set_checked(truth)
+            page.locator("input[name=found]").set_checked(found)
+            visible = [page.locator(f".card .{name}:visible").count() for name in ("truth", "found")]
+            assert visible == [anomalous * truth, 60 * found]
+
+
+def test_a_card_is_drawn_as_the_overlay_of_detect(open_page: Any, tmp_path: Path) -> None:
+    """The browser's filters against the drawing in Python, on a heatmap with a known peak."""
+    rows, columns = np.mgrid[:256, :256]
+    distance = np.hypot(rows - 150, columns - 90)
+    heatmap = 1.4 * np.exp(-(distance**2) / 3000)
+    radius = np.sqrt(3000 * np.log(1.4 / SCALES["drdc"][1]))  # where it is the pixel threshold
+    image = np.stack([rows, columns, np.full_like(rows, 90)], axis=2).astype(np.uint8)
+    one = replace(
+        shown(0),
+        image=image,
+        mask=np.zeros((256, 256), dtype=bool),
+        heatmaps=dict.fromkeys(HEATMAPS, heatmap.astype(np.float32)),
+    )
+    page = open_page(write([one], tmp_path / "g.html"))
+    page.evaluate(LOADED, ".card img")
+    drawn = Image.open(io.BytesIO(page.locator(".card .stack").screenshot())).convert("RGB")
+    expected = overlay(Image.fromarray(image), heatmap, *SCALES["drdc"]).resize(drawn.size)
+    difference = np.abs(np.asarray(drawn, float) - np.asarray(expected, float)).max(2)
+    rim = np.asarray(Image.fromarray(np.abs(distance - radius) < 8).resize(drawn.size))
+    inside = np.zeros_like(rim)
+    inside[5:-5, 5:-5] = True  # the corners are round
+    assert difference[inside & ~rim].max() < 25
+    assert difference[inside & ~rim].mean() < 4
+    line = np.abs(np.asarray(drawn, float) - LINE).max(2) < 40
+    assert line[rim].sum() > 200
+    assert not line[~rim].any()
 
 
 def test_the_large_view_is_used_by_keyboard(page: Any) -> None:
-    ranked = sorted(many(), key=lambda image: -image.scores["drdc"])
-    page.locator("input[name=outline]").focus()
+    ranked = sorted(many(), key=worst_first)
+    page.locator("input[name=found]").focus()
     for _ in range(10):
         page.keyboard.press("Tab")
         if page.evaluate("() => document.activeElement.className") == "card":
@@ -386,13 +490,13 @@ def test_the_large_view_is_used_by_keyboard(page: Any) -> None:
     assert page.locator("#place").inner_text() == "2 of 150"
     page.keyboard.press("Escape")
     assert dialog.is_hidden()
-    focused = page.locator(".card:focus .path")
-    assert focused.inner_text() == ranked[1].path
+    focused = page.locator(".card:focus")
+    focused.filter(has_text=ranked[1].path).wait_for()
     page.keyboard.press("Enter")
     for _ in range(2):
-        page.keyboard.press("ArrowLeft")  # round to the last, which has no card yet
+        page.keyboard.press("ArrowLeft")  # round to the last, which is on another page
     page.get_by_role("button", name="Close").click()
-    assert focused.inner_text() == ranked[-1].path
+    focused.filter(has_text=ranked[-1].path).wait_for()
 
 
 def test_the_large_view_tells_both_scores_and_the_truth(page: Any) -> None:
@@ -484,14 +588,13 @@ def test_further_methods_have_scores_heatmaps_and_thresholds_of_their_own(
     for image in many()[:6]:
         scores = image.scores | {"one-more": 10.0 * image.label}
         images.append(replace(image, scores=scores, heatmaps=image.heatmaps | {"one-more": image.mask * 1.0}))
-    limits = limits_of(images) | {(image.category, "one-more"): (0.0, 1.0) for image in images}
-    thresholds = THRESHOLDS | {"one-more": 5.0}
-    page = open_page(write(images, tmp_path / "g.html", thresholds=thresholds, limits=limits))
+    thresholds, scales = THRESHOLDS | {"one-more": 5.0}, SCALES | {"one-more": (0.0, 0.5)}
+    page = open_page(write(images, tmp_path / "g.html", thresholds=thresholds, scales=scales))
     page.check("input[name=method][value=one-more]")
     page.check("input[name=heatmap][value=one-more]")
     anomalous = sum(image.label for image in images)
     assert page.locator("[data-outcome=found] b").inner_text() == str(anomalous)
     assert page.locator("[data-outcome=alarm] b").inner_text() == "0"
-    page.locator(".card").first.click()
+    page.locator(".card").filter(has_text="found").first.click()
     assert page.locator("figure[data-picture=one-more]").is_visible()
     assert "one-more: score 10" in page.locator("#large-one-more").inner_text()

@@ -95,11 +95,11 @@ def test_costs_and_gallery_show_each_method(folder: Path) -> None:
     seconds = column(folder, "inference", "seconds per image").value.astype(float)
     assert (seconds[list(METHODS)] > 0).all()
     page = (folder / RESULTS / "gallery.html").read_text(encoding="utf-8")
-    facts = re.findall(r'<script type="application/json" class="facts">(.*?)</script>', page)
+    (facts,) = re.findall(r'<script type="application/json" id="facts">(.*?)</script>', page)
     records = np.load(folder / RESULTS / "seed0/predictions/small/all.npy")
     paths = pd.read_csv(folder / RESULTS / "manifest.csv").path
     scores = dict(zip(paths[records["row"]], records["score"], strict=True))
-    for image in map(json.loads, facts):
+    for image in json.loads(facts):
         assert image["scores"]["small"] == pytest.approx(scores[image["path"]])
         assert "toy" in image["scores"]
 

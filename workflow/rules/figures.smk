@@ -73,7 +73,7 @@ rule gallery:
         "results/{experiment}/logs/gallery.log",
     benchmark:
         "results/{experiment}/benchmarks/gallery.tsv"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=memory(4000),
         runtime=60,

@@ -1,12 +1,13 @@
 // What the page shows, and how the controls change it.
-const PAGE = 60; // cards added at a time
+const PAGE = 60; // cards at a time, so that no more pictures than theirs are ever decoded
 const BINS = 40; // of the histogram; the width of its view box
+const LATE = 200; // milliseconds between two looks for pictures that were not read yet
 
 const outcomeButtons = [...form.querySelectorAll("[data-outcome]")];
 const large = byId("large");
-const cards = new Map(); // index of an image -> its list item
+let cards = new Map(); // index of an image -> its list item, of the images on this page
 let matching = []; // images that pass all filters, sorted
-let limit = PAGE; // how many of them have a card
+let first = 0; // place in `matching` of the first image on this page
 let current = 0; // place in `matching` of the image in the large view
 
 // --- what follows the controls ------------------------------------------------------------------------
@@ -15,15 +16,14 @@ function update() {
   const list = filtered();
   const pressed = outcomeButtons.filter((button) => button.ariaPressed === "true");
   const wanted = new Set(pressed.map((button) => button.dataset.outcome));
-  matching = wanted.size ? list.filter((image) => wanted.has(outcomeOf(image))) : [...list];
-  matching.sort(ORDERS[fields.sort.value](fields.method.value));
+  matching = sorted(wanted.size ? list.filter((image) => wanted.has(outcomeOf(image))) : list);
   showThreshold(list);
   showCounts(list);
   showGrid();
 }
 
 function updateFromStart() {
-  limit = PAGE;
+  first = 0;
   update();
 }
 
@@ -59,9 +59,14 @@ function showCounts(list) {
     byId("status").textContent = `${counts.found} found, ${counts.missed} missed, `
       + `${counts.alarm} false alarms, ${counts.passed} correctly passed; ${quality}`;
   }, 300);
-  const categories = [...new Set(list.map((image) => image.category))].sort(compareTexts);
-  const groups = categories.map((name) => [name, list.filter((image) => image.category === name)]);
-  byId("rows").replaceChildren(...[...groups, ["all", list]].map(([name, group]) => tableRow(name, group)));
+  const groups = new Map();
+  for (const image of list) {
+    if (!groups.has(image.category)) groups.set(image.category, []);
+    groups.get(image.category).push(image);
+  }
+  const names = [...groups.keys()].sort(compareTexts);
+  const rows = [...names.map((name) => [name, groups.get(name)]), ["all", list]];
+  byId("rows").replaceChildren(...rows.map(([name, group]) => tableRow(name, group)));
 }
 
 function tableRow(name, group) {
@@ -79,27 +84,28 @@ function tableRow(name, group) {
 // --- cards --------------------------------------------------------------------------------------------
 
 function showGrid() {
-  const items = matching.slice(0, limit).map(cardOf);
+  first = Math.max(0, Math.min(first, Math.floor((matching.length - 1) / PAGE) * PAGE));
+  const shown = matching.slice(first, first + PAGE);
+  cards = new Map(shown.map((image) => [image.index, cards.get(image.index) ?? newCard(image)]));
+  const items = [...cards.values()];
   items.forEach(paint);
   const grid = byId("grid");
   const same = items.length === grid.children.length && items.every((item, i) => item === grid.children[i]);
   if (!same) grid.replaceChildren(...items);
-  const rest = matching.length - items.length;
-  byId("more").hidden = rest === 0;
-  byId("more").textContent = `Show ${Math.min(PAGE, rest)} more of ${rest}`;
+  byId("range").textContent = `${first + 1} to ${first + shown.length} of ${matching.length}`;
+  byId("earlier").disabled = first === 0;
+  byId("later").disabled = first + PAGE >= matching.length;
+  byId("pager").hidden = matching.length <= PAGE;
   byId("none").hidden = matching.length > 0;
 }
 
-function cardOf(image) {
-  if (!cards.has(image.index)) {
-    const item = byId("card").content.firstElementChild.cloneNode(true);
-    item.firstElementChild.dataset.index = image.index;
-    item.querySelector(".kind").textContent = `${image.category} · ${image.defect_type}`;
-    item.querySelector(".path").textContent = image.path;
-    item.firstElementChild.title = image.path;
-    cards.set(image.index, item);
-  }
-  return cards.get(image.index);
+function newCard(image) {
+  const item = byId("card").content.firstElementChild.cloneNode(true);
+  item.firstElementChild.dataset.index = image.index;
+  item.querySelector(".kind").textContent = `${image.category} · ${image.defect_type}`;
+  item.querySelector(".path").textContent = image.path;
+  item.firstElementChild.title = image.path;
+  return item;
 }
 
 function paint(item) {
@@ -111,11 +117,12 @@ function paint(item) {
   item.querySelector(".score").textContent = written(image.scores[method], method);
   const view = `${fields.underlay.value} ${fields.heatmap.value}`;
   if (item.dataset.view === view) return;
-  item.dataset.view = view;
   const urls = pictures(image.index);
+  if (urls.image) item.dataset.view = view;
   setPicture(item.querySelector(".under"), urls[fields.underlay.value]);
   setPicture(item.querySelector(".heat"), urls[fields.heatmap.value]);
-  setPicture(item.querySelector(".outline"), urls.outline);
+  setPicture(item.querySelector(".found"), urls[fields.heatmap.value]);
+  setPicture(item.querySelector(".truth"), urls.truth);
 }
 
 function setPicture(element, url) {
@@ -123,11 +130,14 @@ function setPicture(element, url) {
   if (url) element.src = url;
 }
 
-function showMore() {
-  const first = limit;
-  limit += PAGE;
+function turn(pages) {
+  first += pages * PAGE;
   showGrid();
-  cardOf(matching[first]).firstElementChild.focus();
+  focusCard(first);
+}
+
+function focusCard(place) {
+  cards.get(matching[place].index).firstElementChild.focus();
 }
 
 // --- large view ---------------------------------------------------------------------------------------
@@ -145,19 +155,20 @@ function showLarge(place) {
   }
   for (const figure of large.querySelectorAll("figure")) {
     const kind = figure.dataset.picture;
-    figure.querySelector(".stack img").src = urls[kind === "truth" ? "image" : kind];
+    setPicture(figure.querySelector(".stack img"), urls[kind === "outlines" ? "image" : kind]);
     const ends = figure.querySelectorAll(".scale i");
-    ends.forEach((end, i) => { end.textContent = settings.limits[image.category][kind][i].toPrecision(3); });
+    ends.forEach((end, i) => { end.textContent = settings.scales[kind][i].toPrecision(3); });
   }
-  setPicture(large.querySelector(".outline"), urls.outline);
-  byId("unmarked").hidden = Boolean(urls.outline);
+  setPicture(large.querySelector(".found"), urls[fields.heatmap.value]);
+  setPicture(large.querySelector(".truth"), urls.truth);
+  byId("unmarked").hidden = Boolean(urls.truth);
   if (!large.open) large.showModal();
 }
 
-function focusCard() {
-  limit = Math.max(limit, Math.ceil((current + 1) / PAGE) * PAGE);
+function leaveLarge() {
+  first = Math.floor(current / PAGE) * PAGE;
   showGrid();
-  cardOf(matching[current]).firstElementChild.focus();
+  focusCard(current);
 }
 
 // --- controls -----------------------------------------------------------------------------------------
@@ -179,8 +190,8 @@ function chooseMethod() {
 }
 
 function setOverlay() {
-  byId("grid").style.setProperty("--opacity", fields.opacity.value);
-  byId("grid").classList.toggle("plain", !fields.outline.checked);
+  document.body.style.setProperty("--opacity", fields.opacity.value);
+  for (const name of ["truth", "found"]) document.body.classList.toggle(`no-${name}`, !fields[name].checked);
 }
 
 function fillSelect(select, names) {
@@ -206,7 +217,7 @@ form.addEventListener("input", ({ target }) => {
     if (Number.isFinite(value)) setThreshold(value, target);
   } else if (target.name === "method") {
     chooseMethod();
-  } else if (["opacity", "outline"].includes(target.name)) {
+  } else if (["opacity", "truth", "found"].includes(target.name)) {
     setOverlay();
   } else if (["heatmap", "underlay"].includes(target.name)) {
     showGrid();
@@ -222,7 +233,8 @@ for (const button of outcomeButtons) {
     updateFromStart();
   });
 }
-byId("more").addEventListener("click", showMore);
+byId("earlier").addEventListener("click", () => turn(-1));
+byId("later").addEventListener("click", () => turn(1));
 byId("grid").addEventListener("click", ({ target }) => {
   const card = target.closest(".card");
   if (card) showLarge(matching.indexOf(images[card.dataset.index]));
@@ -230,14 +242,13 @@ byId("grid").addEventListener("click", ({ target }) => {
 byId("previous").addEventListener("click", () => showLarge(current - 1));
 byId("next").addEventListener("click", () => showLarge(current + 1));
 byId("close").addEventListener("click", () => large.close());
-large.addEventListener("close", focusCard);
+large.addEventListener("close", leaveLarge);
 large.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: -1, ArrowRight: 1 };
   if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
   if (event.key in steps) showLarge(current + steps[event.key]);
 });
 
-for (const bar of document.querySelectorAll(".scale img")) bar.src = settings.colour_bar;
 if (matchMedia("(max-width: 45rem)").matches) {
   for (const part of form.querySelectorAll("details")) part.open = false;
 }
@@ -245,3 +256,13 @@ fillSelect(fields.category, images.map((image) => image.category));
 fillDefects();
 setOverlay();
 chooseMethod();
+
+function catchUp() {
+  showGrid();
+  if (large.open) showLarge(current);
+}
+const late = setInterval(catchUp, LATE);
+document.addEventListener("DOMContentLoaded", () => {
+  clearInterval(late);
+  catchUp();
+});

@@ -1,7 +1,8 @@
 "use strict";
 
 // What the page carries, outcomes, filters and orders. The facts of every image are read at once, its
-// pictures only when it is shown. The file is put before gallery.js, into the same script.
+// pictures only when it is shown: they come after this script, which runs while the rest is still read.
+// The file is put before gallery.js, into the same script.
 const OUTCOMES = { found: "found", missed: "missed", alarm: "false alarm", passed: "correctly passed" };
 
 const byId = (id) => document.getElementById(id);
@@ -9,10 +10,13 @@ const read = (node) => JSON.parse(node.textContent);
 const settings = read(byId("settings"));
 const further = Object.keys(settings.thresholds).filter((name) => !["drdc", "base"].includes(name));
 const METHODS = { drdc: "DRDC", base: "Base model", ...Object.fromEntries(further.map((name) => [name, name])) };
-const images = [...document.querySelectorAll("script.facts")].map(read);
-const pictureNodes = document.querySelectorAll("script.pictures");
-const pictures = (index) => read(pictureNodes[index]);
+const images = read(byId("facts"));
 images.forEach((image, index) => { image.index = index; });
+
+function pictures(index) {
+  const node = byId(`pictures-${index}`);
+  return node?.nextSibling ? read(node) : {}; // what follows it is there: all of it was read
+}
 
 const form = byId("controls");
 const fields = form.elements;
@@ -53,16 +57,26 @@ const recall = (counts) => ratio(counts.found, counts.missed);
 
 const compareTexts = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
+const margin = (image, method) => image.scores[method] - thresholds[method];
+const byName = [...images].sort((a, b) => compareTexts(a.category, b.category)
+  || compareTexts(a.defect_type, b.defect_type) || compareTexts(a.path, b.path));
+const placeByName = new Map(byName.map((image, place) => [image, place]));
+
+// Of an image a number by which the list is sorted.
 const ORDERS = {
-  falling: (method) => (a, b) => b.scores[method] - a.scores[method],
-  rising: (method) => (a, b) => a.scores[method] - b.scores[method],
-  margin: (method) => {
-    const distance = (image) => Math.abs(image.scores[method] - thresholds[method]);
-    return (a, b) => distance(a) - distance(b);
-  },
-  category: () => (a, b) => compareTexts(a.category, b.category)
-    || compareTexts(a.defect_type, b.defect_type) || compareTexts(a.path, b.path),
+  worst: (image, method) => (image.label // at the threshold itself an anomalous image is missed
+    ? margin(image, method) || -Number.MIN_VALUE : -margin(image, method)),
+  falling: (image, method) => -image.scores[method],
+  rising: (image, method) => image.scores[method],
+  margin: (image, method) => Math.abs(margin(image, method)),
+  category: (image) => placeByName.get(image),
 };
+
+function sorted(list) {
+  const keys = new Float64Array(images.length);
+  for (const image of list) keys[image.index] = ORDERS[fields.sort.value](image, fields.method.value);
+  return [...list].sort((a, b) => keys[a.index] - keys[b.index] || a.index - b.index);
+}
 
 function filtered() {
   // By category, defect type and path; the outcome is left to `update`, so that the counts keep all four.
