@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from drdc.tools.operations import Operation, Work
 
-#: Assumed, not measured: seconds of the host for each kernel of PyTorch, forward, backward and Python together.
+#: Assumed, not measured: seconds of the host for each kernel of PyTorch.
 LAUNCH_SECONDS = 8e-6
 #: Assumed, not measured: what is left of kernels without matrix products, and of their traffic, where torch
 #: compiles the network and joins them with their neighbours.

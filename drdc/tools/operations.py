@@ -1,8 +1,7 @@
 """What a step of a network asks of a machine, counted without computing it.
 
 torch's fake tensors have shapes and no values, so that the paper's networks are counted in seconds on any
-computer: the operations as torch dispatches them, the numbers that each reads and writes, and the memory that is
-in use at once.
+computer: the operations as torch dispatches them, what each reads and writes, and the memory in use at once.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-#: Bytes that a step of AdamW moves for each parameter: it reads weight, gradient and both moments and writes all but
-#: the gradient (28), after the gradient is measured and clipped (12) and before the moving average follows (12).
+#: Bytes that a step of AdamW moves for each parameter: it reads weight, gradient and both moments and writes all
+#: but the gradient (28), after the gradient is measured and clipped (12); the moving average follows (12).
 UPDATE_BYTES = 52
 #: Bytes for each parameter in use all the time beside the weight: gradient, both moments, moving average.
 KEPT_BYTES = 16

@@ -1,4 +1,4 @@
-"""What fitting a method of the configuration takes: its own `fit`, on random images, with a step for each phase."""
+"""What fitting a method of the configuration takes: its own `fit`, on random images, a few steps a phase."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,12 +20,9 @@ import pandas as pd
 import timm
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
-from drdc.config.diffusion import Diffusion
-from drdc.config.optimisation import Optimisation
 from drdc.equations.diffusion import linear_schedule
 from drdc.experiment.experiment import Experiment
 from drdc.methods.drdc.diffusion import draw_randomness, noise_loss
@@ -33,7 +30,7 @@ from drdc.models.denoiser import Denoiser
 from drdc.models.inpainter import Inpainter
 from drdc.models.reconstructor import Reconstructor, draw_jitter
 from drdc.results.layout import Layout
-from drdc.runtime.devices import torch_device
+from drdc.runtime.devices import compiles, torch_device
 from drdc.tools.operations import Work, inference_work, training_work
 from drdc.training.distributed import Group
 from drdc.training.job import Job
@@ -62,27 +59,33 @@ class Training:
 
     Attributes:
         settings: of the training.
-        build: gives the network.
+        network: settings -> the network.
         inputs: number of images -> arguments of its `forward`, on the CPU.
         draw: number of images -> the randomness of a batch.
-        loss: network, a batch of random data, its randomness, the part of it to compute -> loss.
+        loss: network, a part of a batch of random data, the randomness of all of it, the part -> loss.
         ema_decay: see `drdc.training.loop.Task`.
     """
 
-    settings: Optimisation
-    build: Callable[[], nn.Module]
+    settings: Any
+    network: Callable[[Any], nn.Module]
     inputs: Callable[[int], tuple[Tensor, ...]]
     draw: Callable[[int], Any]
     loss: Callable[[nn.Module, Tensor, Any, slice], Tensor]
     ema_decay: float | None = None
 
-    def work(self, images: int) -> Work:
-        """What a step of so many images asks for, all of them at once."""
-        return training_work(self.build, lambda: self.inputs(images))
+    def work(self, images: int, precision: str | None = None) -> Work:
+        """What a step of so many images, all of them at once, asks of a GPU.
+
+        `precision`: bf16 or fp32, for another machine; None as on this one.
+        """
+        settings = self.settings.model_copy(update={"precision": precision} if precision else {})
+        return training_work(lambda: as_on_gpu(self.network(settings)), lambda: self.inputs(images))
 
     def timed(self) -> Timed:
-        """A step on this machine."""
+        """A step on this machine; a CPU may be too slow for a whole batch."""
         batch = self.settings.batch_size
+        if torch_device() == "cuda":
+            return Timed(self._seconds(batch, STEPS), batch)
         one = self._seconds(1, steps=1)
         images = part_within(batch, LIMIT / (STEPS + 1) / one)
         seconds = one if images == 1 else self._seconds(images, STEPS)
@@ -92,7 +95,7 @@ class Training:
         """The median of some steps of so many images, in the training loop itself."""
         moments: list[float] = []
         device = torch_device()
-        network = self.build().to(device)
+        network = self.network(self.settings).to(device, memory_format=torch.channels_last)
         data = self.inputs(images)[0].to(device)
 
         def draw(batch: int) -> Any:
@@ -108,15 +111,26 @@ class Training:
             sampler=BatchSampler(np.arange(images), np.full(images, ""), images, 0, balanced=False),
             paths=np.full(images, "random data"),
             draw=draw,
-            loss=lambda model, _, drawn, part: self.loss(model, data, drawn, part),
+            loss=lambda model, _, drawn, part: self.loss(model, data[part], drawn, part),
             held_out_loss=ended,
             images=(steps + 1) * images,
             ema_decay=self.ema_decay,
+            compiled=compiles(self.settings.compile),
         )
-        settings = self.settings.model_copy(update={"batch_size": images, "validations": 1})
+        parts = self.settings.accumulation if images == self.settings.batch_size else 1
+        changes = {"batch_size": images, "accumulation": parts, "validations": 1}
+        settings = self.settings.model_copy(update=changes)
         with TemporaryDirectory() as folder, _silent():
             train(task, Job(Layout(folder), 0, "timing", settings, ""), Group())
         return float(np.median(np.diff(moments)[1:]))
+
+
+def as_on_gpu(network: nn.Module) -> nn.Module:
+    """The network with torch's own group norms: fake tensors are those of a CPU, for which it has others."""
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.__class__ = nn.GroupNorm
+    return network
 
 
 def part_within(batch: int, images: float) -> int:
@@ -130,11 +144,11 @@ def base_training(experiment: Experiment) -> Training:
     channels = sum(backbone_network(experiment.backbone).feature_info.channels())
 
     def loss(network: nn.Module, features: Tensor, noise: Tensor | None, part: slice) -> Tensor:
-        return F.mse_loss(network(features[part], None if noise is None else noise[part]), features[part])
+        return F.mse_loss(network(features, None if noise is None else noise[part]), features)
 
     return Training(
         settings,
-        lambda: Reconstructor(settings, channels, side),
+        lambda own: Reconstructor(own, channels, side),
         lambda images: (torch.ones(images, channels, side, side),),
         lambda images: draw_jitter(
             (images, side * side, channels), settings.jitter_probability, torch_device()
@@ -151,24 +165,16 @@ def diffusion_training(experiment: Experiment, conditional: bool = True) -> Trai
     alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
 
     def loss(network: nn.Module, images: Tensor, drawn: Any, part: slice) -> Tensor:
-        return noise_loss(network, images[part], drawn, alpha_bar.to(images.device), settings, part)
+        return noise_loss(network, images, drawn, alpha_bar.to(images.device), settings, part)
 
     return Training(
         settings,
-        lambda: Denoiser(settings),
+        Denoiser,
         lambda images: _unet_inputs(images, size),
         lambda images: draw_randomness(images, size, settings, torch_device()),
         loss,
         settings.ema_decay,
     )
-
-
-def with_precision(training: Training, precision: str | None) -> Training:
-    """The same training in bf16 or fp32, for another machine than this one; a base model has fp32 alone."""
-    if precision is None or not isinstance(training.settings, Diffusion):
-        return training
-    settings = training.settings.model_copy(update={"precision": precision})
-    return replace(training, settings=settings, build=lambda: Denoiser(settings))
 
 
 def call_seconds(experiment: Experiment) -> float:
@@ -194,7 +200,7 @@ def call_work(experiment: Experiment, precision: str) -> Work:
     settings = experiment.diffusion.model_copy(update={"precision": precision})
     calls = call_batch(experiment)
     return inference_work(
-        lambda: Denoiser(settings), lambda: _unet_inputs(calls, experiment.dataset.image_size)
+        lambda: as_on_gpu(Denoiser(settings)), lambda: _unet_inputs(calls, experiment.dataset.image_size)
     )
 
 
@@ -251,7 +257,7 @@ def start_seconds() -> float:
 
 
 def _unet_inputs(images: int, size: int) -> tuple[Tensor, ...]:
-    pixels = torch.zeros(images, 3, size, size)
+    pixels = torch.zeros(images, size, size, 3).permute(0, 3, 1, 2)  # as decoded images
     return pixels, pixels, torch.ones(images, dtype=torch.long)
 
 
