@@ -183,9 +183,9 @@ class Elsewhere:
         """On what its times rest."""
         gpu, own = self.gpu, self.efficiency
         return (
-            f"assumed: {own.compute:.0%} of {gpu.half / 1e12:.3g} TFLOP/s in bf16 and {gpu.single / 1e12:.3g} in "
-            f"fp32, {own.bandwidth:.0%} of {gpu.bandwidth / 1e12:.3g} TB/s ({gpu.source}; --efficiency), "
-            f"{LAUNCH_SECONDS * 1e6:g} µs a kernel, trainings of DRDC compiled; time for starting jobs is not counted"
+            f"assumed: {own.compute:.0%} of {gpu.half / 1e12:.3g} TFLOP/s (bf16), {gpu.single / 1e12:.3g} "
+            f"(fp32), {own.bandwidth:.0%} of {gpu.bandwidth / 1e12:.3g} TB/s ({gpu.source}; --efficiency), "
+            f"{LAUNCH_SECONDS * 1e6:g} µs a kernel, trainings of DRDC compiled, no time to start a job"
         )
 
     def step(self, training: Training) -> Estimate:

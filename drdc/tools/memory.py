@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from drdc.tools.timing import Training, part_within
 
-#: Share of the memory for what is not counted: CUDA itself, kernels' workspaces, gaps between tensors. On a CPU
-#: a step took 1.01 to 1.35 times what was counted.
+#: Share of the memory for what is not counted: CUDA, workspaces of kernels, gaps between tensors. On a CPU, a
+#: step took 1.01 to 1.35 times what was counted.
 MARGIN = 0.25
 
 

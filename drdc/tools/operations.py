@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-#: Bytes that a step of AdamW moves for each parameter: it reads weight, gradient and both moments and writes all
-#: but the gradient (28), after the gradient is measured and clipped (12); the moving average follows (12).
+#: Bytes that a step of AdamW moves for each parameter: it reads weight, gradient and moments, writes all but
+#: the gradient (28), after the gradient is measured and clipped (12); the moving average follows (12).
 UPDATE_BYTES = 52
 #: Bytes for each parameter in use all the time beside the weight: gradient, both moments, moving average.
 KEPT_BYTES = 16

@@ -237,7 +237,8 @@ def scoring_seconds(size: int) -> float:
 
     count, rng = 16, np.random.default_rng(0)
     bad = np.arange(count) % 2
-    about = pd.DataFrame({"path": bad.astype(str), "label": bad, "defect_type": "", "mask": "mask.png"})
+    words = {"path": "image.png", "category": "", "split": "test", "defect_type": "", "mask": "mask.png"}
+    about = pd.DataFrame({"label": bad}).assign(**words)
     masks = np.zeros((count, size, size), dtype=bool)
     masks[bad == 1, : size // 8, : size // 8] = True
     maps, scores = rng.random((count, size, size), dtype=np.float32), rng.random(count, dtype=np.float32)
