@@ -38,10 +38,11 @@ The variants of Table 5 and the values of Figure 2 (`evaluation`) share models a
 differ only in the fusion are scored from stored maps. `config/mvtec.yaml` needs 1530 U-Net calls per image
 and seed for 107 cells; computed separately they would need 9450 (6.2 times as many). The values of
 `filter_size`, `weight`, `raw_weight`, `grid_sizes`, `scales` and `pool_size` need none. Its ablation and
-sweeps are of one seed (`evaluation.seeds`); of the other four only DRDC itself is computed.
+sweeps are of one seed (`evaluation.seeds`); of the other four, only DRDC itself is computed.
 
-`drdc plan --config FILE` prints the jobs of an experiment, the hours of each training and prediction, disk and
-memory, for this machine, or with `--gpu` for another one ([hours](../docs/cluster.md#hours)). For less, shorten `seeds`, `evaluation.seeds` or the sweeps.
+`drdc plan --config FILE` prints the jobs of an experiment, the hours of each training and prediction, disk
+and memory, for this machine, or with `--gpu` for another one ([hours](../docs/cluster.md#hours)). To reduce
+them, shorten `seeds`, `evaluation.seeds` or the sweeps.
 
 ## Settings
 

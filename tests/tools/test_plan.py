@@ -123,11 +123,9 @@ def test_a_linear_layer_is_counted_as_by_hand() -> None:
 
 def test_the_part_of_a_batch_that_fits_is_a_divisor_and_grows_with_the_memory(demo: Experiment) -> None:
     training = diffusion_training(demo)
-    parts = [fitting(training, memory) for memory in (1e7, 1.2e8, 2.5e8, 1e9)]
-    assert parts[0] == 0
-    assert parts == sorted(parts)
-    assert parts[-1] == training.settings.batch_size
-    assert all(training.settings.batch_size % part == 0 for part in parts[1:])
+    none, some, all_of_it = (fitting(training, memory) for memory in (1e7, 3e8, 1e9))
+    assert none == 0 < some < all_of_it == training.settings.batch_size == 8
+    assert some in (1, 2, 4)
     assert "set diffusion.accumulation: " in plan.memory(demo, Made(), "diffusion")
     assert plan.memory(demo, Made(), "base").endswith("of 0.4")
 
