@@ -42,6 +42,7 @@ TOOLS: dict[str, str] = {
     "onnx": "export the base model as an ONNX file, for other runtimes",
     "check": "list all problems of a dataset",
     "new-experiment": "write a configuration for a folder of images, sized for this machine",
+    "plan": "print jobs, hours, disk and memory of an experiment before anything runs",
     "serve": "serve a local page to drop an image on and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that an experiment needs",
     "weights": "fetch the pre-trained networks of an experiment: weights/",

@@ -37,14 +37,12 @@ before `--configfile` and `--config`, which take all words that follow them:
 The variants of Table 5 and the values of Figure 2 (`evaluation`) share models and predictions: variants that
 differ only in the fusion are scored from stored maps. `config/mvtec.yaml` needs 1530 U-Net calls per image
 and seed for 107 cells; computed separately they would need 9450 (6.2 times as many). The values of
-`filter_size`, `weight`, `raw_weight`, `grid_sizes`, `scales` and `pool_size` need none.
+`filter_size`, `weight`, `raw_weight`, `grid_sizes`, `scales` and `pool_size` need none. Its ablation and
+sweeps are of one seed (`evaluation.seeds`); of the other four, only DRDC itself is computed.
 
-It has 732 jobs (15 trainings, 145 predictions, 540 scorings), planned by a dry run in 5 seconds on 2 CPU
-cores, and 41.3 GB of results, of which 39.8 GB are predictions (0.92 MB per image where grid sizes are kept
-apart, else 0.13 MB; 1,817 test and held-out images). A U-Net call takes 430 GFLOP: all predictions of one
-seed 1.2 EFLOP, a training on 1.6 million images 2.1 EFLOP. At an assumed (not measured) 200 TFLOP/s that is
-29 GPU hours for the ten diffusion models and 8 for all predictions. To reduce it, shorten `seeds`,
-`evaluation.seeds` or the sweeps.
+`drdc plan --config FILE` prints the jobs of an experiment, the hours of each training and prediction, disk
+and memory, for this machine, or with `--gpu` for another one ([hours](../docs/cluster.md#hours)). To reduce
+them, shorten `seeds`, `evaluation.seeds` or the sweeps.
 
 ## Settings
 

@@ -61,8 +61,10 @@ class UserErrors(UserError):
 
 
 @contextmanager
-def enough_memory(key: str) -> Iterator[None]:
+def enough_memory(key: str, parts: str = "") -> Iterator[None]:
     """If the memory of the machine or its GPU does not suffice, name the setting `key` to lower.
+
+    `parts`: the setting to raise first, by which a batch is computed in parts, if there is one.
 
     Raises:
         UserError: an allocation inside failed; other errors pass as they are.
@@ -72,10 +74,11 @@ def enough_memory(key: str) -> Iterator[None]:
     except Exception as error:
         if not out_of_memory(error):
             raise
+        lower = f"raise {parts}, lower {key}" if parts else f"lower {key}"
         raise UserError(
             "",
             f"out of memory ({first_line(error)})",
-            f"lower {key} or give the job more memory, then run the command again",
+            f"{lower} or give the job more memory, then run the command again",
         ) from error
 
 

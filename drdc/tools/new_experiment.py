@@ -11,10 +11,12 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -26,6 +28,9 @@ from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
+
+if TYPE_CHECKING:
+    from drdc.tools.timing import Training
 
 #: The experiments whose settings are used, smallest images first, and the least fraction of their training
 #: images per category for which their size is chosen. The paper's length takes days: a tenth of it suffices.
@@ -97,8 +102,10 @@ def run(
     if output.exists():
         raise UserError(output, "exists already and is not overwritten", "give another --name or --output")
     seen = look_at(Path(folder), good)
-    gpu = _on_gpu()
-    text = write(name, seen, plan(seen, minutes, gpu, _measured), minutes, gpu)
+    memory = _gpu_memory()
+    planned = plan(seen, minutes, memory is not None, partial(_measured, memory))
+    parts = accumulations(planned, memory) if memory is not None else {}
+    text = write(name, seen, planned, minutes, memory is not None, parts)
     load_experiment(yaml.safe_load(text))
     with atomic(output) as path:
         path.write_text(text, encoding="utf-8")
@@ -188,16 +195,44 @@ def plan(
     return plans[-1]
 
 
-def _measured(base: Experiment, diffusion: Experiment) -> tuple[float, float]:
-    from drdc.tools.timing import base_seconds, diffusion_seconds
+def _measured(memory: float | None, base: Experiment, diffusion: Experiment) -> tuple[float, float]:
+    """Seconds per training image, each batch in as many parts as the memory asks for."""
+    from drdc.tools.timing import base_training, diffusion_training
 
-    return base_seconds(base), diffusion_seconds(diffusion)
+    trainings = base_training(base), diffusion_training(diffusion)
+    if memory is not None:
+        trainings = parted(trainings[0], memory), parted(trainings[1], memory)
+    seconds = [training.timed().seconds / training.settings.batch_size for training in trainings]
+    return seconds[0], seconds[1]
 
 
-def _on_gpu() -> bool:
+def parted(training: Training, memory: float) -> Training:
+    """A training with its batch in as few parts as a GPU's memory allows."""
+    from drdc.tools.memory import fitting
+
+    settings = training.settings
+    parts = settings.batch_size // max(1, fitting(training, memory))
+    return replace(training, settings=settings.model_copy(update={"accumulation": parts}))
+
+
+def accumulations(planned: Plan, memory: float) -> dict[str, int]:
+    """Parts of the batches of base and diffusion model."""
+    from drdc.tools.timing import base_training, diffusion_training
+
+    base, diffusion = base_training(settings_of(LARGE)), diffusion_training(settings_of(planned.model))
+    return {
+        "base": parted(base, memory).settings.accumulation,
+        "diffusion": parted(diffusion, memory).settings.accumulation,
+    }
+
+
+def _gpu_memory() -> float | None:
+    """Bytes of the GPU's memory; None without a GPU."""
+    import torch
+
     from drdc.runtime.devices import torch_device
 
-    return torch_device() == "cuda"
+    return float(torch.cuda.mem_get_info()[1]) if torch_device() == "cuda" else None
 
 
 def settings_of(model: str) -> Experiment:
@@ -213,8 +248,18 @@ def _two_digits(number: float) -> int:
     return int(float(f"{number:.1e}"))
 
 
-def write(name: str, seen: Folder, planned: Plan, minutes: float, gpu: bool) -> str:
-    """The YAML text, with a comment wherever a number was looked up, measured or chosen."""
+def write(
+    name: str,
+    seen: Folder,
+    planned: Plan,
+    minutes: float,
+    gpu: bool,
+    parts: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """The YAML text, with a comment wherever a number was looked up, measured or chosen.
+
+    `parts`: in which the batches of `base` and `diffusion` are computed, see `accumulations`.
+    """
     known = settings_of(planned.model)
     base = settings_of(LARGE) if gpu else known
     values: dict[str, Any] = {
@@ -227,6 +272,9 @@ def write(name: str, seen: Folder, planned: Plan, minutes: float, gpu: bool) -> 
         "sampling": _written(known.sampling),
         "fusion": _written(known.fusion),
     }
+    for section, number in parts.items():
+        if number > 1:
+            values[section]["accumulation"] = number
     if seen.test:
         values["evaluation"] = {"sweeps": {"steps": [1]}}
     comments = _comments(seen, planned, gpu)
@@ -294,6 +342,8 @@ def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:
         "base.epochs": f"passes over {sum(seen.train.values())} training images",
         "base.balanced": "categories have different numbers of images" if _uneven(seen) else "all equal",
         "diffusion.images": f"training images seen, {planned.images // len(seen.train)} of each category",
+        "base.accumulation": "parts of a batch, computed one after another, which fit into this GPU's memory",
+        "diffusion.accumulation": "the same",
         "sampling.initial_index": "first timestep; follows the image size, as the noise within an area does",
         "sampling.grid_sizes": "sides of the hidden cells in pixels",
         "fusion.filter_size": "pixels; follows the image size",

@@ -1,58 +1,298 @@
-"""Time of a training image on this machine, by a few steps of the real networks on random data."""
+"""Steps of the real networks of an experiment, measured on this machine on random data, or counted.
+
+`drdc plan` and `drdc new-experiment` share them. A training is timed in the training loop itself.
+"""
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drdc.config.backbone import Backbone
+from drdc.equations.diffusion import linear_schedule
 from drdc.experiment.experiment import Experiment
+from drdc.methods.drdc.diffusion import draw_randomness, noise_loss
 from drdc.models.denoiser import Denoiser
-from drdc.models.reconstructor import Reconstructor
-from drdc.runtime.devices import torch_device
+from drdc.models.inpainter import Inpainter
+from drdc.models.reconstructor import Reconstructor, draw_jitter
+from drdc.results.layout import Layout
+from drdc.runtime.devices import compiles, torch_device
+from drdc.tools.operations import Work, inference_work, training_work
+from drdc.training.distributed import Group
+from drdc.training.job import Job
+from drdc.training.loop import Task, train
+from drdc.training.sampler import BatchSampler
 
-STEPS = 3
+#: Steps that are timed, after one that also allocates.
+STEPS = 5
+#: Seconds that the steps of one network may take; where a batch is too slow for that, a part of it is timed.
+LIMIT = 20.0
+#: Images that `drdc features` computes together.
+FEATURE_BATCH = 8
 
 
-def base_seconds(experiment: Experiment) -> float:
-    """Seconds for one training image of the experiment's base model, without computing the features."""
-    backbone, base = experiment.backbone, experiment.base
-    network: Any = timm.create_model(
+@dataclass(frozen=True)
+class Timed:
+    """Seconds for a whole batch, and the images that were computed together to know."""
+
+    seconds: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of a network on random data.
+
+    Attributes:
+        settings: of the training.
+        network: settings -> the network.
+        inputs: number of images -> arguments of its `forward`, on the CPU.
+        draw: number of images -> the randomness of a batch.
+        loss: network, a part of a batch of random data, the randomness of all of it, the part -> loss.
+        ema_decay: see `drdc.training.loop.Task`.
+    """
+
+    settings: Any
+    network: Callable[[Any], nn.Module]
+    inputs: Callable[[int], tuple[Tensor, ...]]
+    draw: Callable[[int], Any]
+    loss: Callable[[nn.Module, Tensor, Any, slice], Tensor]
+    ema_decay: float | None = None
+
+    def work(self, images: int, precision: str | None = None) -> Work:
+        """What a step of so many images, all of them at once, asks of a GPU.
+
+        `precision`: bf16 or fp32, for another machine; None as on this one.
+        """
+        settings = self.settings.model_copy(update={"precision": precision} if precision else {})
+        return training_work(lambda: as_on_gpu(self.network(settings)), lambda: self.inputs(images))
+
+    def timed(self) -> Timed:
+        """A step on this machine; a CPU may be too slow for a whole batch."""
+        batch = self.settings.batch_size
+        if torch_device() == "cuda":
+            return Timed(self._seconds(batch, STEPS), batch)
+        one = self._seconds(1, steps=1)
+        images = part_within(batch, LIMIT / (STEPS + 1) / one)
+        seconds = one if images == 1 else self._seconds(images, STEPS)
+        return Timed(seconds * batch / images, images)
+
+    def _seconds(self, images: int, steps: int) -> float:
+        """The median of some steps of so many images, in the training loop itself."""
+        moments: list[float] = []
+        device = torch_device()
+        network = self.network(self.settings).to(device, memory_format=torch.channels_last)
+        data = self.inputs(images)[0].to(device)
+
+        def draw(batch: int) -> Any:
+            moments.append(_now())
+            return self.draw(batch)
+
+        def ended(_: nn.Module) -> float:
+            moments.append(_now())
+            return 0.0
+
+        task = Task(
+            model=network,
+            sampler=BatchSampler(np.arange(images), np.full(images, ""), images, 0, balanced=False),
+            paths=np.full(images, "random data"),
+            draw=draw,
+            loss=lambda model, _, drawn, part: self.loss(model, data[part], drawn, part),
+            held_out_loss=ended,
+            images=(steps + 1) * images,
+            ema_decay=self.ema_decay,
+            compiled=compiles(self.settings.compile),
+        )
+        parts = self.settings.accumulation if images == self.settings.batch_size else 1
+        changes = {"batch_size": images, "accumulation": parts, "validations": 1}
+        settings = self.settings.model_copy(update=changes)
+        with TemporaryDirectory() as folder, _silent():
+            train(task, Job(Layout(folder), 0, "timing", settings, ""), Group())
+        return float(np.median(np.diff(moments)[1:]))
+
+
+def as_on_gpu(network: nn.Module) -> nn.Module:
+    """The network with torch's own group norms: fake tensors are those of a CPU, for which it has others."""
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.__class__ = nn.GroupNorm
+    return network
+
+
+def part_within(batch: int, images: float) -> int:
+    """The largest divisor of a batch that is at most so many images, at least 1."""
+    return max(part for part in range(1, batch + 1) if batch % part == 0 and part <= max(1, images))
+
+
+def base_training(experiment: Experiment) -> Training:
+    """The base model on random features; those of the backbone are computed once for all trainings."""
+    settings, side = experiment.base, experiment.backbone.feature_size
+    channels = sum(backbone_network(experiment.backbone).feature_info.channels())
+
+    def loss(network: nn.Module, features: Tensor, noise: Tensor | None, part: slice) -> Tensor:
+        return F.mse_loss(network(features, None if noise is None else noise[part]), features)
+
+    return Training(
+        settings,
+        lambda own: Reconstructor(own, channels, side),
+        lambda images: (torch.ones(images, channels, side, side),),
+        lambda images: draw_jitter(
+            (images, side * side, channels), settings.jitter_probability, torch_device()
+        ),
+        loss,
+    )
+
+
+def diffusion_training(experiment: Experiment, conditional: bool = True) -> Training:
+    """The diffusion model; without `conditional` the one of Table 5."""
+    settings, size = experiment.diffusion, experiment.dataset.image_size
+    if not conditional:
+        settings = settings.model_copy(update={"model_conditioning": False})
+    alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
+
+    def loss(network: nn.Module, images: Tensor, drawn: Any, part: slice) -> Tensor:
+        return noise_loss(network, images, drawn, alpha_bar.to(images.device), settings, part)
+
+    return Training(
+        settings,
+        Denoiser,
+        lambda images: _unet_inputs(images, size),
+        lambda images: draw_randomness(images, size, settings, torch_device()),
+        loss,
+        settings.ema_decay,
+    )
+
+
+def call_seconds(experiment: Experiment) -> float:
+    """One U-Net call of the reverse chain for one image on this machine, with all that belongs to it."""
+    settings, size = experiment.diffusion, experiment.dataset.image_size
+    alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
+    device = torch_device()
+    network = Denoiser(settings).to(device).eval()
+    sampling = experiment.sampling.model_copy(update={"steps": 1})
+    with torch.inference_mode():
+        one = _median(lambda: network(*(given.to(device) for given in _unet_inputs(1, size))), 1)
+        inpainter = Inpainter(network, alpha_bar.to(device), sampling)
+        calls = LIMIT / (STEPS + 1) / one
+        if calls < inpainter.calls:
+            return one
+        images = part_within(sampling.batch_size, calls / inpainter.calls)
+        pixels, keys = torch.zeros(images, 3, size, size), [str(i) for i in range(images)]
+        return _median(lambda: inpainter.reconstruct(pixels, keys, 0), STEPS) / (images * inpainter.calls)
+
+
+def call_work(experiment: Experiment, precision: str) -> Work:
+    """The operations of a U-Net call for as many images as the reverse chain computes together."""
+    settings = experiment.diffusion.model_copy(update={"precision": precision})
+    calls = call_batch(experiment)
+    return inference_work(
+        lambda: as_on_gpu(Denoiser(settings)), lambda: _unet_inputs(calls, experiment.dataset.image_size)
+    )
+
+
+def call_batch(experiment: Experiment) -> int:
+    """Images × disjoint sets × grid sizes, which the reverse chain computes together."""
+    sampling = experiment.sampling
+    return sampling.batch_size * sampling.disjoint_sets * len(sampling.grid_sizes)
+
+
+def feature_seconds(backbone: Backbone) -> float:
+    """The backbone's features of one image on this machine."""
+    device = torch_device()
+    network = backbone_network(backbone).eval().to(device, memory_format=torch.channels_last)
+    images = _backbone_inputs(backbone)[0].to(device)
+    with torch.inference_mode():
+        return _median(lambda: network(images), STEPS) / FEATURE_BATCH
+
+
+def feature_work(backbone: Backbone) -> Work:
+    """The operations of the backbone's features of `FEATURE_BATCH` images."""
+    return inference_work(lambda: backbone_network(backbone), lambda: _backbone_inputs(backbone))
+
+
+def backbone_network(backbone: Backbone) -> Any:
+    """The backbone without its weights, on which its time does not depend."""
+    return timm.create_model(
         backbone.name, pretrained=False, features_only=True, out_indices=tuple(backbone.stages)
     )
-    channels, side = sum(network.feature_info.channels()), backbone.feature_size
-    model = Reconstructor(base, channels, side)
-    return _seconds(model, base.batch_size, lambda batch: (torch.randn(batch, channels, side, side),))
 
 
-def diffusion_seconds(experiment: Experiment) -> float:
-    """Seconds for one training image of the experiment's diffusion model."""
-    settings, size = experiment.diffusion, experiment.dataset.image_size
+def scoring_seconds(size: int) -> float:
+    """All metrics of one method on one image, every second with a defect."""
+    from drdc.evaluation.category import CategoryEvaluation
 
-    def images(batch: int) -> tuple[Tensor, ...]:
-        pixels = torch.randn(batch, 3, size, size)
-        return pixels, pixels, torch.randint(1, settings.max_timestep + 1, (batch,))
+    count, rng = 16, np.random.default_rng(0)
+    bad = np.arange(count) % 2
+    words = {"path": "image.png", "category": "", "split": "test", "defect_type": "", "mask": "mask.png"}
+    about = pd.DataFrame({"label": bad}).assign(**words)
+    masks = np.zeros((count, size, size), dtype=bool)
+    masks[bad == 1, : size // 8, : size // 8] = True
+    maps, scores = rng.random((count, size, size), dtype=np.float32), rng.random(count, dtype=np.float32)
 
-    return _seconds(Denoiser(settings), settings.batch_size, images)
+    def evaluate() -> None:
+        evaluation = CategoryEvaluation("", ["drdc"], True, ["drdc"])
+        evaluation.update(about, masks, {"drdc": maps}, {"drdc": scores})
+        evaluation.metric_rows(), evaluation.curve_rows(), evaluation.defect_rows()
+
+    return _median(evaluate, STEPS) / count
 
 
-def _seconds(model: nn.Module, batch: int, inputs: Callable[[int], tuple[Tensor, ...]]) -> float:
-    """The fastest of a few steps of AdamW per image; the first, which also allocates, does not count."""
-    device = torch_device()
-    model.to(device).train()
-    given = [tensor.to(device) for tensor in inputs(batch)]
-    optimizer = torch.optim.AdamW(model.parameters())
-    times = []
-    for _ in range(STEPS + 1):
-        started = time.perf_counter()
-        optimizer.zero_grad(set_to_none=True)
-        model(*given).square().mean().backward()
-        optimizer.step()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return min(times[1:]) / batch
+def start_seconds() -> float:
+    """Processor seconds from the start of a job that trains or predicts to its work."""
+    command = [sys.executable, "-c", "import drdc.stages.train, drdc.stages.predict"]
+    return min(wall_seconds(lambda: subprocess.run(command, check=True)) for _ in range(2))
+
+
+def _unet_inputs(images: int, size: int) -> tuple[Tensor, ...]:
+    pixels = torch.zeros(images, size, size, 3).permute(0, 3, 1, 2)  # as decoded images
+    return pixels, pixels, torch.ones(images, dtype=torch.long)
+
+
+def _backbone_inputs(backbone: Backbone) -> tuple[Tensor, ...]:
+    images = torch.zeros(FEATURE_BATCH, 3, backbone.input_size, backbone.input_size)
+    return (images.to(memory_format=torch.channels_last),)
+
+
+def _median(run: Callable[[], Any], times: int) -> float:
+    """Seconds, after a first call that does not count."""
+    run()
+    return float(np.median([wall_seconds(run) for _ in range(times)]))
+
+
+def wall_seconds(run: Callable[[], Any]) -> float:
+    """Seconds of a call, until the device has finished."""
+    started = _now()
+    run()
+    return _now() - started
+
+
+def _now() -> float:
+    """When the device has finished all its work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what the training loop logs of each training."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -90,7 +90,7 @@ def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) ->
 
 
 def _work(job: Job, worker: Callable[[Job, Group], None], group: Group) -> None:
-    with enough_memory(f"{job.section}.batch_size"):
+    with enough_memory(f"{job.section}.batch_size", f"{job.section}.accumulation"):
         worker(job, group)
 
 

@@ -53,10 +53,18 @@ def _more_than_there_is_on_a_gpu() -> None:
     "work", [_more_than_there_is_by_numpy, _more_than_there_is_by_torch, _more_than_there_is_on_a_gpu]
 )
 def test_too_little_memory_is_one_sentence_with_the_key(work: object) -> None:
-    with pytest.raises(UserError) as caught, enough_memory("diffusion.batch_size"):
+    with pytest.raises(UserError) as caught, enough_memory("sampling.batch_size"):
         work()  # type: ignore[operator]
-    assert re.match(r"out of memory \(.+\); lower diffusion.batch_size", str(caught.value))
+    assert re.match(r"out of memory \(.+\); lower sampling.batch_size or give", str(caught.value))
     assert "\n" not in str(caught.value)
+
+
+def test_of_a_training_the_parts_of_a_batch_are_named_first() -> None:
+    with (
+        pytest.raises(UserError, match=r"; raise base.accumulation, lower base.batch_size or give the job"),
+        enough_memory("base.batch_size", "base.accumulation"),
+    ):
+        _more_than_there_is_on_a_gpu()
 
 
 @pytest.mark.parametrize(

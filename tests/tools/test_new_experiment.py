@@ -16,7 +16,7 @@ from running import planned, snakemake
 from drdc.cli import main
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.runtime.errors import UserError
-from drdc.tools.new_experiment import look_at, plan, settings_of, write
+from drdc.tools.new_experiment import accumulations, look_at, plan, settings_of, write
 
 
 def draw(root: Path, category: str, *, train: int, test: int, masks: bool, side: int = 100) -> None:
@@ -113,6 +113,17 @@ def test_a_gpu_gets_the_papers_networks_where_a_tenth_of_its_training_fits(
     assert written(folder, 120, True, rates(0.001, speeds)).dataset.image_size == 96, (
         "its images are no larger"
     )
+
+
+def test_a_batch_is_computed_in_parts_where_the_gpu_is_small(folder: Path) -> None:
+    seen = look_at(folder)
+    made = plan(seen, 60, True, rates(0.001, {64: 0.001, 96: 0.002}))  # type: ignore[arg-type]
+    paper, small = accumulations(made, 80e9), accumulations(made, 4e8)
+    assert paper == {"base": 1, "diffusion": 1}
+    assert small["diffusion"] > 1
+    text = write("own", seen, made, 60, True, small)
+    assert load_experiment(yaml.safe_load(text)).diffusion.accumulation == small["diffusion"]
+    assert "accumulation" not in write("own", seen, made, 60, True, paper)
 
 
 @pytest.mark.parametrize("minutes", [5, 60, 600])

@@ -14,6 +14,7 @@ from drdc.config.variants import (
 )
 from drdc.data.fingerprint import listing, trigger
 from drdc.experiment import snakemake_internals as internals
+from drdc.experiment import jobs
 from drdc.experiment.experiment import as_in_a_file, load_experiment
 from drdc.experiment.stage_settings import (
     all_handed,
@@ -52,9 +53,11 @@ VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EVALUATION)
 RUNS = runs(VARIANTS, SEEDS, EVALUATION)
 #: All methods: DRDC, by its predictions, and those of the configuration.
 METHODS = [FULL, *EXPERIMENT.methods]
-TRAININGS = sorted(
-    {(model, seed) for variant, seed in RUNS for model in ("base", variant.model)}
-)
+#: All trainings and scorings, the former in the order in which to start them.
+EVERY_TRAINING = jobs.trainings(EXPERIMENT, EVALUATION)
+EVERY_SCORING = jobs.scored_runs(EXPERIMENT, EVALUATION)
+#: The trainings of DRDC.
+TRAININGS = sorted(one for one in EVERY_TRAINING if one[0] not in EXPERIMENT.methods)
 
 
 wildcard_constraints:
@@ -78,22 +81,23 @@ def settings(stage, of=""):
 def all_cores(wildcards, share=1):
     """A share of this computer's cores; on a cluster as many as the profile's `set-threads` says, else 4."""
     cores = internals.local_cores(workflow)
-    return 4 if cores is None else max(1, cores // share)
+    return 4 if cores is None else jobs.share_of_cores(cores, share)
 
 
 def training_threads(wildcards):
-    """On one computer all seeds are trained side by side, and so are all methods of the configuration."""
-    trainings = len(SEEDS) * (
-        len(EXPERIMENT.methods) if wildcards.model in EXPERIMENT.methods else 1
-    )
-    return all_cores(wildcards, share=trainings)
+    """On one computer all trainings run side by side."""
+    return all_cores(wildcards, share=len(EVERY_TRAINING))
 
 
-def training_minutes(wildcards):
-    """DRDC's own: a day for the base model, two for a diffusion model."""
-    if wildcards.model in EXPERIMENT.methods:
-        return method_facts(EXPERIMENT, wildcards.model).minutes
-    return 1440 if wildcards.model == "base" else 2880
+def training_priority(wildcards):
+    """Above 1, that is before all other jobs, and below that of `features`."""
+    place = EVERY_TRAINING.index((wildcards.model, int(wildcards.seed)))
+    return 2 - place / len(EVERY_TRAINING)
+
+
+def scoring_threads(wildcards):
+    """As trainings; at most 4, because half of a small job is single-threaded."""
+    return min(4, all_cores(wildcards, share=len(EVERY_SCORING)))
 
 
 def memory(megabytes):

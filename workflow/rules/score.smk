@@ -13,7 +13,7 @@ rule score:
     benchmark:
         "results/{experiment}/benchmarks/score.seed{seed}.{run}.tsv"
     # A category is evaluated by one thread.
-    threads: 4
+    threads: scoring_threads
     resources:
         mem_mb=memory(4000),
         runtime=120,

@@ -14,11 +14,11 @@ rule train:
         "results/{experiment}/logs/train.seed{seed}.{model}.log",
     benchmark:
         "results/{experiment}/benchmarks/train.seed{seed}.{model}.tsv"
-    priority: 1
+    priority: training_priority
     threads: training_threads
     resources:
         mem_mb=memory(8000),
-        runtime=training_minutes,
+        runtime=lambda w: jobs.time_limit(EXPERIMENT, w.model),
         gpu=1,
     params:
         config=lambda w: settings("train", w.model),

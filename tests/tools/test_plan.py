@@ -1,0 +1,177 @@
+"""`drdc plan`: Snakemake's jobs, measured or counted hours, and one sentence for bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from running import ROOT, TINY
+
+from drdc.cli import main
+from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.runtime.errors import UserError
+from drdc.tools import plan
+from drdc.tools.hardware import GPUS, LAUNCH_SECONDS, Efficiency
+from drdc.tools.image_counts import ImageCounts
+from drdc.tools.machines import Elsewhere, Estimate
+from drdc.tools.memory import fitting
+from drdc.tools.operations import KEPT_BYTES, Operation, Work, training_work
+from drdc.tools.timing import base_training, diffusion_training
+
+DEMO = ROOT / "config/config.yaml"
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A machine whose speeds are made up: a step 1 s, a U-Net call 10 ms, all else 1 ms."""
+
+    title = "a made machine"
+    on_gpu = False
+    workers = 4
+    memory = 4e8
+    precision = "fp32"
+    start = 2.0
+
+    def step(self, _: object) -> Estimate:
+        return Estimate(1.0, "made")
+
+    def call(self) -> Estimate:
+        return Estimate(0.01, "made")
+
+    def feature(self) -> Estimate:
+        return Estimate(0.001, "made")
+
+    phases = heatmap = lambda self, _: Estimate(0.001, "made")
+    scoring = feature
+
+
+@pytest.fixture(scope="module")
+def demo() -> Experiment:
+    return load_experiment(DEMO)
+
+
+def test_jobs_are_those_of_snakemake_and_hours_follow_from_steps_and_calls(demo: Experiment) -> None:
+    counted = plan.planned_jobs(DEMO)
+    images = ImageCounts.of(demo)
+    assert (images.train, images.held_out, images.test) == (260, 28, 128)
+    rows = list(plan.planned_rows(demo, images, counted, Made()))
+    for stage in ("train", "predict", "score"):
+        assert sum(row.jobs for row in rows if row.stage == stage) == counted[stage]
+    assert sum(row.jobs for row in rows) == sum(counted.values())
+    by_name = {row.what: row for row in rows}
+    base = by_name["base"].each.seconds
+    assert base == pytest.approx(2 + 407 + 25 * 28 / 16 / 3), "steps, and a third of one for held-out images"
+    assert by_name["full"].each.seconds == pytest.approx(2 + 8 * 156 / 4 * 0.01), "of one of 4 categories"
+    assert by_name["disjoint_sets=3"].each.seconds == pytest.approx(2 + 12 * 156 * 0.01)
+    assert plan.total(rows, Made()).endswith("on 4 cores")
+
+
+def test_what_cannot_be_estimated_says_so_and_is_not_in_the_sum() -> None:
+    known = plan.Row("train", "a", 2, Estimate(30.0, "measured"))
+    unknown = plan.Row("train", "b", 3, Estimate(None, "it is from elsewhere"))
+    head, first, second = plan.table([known, unknown])
+    assert head.split() == ["stage", "of", "jobs", "each", "all", "how"]
+    assert first.split()[2:] == ["2", "30", "s", "60", "s", "measured"]
+    assert (
+        second.endswith("-  -  not estimated: it is from elsewhere") or "not estimated: it is from" in second
+    )
+    assert plan.total([known, unknown], Made()) == "sum: 5 jobs, 60 s of one core, at least 15 s on 4 cores"
+
+
+def test_the_same_images_are_found_in_a_folder_and_by_published_numbers(demo: Experiment) -> None:
+    paper = load_experiment(ROOT / "config/mvtec.yaml")
+    images = ImageCounts.of(paper)
+    assert (images.train + images.held_out, images.test, images.source) == (3629, 1725, "published")
+    unknown = paper.dataset.model_copy(update={"categories": ["screws"]})
+    with pytest.raises(UserError, match="the images of 'screws' are not known"):
+        ImageCounts.of(paper.model_copy(update={"dataset": unknown}))
+
+
+def test_disk_is_that_of_a_finished_run(finished: Path) -> None:
+    tiny = load_experiment(TINY)
+    arrays = [path for path in (finished / "results/tiny").rglob("*.npy") if "state" not in path.parts]
+    size = sum(path.stat().st_size for path in arrays)
+    assert plan.disk(tiny, ImageCounts.of(tiny)) == pytest.approx(size, rel=0.02)
+
+
+def test_a_kernel_is_bound_by_arithmetic_by_memory_or_by_the_host() -> None:
+    gpu = GPUS["a100"]
+    all_of_it = Efficiency(1.0, 1.0)
+    large = Work((Operation(312 * 10**12, 8, True),), 0)
+    assert gpu.seconds(large, all_of_it) == pytest.approx(1)
+    assert gpu.seconds(large, Efficiency(0.5, 1.0)) == pytest.approx(2)
+    moved = Work((Operation(0, 2040 * 10**9, False),), 0)
+    assert gpu.seconds(moved, all_of_it) == pytest.approx(1)
+    assert gpu.seconds(moved, all_of_it, compiled=True) == pytest.approx(1 / 3)
+    tiny = Work((Operation(1, 1, False),) * 1000, 0)
+    assert gpu.seconds(tiny, all_of_it) == pytest.approx(1000 * LAUNCH_SECONDS)
+    assert GPUS["rtx2080ti"].seconds(large, all_of_it) > 312 / 13.5, "it has no bf16"
+
+
+def test_a_linear_layer_is_counted_as_by_hand() -> None:
+    import torch
+
+    work = training_work(lambda: torch.nn.Linear(64, 32, bias=False), lambda: [torch.empty(8, 64)])
+    assert work.flops == 2 * (2 * 8 * 64 * 32), "forward, and the gradient of the weights"
+    weights = 4 * 64 * 32
+    assert work.memory >= weights + KEPT_BYTES * 64 * 32 + 4 * 8 * (64 + 32)
+
+
+def test_the_part_of_a_batch_that_fits_is_a_divisor_and_grows_with_the_memory(demo: Experiment) -> None:
+    training = diffusion_training(demo)
+    none, some, all_of_it = (fitting(training, memory) for memory in (1e7, 3e8, 1e9))
+    assert none == 0 < some < all_of_it == training.settings.batch_size == 8
+    assert some in (1, 2, 4)
+    assert "set diffusion.accumulation: " in plan.memory(demo, Made(), "diffusion")
+    assert plan.memory(demo, Made(), "base").endswith("of 0.4")
+
+
+MEASURED = """
+import resource, sys
+from drdc.experiment.experiment import load_experiment
+from drdc.tools.timing import diffusion_training
+training = diffusion_training(load_experiment(sys.argv[1]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+training._seconds(8, 1)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+def test_a_real_step_needs_about_the_memory_that_is_counted(demo: Experiment) -> None:
+    """On a CPU the workspaces of the convolutions come on top."""
+    command = [sys.executable, "-c", MEASURED, str(DEMO)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    counted = diffusion_training(demo).work(8, "fp32").memory
+    assert 0.6 < int(done.stdout) / counted < 1.6
+
+
+def test_another_gpu_is_counted_and_what_is_assumed_is_said(demo: Experiment) -> None:
+    machine = Elsewhere(demo, GPUS["h100"], Efficiency())
+    base, diffusion = (machine.step(t) for t in (base_training(demo), diffusion_training(demo)))
+    assert base.seconds
+    assert diffusion.seconds
+    assert diffusion.how.startswith("counted: 0.03")
+    assert "50% of 989 TFLOP/s" in machine.assumptions
+    half = Elsewhere(demo, GPUS["h100"], Efficiency(0.001, 0.001)).step(diffusion_training(demo)).seconds
+    assert half
+    assert half > diffusion.seconds
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--efficiency", "0.5", "0.8"], "--efficiency: is an assumption about --gpu; name one"),
+        (["--gpu", "h100", "--efficiency", "2", "0.8"], "give two shares above 0, at most 1"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({"experiment": "x"}))
+    assert main(["plan", *options]) == 2
+    assert sentence in capsys.readouterr().err
