@@ -24,7 +24,7 @@ from drdc.config.variants import DRDC, FULL
 from drdc.data.images import to_square
 from drdc.data.pictures import Picture
 from drdc.equations.diffusion import linear_schedule
-from drdc.equations.fusion import normalise, weighted_sum
+from drdc.equations.stored_maps import normalise, weighted_sum
 from drdc.methods.drdc.predictor import DrdcPredictor
 from drdc.methods.fitted_method import FittedMethod, built
 from drdc.methods.inputs import Batch

@@ -1,6 +1,7 @@
 """Heatmaps, their fusion over time and scale, and the image score (Sec. 3.1 and 4.4, Eq. 2, 9, 14-17).
 
-Of tensors, on any device and with gradients; `drdc.equations.stored_maps` has what scoring needs, in NumPy.
+Of tensors, on any device and with gradients; `drdc.equations.stored_maps` has what scoring needs, in NumPy,
+and Eq. 17 for both.
 """
 
 from __future__ import annotations
@@ -10,9 +11,6 @@ from collections.abc import Iterable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from drdc.equations.stored_maps import normalise as normalise  # which are the same for tensors
-from drdc.equations.stored_maps import weighted_sum as weighted_sum
 
 
 def feature_error(features: Tensor, reconstruction: Tensor, scale: int = 1) -> Tensor:

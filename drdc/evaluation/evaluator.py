@@ -76,7 +76,8 @@ def region_areas(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:
     Returns:
         (M,) for its M defect pixels in order, row by row.
     """
-    around = mask[_span(mask.any(axis=1)), _span(mask.any(axis=0))]
+    rows, columns = (_span(np.any(mask, axis=axis)) for axis in (1, 0))
+    around = mask[rows, columns]
     regions, _ = ndimage.label(around, structure=EIGHT_NEIGHBOURS)
     own = regions[around]
     return np.bincount(own).astype(np.uint32)[own]

@@ -55,14 +55,14 @@ class Scores(NamedTuple):
     Attributes:
         every: (N,) ascending.
         anomalous: (M,) distinct and ascending.
-        count: (M,) how many anomalous scores have that key.
+        counts: (M,) how many anomalous scores have that key.
         region_weight: (M,) sum of their 1 / area.
         first: (M,) how many of `every` are smaller.
     """
 
     every: NDArray[np.unsignedinteger]
     anomalous: NDArray[np.unsignedinteger]
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     region_weight: NDArray[np.float64]
     first: Indices
 
@@ -159,7 +159,7 @@ def exact_ranks(scores: Scores) -> Ranks:
     edges = np.empty(2 * len(end) + 2, dtype=np.int64)
     edges[0], edges[1:-1:2], edges[2::2], edges[-1] = 0, scores.first, end, len(scores.every)
     anomalous, weight = np.zeros(len(edges) - 1, dtype=np.int64), np.zeros(len(edges) - 1)
-    anomalous[1::2], weight[1::2] = scores.count, scores.region_weight
+    anomalous[1::2], weight[1::2] = scores.counts, scores.region_weight
     normal = np.diff(edges) - anomalous
     rows = slice(None if anomalous[-1] + normal[-1] else -1)  # TP + FP > 0 at every threshold
     return Ranks(anomalous[rows], normal[rows], weight[rows], np.zeros(len(edges) - 1, dtype=bool)[rows])
@@ -170,7 +170,7 @@ def _ends(scores: Scores) -> Indices:
 
     Few normal scores equal one of them as a rule, so that a few steps from it save the search for the end.
     """
-    end = scores.first + scores.count
+    end = scores.first + scores.counts
     tied = np.arange(len(end))
     for step in range(_STEPS + 1):
         tied = tied[scores.every.take(end[tied], mode="clip") == scores.anomalous[tied]]
@@ -182,7 +182,8 @@ def _ends(scores: Scores) -> Indices:
 
 def empty_table() -> Table:
     """A table without rows."""
-    return Table(*(np.empty(0, kind) for kind in (np.uint64, np.uint8, np.int64, np.int64, np.float64)))
+    none = np.empty(0, np.int64)
+    return Table(np.empty(0, np.uint64), np.empty(0, np.uint8), none, none, np.empty(0))
 
 
 def table_of(scores: Scores, capacity: int) -> Table:
@@ -232,7 +233,7 @@ class _Order(NamedTuple):
 
 def _order_of_scores(scores: Scores) -> _Order:
     every, kind = scores.every, scores.every.dtype
-    counts, weights = (np.append(0, np.cumsum(column)) for column in (scores.count, scores.region_weight))
+    counts, weights = (np.append(0, np.cumsum(column)) for column in (scores.counts, scores.region_weight))
 
     def before(index: Indices) -> NDArray[np.float64]:
         values = scores.first.searchsorted(index)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drdc.equations.fusion import normalise
+from drdc.equations.stored_maps import normalise
 from drdc.methods.inputs import Batch
 from drdc.methods.interface import Method, Shapes
 from drdc.methods.registry import method_class

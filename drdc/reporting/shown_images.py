@@ -137,7 +137,7 @@ class ShownImages:
         """
         held_out = self.held_out.index.tolist()
         peaks: dict[str, list[NDArray[np.float32]]] = {}
-        means: dict[str, list[NDArray[np.float64]]] = {}
+        means: dict[str, list[Floats]] = {}
         for batch in self._batches(lambda _, maps: _peaks_and_means(maps), held_out, workers):
             for kind, (highest, mean) in batch.items():
                 peaks.setdefault(kind, []).append(highest)

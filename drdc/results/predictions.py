@@ -150,7 +150,7 @@ def raw_maps(records: NDArray[np.void], fusion: Fusion) -> tuple[Maps, Maps]:
     base = [upsample_base(_field(records, f"base{s}"), size) for s in fusion.base_scales]
     if fusion.timesteps == "last":
         return mean_of(base), mean_filter(_field(records, "last"), fusion.filter_size)
-    scales = {s: _over_grid_sizes(records, s, fusion) for s in fusion.scales}
+    scales: dict[int, Maps] = {s: _over_grid_sizes(records, s, fusion) for s in fusion.scales}
     return mean_of(base), mean_filter(spatio_temporal_map(scales, size), fusion.filter_size)
 
 

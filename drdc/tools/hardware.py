@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from drdc.tools.operations import Operation, Work
+if TYPE_CHECKING:
+    from drdc.tools.operations import Operation, Work
 
 #: Assumed, not measured: seconds of the host for each kernel of PyTorch.
 LAUNCH_SECONDS = 8e-6

@@ -95,7 +95,7 @@ class Training:
         """The median of some steps of so many images, in the training loop itself."""
         moments: list[float] = []
         device = torch_device()
-        network = self.network(self.settings).to(device, memory_format=torch.channels_last)
+        network = self.network(self.settings).to(device).to(memory_format=torch.channels_last)
         data = self.inputs(images)[0].to(device)
 
         def draw(batch: int) -> Any:

@@ -13,12 +13,11 @@ from drdc.equations.fusion import (
     image_score,
     map_scale,
     mean_filter,
-    normalise,
     scale_error,
     spatio_temporal_map,
     upsample_base,
-    weighted_sum,
 )
+from drdc.equations.stored_maps import normalise, weighted_sum
 from drdc.evaluation.controls import oracle_mask
 from drdc.results.predictions import fuse, raw_maps, record_type
 

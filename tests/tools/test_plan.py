@@ -131,13 +131,16 @@ def test_the_part_of_a_batch_that_fits_is_a_divisor_and_grows_with_the_memory(de
 
 
 MEASURED = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from drdc.experiment.experiment import load_experiment
 from drdc.tools.timing import diffusion_training
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 training = diffusion_training(load_experiment(sys.argv[1]))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 training._seconds(8, 1)
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+print(peak() - before)
 """
 
 

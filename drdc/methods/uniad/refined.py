@@ -11,14 +11,8 @@ from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, setting
-from drdc.equations.fusion import (
-    map_scale,
-    mean_filter,
-    normalise,
-    scale_error,
-    spatio_temporal_map,
-    weighted_sum,
-)
+from drdc.equations.fusion import map_scale, mean_filter, scale_error, spatio_temporal_map
+from drdc.equations.stored_maps import normalise, weighted_sum
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 from drdc.methods.uniad.base import BaseSettings, base_map, feature_loss, reconstructor
