@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.evaluation.evaluator import NO_MASKS, CategoryEvaluator
-from drdc.evaluation.metrics import METRICS, Metric, auroc
+from drdc.evaluation.metrics import ALL, LEVELS, METRICS, POOLED, Declaration, Level, Metric, auroc
 from drdc.evaluation.ranking_curve import RankingCurve
 from drdc.runtime.finite import refuse_not_finite
 
@@ -53,20 +53,29 @@ def means(scores: pd.DataFrame) -> str:
 
 
 class CategoryEvaluation:
-    """Everything measured on one category, filled batch by batch; its memory does not grow with the images.
+    """Everything measured on one category, filled batch by batch.
+
+    Its memory does not grow with the images, but for their image scores and 4 bytes for each defect pixel.
 
     Args:
         category: its name.
         methods: names of those that are measured.
         has_masks: whether the dataset has ground-truth masks for it, see `has_masks`.
         compared: those of them with curves and defect types, not metrics alone.
+        pixel_thresholds: of the methods, see `CategoryEvaluator`.
     """
 
     def __init__(
-        self, category: str, methods: Iterable[str], has_masks: bool, compared: Iterable[str]
+        self,
+        category: str,
+        methods: Iterable[str],
+        has_masks: bool,
+        compared: Iterable[str],
+        pixel_thresholds: Mapping[str, float] | None = None,
     ) -> None:
         self.category, self.has_masks, self.compared = category, has_masks, tuple(compared)
-        self._methods = {method: CategoryEvaluator(has_masks) for method in methods}
+        limits = pixel_thresholds or {}
+        self._methods = {method: CategoryEvaluator(has_masks, limits.get(method)) for method in methods}
         self._defect_pixels: dict[tuple[str, str], RankingCurve] = {}
         self.image_rows: list[Row] = []
 
@@ -100,6 +109,11 @@ class CategoryEvaluation:
                 curve = self._defect_pixels.setdefault((method, defect), RankingCurve(unit="pixels"))
                 curve.update(maps[method][chosen], masks[chosen])
 
+    def curve(self, method: str, level: Level) -> RankingCurve:
+        """The scores of all images or pixels so far."""
+        evaluator = self._methods[method]
+        return evaluator.images if level == "image" else evaluator.pixels
+
     def metric_rows(self) -> list[Row]:
         """category, method, metric, value, note."""
         return [
@@ -114,11 +128,8 @@ class CategoryEvaluation:
             {"method": method, "category": self.category, "level": level}
             | dict(zip(points, map(float, values), strict=True))
             for method in self.compared
-            for level, curve in (
-                ("image", self._methods[method].images),
-                ("pixel", self._methods[method].pixels),
-            )
-            for points in [curve.points()]
+            for level in LEVELS
+            for points in [self.curve(method, level).points()]
             for values in zip(*points.values(), strict=True)
         ]
 
@@ -149,6 +160,39 @@ class CategoryEvaluation:
                 rows.append(head | _result("image_auroc", ranking.measure(auroc)))
                 rows.append(head | _result("pixel_auroc", located))
         return rows
+
+
+class PooledCurves:
+    """The scores of all categories together: how well one threshold for all of them can do.
+
+    Args:
+        methods: whose.
+    """
+
+    def __init__(self, methods: Iterable[str]) -> None:
+        self._curves = {
+            (method, level): RankingCurve(unit=f"{level}s") for method in methods for level in LEVELS
+        }
+        self._without_masks = False
+
+    def add(self, evaluation: CategoryEvaluation) -> None:
+        """All scores of a category."""
+        self._without_masks |= not evaluation.has_masks
+        for (method, level), curve in self._curves.items():
+            curve.merge(evaluation.curve(method, level))
+
+    def metric_rows(self) -> list[Row]:
+        """category, method, metric, value, note, of each of `POOLED`."""
+        return [
+            {"category": ALL, "method": method, **_result(name, self._measured(method, metric))}
+            for method in dict.fromkeys(method for method, _ in self._curves)
+            for name, metric in POOLED.items()
+        ]
+
+    def _measured(self, method: str, metric: Declaration) -> Metric:
+        if metric.needs_masks and self._without_masks:
+            return Metric(np.nan, NO_MASKS)
+        return self._curves[method, metric.level].measure(metric.compute)
 
 
 def image_rows(about: pd.DataFrame, scores: Mapping[str, Floats]) -> list[Row]:

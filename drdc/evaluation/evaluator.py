@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from drdc.evaluation.metrics import METRICS, Metric
+from drdc.evaluation.image_overlaps import ImageOverlaps
+from drdc.evaluation.metrics import METRICS, Declaration, Metric
+from drdc.evaluation.pixel_decisions import PixelDecisions
 from drdc.evaluation.ranking_curve import RankingCurve
 
 NO_MASKS = "not defined: no masks"
@@ -20,12 +22,18 @@ class CategoryEvaluator:
 
     Masks alone determine pixels and labels alone images: an anomalous image with an empty mask adds
     normal pixels. Without ground truth (`has_masks` false) masks are ignored and pixel metrics not defined.
+
+    Args:
+        has_masks: whether there are ground-truth masks.
+        pixel_threshold: of the method, from held-out normal images; None where they are too few.
     """
 
-    def __init__(self, has_masks: bool) -> None:
+    def __init__(self, has_masks: bool, pixel_threshold: float | None = None) -> None:
         self.has_masks = has_masks
         self.images = RankingCurve(unit="images")
         self.pixels = RankingCurve(unit="pixels")
+        self.overlaps = ImageOverlaps()
+        self.decisions = PixelDecisions(pixel_threshold)
 
     def update(
         self,
@@ -51,20 +59,29 @@ class CategoryEvaluator:
         if len(shape) != 3 or np.shape(image_scores) != shape[:1]:
             raise ValueError(f"maps {shape}, image scores {np.shape(image_scores)}: not (B, H, W) and (B,)")
         if self.has_masks:
-            defects = np.asarray(masks).astype(bool, copy=False)[known]
+            defects, whole = np.asarray(masks).astype(bool, copy=False)[known], np.asarray(maps)[known]
             areas = [region_areas(mask) for mask in defects[defects.any(axis=(1, 2))]]
-            self.pixels.update(np.asarray(maps)[known], defects, np.concatenate([NO_AREAS, *areas]))
+            self.pixels.update(whole, defects, np.concatenate([NO_AREAS, *areas]))
+            self.overlaps.update(whole, defects, np.asarray(labels).astype(bool)[known])
+            self.decisions.update(whole, defects)
         self.images.update(image_scores, labels)
 
     def results(self) -> dict[str, Metric]:
         """The value of each of `METRICS`."""
-        curves = {"image": self.images, "pixel": self.pixels}
         return {
             name: Metric(np.nan, NO_MASKS)
             if metric.needs_masks and not self.has_masks
-            else curves[metric.level].measure(metric.compute)
+            else self._measured(metric)
             for name, metric in METRICS.items()
         }
+
+    def _measured(self, metric: Declaration) -> Metric:
+        """Its value, or why there is none."""
+        if metric.source in ("image", "pixel"):
+            return (self.images if metric.source == "image" else self.pixels).measure(metric.compute)
+        source = self.overlaps if metric.source == "overlaps" else self.decisions
+        reason = source.undefined()
+        return Metric(np.nan, reason) if reason else metric.compute(source)
 
 
 def region_areas(mask: NDArray[np.bool_]) -> NDArray[np.uint32]:

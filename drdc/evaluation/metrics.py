@@ -1,7 +1,7 @@
 """The metrics, one function each, with its name, its label in tables and the levels that it is computed at.
 
-A metric is computed per category from the anomalous and normal scores in order (`Ranks`); means over
-categories are the caller's to take. The paper reports image and pixel AUROC. A higher score is more
+A metric is computed per category, most of them from the anomalous and normal scores in order (`Ranks`); means
+over categories are the caller's to take. The paper reports image and pixel AUROC. A higher score is more
 anomalous; no metric is ever flipped, so a detector that ranks the wrong way round has an AUROC below 0.5.
 """
 
@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drdc.evaluation.image_overlaps import ImageOverlaps
+from drdc.evaluation.pixel_decisions import PixelDecisions
 from drdc.evaluation.score_counts import Ranks
 
 Level = Literal["image", "pixel"]
 LEVELS: tuple[Level, ...] = ("image", "pixel")
+#: What a metric is computed from: the images' or the pixels' scores in order, or something else.
+Source = Literal["image", "pixel", "overlaps", "decisions"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,19 @@ class Declaration:
 
     Attributes:
         label: its heading in tables and figures.
-        level: whether it ranks the images or the pixels.
-        compute: its value; called only where there are anomalous and normal scores.
+        level: whether it is of the images or of the pixels.
+        source: what `compute` is given.
+        compute: its value; called only where the source has what it needs.
+        headline: whether it stands in the tables at a glance.
+        pooled: whether it is also computed over all categories together.
     """
 
     label: str
     level: Level
-    compute: Callable[[Ranks], Metric]
+    source: Source
+    compute: Callable[[Any], Metric]
+    headline: bool
+    pooled: bool
 
     @property
     def needs_masks(self) -> bool:
@@ -54,20 +65,32 @@ class Declaration:
 _declared: dict[str, Declaration] = {}
 
 
+Compute = TypeVar("Compute", bound=Callable[[Any], Metric])
+
+
 def metric(
-    name: str, label: str, levels: tuple[Level, ...] = LEVELS
-) -> Callable[[Callable[[Ranks], Metric]], Callable[[Ranks], Metric]]:
+    name: str,
+    label: str,
+    levels: tuple[Level, ...] = LEVELS,
+    *,
+    source: Source | None = None,
+    headline: bool = True,
+) -> Callable[[Compute], Compute]:
     """Declare a function as a metric: tables, reasons and means follow.
 
     Args:
         name: of its values in scores.csv, after the level: `auroc` gives `image_auroc` and `pixel_auroc`.
         label: its heading, after the level: "Image AUROC".
-        levels: at which it is computed.
+        levels: at which it is computed; at both, it is also computed over all categories together.
+        source: what it is computed from; None for the scores in order.
+        headline: whether it stands in the tables at a glance.
     """
 
-    def declare(compute: Callable[[Ranks], Metric]) -> Callable[[Ranks], Metric]:
+    def declare(compute: Compute) -> Compute:
         for level in levels:
-            _declared[f"{level}_{name}"] = Declaration(f"{level.capitalize()} {label}", level, compute)
+            _declared[f"{level}_{name}"] = Declaration(
+                f"{level.capitalize()} {label}", level, source or level, compute, headline, levels == LEVELS
+            )
         return compute
 
     return declare
@@ -113,6 +136,31 @@ def aupro(ranks: Ranks, fpr_limit: float = 0.3) -> Metric:
     return Metric(_area_up_to(false / false[-1], overlap / overlap[-1], fpr_limit) / fpr_limit)
 
 
+metric("aupro5", "AUPRO to 5 % FPR", levels=("pixel",), headline=False)(partial(aupro, fpr_limit=0.05))
+metric("aupro1", "AUPRO to 1 % FPR", levels=("pixel",), headline=False)(partial(aupro, fpr_limit=0.01))
+
+
+@metric("aupimo", "AUPIMO", levels=("pixel",), source="overlaps", headline=False)
+def aupimo(overlaps: ImageOverlaps) -> Metric:
+    """Mean over anomalous images of the share of the defect that is found with hardly any false alarm.
+
+    Bertoldo et al., "AUPIMO: Redefining Visual Anomaly Detection Benchmarks with High Speed and Low
+    Tolerance", BMVC 2024: of each image the recall at false positive rates from 1e-5 to 1e-4 of the normal
+    images' pixels, averaged over the logarithm of the rate.
+    """
+    return Metric(float(np.mean(overlaps.each())))
+
+
+@metric("segf1", "SegF1", levels=("pixel",), source="decisions", headline=False)
+def seg_f1(decisions: PixelDecisions) -> Metric:
+    """F1 = 2 TP / (2 TP + FP + FN) of all pixels at the threshold that `drdc detect` outlines them with.
+
+    The threshold is from held-out normal images alone, see `drdc.evaluation.calibration`.
+    """
+    right = 2 * decisions.true_positives
+    return Metric(right / (right + decisions.false_positives + decisions.false_negatives))
+
+
 def _area_up_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
     """Integral of the polyline (x, y) from 0 to `limit`; x never descends and runs from 0 to 1."""
     inside = int(np.searchsorted(x, limit, side="right"))
@@ -128,3 +176,6 @@ def _area_up_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) ->
 METRICS = {
     name: declared for level in LEVELS for name, declared in _declared.items() if declared.level == level
 }
+#: Those over all categories together, by their name in scores.csv, where their category is `ALL`.
+POOLED = {f"pooled_{name}": declared for name, declared in METRICS.items() if declared.pooled}
+ALL = "all"

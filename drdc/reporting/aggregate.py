@@ -17,10 +17,11 @@ from drdc.reporting.paper import paper_values
 from drdc.results.scores import TEXTS, typed
 from drdc.runtime.errors import UserError
 
-MEAN = "mean"
+MEAN, POOLED = "mean", "pooled"
 METHODS = {"random_map": "random map", "base": "base", "diffusion": "diffusion", "drdc": "DRDC"}
-#: Headings of all metrics, in the order of the columns.
+#: Headings of all metrics, in the order of the columns, and the names of those that stand at a glance.
 METRICS = {name: metric.label for name, metric in metrics.METRICS.items()}
+HEADLINE = tuple(name for name, metric in metrics.METRICS.items() if metric.headline)
 DIGITS = 9  # of differences in percentage points; what is smaller comes from rounding in the sums
 LEFT_OUT = "; left out of our means"
 
@@ -30,13 +31,20 @@ class Measured:
     """Our values of one metric.
 
     cells: `cells[method][category or "mean"]`; categories: in the paper's order; notes: why some are not
-    defined; grids: per method the values of each seed, (seeds, categories) in percent, NaN where not defined.
+    defined; grids: per method the values of each seed, (seeds, categories) in percent, NaN where not defined;
+    pooled: per method the value of each seed over all categories together, in percent.
     """
 
     cells: dict[str, dict[str, Cell]]
     categories: tuple[str, ...]
     notes: tuple[str, ...]
     grids: dict[str, pd.DataFrame]
+    pooled: dict[str, "pd.Series[float]"]
+
+    def pooled_cell(self, method: str) -> Cell:
+        """The value of `method` over all categories together; empty where the metric is not pooled."""
+        values = self.pooled.get(method)
+        return Cell() if values is None or values.isna().any() else over_seeds(values)
 
     def cell(self, method: str, category: str) -> Cell:
         """The cell of `method` for `category` (or "mean"); one that says "no score" if there is none."""
@@ -61,7 +69,8 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
     Raises `UserError` when the scores mix experiments, repeat a value, leave [0, 1], or contain none of
     `methods`.
     """
-    frame, lost = without_failed_seeds(_checked(scores, methods))
+    every, lost = without_failed_seeds(_checked(scores, methods))
+    frame = every[every["category"] != metrics.ALL]
     categories = in_paper_order(frame["category"].unique())
     frame = frame[frame["metric"] == metric]
     grids = {
@@ -83,7 +92,11 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
         why = "" if m in somewhere and shared else failed or "no category is defined"
         cells[m][MEAN] = over_seeds(grid[shared].mean(axis=1), why)
     notes = (*lost, *reason_notes(reasons, LEFT_OUT), *mean_notes(shared, categories))
-    return Measured(cells, categories, notes, grids)
+    together = every[every["metric"] == f"pooled_{metric}"]
+    pooled = {
+        str(m): own.set_index("seed")["value"].mul(100.0) for m, own in together.groupby("method", sort=False)
+    }
+    return Measured(cells, categories, notes, grids, pooled)
 
 
 def mean_notes(shared: Sequence[str], categories: Sequence[str]) -> tuple[str, ...]:

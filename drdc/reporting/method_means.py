@@ -7,6 +7,7 @@ from math import nan
 
 import pandas as pd
 
+from drdc.evaluation.metrics import ALL
 from drdc.reporting.aggregate import METRICS, check_fractions, reason
 from drdc.reporting.formats import FAILED
 from drdc.results.scores import TEXTS, typed
@@ -71,6 +72,7 @@ def over_categories(means: pd.DataFrame) -> str:
 
 def _rows_of(scores: pd.DataFrame, methods: Sequence[tuple[str, str]]) -> pd.DataFrame:
     frame = typed(scores, TEXTS, ("value",), "scores.csv")
+    frame = frame[frame["category"] != ALL]
     frame = frame[pd.MultiIndex.from_frame(frame[["method", "variant"]]).isin(list(methods))]
     if frame.empty:
         raise UserError("", f"The scores contain none of {_names(methods)}", "score them first")

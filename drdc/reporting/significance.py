@@ -10,7 +10,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.config.variants import COMPARED
-from drdc.reporting.aggregate import DIGITS, MEAN, METRICS, Measured, experiment_name, measure, metric_notes
+from drdc.reporting.aggregate import (
+    DIGITS,
+    HEADLINE,
+    MEAN,
+    METRICS,
+    Measured,
+    experiment_name,
+    measure,
+    metric_notes,
+)
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, further, name_of
 from drdc.reporting.formats import Cell, Column, Table
@@ -23,6 +32,7 @@ COLUMNS = (
     Column("p (categories)", decimals=4, unit=""),
     Column("category × seed", decimals=0, unit="pairs"),
     Column("p (category × seed)", decimals=4, unit=""),
+    Column("pooled difference", decimals=2, unit="percentage points", signed=True),
 )
 P = 5  # the place of the p over categories
 CORRECTED = Column("p (categories), Holm", decimals=4, unit="")
@@ -32,7 +42,7 @@ DIFFERENCE = (
 )
 TEST = (
     "p: Wilcoxon's signed-rank test, two-sided, exact for small samples; pairs without a difference are "
-    "dropped. It is not corrected for looking at seven metrics."
+    "dropped. It is not corrected for looking at several metrics."
 )
 HOLM = (
     "p (categories), Holm: corrected for the {count} comparisons within a metric by Holm's step-down "
@@ -41,6 +51,10 @@ HOLM = (
 PAIRS = (
     "The second p takes every category of every seed as a pair. The seeds of one category share their "
     "images and are not independent, so this p tends to be too small; the first is the one to quote."
+)
+TOGETHER = (
+    "pooled difference: of the metric over the images or pixels of all categories together; its mean over "
+    "the seeds that both have, not tested."
 )
 SMALLEST = "The smallest possible p for n pairs is 2/2^n: with fewer than 6 pairs it cannot fall below 0.05."
 
@@ -73,7 +87,7 @@ def significance(scores: pd.DataFrame, described: Methods = NONE) -> Table:
         )
     others = ["base", *(method for method in further(described) if method in there)]
     measured = {
-        metric: {other: measure(scores, metric, (other, "drdc")) for other in others} for metric in METRICS
+        metric: {other: measure(scores, metric, (other, "drdc")) for other in others} for metric in HEADLINE
     }
     several = len(others) > 1
     rows = tuple(
@@ -85,6 +99,7 @@ def significance(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     notes = (
         DIFFERENCE.format(other="the other method" if several else "base"), TEST,
         *([HOLM.format(count=len(others))] if several else []), PAIRS, SMALLEST,
+        TOGETHER,
         *metric_notes({metric: _noted(parts) for metric, parts in measured.items()}),
     )  # fmt: skip
     against = "base and the methods of the configuration" if several else "base"
@@ -128,11 +143,13 @@ def _tested(part: Measured, other: str) -> tuple[Cell, ...]:
         why = next((part.cell(m, MEAN).note for m in both if part.cell(m, MEAN).note), "")
         names = f"{name_of(other)} and DRDC"
         return tuple(Cell(note=why or f"{names} share no category or no seed") for _ in COLUMNS)
+    pooled = (part.pooled["drdc"] - part.pooled[other]).dropna() if set(both) <= set(part.pooled) else None
     differences = by_seed.mean().to_numpy().round(DIGITS)
     pairs = by_seed.to_numpy().ravel().round(DIGITS)
     counts = [np.sum(differences > 0), np.sum(differences == 0), np.sum(differences < 0)]
     numbers = (len(differences), differences.mean(), *counts, _p(differences), len(pairs), _p(pairs))
-    return tuple(Cell(float(number)) for number in numbers)
+    together = Cell() if pooled is None or pooled.empty else Cell(float(pooled.mean()))
+    return (*(Cell(float(number)) for number in numbers), together)
 
 
 def _p(differences: np.ndarray) -> float:

@@ -10,9 +10,11 @@ import pandas as pd
 
 from drdc.config.variants import COMPARED
 from drdc.reporting.aggregate import (
+    HEADLINE,
     MEAN,
     METHODS,
     METRICS,
+    POOLED,
     Measured,
     experiment_name,
     measure,
@@ -29,6 +31,10 @@ TRAINED = ("base", "diffusion", "drdc")
 SCALES = ("1", "1/2", "1/4", "1/8", "1/16")
 AUROCS = {"image_auroc": " I-AUROC", "pixel_auroc": " P-AUROC"}
 BOLD = "bold: best of ours."
+TOGETHER = (
+    "pooled: images and pixels of all categories ranked together, as one threshold for all meets them; not "
+    "for controls, nor for metrics of regions."
+)
 Heads = dict[str, str]  # metric -> its short name in a column's heading; none for the only one
 Filled = tuple[Column, list[Cell]]
 
@@ -119,7 +125,7 @@ def table4(scores: pd.DataFrame, dataset: str | None = None, described: Methods 
     caption="Base model, DRDC and the methods that it is compared with.",
 )
 def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
-    """All seven metrics per category, a row for base, DRDC and each method of `described`, and their means.
+    """All metrics per category, a row for base, DRDC and each method of `described`; means and pooled below.
 
     `scores`: tidy scores of one experiment. Raises `UserError` when none of these methods is there.
     """
@@ -131,17 +137,21 @@ def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
         for c in (*columns["image_auroc"].categories, MEAN)
         for m in present
     )
+    together = _pooled_rows(columns, present)
+    rows += tuple((f"{POOLED}: {label}", cells) for label, cells in together)
     several = len(present) > 1
     bold = ["bold: the better of the two." if len(present) == 2 else "bold: the best of a category."]
     notes = (
         seed_note(*columns.values()),
         *(bold if several else ()),
+        *([TOGETHER] if together else []),
         *metric_notes(columns),
     )
     return Table(
         f"All metrics (%) per category: {experiment_name(scores)}", "category",
         tuple(map(Column, METRICS.values())), rows, (*notes, *about(described)),
-        best="column" if several else "none", group=len(present) if several else 0, footer=len(present),
+        best="column" if several else "none", group=len(present) if several else 0,
+        footer=len(present) + len(together),
     )  # fmt: skip
 
 
@@ -150,28 +160,45 @@ def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     of="scores",
     heading="All metrics at a glance.",
     caption="""
-    Means over categories. Look first at the difference between *base* and *DRDC*: the
-    contribution of the diffusion refinement. *random map* is a control, which must have an AUROC of about 50.
+    Means over categories, and below them the metrics over all categories together. Look first at the
+    difference between *base* and *DRDC*: the contribution of the diffusion refinement. *random map* is a control, which must have an AUROC of about 50.
     """,
 )
 def summary(scores: pd.DataFrame, described: Methods = NONE) -> Table:
-    """All seven metrics at a glance: a row per method, values are means over categories ± spread over seeds.
+    """The metrics at a glance: a row per method, values are means over categories ± spread over seeds.
+
+    Below them the same over all categories together, where there are several.
 
     `scores`: tidy scores of one experiment; `described`: the methods that DRDC is compared with. Raises
     `UserError` when none of the methods is there.
     """
     methods = (*METHODS, *further(described))
-    columns = {metric: measure(scores, metric, methods) for metric in METRICS}
+    columns = {metric: measure(scores, metric, methods) for metric in HEADLINE}
     present = [m for m in methods if any(m in column.cells for column in columns.values())]
     rows = tuple((name_of(m), tuple(c.cell(m, MEAN) for c in columns.values())) for m in present)
-    caption = f"All metrics (%), mean over categories: {experiment_name(scores)}"
+    together = _pooled_rows(columns, present)
+    caption = f"Metrics (%), mean over categories: {experiment_name(scores)}"
     notes = (
         seed_note(*columns.values()),
         BOLD,
+        *([TOGETHER] if together else []),
         *metric_notes(columns),
         *about(described),
     )
-    return Table(caption, "method", tuple(map(Column, METRICS.values())), rows, notes, best="column")
+    return Table(
+        caption, "method", tuple(Column(METRICS[metric]) for metric in HEADLINE),
+        (*rows, *((f"{label}, {POOLED}", cells) for label, cells in together)), notes,
+        best="column", group=len(present), footer=len(together),
+    )  # fmt: skip
+
+
+def _pooled_rows(columns: dict[str, Measured], methods: Sequence[str]) -> list[tuple[str, tuple[Cell, ...]]]:
+    """A row per method that has them, over all categories together; none for a single category."""
+    first = next(iter(columns.values()))
+    if len(first.categories) < 2:
+        return []
+    those = [m for m in methods if any(m in column.pooled for column in columns.values())]
+    return [(name_of(m), tuple(column.pooled_cell(m) for column in columns.values())) for m in those]
 
 
 def _per_category(

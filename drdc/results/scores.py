@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Variant, predicted_parts
+from drdc.evaluation.metrics import ALL
 from drdc.results.layout import Layout
 from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError, first_line
@@ -168,7 +169,7 @@ def _scores(path: Path) -> pd.DataFrame:
 
 def _failed(layout: Layout, pattern: pd.DataFrame, wanted: _Wanted) -> pd.DataFrame:
     """All cells of a run without scores; `pattern`: the scores of another."""
-    categories = sorted(set(pattern["category"]))
+    categories = sorted(set(pattern["category"]) - {ALL})
     log = failed_before(layout, wanted.run, wanted.seed, categories, wanted.of_drdc)
     rows = pattern[pattern["method"] == DRDC].assign(
         variant=wanted.variant, seed=str(wanted.seed), value=nan, note=failure_note(log)

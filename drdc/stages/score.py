@@ -15,11 +15,13 @@ from drdc.config.fusion import Fusion
 from drdc.config.variants import COMPARED, CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
 from drdc.data.manifest import read_manifest
 from drdc.equations.stored_maps import image_score
+from drdc.evaluation.calibration import RATE, needed, threshold
 from drdc.evaluation.category import (
     CURVE_COLUMNS,
     DEFECT_COLUMNS,
     IMAGE_COLUMNS,
     CategoryEvaluation,
+    PooledCurves,
     Row,
     has_masks,
     image_rows,
@@ -84,28 +86,22 @@ def score(
         others |= {"fusion": fusion}
     elif method is not None:
         maps = Heatmaps.of_method(layout, seed, table, method.name)
-        run = _Run(method.name, maps.methods, maps.methods, maps.categories(table), maps.batches)
+        own = maps.methods
+        run = _Run(method.name, own, own, maps.categories(table), maps.batches, pooled=own)
         others |= {"method": method}
     else:
-        own = _Controls(table, masks, seed, pool_size)
-        run = _Run(CONTROLS, (RANDOM, *ORACLES.values()), (), set(table.category), own.batches)
+        batches = _Controls(table, masks, seed, pool_size).batches
+        run = _Run(CONTROLS, (RANDOM, *ORACLES.values()), (), set(table.category), batches)
     if not run.categories & set(table.category[table.split == "test"]):
         raise UserError(
             layout.manifest,
             "there are no test images to score",
             "add some, or use the target `detector`, which trains and exports a model without them",
         )
-    found = list(
-        in_order(
-            lambda category: _evaluate(run, table, masks, category),
-            sorted(run.categories),
-            job_threads(),
-        )
-    )
+    rows = _rows(run, table, masks)
     for category in sorted(set(table.category) - run.categories):
         note = failure_note(layout.log(f"predict.seed{seed}.{run.name}.{category}"))
-        found.append({"scores": undefined_rows(category, run.methods, note)})
-    rows = {kind: [row for part in found for row in part.get(kind, [])] for kind in SCORED}
+        rows["scores"] += undefined_rows(category, run.methods, note)
     rows["map_scales"] = [{"map": kind, "mean": mean, "std": std} for kind, (mean, std) in run.scales.items()]
     _write(layout, seed, run, variant, rows, provenance(others))
 
@@ -125,7 +121,8 @@ def _of_drdc(
     compared = COMPARED if whole else (DRDC,)
     told = {kind: float(f"{mean:.3g}") for kind, (mean, _) in maps.scales.items()}
     log.info("means of the raw maps of held-out normal images: %s", told)
-    return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches, maps.scales)
+    pooled = compared if whole else ()
+    return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches, pooled, maps.scales)
 
 
 @dataclass(frozen=True)
@@ -138,6 +135,7 @@ class _Run:
         compared: those of them with curves and defect types.
         categories: those with predictions.
         batches: what they find in chosen images.
+        pooled: those methods that are also measured over all categories together.
         scales: mean and standard deviation of both of DRDC's raw maps over held-out normal images.
     """
 
@@ -146,6 +144,7 @@ class _Run:
     compared: tuple[str, ...]
     categories: set[str]
     batches: Batches
+    pooled: tuple[str, ...] = ()
     scales: Statistics = field(default_factory=dict)
 
 
@@ -164,28 +163,56 @@ class _Controls:
             yield rows, {name: Found(own, image_score(own, self.pool_size)) for name, own in maps.items()}
 
 
+def _rows(run: _Run, table: pd.DataFrame, masks: NDArray[np.bool_]) -> dict[str, list[Row]]:
+    """The rows of all categories with predictions, by kind."""
+    rows: dict[str, list[Row]] = {kind: [] for kind in SCORED}
+    rows["image_scores"], limits = _held_out(run, table)
+    pooled = PooledCurves(run.pooled)
+    for evaluation, found in in_order(
+        lambda category: _evaluate(run, table, masks, category, limits),
+        sorted(run.categories),
+        job_threads(),
+    ):
+        pooled.add(evaluation)
+        for kind, own in found.items():
+            rows[kind] += own
+    rows["scores"] += pooled.metric_rows()
+    return rows
+
+
+def _held_out(run: _Run, table: pd.DataFrame) -> tuple[list[Row], dict[str, float]]:
+    """Rows of the held-out images' scores, and the pixel threshold of each method where they are enough."""
+    rows: list[Row] = []
+    peaks: dict[str, list[NDArray[np.float32]]] = {}
+    chosen = (table.split == "val").to_numpy() & table.category.isin(run.categories).to_numpy()
+    for images, found in run.batches(chosen):
+        rows += image_rows(table.iloc[images], {name: own.scores for name, own in found.items()})
+        for name, own in found.items():
+            peaks.setdefault(name, []).append(own.maps.max((1, 2)))
+    every = {name: np.concatenate(own) for name, own in peaks.items()}
+    return rows, {name: threshold(own, RATE) for name, own in every.items() if len(own) >= needed(RATE)}
+
+
 def _evaluate(
-    run: _Run, table: pd.DataFrame, masks: NDArray[np.bool_], category: str
-) -> dict[str, list[Row]]:
-    """The rows of one category, by kind."""
-    chosen = (table.category == category).to_numpy()
-    test = chosen & (table.split == "test").to_numpy()
+    run: _Run,
+    table: pd.DataFrame,
+    masks: NDArray[np.bool_],
+    category: str,
+    pixel_thresholds: dict[str, float],
+) -> tuple[CategoryEvaluation, dict[str, list[Row]]]:
+    """One category, and its rows by kind."""
+    test = ((table.category == category) & (table.split == "test")).to_numpy()
     masked = has_masks(table[test])
     without = [] if masked else [name for name in run.methods if name in ORACLES.values()]
     methods = [name for name in run.methods if name not in without]
-    evaluation = CategoryEvaluation(category, methods, masked, run.compared)
+    evaluation = CategoryEvaluation(category, methods, masked, run.compared, pixel_thresholds)
     for rows, found in run.batches(test):
         maps = {name: found[name].maps for name in methods}
         scores = {name: found[name].scores for name in methods}
         evaluation.update(table.iloc[rows], np.asarray(masks[rows]), maps, scores)
-    held_out = [
-        row
-        for rows, found in run.batches(chosen & (table.split == "val").to_numpy())
-        for row in image_rows(table.iloc[rows], {name: own.scores for name, own in found.items()})
-    ]
-    return {
+    return evaluation, {
         "scores": evaluation.metric_rows() + undefined_rows(category, without, NO_MASKS),
-        "image_scores": evaluation.image_rows + held_out,
+        "image_scores": evaluation.image_rows,
         "curves": evaluation.curve_rows(),
         "defects": evaluation.defect_rows(),
     }

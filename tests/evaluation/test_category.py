@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import auc, roc_auc_score
+from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from drdc.config.variants import COMPARED
-from drdc.evaluation.category import CategoryEvaluation, has_masks, means, undefined_rows
-from drdc.evaluation.metrics import METRICS, auroc, average_precision
+from drdc.evaluation.category import (
+    CategoryEvaluation,
+    PooledCurves,
+    has_masks,
+    means,
+    undefined_rows,
+)
+from drdc.evaluation.metrics import ALL, METRICS, auroc, average_precision
 from drdc.evaluation.ranking_curve import RankingCurve
 
 SIZE = 8
@@ -187,3 +193,40 @@ def test_points_of_one_class_are_none() -> None:
     curve = RankingCurve()
     curve.update(np.arange(3.0), np.zeros(3))
     assert all(len(values) == 0 for values in curve.points().values())
+
+
+def test_pooled_metrics_rank_the_images_and_pixels_of_all_categories_together() -> None:
+    """A shift between the categories costs nothing in the mean, and much of the pooled AUROC."""
+    pooled, maps, masks, scores, labels = PooledCurves(["drdc"]), [], [], [], []
+    for seed in (0, 1):
+        about, own_masks, own_maps, own_scores = batch(seed)
+        shifted = {m: values + seed for m, values in own_maps.items()}
+        image_scores = {m: values + seed for m, values in own_scores.items()}
+        evaluation = CategoryEvaluation(f"c{seed}", METHODS, has_masks=True, compared=())
+        evaluation.update(about, own_masks, shifted, image_scores)
+        pooled.add(evaluation)
+        maps.append(shifted["drdc"].ravel())
+        masks.append(own_masks.ravel())
+        scores.append(image_scores["drdc"])
+        labels.append(about.label)
+    rows = pooled.metric_rows()
+    assert {(row["category"], row["method"]) for row in rows} == {(ALL, "drdc")}
+    found = {row["metric"]: row["value"] for row in rows}
+    both = np.concatenate(labels), np.concatenate(scores)
+    assert found["pooled_image_auroc"] == pytest.approx(roc_auc_score(*both))
+    assert found["pooled_image_ap"] == pytest.approx(average_precision_score(*both))
+    pixels = np.concatenate(masks), np.concatenate(maps)
+    assert found["pooled_pixel_auroc"] == pytest.approx(roc_auc_score(*pixels))
+    assert found["pooled_pixel_ap"] == pytest.approx(average_precision_score(*pixels))
+    assert found["pooled_pixel_auroc"] < 0.9
+
+
+def test_pixels_are_not_pooled_where_a_category_has_no_masks() -> None:
+    pooled = PooledCurves(["drdc"])
+    for masked in (True, False):
+        evaluation = CategoryEvaluation("nut", METHODS, has_masks=masked, compared=())
+        evaluation.update(*batch())
+        pooled.add(evaluation)
+    found = {row["metric"]: row for row in pooled.metric_rows()}
+    assert found["pooled_pixel_ap"]["note"] == "not defined: no masks"
+    assert 0.5 < found["pooled_image_ap"]["value"] <= 1

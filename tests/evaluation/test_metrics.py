@@ -347,7 +347,7 @@ def test_regions_join_diagonals_and_count_their_pixels() -> None:
 
 
 def evaluated(maps: Scores, masks: Labels, *, has_masks: bool = True, batch: int = 4) -> dict[str, float]:
-    evaluator = CategoryEvaluator(has_masks)
+    evaluator = CategoryEvaluator(has_masks, pixel_threshold=0.5)
     for first in range(0, len(maps), batch):
         part = slice(first, first + batch)
         labels = masks[part].any(axis=(1, 2))
@@ -387,7 +387,7 @@ def test_evaluator_does_not_depend_on_batches_or_later_changes_of_its_input() ->
     maps, masks = small_maps(50)
     whole = evaluated(maps, masks, batch=6)
     assert evaluated(maps[::-1].copy(), masks[::-1], batch=1) == pytest.approx(whole, abs=1e-12)
-    evaluator, buffer = CategoryEvaluator(has_masks=True), np.empty_like(maps[:1])
+    evaluator, buffer = CategoryEvaluator(True, pixel_threshold=0.5), np.empty_like(maps[:1])
     for scores, mask in zip(maps, masks, strict=True):
         buffer[:] = scores
         evaluator.update(buffer, mask[None], buffer.max(axis=(1, 2)), [mask.any()])

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from synthetic_scores import cells, frame, score, two_seeds
 
 from drdc.config.described import Described
-from drdc.reporting.aggregate import METRICS
+from drdc.reporting.aggregate import HEADLINE, METRICS
 from drdc.reporting.significance import holm, significance
 from drdc.runtime.errors import UserError
 
@@ -82,7 +82,7 @@ def test_undefined_metrics_and_categories_are_left_out_with_a_reason() -> None:
     scores = compared({"a": (0.1,), "b": (0.2,)})
     scores.loc[scores["category"] == "b", ["value", "note"]] = [np.nan, "no anomalous images"]
     table = significance(scores)
-    assert [label for label, _ in table.rows] == list(METRICS.values())
+    assert [label for label, _ in table.rows] == [METRICS[metric] for metric in HEADLINE]
     found = cells(table)
     assert found["Image AUROC", "categories"].mean == 1
     assert found["Pixel AP", "p (categories)"].note == "no score"

@@ -165,6 +165,31 @@ def test_summary_without_masks_has_undefined_pixel_metrics_with_one_reason() -> 
     assert reasons[0].startswith("Pixel AUROC, Pixel AP, Pixel F1-max, Pixel AUPRO: n/d mono, poly: no masks")
 
 
+def test_pooled_metrics_stand_below_the_means_and_enter_no_mean() -> None:
+    rows = [score(m, s, c, v, k)
+        for m, v in (("random_map", 0.5), ("base", 0.7), ("drdc", 0.9)) for s in (0, 1)
+        for c in ("gear", "nut") for k in METRICS]  # fmt: skip
+    alone = summary(frame(*rows))
+    assert [label for label, _ in alone.rows] == ["random map", "base", "DRDC"]
+    together = [
+        score(m, s, "all", v + s / 10, "pooled_image_auroc")
+        for m, v in (("base", 0.6), ("drdc", 0.5))
+        for s in (0, 1)
+    ]
+    table = summary(frame(*rows, *together))
+    found = cells(table)
+    assert [label for label, _ in table.rows[3:]] == ["base, pooled", "DRDC, pooled"]
+    assert found["DRDC, pooled", "Image AUROC"].mean == pytest.approx(55)
+    assert found["DRDC, pooled", "Image AUROC"].seeds == 2
+    assert np.isnan(found["DRDC, pooled", "Pixel AUPRO"].mean)
+    for name in ("random map", "base", "DRDC"):
+        for column in table.columns:
+            assert found[name, column.label] == cells(alone)[name, column.label]
+    every = metrics(frame(*rows, *together))
+    assert [label for label, _ in every.rows[-2:]] == ["pooled: base", "pooled: DRDC"]
+    assert every.footer == 4
+
+
 def test_table1_puts_ours_next_to_the_printed() -> None:
     values = dict(zip(SCALES, (1.0, 0.99, 0.98, 0.95, 0.9), strict=True))
     rows = [

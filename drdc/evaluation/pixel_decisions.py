@@ -1,0 +1,39 @@
+"""What a threshold says of the pixels, against the ground truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drdc.evaluation.calibration import RATE, needed
+
+
+class PixelDecisions:
+    """Numbers of pixels above a threshold and not, filled batch by batch.
+
+    Args:
+        threshold: a larger score is called a defect; None where there is none.
+
+    Attributes:
+        true_positives, false_positives, false_negatives: numbers of pixels.
+    """
+
+    def __init__(self, threshold: float | None) -> None:
+        self.threshold = threshold
+        self.true_positives = self.false_positives = self.false_negatives = 0
+
+    def update(self, maps: NDArray[np.floating], masks: NDArray[np.bool_]) -> None:
+        """Add maps (B, H, W) and masks of the same shape, true on defects."""
+        if self.threshold is None:
+            return
+        above = maps > self.threshold
+        called, right, wanted = (int(np.count_nonzero(own)) for own in (above, above & masks, masks))
+        self.true_positives += right
+        self.false_positives += called - right
+        self.false_negatives += wanted - right
+
+    def undefined(self) -> str:
+        """Why there is nothing to measure; "" where there is."""
+        if self.threshold is None:
+            return f"not defined: fewer than {needed(RATE)} held-out normal images"
+        return "" if self.true_positives + self.false_negatives else "not defined: no anomalous pixels"
