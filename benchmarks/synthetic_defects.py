@@ -181,7 +181,8 @@ def of_kept_contrast(
 def of_model(synthetic: Synthetic, path: str) -> None:
     """Print what an exported model reaches."""
     backend = Detector.load(path).modes[FULL].backend
-    scores = np.concatenate([backend.find(part).scores for part in _parts(synthetic, backend)])
+    parts = _parts(synthetic, backend)
+    scores = np.concatenate([backend.find(part, backend.features_of(part)).scores for part in parts])
     print(f"{path}: {synthetic.auroc(scores):.1f}")
 
 
@@ -190,7 +191,8 @@ def of_weights(synthetic: Synthetic, path: Path, weights: list[float], raw_weigh
     backend = Detector.load(path).modes[FULL].backend
     own = cast(DrdcReading, backend.reading)
     predict = backend.predictor.predict
-    records = np.concatenate([predict(backend.batch(part)) for part in _parts(synthetic, backend)])
+    parts = _parts(synthetic, backend)
+    records = np.concatenate([predict(backend.batch(part, backend.features_of(part))) for part in parts])
     scaled = own.fusion.normalisation
     for reading, weight in [*((scaled, w) for w in weights), *(("none", w) for w in raw_weights)]:
         fusion = own.fusion.model_copy(update={"normalisation": reading, "weight": weight})

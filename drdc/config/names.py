@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
+#: All categories together, in files and options.
+ALL = "all"
 #: Names that mean all categories; no category may have them.
-RESERVED = ("mean", "all")
+RESERVED = ("mean", ALL)
 #: Bytes; a category is a part of file names, of which a file system allows 255.
 LONGEST_CATEGORY = 100
 #: Names of folders of normal images, letters only, in lower case.

@@ -69,7 +69,7 @@ class Backend:
     Attributes:
         method: its name in the scores.
         predictor: the trained method.
-        features: the experiment's backbone; None where the method does not use it.
+        features: the experiment's backbone; None where neither the method nor a threshold needs it.
         reading: gives heatmaps and scores from the predictions.
         usual: value of a normal pixel, where a colour scale begins.
     """
@@ -80,15 +80,22 @@ class Backend:
     reading: Reading
     usual: float
 
-    def find(self, pictures: list[Picture]) -> Found:
-        """Heatmaps (B, H, W) and image scores (B,), float32, higher = more anomalous."""
-        return self.reading(self.predictor.predict(self.batch(pictures)))[self.method]
+    def find(self, pictures: list[Picture], features: Tensor | None) -> Found:
+        """Heatmaps (B, H, W) and image scores (B,), float32, higher = more anomalous.
 
-    def batch(self, pictures: list[Picture]) -> Batch:
+        `features`: `features_of` the pictures.
+        """
+        return self.reading(self.predictor.predict(self.batch(pictures, features)))[self.method]
+
+    def batch(self, pictures: list[Picture], features: Tensor | None) -> Batch:
         """What the method sees of them."""
         pixels = _squares(pictures, self.predictor.input_size)
-        features = self.features(pictures) if self.features else None
-        return Batch.of(pixels, features, [picture.key for picture in pictures])
+        keys = [picture.key for picture in pictures]
+        return Batch.of(pixels, features if self.predictor.uses_features else None, keys)
+
+    def features_of(self, pictures: list[Picture]) -> Tensor | None:
+        """(B, C, h, w), or None where nothing needs them."""
+        return self.features(pictures) if self.features else None
 
 
 def backends(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, Backend]:
@@ -162,7 +169,7 @@ def _of_method(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str
     weights, features = below(tensors, "method"), None
     network = checked(lambda: built(weights, about))
     predictor = FittedMethod.of(network, about, about["image_size"], about["seed"])
-    if predictor.uses_features:
+    if below(tensors, "backbone"):
         backbone = Backbone(**about["backbone"])
         extractor = checked(lambda: FeatureExtractor(backbone, below(tensors, "backbone")))
         features = PictureFeatures(backbone, extractor.to(torch_device()))

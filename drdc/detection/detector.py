@@ -12,8 +12,9 @@ it and downloads nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from drdc.config.names import ALL
 from drdc.config.variants import FULL
 from drdc.data.depth import Ranges
 from drdc.data.pictures import Picture, Source, read_picture
 from drdc.detection.backends import FAST, Backend, backends
-from drdc.detection.model_file import load_model_file, read_calibration
+from drdc.detection.model_file import load_model_file, read_calibration, read_groups
 from drdc.evaluation.calibration import RATE, Calibration, Reference, p_value
+from drdc.evaluation.groups import embedding
 from drdc.methods.registry import method_class
 from drdc.runtime.errors import UserError, out_of_memory
 
+STRANGE = "resembles no category that the model was trained on (least unlike: {}); its score says little"
 AUROCS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 
 
@@ -44,6 +48,8 @@ class Detection:
     Attributes:
         score: anomaly score of the image, higher = more anomalous.
         p_value: upper bound of the probability that a normal image scores as high (`p_value`).
+        alike: the category that the image is most alike; None where the model knows but one.
+        category: the one with whose held-out images it is compared; "all" for all of them.
         threshold: the image is anomalous above it.
         anomalous: whether the score exceeds the threshold.
         heatmap: (H, W) float32 at the image's own size (upright), higher = more anomalous.
@@ -54,11 +60,13 @@ class Detection:
         lowest: smallest score of those held-out images.
         usual: value of a normal pixel.
         image: the image itself, RGB.
-        notes: on how the image was read, in words; empty for none.
+        notes: on how the image was read, and whether it resembles any training image, in words.
     """
 
     score: float
     p_value: float
+    alike: str | None
+    category: str
     threshold: float
     anomalous: bool
     heatmap: NDArray[np.float32] = field(repr=False)
@@ -102,6 +110,7 @@ class Detector:
         categories: what it was trained on.
         image_size: height and width in pixels at which images are compared.
         modes: `full`, and of DRDC `fast`.
+        groups: what tells which category an image is most alike, and which it is not; None for one category.
         ranges: of grey values in the training images of more than 8 bits.
         provenance: code, settings, data and device of the training.
     """
@@ -120,6 +129,8 @@ class Detector:
             )
             for name, backend in backends(tensors, about).items()
         }
+        held_out = self.modes[FULL].calibration.groups
+        self.groups = read_groups(tensors, held_out, self.categories)
 
     @classmethod
     def load(cls, model: str | Path) -> Detector:
@@ -171,7 +182,9 @@ class Detector:
 
         Args:
             images: see `read_picture`; taken a batch at a time.
-            category: compare with the held-out images of this category, where it has enough for the rate.
+            category: compare with the held-out images of this category; "all" for those of all categories;
+                None for those that are most alike the same category as the image (`drdc.evaluation.groups`).
+                Categories with too few images for the rate join.
             false_alarm_rate: probability, at most, with which a normal image is called anomalous.
             fast: one timestep instead of all, where there is such a mode; `about_fast` tells the loss.
             batch_size: images in one batch; default: `batch_size` of the experiment's `sampling`, or of the
@@ -183,9 +196,12 @@ class Detector:
                 there is no such mode; when its turn comes, an image that cannot be read.
         """
         mode = self._mode(fast)
-        reference = self.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
-        pictures = (self.read(image, category=category, bits=bits) for image in images)
-        return self._batches(pictures, mode, reference, batch_size or self.batch_size)
+        options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}
+        reference_of = cache(partial(self.reference, category=category, **options))
+        self.reference(category=category, **options)  # which refuses wrong options
+        own = None if category == ALL else category
+        pictures = (self.read(image, category=own, bits=bits) for image in images)
+        return self._batches(pictures, mode, reference_of, batch_size or self.batch_size)
 
     def read(self, image: Source, *, category: str | None = None, bits: int | None = None) -> Picture:
         """Read an image as the training images were read.
@@ -202,10 +218,19 @@ class Detector:
         return read_picture(image, self.ranges, category=category, bits=bits)
 
     def reference(
-        self, *, category: str | None = None, false_alarm_rate: float = RATE, fast: bool = False
+        self,
+        group: str | None = None,
+        *,
+        category: str | None = None,
+        false_alarm_rate: float = RATE,
+        fast: bool = False,
     ) -> Reference:
-        """The held-out images that `detect_many` compares with for these options, and its thresholds."""
-        return self._mode(fast).calibration.reference(false_alarm_rate, category)
+        """The held-out images that `detect_many` compares with for these options, and its thresholds.
+
+        `group`: the category that the image is most alike, where `category` is None; None: compare with all.
+        """
+        calibration, named = self._mode(fast).calibration, None if category == ALL else category
+        return calibration.reference(false_alarm_rate, named, group if category is None else None)
 
     @property
     def batch_size(self) -> int:
@@ -236,15 +261,23 @@ class Detector:
         return self.modes[FAST if fast else FULL]
 
     def _batches(
-        self, pictures: Iterator[Picture], mode: Mode, reference: Reference, batch_size: int
+        self,
+        pictures: Iterator[Picture],
+        mode: Mode,
+        reference_of: Callable[[str | None], Reference],
+        batch_size: int,
     ) -> Iterator[Detection]:
         while batch := list(islice(pictures, batch_size)):
-            yield from self._detect(batch, mode, reference)
+            yield from self._detect(batch, mode, reference_of)
 
     @torch.inference_mode()
-    def _detect(self, pictures: list[Picture], mode: Mode, reference: Reference) -> list[Detection]:
+    def _detect(
+        self, pictures: list[Picture], mode: Mode, reference_of: Callable[[str | None], Reference]
+    ) -> list[Detection]:
         started = time.perf_counter()
-        maps, scores = mode.backend.find(pictures)
+        features = mode.backend.features_of(pictures)
+        maps, scores = mode.backend.find(pictures, features)
+        groups, notes = self._groups_of(pictures, features)
         if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
             raise UserError("", "the model returns NaN or infinity", "train and export it again")
         heatmaps = [_resized(own, picture) for own, picture in zip(maps, pictures, strict=True)]
@@ -254,19 +287,36 @@ class Detector:
                 score=score,
                 heatmap=heatmap,
                 seconds=seconds,
-                **judgement(score, reference),
+                alike=group,
+                **judgement(score, reference_of(group)),
                 usual=mode.backend.usual,
                 image=picture.image,
-                notes=picture.notes,
+                notes=(*picture.notes, *own),
             )
-            for score, heatmap, picture in zip(scores.tolist(), heatmaps, pictures, strict=True)
+            for score, heatmap, picture, group, own in zip(
+                scores.tolist(), heatmaps, pictures, groups, notes, strict=True
+            )
         ]
+
+    def _groups_of(
+        self, pictures: list[Picture], features: Tensor | None
+    ) -> tuple[Sequence[str | None], list[list[str]]]:
+        """The category that each picture is most alike, and a note where it is like none of them."""
+        if self.groups is None or features is None:
+            return [None] * len(pictures), [[] for _ in pictures]
+        known, familiar = self.groups
+        groups, distances = known.nearest(embedding(features.cpu().numpy()))
+        notes: list[list[str]] = []
+        for group, distance in zip(groups.tolist(), distances.tolist(), strict=True):
+            notes.append([STRANGE.format(group)] if familiar.strange(group, distance) else [])
+        return groups.tolist(), notes
 
 
 def judgement(score: float, reference: Reference) -> dict[str, Any]:
     """The fields of a `Detection` that follow from what its score is compared with."""
     return {
         "p_value": p_value(reference.scores, score),
+        "category": reference.category,
         "threshold": reference.threshold,
         "anomalous": score > reference.threshold,
         "pixel_threshold": reference.pixel_threshold,

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from drdc.config.variants import DRDC
 from drdc.detection.header import check_header, refuse_endless, refuse_larger_than_memory
 from drdc.evaluation.calibration import Calibration
+from drdc.evaluation.groups import Familiar, Groups
 from drdc.results.layout import DETECTORS
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below, read_metadata, read_weights, save_weights
 
 #: Version of the file; a number that this code does not know is refused.
-FORMAT = 3
+FORMAT = 4
 
 
 def save_model_file(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -63,15 +65,57 @@ def load_model_file(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[st
 def calibration_tensors(modes: Mapping[str, Calibration], categories: list[str]) -> dict[str, Tensor]:
     """The calibration on n held-out images, as tensors of a model file.
 
-    `calibration.category` (n,), places in `categories`, the same in all modes; `calibration.<mode>.scores`
-    and `.peaks` (n,), float64.
+    `calibration.category` and `calibration.group` (n,), places in `categories`, the same in all modes;
+    `calibration.<mode>.scores` and `.peaks` (n,), float64.
     """
     tensors = {}
     for mode, own in modes.items():
         tensors[f"calibration.{mode}.scores"] = torch.from_numpy(own.scores)
         tensors[f"calibration.{mode}.peaks"] = torch.from_numpy(own.peaks)
-        tensors["calibration.category"] = torch.tensor([categories.index(name) for name in own.categories])
+        tensors["calibration.category"] = _places(own.categories, categories)
+        tensors["calibration.group"] = _places(own.groups, categories)
     return tensors
+
+
+def group_tensors(groups: Groups, distances: NDArray[np.float64], categories: list[str]) -> dict[str, Tensor]:
+    """What finds the group of an image, as tensors of a model file.
+
+    `groups.embeddings` (m, C) and `groups.scale` (C,), float32, `groups.category` (m,), places in
+    `categories`; `groups.distances` (n,) float64, of the held-out images to the training images.
+    """
+    return {
+        "groups.embeddings": torch.from_numpy(groups.embeddings),
+        "groups.scale": torch.from_numpy(groups.scale),
+        "groups.category": _places(groups.categories, categories),
+        "groups.distances": torch.from_numpy(distances),
+    }
+
+
+def _places(names: NDArray[np.str_], categories: list[str]) -> Tensor:
+    return torch.tensor([categories.index(name) for name in names.tolist()])
+
+
+def read_groups(
+    tensors: Mapping[str, Tensor], held_out: NDArray[np.str_], categories: list[str]
+) -> tuple[Groups, Familiar] | None:
+    """What finds the group of an image, and how far known ones are; None where the file has no groups.
+
+    `held_out`: groups of the held-out images, (n,).
+
+    Raises:
+        UserError: they are not those of images of these categories.
+    """
+    own = below(tensors, "groups")
+    if not own:
+        return None
+    embeddings, scale, distances = (own[name].numpy() for name in ("embeddings", "scale", "distances"))
+    kinds = {embeddings.dtype, scale.dtype}
+    shapes = embeddings.shape == (len(own["category"]), *scale.shape) and distances.shape == held_out.shape
+    finite = all(np.isfinite(values).all() for values in (embeddings, scale, distances))
+    if kinds != {np.dtype(np.float32)} or not shapes or not finite or not len(embeddings):
+        raise UserError("groups", "has other numbers than an export writes", "export it again")
+    names = _names("groups", own["category"], categories)
+    return Groups(embeddings, names, scale), Familiar.of(held_out, distances)
 
 
 def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[str]) -> Calibration:
@@ -80,12 +124,23 @@ def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[
     Raises:
         UserError: they are not those of held-out images of these categories.
     """
-    own, places = below(tensors, f"calibration.{mode}"), tensors["calibration.category"]
+    own, places, groups = (
+        below(tensors, f"calibration.{mode}"),
+        tensors["calibration.category"],
+        tensors["calibration.group"],
+    )
     kinds = {(values.dtype, values.shape) for values in own.values()}
-    if kinds != {(torch.float64, places.shape)} or places.dtype != torch.int64 or places.ndim != 1:
+    if kinds != {(torch.float64, places.shape)} or places.ndim != 1 or groups.shape != places.shape:
         raise UserError(
             "calibration", "has numbers of another type or length than an export writes", "export it again"
         )
-    if not len(places) or places.min() < 0 or places.max() >= len(categories):
-        raise UserError("calibration", "has no images, or some of an unknown category", "export it again")
-    return Calibration(own["scores"].numpy(), own["peaks"].numpy(), np.array(categories)[places.numpy()])
+    names, alike = (_names("calibration", own, categories) for own in (places, groups))
+    return Calibration(own["scores"].numpy(), own["peaks"].numpy(), names, alike)
+
+
+def _names(what: str, places: Tensor, categories: list[str]) -> NDArray[np.str_]:
+    """The categories at some places; UserError where one is not there."""
+    whole = places.dtype == torch.int64 and len(places) > 0
+    if not whole or places.min() < 0 or places.max() >= len(categories):
+        raise UserError(what, "has no images, or some of an unknown category", "export it again")
+    return np.array(categories)[places.numpy()]

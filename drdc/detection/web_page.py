@@ -16,6 +16,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from drdc.config.names import ALL
 from drdc.data.listing import EXTENSIONS
 from drdc.detection.backends import FAST
 from drdc.detection.detector import Detection, Detector, judgement
@@ -25,7 +26,9 @@ from drdc.runtime.errors import UserError
 MEGAPIXELS = 50  # of an image: a small file may hold a picture that fills the memory
 SHOWN = 1024  # pixels of the longer side of what is kept and shown
 WAITING = 16  # images in the queue
-ALL = "all categories"
+#: The choices of what an image is compared with, besides each category, and what `Detector` calls them.
+LIKE, TOGETHER = "the category it is most alike", "all categories"
+CHOICES = {LIKE: None, TOGETHER: ALL}
 STYLE = resources.files("drdc.reporting").joinpath("templates/serve.css")
 
 
@@ -58,7 +61,7 @@ def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
                     **_rates(detector), label="False alarms among normal images, at most", elem_id="rate"
                 )
                 category = gr.Dropdown(
-                    [ALL, *detector.categories], value=ALL, label="Compare with", elem_id="category"
+                    [*CHOICES, *detector.categories], value=LIKE, label="Compare with", elem_id="category"
                 )
                 fast = gr.Checkbox(
                     label="Fast mode",
@@ -113,8 +116,9 @@ class Visit:
         if seen is None:
             return None, _hint(), None, None
         try:
-            own = None if category == ALL else category
-            reference = self.detector.reference(category=own, false_alarm_rate=rate, fast=seen.fast)
+            options: dict[str, Any] = {"false_alarm_rate": rate, "fast": seen.fast}
+            own = CHOICES.get(category, category)
+            reference = self.detector.reference(seen.detection.alike, category=own, **options)
         except UserError as error:
             return seen, _problem(str(error)), seen.detection.image, None
         detection = replace(seen.detection, **judgement(seen.detection.score, reference))
@@ -122,8 +126,8 @@ class Visit:
 
     def _look(self, path: Path, rate: float, category: str, fast: bool) -> tuple:
         check_size(path)
-        own = None if category == ALL else category
-        detection = self.detector.detect(path, category=own, false_alarm_rate=rate, fast=fast)
+        options: dict[str, Any] = {"false_alarm_rate": rate, "fast": fast}
+        detection = self.detector.detect(path, category=CHOICES.get(category, category), **options)
         return _shown(Seen(path, small(detection), fast))
 
 

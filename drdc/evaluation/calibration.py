@@ -17,6 +17,7 @@ that small difference.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import floor
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drdc.config.names import ALL
 from drdc.runtime.errors import UserError
 
 RATE = 0.05  # of false alarms, where none is asked for
@@ -77,16 +79,29 @@ def needed(rate: float) -> int:
     return count
 
 
-def comparable(categories: NDArray[Any], rate: float, category: str | None) -> NDArray[np.bool_]:
-    """Which of n held-out images, (n,), a new one is compared with: its category's, or all if too few.
+def members(groups: NDArray[Any], rate: float, group: str | None) -> NDArray[np.bool_]:
+    """Which of n held-out images, (n,), an image of a group is compared with.
+
+    Groups that are too small for the rate join, the smallest first, until they are enough: a partition of
+    all groups that depends on their sizes, and on no score.
 
     Args:
-        categories: of each held-out image, (n,).
+        groups: of the held-out images, (n,).
         rate: of false alarms.
-        category: of the new image; None where unknown.
+        group: of the new image; None for all images, whatever their group.
     """
-    own = np.asarray(categories == category)
-    return own if smallest_rate(int(own.sum())) <= rate else np.ones(len(categories), dtype=bool)
+    names = np.asarray(groups)
+    if group is None:
+        return np.ones(len(names), dtype=bool)
+    sizes = Counter(names.tolist())
+    sizes[group] += 0
+    small, images = set[str](), 0
+    for name in sorted(sizes, key=lambda name: (sizes[name], name)):
+        if smallest_rate(sizes[name]) <= rate and (not small or smallest_rate(images) <= rate):
+            break
+        small.add(name)
+        images += sizes[name]
+    return np.isin(names, sorted(small if group in small else {group}))
 
 
 def offered_rate(count: int) -> float:
@@ -111,11 +126,13 @@ class Calibration:
         scores: image scores, (n,).
         peaks: largest value of each image's heatmap, (n,).
         categories: category of each image, (n,) texts.
+        groups: the category that each image is most alike (`drdc.evaluation.groups`), (n,) texts.
     """
 
     scores: Floats
     peaks: Floats
     categories: NDArray[np.str_]
+    groups: NDArray[np.str_]
 
     def __post_init__(self) -> None:
         """Raises UserError where a score or peak is NaN or infinite: a threshold would be too."""
@@ -124,28 +141,35 @@ class Calibration:
                 "", "scores of held-out images are NaN or infinite", "train and export the model again"
             )
 
-    def reference(self, rate: float, category: str | None = None) -> Reference:
-        """The thresholds at a rate of false alarms: of one category where it has enough images, else of all.
+    def reference(self, rate: float, category: str | None = None, group: str | None = None) -> Reference:
+        """The thresholds at a rate of false alarms.
+
+        Args:
+            rate: of false alarms.
+            category: compare with the held-out images of this category.
+            group: compare with those of this group. Categories, or groups, with too few images join.
+                Without either, compare with all images.
 
         Raises:
             UserError: an unknown category, or too few images for the rate even in all categories together.
         """
-        chosen = comparable(self.categories, rate, category)
-        about = "all categories"
-        if category is not None:
-            own = self._number_of(category)
-            few = f"all categories ({category} alone has {own}, too few for {rate:g})"
-            about = few if smallest_rate(own) > rate else f"category {category}"
-        scores, peaks = self.scores[chosen], self.peaks[chosen]
-        about = f"{len(scores)} held-out normal images of {about}"
-        return Reference(rate, about, scores, threshold(scores, rate), threshold(peaks, rate))
-
-    def _number_of(self, category: str) -> int:
-        number = int(np.count_nonzero(self.categories == category))
-        if not number:
-            known = ", ".join(sorted(set(self.categories.tolist())))
+        names, own = (self.groups, group) if category is None else (self.categories, category)
+        if category is not None and category not in names:
+            known = ", ".join(sorted(set(names.tolist())))
             raise UserError("", f"category {category!r} is not known to this model", f"known: {known}")
-        return number
+        chosen = members(names, rate, own)
+        scores, peaks = self.scores[chosen], self.peaks[chosen]
+        kinds = _listed(set(names[chosen].tolist()), set(names.tolist()))
+        about = f"{len(scores)} held-out normal images of {kinds}"
+        limits = threshold(scores, rate), threshold(peaks, rate)
+        return Reference(rate, own or ALL, about, scores, *limits)
+
+
+def _listed(names: set[str], every: set[str]) -> str:
+    """Categories in words."""
+    if names >= every and len(every) > 1:
+        return "all categories"
+    return f"categor{'y' if len(names) == 1 else 'ies'} {', '.join(sorted(names))}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +178,7 @@ class Reference:
 
     Attributes:
         rate: probability of a false alarm, at most.
+        category: the category, or the group, of the image that is compared; `ALL` where it is not told.
         about: which images these are, in words.
         scores: their image scores, (n,).
         threshold: an image with a larger score is anomalous.
@@ -161,6 +186,7 @@ class Reference:
     """
 
     rate: float
+    category: str
     about: str
     scores: Floats
     threshold: float

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drdc.config.names import ALL
 from drdc.evaluation.evaluator import NO_MASKS, CategoryEvaluator
-from drdc.evaluation.metrics import ALL, LEVELS, METRICS, POOLED, Declaration, Level, Metric, auroc
+from drdc.evaluation.metrics import LEVELS, METRICS, POOLED, Declaration, Level, Metric, auroc
 from drdc.evaluation.ranking_curve import RankingCurve
 from drdc.runtime.finite import refuse_not_finite
 
-IMAGE_COLUMNS = ("row", "path", "category", "split", "defect_type", "label", "method", "score")
+IMAGE_COLUMNS = ("row", "path", "category", "group", "split", "defect_type", "label", "method", "score")
 DEFECT_COLUMNS = ("method", "category", "defect_type", "images", "metric", "value", "note")
 CURVE_COLUMNS = ("method", "category", "level", "recall", "precision", "fpr")
 
@@ -89,7 +90,7 @@ class CategoryEvaluation:
         """Add a batch of B test images. Pixels of anomalous images without a mask are left out as unknown.
 
         Args:
-            about: their rows of the manifest.
+            about: their rows of the manifest, with their `group`.
             masks: (B, H, W), true on defects.
             maps: for each method (B, H, W) finite anomaly scores of the pixels.
             scores: for each method (B,) finite anomaly scores of the images.
@@ -196,8 +197,8 @@ class PooledCurves:
 
 
 def image_rows(about: pd.DataFrame, scores: Mapping[str, Floats]) -> list[Row]:
-    """`IMAGE_COLUMNS` for each image and method; `about`: rows of the manifest."""
-    facts = about[["path", "category", "split", "defect_type", "label"]].assign(row=about.index)
+    """`IMAGE_COLUMNS` for each image and method; `about`: rows of the manifest, with the images' `group`."""
+    facts = about[["path", "category", "group", "split", "defect_type", "label"]].assign(row=about.index)
     frames = [facts.assign(method=method, score=own) for method, own in scores.items()]
     rows: list[Row] = pd.concat(frames)[list(IMAGE_COLUMNS)].to_dict("records")  # type: ignore[assignment]
     return rows

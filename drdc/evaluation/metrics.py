@@ -176,6 +176,5 @@ def _area_up_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) ->
 METRICS = {
     name: declared for level in LEVELS for name, declared in _declared.items() if declared.level == level
 }
-#: Those over all categories together, by their name in scores.csv, where their category is `ALL`.
+#: Those over all categories together, by their name in scores.csv, where their category is "all".
 POOLED = {f"pooled_{name}": declared for name, declared in METRICS.items() if declared.pooled}
-ALL = "all"

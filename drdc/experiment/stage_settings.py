@@ -29,6 +29,7 @@ USES: dict[str, tuple[str, ...]] = {
     "prepare": ("dataset",),
     "images": ("dataset",),
     "features": ("backbone",),
+    "groups": (),
     "costs": ("seeds", "image_size", "backbone", "sampling", "timed_steps", "methods"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "methods"),
     "tables": ("seeds", "image_size", "backbone", "sampling", "fusion", "evaluation", "methods", "described"),

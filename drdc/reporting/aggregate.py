@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from drdc.config.names import ALL
 from drdc.evaluation import metrics
 from drdc.reporting.formats import FAILED, Cell
 from drdc.reporting.paper import paper_values
@@ -70,7 +71,7 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
     `methods`.
     """
     every, lost = without_failed_seeds(_checked(scores, methods))
-    frame = every[every["category"] != metrics.ALL]
+    frame = every[every["category"] != ALL]
     categories = in_paper_order(frame["category"].unique())
     frame = frame[frame["metric"] == metric]
     grids = {

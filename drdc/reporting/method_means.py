@@ -7,7 +7,7 @@ from math import nan
 
 import pandas as pd
 
-from drdc.evaluation.metrics import ALL
+from drdc.config.names import ALL
 from drdc.reporting.aggregate import METRICS, check_fractions, reason
 from drdc.reporting.formats import FAILED
 from drdc.results.scores import TEXTS, typed

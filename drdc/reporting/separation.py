@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.config.variants import COMPARED
-from drdc.evaluation.calibration import RATE, comparable, needed, threshold
+from drdc.evaluation.calibration import RATE, members, needed, threshold
 from drdc.reporting.aggregate import in_paper_order, over_seeds, reason_notes
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, compared, further, name_of
@@ -25,6 +25,8 @@ COLUMNS = (
     Column("Cohen's d", decimals=2, unit=""),
     Column("detection rate"),
     Column("false alarm rate"),
+    Column("detection rate, one threshold"),
+    Column("false alarm rate, one threshold"),
 )
 NOTES = (
     "overlap: false alarm rate plus miss rate at the threshold where their sum is smallest (1 − the "
@@ -32,9 +34,10 @@ NOTES = (
     "few images it is too small.",
     "Cohen's d: difference of the two means over the pooled standard deviation.",
     f"threshold: that of `drdc detect`, which a normal image exceeds with a chance of at most {PERCENT}; "
-    "from held-out normal images, which are not test images; detection rate: anomalous test images above it; "
-    "false alarm rate: good test images above it.",
-    f"{ALL}: scores of all categories pooled, with one threshold.",
+    "from the held-out normal images that are most alike the same category as the image; detection rate: "
+    "anomalous test images above it; false alarm rate: good test images above it.",
+    "one threshold: the same of all categories, from all held-out normal images.",
+    f"{ALL}: scores of all categories pooled.",
 )
 
 
@@ -48,7 +51,7 @@ def separation(image_scores: pd.DataFrame, described: Methods = NONE) -> Table:
     """Overlap, Cohen's d, detection and false alarm rate of the image scores of each method.
 
     Per category and over all categories pooled, each mean ± standard deviation over seeds. Definitions:
-    `overlap`, `cohens_d`, `limit`. `image_scores`, errors: `scores_of`.
+    `overlap`, `cohens_d`, `limits`. `image_scores`, errors: `scores_of`.
     """
     frames = scores_of(image_scores, described)
     first = next(iter(frames.values()))
@@ -75,13 +78,13 @@ def scores_of(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.Da
     """The image scores of base, DRDC and the methods of the configuration, in this order; of those with some.
 
     Args:
-        image_scores: rows of image_scores.csv with the columns seed, method, category, split (test | val =
-            held-out normal images), label (0 | 1) and score (higher = more anomalous).
+        image_scores: rows of image_scores.csv with the columns seed, method, category, group, split (test |
+            val = held-out normal images), label (0 | 1) and score (higher = more anomalous).
 
     Raises:
         UserError: no rows of these methods, missing columns, or scores that are not finite.
     """
-    texts = ("seed", "method", "category", "split")
+    texts = ("seed", "method", "category", "group", "split")
     frame = typed(image_scores, texts, ("label", "score"), "image_scores.csv")
     frames = {str(method): part for method, part in frame.groupby("method", sort=False)}
     methods = compared(described, frames)
@@ -123,16 +126,23 @@ def cohens_d(normal: Floats, anomalous: Floats) -> float:
     return float((anomalous.mean() - normal.mean()) / np.sqrt(pooled)) if pooled > 0 else float("nan")
 
 
-def limit(held_out: pd.DataFrame, category: str | None) -> tuple[float, str]:
-    """The threshold that `drdc detect` has at `RATE` for images of a category, or why there is none.
+def limit(held_out: pd.DataFrame, group: str | None) -> tuple[float, str]:
+    """The threshold that `drdc detect` has at `RATE` for images of a group, or why there is none.
 
-    `held_out`: category and score of a method's held-out normal images of all categories, of one seed.
-    `category`: None for one threshold of all.
+    `held_out`: group and score of a method's held-out normal images of all categories, of one seed.
+    `group`: None for one threshold of all.
     """
-    chosen = held_out.loc[comparable(held_out["category"].to_numpy(), RATE, category), "score"].to_numpy()
+    chosen = held_out.loc[members(held_out["group"].to_numpy(), RATE, group), "score"].to_numpy()
     if len(chosen) < needed(RATE):
         return np.nan, f"a threshold needs {needed(RATE)} held-out normal images, and there are {len(chosen)}"
     return threshold(chosen, RATE), ""
+
+
+def limits(held_out: pd.DataFrame, groups: pd.Series[str]) -> tuple[Floats, str]:
+    """The threshold of each of some images, by their `groups`, (N,), or why there are none; see `limit`."""
+    found = {group: limit(held_out, group) for group in groups.unique()}
+    why = next((reason for _, reason in found.values() if reason), "")
+    return groups.map({group: value for group, (value, _) in found.items()}).to_numpy(float), why
 
 
 def _spread(counts: Mapping[str, int]) -> str:
@@ -148,14 +158,13 @@ def _spread(counts: Mapping[str, int]) -> str:
 def _pooled(frame: pd.DataFrame) -> list[str]:
     """A note on the categories whose own held-out images are too few for a threshold, if all together do."""
     held_out = frame[frame["split"] == "val"]
-    own = held_out.groupby("category")["seed"].value_counts().groupby("category").min()
+    own = held_out.groupby("group")["seed"].value_counts().groupby("group").min()
     own = own.reindex(frame["category"].unique(), fill_value=0)
     few = own[own < needed(RATE)]
     if few.empty or held_out["seed"].value_counts().min() < needed(RATE):
         return []
     names = ", ".join(f"{name} ({few[name]})" for name in in_paper_order(few.index))
-    why = f"whose own held-out normal images are fewer than {needed(RATE)}"
-    return [f"threshold of all categories together for those {why}: {names}."]
+    return [f"categories with fewer than {needed(RATE)} held-out normal images share a threshold: {names}."]
 
 
 def _cells(seeds: Mapping[str, pd.DataFrame], category: str | None) -> tuple[Cell, ...]:
@@ -164,9 +173,8 @@ def _cells(seeds: Mapping[str, pd.DataFrame], category: str | None) -> tuple[Cel
 
 
 def _one_seed(rows: pd.DataFrame, category: str | None) -> tuple[Cell, ...]:
-    """The four measures of one method's scores of a category, or of all, in the order of `COLUMNS`."""
-    threshold, no_threshold = limit(rows[rows["split"] == "val"], category)
-    test = rows[rows["split"] == "test"]
+    """The measures of one method's scores of a category, or of all, in the order of `COLUMNS`."""
+    held_out, test = rows[rows["split"] == "val"], rows[rows["split"] == "test"]
     test = test if category is None else test[test["category"] == category]
     normal, anomalous = classes(test)
     no_normal = "" if len(normal) else "no good test image"
@@ -177,8 +185,13 @@ def _one_seed(rows: pd.DataFrame, category: str | None) -> tuple[Cell, ...]:
         d = cohens_d(normal, anomalous)
         why = "fewer than two images of a kind, or all scores the same" if np.isnan(d) else ""
         apart = [Cell(100 * overlap(normal, anomalous)), Cell(d, note=why)]
-    detected = _rate(anomalous, threshold, no_threshold or no_anomalous)
-    return *apart, detected, _rate(normal, threshold, no_threshold or no_normal)
+    own, one = limits(held_out, test["group"]), limit(held_out, None)
+    rates = []
+    bad = test["label"].to_numpy() == 1
+    for each, why in (own, one):
+        above = test["score"].to_numpy(float) > each
+        rates += [_rate(above[bad], why or no_anomalous), _rate(above[~bad], why or no_normal)]
+    return *apart, *rates
 
 
 def classes(test: pd.DataFrame) -> tuple[Floats, Floats]:
@@ -187,8 +200,8 @@ def classes(test: pd.DataFrame) -> tuple[Floats, Floats]:
     return scores[labels == 0], scores[labels == 1]
 
 
-def _rate(scores: Floats, limit: float, why: str) -> Cell:
-    return Cell(note=why) if why else Cell(100 * float(np.mean(scores > limit)))
+def _rate(above: NDArray[np.bool_], why: str) -> Cell:
+    return Cell(note=why) if why else Cell(100 * float(np.mean(above)))
 
 
 def _merged(cells: Sequence[Cell]) -> Cell:

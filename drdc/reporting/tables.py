@@ -161,7 +161,8 @@ def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     heading="All metrics at a glance.",
     caption="""
     Means over categories, and below them the metrics over all categories together. Look first at the
-    difference between *base* and *DRDC*: the contribution of the diffusion refinement. *random map* is a control, which must have an AUROC of about 50.
+    difference between *base* and *DRDC*: the contribution of the diffusion refinement. *random map* is a
+    control, which must have an AUROC of about 50.
     """,
 )
 def summary(scores: pd.DataFrame, described: Methods = NONE) -> Table:

@@ -69,6 +69,11 @@ class Layout:
         return self.root / "features.npy"
 
     @property
+    def groups(self) -> Path:
+        """The known category that each held-out and test image is most alike."""
+        return self.root / "groups.csv"
+
+    @property
     def costs(self) -> Path:
         """Time, memory and size of the methods, measured in one run."""
         return self.root / "costs.csv"

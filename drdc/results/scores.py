@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from drdc.config.names import ALL
 from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Variant, predicted_parts
-from drdc.evaluation.metrics import ALL
 from drdc.results.layout import Layout
 from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError, first_line
@@ -20,11 +20,12 @@ TEXTS = ("experiment", "method", "variant", "seed", "category", "metric", "note"
 #: The columns of text in each kind of `SCORED`, and in the other files that are read; all others are numbers.
 TEXTS_OF = {
     "scores": TEXTS,
-    "image_scores": ("path", "category", "split", "defect_type", "method"),
+    "image_scores": ("path", "category", "group", "split", "defect_type", "method"),
     "curves": ("method", "category", "level"),
     "defects": ("method", "category", "defect_type", "metric", "note"),
     "map_scales": ("map",),
     "costs": ("method", "variant", "device"),
+    "groups": ("category", "split", "group"),
     "losses": (),
     "regions": ("path", "category", "defect_type"),
 }
@@ -113,6 +114,11 @@ def read_numbers(path: Path, kind: str, stage: str = "score") -> pd.DataFrame:
             except ValueError as error:
                 raise _not_a_number(path, column, error) from error
     return frame.assign(**changed)
+
+
+def read_groups(layout: Layout) -> pd.DataFrame:
+    """`groups.csv` by the row of the manifest; UserError where it is missing or damaged."""
+    return read_numbers(layout.groups, "groups", "groups").set_index("row")
 
 
 def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], name: str) -> pd.DataFrame:

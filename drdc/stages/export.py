@@ -21,7 +21,7 @@ from drdc.config.variants import DRDC, FULL
 from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.detection.backends import FAST, backends
 from drdc.detection.detector import AUROCS
-from drdc.detection.model_file import calibration_tensors, save_model_file
+from drdc.detection.model_file import calibration_tensors, group_tensors, save_model_file
 from drdc.equations.diffusion import to_unit_range
 from drdc.evaluation.calibration import Calibration
 from drdc.experiment.provenance import provenance
@@ -33,13 +33,14 @@ from drdc.models.inpainter import Inpainter, load_trained
 from drdc.results.heatmaps import Heatmaps
 from drdc.results.layout import Layout
 from drdc.results.predictions import batches, store_errors
-from drdc.results.scores import read_table, typed
+from drdc.results.scores import read_groups, read_table, typed
 from drdc.runtime.batching import chunks, progress_bar
 from drdc.runtime.devices import to_device
 from drdc.runtime.digests import digest_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array
 from drdc.runtime.finite import refuse_not_finite
+from drdc.stages.groups import training_groups
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +88,15 @@ def export(
     about |= _origin(layout, table, dataset, exported.modes[FULL].settings)
     if method is not None:
         backends(exported.tensors, about)  # what cannot be rebuilt from the file is refused now
+    table["group"] = read_groups(layout)["group"].reindex(table.index)
     calibrations = {
         mode: calibrated(own.heatmaps, name, table, held_out) for mode, own in exported.modes.items()
     }
     tensors = exported.tensors | calibration_tensors(calibrations, about["categories"])
+    if len(about["categories"]) > 1:
+        known, _ = training_groups(layout, table)
+        distances = read_groups(layout).loc[np.flatnonzero(held_out), "distance"].to_numpy(float)
+        tensors |= group_tensors(known, distances, about["categories"])
     save_model_file(layout.detector(name), tensors, about)
     images = len(calibrations[FULL].scores)
     log.info("%s: calibrated on %d held-out normal images", layout.detector(name), images)
@@ -157,7 +163,8 @@ def _method(
 ) -> _Exported:
     weights, about = read_fitted(layout, seed, method.name)
     parts = {"method": weights}
-    if method_class(about["method"]).uses_features_with(about["settings"]):
+    uses_features = method_class(about["method"]).uses_features_with(about["settings"])
+    if uses_features or table.category.nunique() > 1:  # without them, groups could not be told apart
         parts["backbone"] = FeatureExtractor(backbone).state_dict()
         about["backbone"] = backbone.model_dump()
     heatmaps = Heatmaps.of_method(layout, seed, table, method.name)
@@ -192,7 +199,8 @@ def calibrated(
         refuse_not_finite("scores are", [scores, peaks], table.path.iloc[rows], "predict again")
         found |= dict(zip(rows.tolist(), zip(scores.tolist(), peaks.tolist(), strict=True), strict=True))
     scores, peaks = np.array([found[row] for row in sorted(found)]).T.copy()
-    return Calibration(scores, peaks, table.category[sorted(found)].to_numpy(str))
+    categories, groups = (table[name].iloc[sorted(found)].to_numpy(str) for name in ("category", "group"))
+    return Calibration(scores, peaks, categories, groups)
 
 
 def _networks(layout: Layout, seed: int, backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -48,7 +48,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
     )
-    parser.add_argument("--category", help="compare with the held-out images of this category alone")
+    parser.add_argument(
+        "--category",
+        help="compare with the held-out images of this category, or of all (default: of the category that "
+        "the image is most alike)",
+    )
     parser.add_argument(
         "--bits", type=_bits, help="bit depth of files of more than 8 bits (default: as the training images)"
     )
@@ -121,10 +125,18 @@ def _load(model: str, threads: int | None, gpu: int) -> Detector:
 
 def _announce(detector: Detector, *, false_alarm_rate: float, category: str | None, fast: bool) -> None:
     """Print the meaning of the decisions; bad options are refused here, before anything is written."""
-    reference = detector.reference(category=category, false_alarm_rate=false_alarm_rate, fast=fast)
+    options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}
+    if category is None and detector.groups is not None:
+        each = {name: detector.reference(name, **options) for name in detector.categories}
+        limits = ", ".join(f"{name} {own.threshold:.4g}" for name, own in each.items())
+        about = detector.reference(**options).about
+        where = f"the threshold of the category that it is most alike ({limits})"
+    else:
+        reference = detector.reference(category=category, **options)
+        where, about = f"{reference.threshold:.4g}", reference.about
     say(
-        f"An image is anomalous above {reference.threshold:.4g}; a normal one is above with a probability "
-        f"of {100 * reference.rate:g} % at most. Calibrated on {reference.about}."
+        f"An image is anomalous above {where}; a normal one is above with a probability of "
+        f"{100 * false_alarm_rate:g} % at most. Calibrated on {about}."
     )
     if fast:
         say(f"Fast: {detector.about_fast}.")
@@ -202,6 +214,7 @@ class _Writer:
             "image": str(image),
             "score": found.score,
             "p_value": found.p_value,
+            "category": found.category,
             "threshold": found.threshold,
             "anomalous": found.anomalous,
             "pixel_threshold": found.pixel_threshold,
@@ -219,9 +232,10 @@ class _Writer:
         self.anomalous += found.anomalous
         self.seconds += found.seconds
         for note in found.notes:
-            tell(f"warning: {printable(str(image))}: {note}; see --bits")
+            tell(f"warning: {printable(str(image))}: {note}")
         decision = "anomalous" if found.anomalous else "normal"
-        say(f"{found.score:10.4g}  p {found.p_value:.3f}  {decision:<9}  {printable(str(image))}")
+        like = printable(found.category)
+        say(f"{found.score:10.4g}  p {found.p_value:.3f}  {decision:<9}  {like:<10}  {printable(str(image))}")
 
     def summary(self, left_out: str) -> str:
         """One sentence."""

@@ -237,7 +237,14 @@ def scoring_seconds(size: int) -> float:
 
     count, rng = 16, np.random.default_rng(0)
     bad = np.arange(count) % 2
-    words = {"path": "image.png", "category": "", "split": "test", "defect_type": "", "mask": "mask.png"}
+    words = {
+        "path": "image.png",
+        "category": "",
+        "split": "test",
+        "defect_type": "",
+        "group": "",
+        "mask": "mask.png",
+    }
     about = pd.DataFrame({"label": bad}).assign(**words)
     masks = np.zeros((count, size, size), dtype=bool)
     masks[bad == 1, : size // 8, : size // 8] = True

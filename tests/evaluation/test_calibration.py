@@ -133,9 +133,10 @@ def test_the_rate_where_none_is_asked_for_is_always_possible() -> None:
 
 
 def calibration() -> Calibration:
-    """25 images of `cap` with scores 0-24, 5 of `nut` with scores 100-104."""
-    scores = np.array([*range(25), *range(100, 105)], dtype=float)
-    return Calibration(scores, 2 * scores, np.array(["cap"] * 25 + ["nut"] * 5))
+    """25 images of `cap` with scores 0-24, 5 of `nut` with scores 100-104, 20 of `pin` with scores 50-69."""
+    scores = np.array([*range(25), *range(100, 105), *range(50, 70)], dtype=float)
+    names = np.array(["cap"] * 25 + ["nut"] * 5 + ["pin"] * 20)
+    return Calibration(scores, 2 * scores, names, names[::-1])
 
 
 def test_a_category_with_enough_images_is_compared_with_itself() -> None:
@@ -145,14 +146,23 @@ def test_a_category_with_enough_images_is_compared_with_itself() -> None:
     assert len(reference.scores) == 25
 
 
-def test_a_category_with_too_few_images_is_compared_with_all_and_that_is_said() -> None:
+def test_a_category_with_too_few_images_joins_the_smallest_and_that_is_said() -> None:
     reference = calibration().reference(0.05, "nut")
     assert reference.threshold == 104.0
-    assert len(reference.scores) == 30
-    assert "nut alone has 5, too few for 0.05" in reference.about
+    assert reference.about == "25 held-out normal images of categories nut, pin"
+    assert reference.category == "nut"
+    assert calibration().reference(0.05, "pin").threshold == 104.0, "one threshold for both"
     assert "category nut" in calibration().reference(0.2, "nut").about
 
 
+def test_a_group_is_that_of_the_images_alike_and_none_means_all() -> None:
+    own = calibration().reference(0.05, group="pin")
+    assert own.threshold == 24.0, "the groups are those of the other end"
+    assert own.category == "pin"
+    every = calibration().reference(0.05)
+    assert (every.category, every.about) == ("all", "50 held-out normal images of all categories")
+
+
 def test_an_unknown_category_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UserError, match="'bolt' is not known to this model; known: cap, nut"):
+    with pytest.raises(UserError, match="'bolt' is not known to this model; known: cap, nut, pin"):
         calibration().reference(0.05, "bolt")

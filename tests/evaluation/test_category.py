@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
+from drdc.config.names import ALL
 from drdc.config.variants import COMPARED
 from drdc.evaluation.category import (
     CategoryEvaluation,
@@ -15,7 +16,7 @@ from drdc.evaluation.category import (
     means,
     undefined_rows,
 )
-from drdc.evaluation.metrics import ALL, METRICS, auroc, average_precision
+from drdc.evaluation.metrics import METRICS, auroc, average_precision
 from drdc.evaluation.ranking_curve import RankingCurve
 
 SIZE = 8
@@ -30,6 +31,7 @@ def batch(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray
         {
             "path": [f"{i}.png" for i in range(6)],
             "category": "nut",
+            "group": "nut",
             "split": "test",
             "defect_type": defects,
             "label": [int(d != "good") for d in defects],

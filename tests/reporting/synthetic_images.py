@@ -33,7 +33,8 @@ def images(categories: int = 2, seeds: int = 1, first: int = 0) -> pd.DataFrame:
                 for score in 1.0 + rng.random(count):
                     rows.append((str(seed), category, split, label, "base", score + 0.6 * label))
                     rows.append((str(seed), category, split, label, "drdc", score + 1.1 * label))
-    return pd.DataFrame(rows, columns=["seed", "category", "split", "label", "method", "score"])
+    frame = pd.DataFrame(rows, columns=["seed", "category", "split", "label", "method", "score"])
+    return frame.assign(group=frame["category"])
 
 
 def of(frame: pd.DataFrame, method: str, label: int, split: str = "test") -> np.ndarray:

@@ -36,7 +36,7 @@ def images(category: str, held_out: list, good: list, anomalous: list, seed: int
         for i, score in enumerate(scores)
         for method, factor in (("base", 1.0), ("diffusion", 0.0), ("drdc", 2.0))
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(group=category)
 
 
 def test_overlap_of_the_same_of_distant_and_of_half_shared_samples() -> None:
@@ -84,30 +84,31 @@ def test_cohens_d_by_hand() -> None:
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.1, 0.3, 0.5])
 def test_the_threshold_is_that_of_detect(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For all sizes of two categories: of the own images if enough, else of all, else none."""
+    """For all sizes of two groups: of the own images if enough, else of all, else none."""
     monkeypatch.setattr("drdc.reporting.separation.RATE", rate)
     rng = np.random.default_rng(0)
     for count in range(1, 401):
         names = np.array(["gear"] * count + ["nut"] * rng.integers(0, 40))
         scores = rng.normal(size=len(names)).round(1)
-        detect = Calibration(scores, scores, names)
-        rows = pd.DataFrame({"category": names, "score": scores})
-        for category in ("gear", None):
-            found, why = limit(rows, category)
+        detect = Calibration(scores, scores, names, names)
+        rows = pd.DataFrame({"group": names, "score": scores})
+        for group in ("gear", None):
+            found, why = limit(rows, group)
             if why:
                 with pytest.raises(UserError, match="held-out normal images"):
-                    detect.reference(rate, category)
+                    detect.reference(rate, group=group)
             else:
-                assert found == detect.reference(rate, category).threshold
+                assert found == detect.reference(rate, group=group).threshold
 
 
-def test_the_threshold_of_a_category_with_few_held_out_images_is_that_of_all_and_said() -> None:
+def test_categories_with_few_held_out_images_share_a_threshold_and_that_is_said() -> None:
     few = images("nut", [50.0] * 3, good=[0.0, 51.0], anomalous=[52.0, 53.0])
     many = images("gear", list(range(20)), good=[0.0], anomalous=[1.0])
     table = separation(pd.concat([few, many]))
     assert cells(table)["nut: base", "detection rate"].mean == 100.0
     assert cells(table)["nut: base", "false alarm rate"].mean == 50.0
-    assert any("fewer than 19: nut (3)." in note for note in table.notes)
+    said = "categories with fewer than 19 held-out normal images share a threshold: nut (3)."
+    assert said in table.notes
     alone = separation(few)
     note = cells(alone)["nut: base", "detection rate"].note
     assert note == "a threshold needs 19 held-out normal images, and there are 3"
@@ -122,15 +123,28 @@ def test_rates_come_from_the_held_out_images_not_from_the_test() -> None:
         assert found["gear: DRDC", measure].mean == pytest.approx(found["gear: base", measure].mean)
 
 
-def test_all_together_pools_the_categories_under_one_threshold() -> None:
+def test_one_threshold_for_all_and_one_for_each_category() -> None:
     low = images("gear", [0.0] * 20, good=[0.0, 0.0], anomalous=[1.0, 1.0])
     high = images("nut", [10.0] * 20, good=[10.0, 10.0], anomalous=[11.0, 11.0])
     table = separation(pd.concat([low, high]))
     assert [label for label, _ in table.rows][-2:] == ["all together: base", "all together: DRDC"]
     found = cells(table)
     assert found["gear: base", "detection rate"].mean == 100.0
-    assert found["all together: base", "detection rate"].mean == 50.0
-    assert found["all together: base", "false alarm rate"].mean == 0.0
+    assert found["all together: base", "detection rate"].mean == 100.0, "each by its own"
+    assert found["all together: base", "detection rate, one threshold"].mean == 50.0
+    assert found["gear: base", "detection rate, one threshold"].mean == 0.0
+    assert found["nut: base", "detection rate, one threshold"].mean == 100.0
+    assert found["all together: base", "false alarm rate, one threshold"].mean == 0.0
+
+
+def test_an_image_has_the_threshold_of_its_group_not_of_its_folder() -> None:
+    low = images("gear", [0.0] * 20, good=[0.0, 5.0], anomalous=[1.0, 1.0])
+    high = images("nut", [10.0] * 20, good=[10.0, 10.0], anomalous=[11.0, 11.0])
+    rows = pd.concat([low, high], ignore_index=True)
+    chosen = (rows["category"] == "gear") & rows["score"].isin([5.0, 10.0]) & (rows["split"] == "test")
+    found = cells(separation(rows.assign(group=rows["group"].mask(chosen, "nut"))))
+    assert found["gear: base", "false alarm rate"].mean == 0.0
+    assert cells(separation(rows))["gear: base", "false alarm rate"].mean == 50.0
 
 
 def test_mean_and_standard_deviation_over_seeds() -> None:
@@ -153,7 +167,7 @@ def test_mean_and_standard_deviation_over_seeds() -> None:
 )
 def test_what_is_not_defined_is_explained(sets: tuple, reasons: tuple) -> None:
     table = separation(images("gear", *sets))
-    assert tuple(cell.note for cell in table.rows[0][1]) == reasons
+    assert tuple(cell.note for cell in table.rows[0][1]) == (*reasons, *reasons[2:])
     for reason in filter(None, reasons):
         assert any(reason in note for note in table.notes)
 
@@ -162,7 +176,7 @@ def test_notes_define_overlap_and_threshold() -> None:
     notes = " ".join(separation(images("gear", [1.0] * 20, [0.0, 1.0], [2.0, 3.0])).notes)
     assert "Kolmogorov-Smirnov" in notes
     assert "a normal image exceeds with a chance of at most 5 %" in notes
-    assert "all categories together for those" not in notes
+    assert "share a threshold" not in notes
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ def test_a_calibration_is_refused_when_it_is_made_and_when_it_is_read(value: flo
     good, names = np.array([1.0, 2.0]), np.array(["nut", "nut"])
     for scores, peaks in ((np.array([1.0, value]), good), (good, np.array([value, 1.0]))):
         with pytest.raises(UserError, match="scores of held-out images are NaN or infinite"):
-            Calibration(scores, peaks, names)
-    tensors = calibration_tensors({"full": Calibration(good, good, names)}, ["nut"])
+            Calibration(scores, peaks, names, names)
+    tensors = calibration_tensors({"full": Calibration(good, good, names, names)}, ["nut"])
     tensors["calibration.full.peaks"] = torch.tensor([1.0, value], dtype=torch.float64)
     with pytest.raises(UserError, match="scores of held-out images are NaN or infinite"):
         read_calibration(tensors, "full", ["nut"])

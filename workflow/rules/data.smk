@@ -114,3 +114,25 @@ rule features:
         "Computing the backbone's features"
     shell:
         "drdc features --config {params.config:q} --threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"
+
+
+rule groups:
+    input:
+        manifest="results/{experiment}/manifest.csv",
+        features="results/{experiment}/features.npy",
+    output:
+        groups="results/{experiment}/groups.csv",
+    log:
+        "results/{experiment}/logs/groups.log",
+    benchmark:
+        "results/{experiment}/benchmarks/groups.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=120,
+    params:
+        config=settings("groups"),
+    message:
+        "Finding the category that each image is most alike"
+    shell:
+        "drdc groups --config {params.config:q} --threads {threads} > {log:q} 2>&1"

@@ -4,6 +4,7 @@
 rule export:
     input:
         manifest="results/{experiment}/manifest.csv",
+        groups="results/{experiment}/groups.csv",
         arrays=lambda w: seen_by(w.method),
         models=lambda w: [LAYOUT.model(SEEDS[0], name) for name in models_of(w.method)],
         predictions=lambda w: predicted(w.method, SEEDS[0]),

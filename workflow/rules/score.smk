@@ -2,6 +2,7 @@ rule score:
     input:
         manifest="results/{experiment}/manifest.csv",
         masks="results/{experiment}/masks.npy",
+        groups="results/{experiment}/groups.csv",
         predictions=lambda w: predicted(w.run, w.seed),
     output:
         expand(

@@ -1,0 +1,112 @@
+"""Groups that training images alone decide about, and the false alarms in each of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.neighbors import KNeighborsClassifier
+
+from drdc.evaluation.calibration import RATE, Calibration, members, needed
+from drdc.evaluation.groups import FAR, Familiar, Groups, embedding
+
+NAMES = np.array(["capsule", "gear", "nut"])
+CENTRES = np.array([[0.0, 0.0, 0.0], [6.0, 0.0, 1.0], [0.0, 6.0, -1.0]])
+
+
+def drawn(rng: np.random.Generator, number: int) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+    kinds = rng.integers(0, 3, number)
+    return CENTRES[kinds] + rng.normal(size=(number, 3)), NAMES[kinds]
+
+
+def test_an_embedding_is_the_mean_over_positions() -> None:
+    features = np.random.default_rng(0).normal(size=(2, 5, 3, 3)).astype(np.float16)
+    found = embedding(features)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, features.astype(np.float64).mean((2, 3)), rtol=1e-3, atol=1e-4)
+
+
+def test_an_image_is_alike_the_category_of_most_of_its_nearest_training_images() -> None:
+    rng = np.random.default_rng(1)
+    train, kinds = drawn(rng, 90)
+    new, own = drawn(rng, 300)
+    groups = Groups.of(train, kinds)
+    found, distances = groups.nearest(new)
+    scale = train.std(0)
+    reference = KNeighborsClassifier(5).fit(train / scale, kinds)
+    assert (found == reference.predict(new / scale)).mean() > 0.99, "but for ties"
+    np.testing.assert_allclose(distances, reference.kneighbors(new / scale)[0][:, 0], rtol=1e-5)
+    assert 0.9 < (found == own).mean() <= 1
+
+
+def test_fewer_training_images_than_neighbours_suffice() -> None:
+    groups = Groups.of(CENTRES[:2], NAMES[:2])
+    assert groups.nearest(CENTRES[:2])[0].shape == (2,)
+
+
+def test_an_image_of_no_known_product_is_strange_and_a_known_one_is_not() -> None:
+    rng = np.random.default_rng(2)
+    groups = Groups.of(*drawn(rng, 90))
+    held_out = groups.nearest(drawn(rng, 60)[0])
+    familiar = Familiar.of(*held_out)
+    assert not any(map(familiar.strange, *held_out))
+    new = groups.nearest(drawn(rng, 2000)[0])
+    assert np.mean(list(map(familiar.strange, *new))) < 1 / 61
+    far = groups.nearest(np.array([[40.0, 40.0, 40.0], [-30.0, 5.0, 5.0]]))
+    assert all(map(familiar.strange, *far))
+    assert FAR > 1
+
+
+def sizes(**numbers: int) -> NDArray[np.str_]:
+    return np.repeat(list(numbers), list(numbers.values()))
+
+
+def together(groups: NDArray[np.str_], rate: float, group: str | None) -> set[str]:
+    return set(groups[members(groups, rate, group)].tolist())
+
+
+def test_small_groups_join_until_they_are_enough() -> None:
+    assert needed(RATE) == 19
+    held_out = sizes(a=30, b=25, c=10, d=4)
+    assert together(held_out, RATE, "a") == {"a"}
+    assert together(held_out, RATE, "b") == together(held_out, RATE, "c") == {"b", "c", "d"}
+    assert together(held_out, 0.15, "c") == {"c", "d"}
+    assert together(held_out, 0.15, "b") == {"b"}
+    assert together(held_out, 0.001, "a") == {"a", "b", "c", "d"}
+    assert together(sizes(a=30, c=12, d=8), RATE, "c") == {"c", "d"}
+    assert together(held_out, RATE, None) == {"a", "b", "c", "d"}
+
+
+def test_a_group_without_held_out_images_joins_the_smallest() -> None:
+    assert together(sizes(a=30, b=20), RATE, "none") == {"b"}
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
+def test_groups_are_a_partition(rate: float) -> None:
+    held_out = sizes(a=60, b=30, c=19, d=18, e=3, f=1)
+    parts = {frozenset(together(held_out, rate, name)) for name in "abcdef"}
+    assert sorted(name for part in parts for name in part) == list("abcdef")
+
+
+def test_false_alarms_keep_their_rate_in_every_group_although_the_categories_differ() -> None:
+    """The scores of one product are far higher than those of the others: one threshold for all is unfair."""
+    rng = np.random.default_rng(3)
+    groups = Groups.of(*drawn(rng, 60))
+    shift = {"capsule": 3.0, "gear": 0.0, "nut": 0.0}
+    alarms: dict[str, list[float]] = {name: [] for name in NAMES}
+    unfair: list[float] = []
+    for _ in range(300):
+        held_out, kinds = drawn(rng, 90)
+        scores = rng.normal(size=90) + [shift[kind] for kind in kinds.tolist()]
+        calibration = Calibration(scores, scores, kinds, groups.nearest(held_out)[0])
+        new, own = drawn(rng, 60)
+        found = groups.nearest(new)[0]
+        fresh = rng.normal(size=60) + [shift[kind] for kind in own.tolist()]
+        for name in NAMES.tolist():
+            above = fresh[found == name] > calibration.reference(RATE, group=name).threshold
+            alarms[name] += above.tolist()
+        unfair += (fresh[own == "capsule"] > calibration.reference(RATE).threshold).tolist()
+    for name in NAMES.tolist():
+        assert np.mean(alarms[name]) <= RATE + 3 * np.sqrt(RATE / len(alarms[name])), name
+        assert np.mean(alarms[name]) > 0.02, name
+    assert np.mean(unfair) > 2 * RATE
