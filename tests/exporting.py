@@ -21,7 +21,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "evaluation": {"ablation": False, "sweeps": {"steps": [1]}, "costs": []},
 }
 STAGES = [
-    *("prepare", "images 32", "images 64", "features"),
+    *("prepare", "images 32", "images 64", "features", "groups"),
     *("train base", "train diffusion", "predict", "score"),
     *("predict steps=1", "score steps=1", "export"),
 ]

@@ -268,6 +268,8 @@ def test_each_command_names_the_one_before(refused: Refused) -> None:
     assert "drdc train base" in refused("figures", "losses")
     assert "base.safetensors: is missing; run `drdc train base` first" in refused("predict")
     assert "nut" in refused("predict", "--category", "bolt")
+    assert "drdc groups" in refused("score")
+    drdc_command("groups")
     assert "drdc predict" in refused("score")
     assert "drdc score" in refused("tables")
 

@@ -38,7 +38,7 @@ COMMANDS = ("train", "predict", "score", "export")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small experiment with two exported methods; only to be read."""
-    stages = ["prepare", "images 32", "images 64", "features"]
+    stages = ["prepare", "images 32", "images 64", "features", "groups"]
     stages += [f"{command} {name}" for name in METHODS for command in COMMANDS]
     return experiment(tmp_path_factory.mktemp("methods"), stages, methods=METHODS)
 
@@ -95,11 +95,12 @@ def test_the_header_says_where_the_method_comes_from_and_how_good_it_is(
     assert detector.categories == ["capsule", "wood"]
 
 
-def test_the_backbone_is_in_the_file_only_where_it_is_used(trained: Path) -> None:
+def test_the_backbone_is_in_every_file_of_several_categories_to_tell_them_apart(trained: Path) -> None:
     parts = {
         name: {key.split(".")[0] for key in load_model_file(exported(trained, name))[1]} for name in METHODS
     }
-    assert parts == {"small": {"method", "backbone", "calibration"}, "patches": {"method", "calibration"}}
+    everything = {"method", "backbone", "calibration", "groups"}
+    assert parts == {name: everything for name in METHODS}
 
 
 def test_a_blot_is_found_where_it_is_and_called_anomalous(trained: Path) -> None:
@@ -267,7 +268,15 @@ def test_a_method_has_no_base_model_for_other_runtimes(
 def test_the_page_shows_a_line_scan(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size)
     facts = {"score": 0.0, "p_value": 1.0, "threshold": 1.0, "anomalous": False, "pixel_threshold": 0.5}
-    facts |= {"seconds": 0.1, "false_alarm_rate": 0.05, "calibrated_on": "", "lowest": 0.0, "usual": 0.0}
+    facts |= {
+        "alike": None,
+        "category": "all",
+        "seconds": 0.1,
+        "false_alarm_rate": 0.05,
+        "calibrated_on": "",
+        "lowest": 0.0,
+        "usual": 0.0,
+    }
     shown = small(Detection(heatmap=np.ones(size[::-1], np.float32), image=image, **facts))
     assert shown.heatmap.shape == shown.image.size[::-1]
     assert max(shown.image.size) == min(1024, max(size))

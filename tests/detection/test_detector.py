@@ -96,6 +96,36 @@ def test_calibration_and_decision_fit_the_held_out_images(detector: Detector, ex
     assert all(one.anomalous == (one.p_value <= 0.5) for one in loose)
 
 
+def test_an_image_is_compared_with_the_category_that_it_is_most_alike(
+    detector: Detector, exported: Path
+) -> None:
+    paths, table = images(exported)
+    groups = pd.read_csv(exported / "groups.csv").set_index("row")["group"].loc[table["row"]].tolist()
+    found = list(detector.detect_many(paths, false_alarm_rate=0.2))
+    assert [one.alike for one in found] == [one.category for one in found] == groups
+    assert set(groups) == set(detector.categories)
+    for one in found:
+        reference = detector.reference(one.category, false_alarm_rate=0.2)
+        assert one.threshold == reference.threshold
+        assert one.calibrated_on == reference.about
+        assert reference.about.endswith(f"category {one.category}")
+        assert not one.notes
+    named = detector.detect(paths[0], category=detector.categories[1], false_alarm_rate=0.2)
+    assert (named.alike, named.category) == (groups[0], detector.categories[1])
+    every = detector.detect(paths[0], category="all", false_alarm_rate=0.2)
+    assert every.category == "all"
+    assert every.threshold == detector.reference(false_alarm_rate=0.2).threshold
+
+
+def test_an_image_of_no_known_category_says_so(detector: Detector) -> None:
+    rng = np.random.default_rng(0)
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[::2] = (255, 0, 255)
+    for strange in (stripes, rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)):
+        (note,) = detector.detect(strange).notes
+        assert note.startswith("resembles no category that the model was trained on (least unlike: ")
+
+
 def blotted(exported: Path) -> tuple[Image.Image, Image.Image]:
     """A held-out normal image, enlarged to a size of its own, without and with a blot at the upper left."""
     paths, _ = images(exported, "val")
@@ -297,10 +327,10 @@ def test_a_flipped_bit_is_noticed(exported: Path, tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drdc.detection.model_file.FORMAT", 4)
+    monkeypatch.setattr("drdc.detection.model_file.FORMAT", 5)
     save_model_file(tmp_path / "newer.safetensors", load_file(exported / "detectors/drdc.safetensors"), {})
     monkeypatch.undo()
-    refused(tmp_path / "newer.safetensors", "was written in format '4', and this drdc reads 3; update drdc")
+    refused(tmp_path / "newer.safetensors", "was written in format '5', and this drdc reads 4; update drdc")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp", "no_such_network", ""])

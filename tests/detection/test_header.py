@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from drdc.config.diffusion import Diffusion
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.detection.header import check_header
-from drdc.detection.model_file import read_calibration, save_model_file
+from drdc.detection.model_file import read_calibration, read_groups, save_model_file
 from drdc.runtime.errors import UserError
 
 SAMPLING = Sampling(steps=2, grid_sizes=[4]).model_dump()
@@ -228,11 +229,14 @@ CALIBRATION = {
     "calibration.full.scores": torch.ones(3, dtype=torch.float64),
     "calibration.full.peaks": torch.ones(3, dtype=torch.float64),
     "calibration.category": torch.tensor([0, 1, 0]),
+    "calibration.group": torch.tensor([0, 1, 1]),
 }
 
 
 def test_a_calibration_is_read() -> None:
-    assert read_calibration(CALIBRATION, "full", ["cap", "nut"]).categories.tolist() == ["cap", "nut", "cap"]
+    found = read_calibration(CALIBRATION, "full", ["cap", "nut"])
+    assert found.categories.tolist() == ["cap", "nut", "cap"]
+    assert found.groups.tolist() == ["cap", "nut", "nut"]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +247,8 @@ def test_a_calibration_is_read() -> None:
         {"calibration.category": torch.tensor([0, 1])},
         {"calibration.category": torch.tensor([0.0, 1.0, 0.0])},
         {"calibration.category": torch.tensor(0)},
+        {"calibration.group": torch.tensor([0, 1])},
+        {"calibration.group": torch.tensor([0, 1, 5])},
         {"calibration.full.scores": torch.ones(2, dtype=torch.float64)},
         {"calibration.full.peaks": torch.ones(3, 1, dtype=torch.float64)},
         {"calibration.full.peaks": torch.ones(3, dtype=torch.complex64)},
@@ -253,3 +259,38 @@ def test_a_calibration_is_read() -> None:
 def test_a_calibration_of_another_kind_is_refused(changes: dict[str, torch.Tensor]) -> None:
     with pytest.raises(UserError, match=r"^calibration: "):
         read_calibration(CALIBRATION | changes, "full", ["cap", "nut"])
+
+
+GROUPS = {
+    "groups.embeddings": torch.tensor([[0.0, 1.0], [5.0, 5.0], [0.5, 1.0]]),
+    "groups.scale": torch.ones(2),
+    "groups.category": torch.tensor([0, 1, 0]),
+    "groups.distances": torch.tensor([0.1, 0.2], dtype=torch.float64),
+}
+HELD_OUT = np.array(["cap", "nut"])
+
+
+def test_groups_are_read_where_there_are_some() -> None:
+    assert read_groups({}, HELD_OUT, ["cap", "nut"]) is None
+    found = read_groups(GROUPS, HELD_OUT, ["cap", "nut"])
+    assert found
+    known, familiar = found
+    assert known.nearest(np.array([[0.2, 1.0], [4.0, 4.0]]))[0].tolist() == ["cap", "cap"], "two of three"
+    assert familiar.usual == {"cap": 0.1, "nut": 0.2}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"groups.embeddings": torch.zeros(2, 2)},
+        {"groups.embeddings": torch.full((3, 2), float("nan"))},
+        {"groups.embeddings": torch.zeros(3, 2, dtype=torch.float64)},
+        {"groups.scale": torch.ones(3)},
+        {"groups.category": torch.tensor([0, 1, 2])},
+        {"groups.distances": torch.tensor([0.1])},
+        {"groups.distances": torch.tensor([0.1, float("inf")])},
+    ],
+)
+def test_groups_of_another_kind_are_refused(changes: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(UserError, match=r"^groups: "):
+        read_groups(GROUPS | changes, HELD_OUT, ["cap", "nut"])

@@ -16,6 +16,7 @@ COMMANDS = (
     "images 32",
     "images 64",
     "features",
+    "groups",
     "train base",
     "train diffusion",
     "predict",

@@ -23,8 +23,9 @@ from drdc.tools.detect import _Writer
 from drdc.tools.inputs import LONGEST, about_left_out, find_images, total_left_out
 
 FACTS = {
-    *("image", "score", "p_value", "threshold", "anomalous", "pixel_threshold", "false_alarm_rate"),
-    *("calibrated_on", "width", "height", "seconds", "overlay", "heatmap", "heatmap_scale", "notes"),
+    *("image", "score", "p_value", "category", "threshold", "anomalous", "pixel_threshold"),
+    *("false_alarm_rate", "calibrated_on", "width", "height", "seconds", "overlay", "heatmap"),
+    *("heatmap_scale", "notes"),
 }
 
 

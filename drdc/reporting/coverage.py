@@ -1,0 +1,125 @@
+"""Figure of the false alarms of each category: one threshold for all, or one for each group of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from drdc.config.variants import DRDC
+from drdc.evaluation.calibration import RATE, members, needed, threshold
+from drdc.reporting.aggregate import in_paper_order
+from drdc.reporting.declared import figure
+from drdc.reporting.described import NONE
+from drdc.reporting.figures import COLOURS, DPI, WIDTH, new_figure, no_figure, plain, save_png
+from drdc.reporting.separation import ALL, scores_of
+from drdc.runtime.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPLITS = 500
+ONE, OWN = "one threshold for all", "threshold of the group"
+LOOK = {ONE: (COLOURS[0], "s"), OWN: (COLOURS[1], "o")}
+ROW, SHIFT = 0.36, 0.13  # inches; of a row
+NAMES = ["category", "threshold", "rate", "low", "high", "images", "splits"]
+
+
+@figure(
+    "coverage",
+    of="image_scores",
+    heading="False alarms of each category, with one threshold and with one for each group.",
+    caption="""
+    Normal images of DRDC, held-out and test, split again and again: one half gives the thresholds, of the
+    other one those above are counted. The dashed line is the rate that was asked for.
+    """,
+)
+def coverage(image_scores: pd.DataFrame, path: Path) -> None:
+    """Rates of false alarms over random splits of all normal images, see `coverage_data`.
+
+    Bars: the middle 90 % of the splits. `path`: the PNG, 1200 pixels wide; the numbers are written next to
+    it, as `coverage.csv`. Where the normal images are too few, it says so.
+    """
+    data = coverage_data(image_scores)
+    if data.empty:
+        no_figure(f"A threshold needs {needed(RATE)} normal images, and half of them are fewer.", path)
+    else:
+        save_png(draw_coverage(data), path, DPI)
+    with atomic(path.with_suffix(".csv")) as part:
+        data.to_csv(part, index=False)
+
+
+def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
+    """Rates of false alarms of DRDC's first seed: a row for each category, and all together, and threshold.
+
+    Each of `SPLITS` splits draws one half of the normal images of all categories, which give the thresholds
+    at `RATE`, as `drdc detect` has them: one of all, and one of each group (`drdc.evaluation.groups`). The
+    rate is that of the other half. No image has a part in both, so the mean over splits is at most `RATE` in
+    every group, up to the noise of so many images.
+
+    Returns:
+        category, threshold (`ONE`, `OWN`), rate (mean over splits), low and high (5th and 95th percentile),
+        images (normal ones), splits; empty where half of the images are too few.
+    """
+    rows = scores_of(image_scores, NONE)
+    chosen = rows[DRDC] if DRDC in rows else next(iter(rows.values()))
+    normal = chosen[(chosen["seed"] == chosen["seed"].min()) & (chosen["label"] == 0)]
+    scores, groups = normal["score"].to_numpy(float), normal["group"].to_numpy(str)
+    categories = normal["category"].to_numpy(str)
+    half = len(scores) // 2
+    if half < needed(RATE):
+        return pd.DataFrame(columns=NAMES)
+    places = {name: categories == name for name in in_paper_order(set(categories.tolist()))}
+    places |= {ALL: np.ones(len(scores), dtype=bool)} if len(places) > 1 else {}
+    rates: dict[tuple[str, str], list[float]] = {(name, kind): [] for name in places for kind in (ONE, OWN)}
+    rng = np.random.default_rng(0)
+    for _ in range(SPLITS):
+        order = rng.permutation(len(scores))
+        known, new = order[:half], order[half:]
+        for kind, above in _alarms(scores, groups, known).items():
+            for name, own in places.items():
+                if own[new].any():
+                    rates[name, kind].append(float(above[new][own[new]].mean()))
+    return pd.DataFrame(
+        [
+            (name, kind, np.mean(found), *np.quantile(found, [0.05, 0.95]), int(places[name].sum()), SPLITS)
+            for (name, kind), found in rates.items()
+        ],
+        columns=NAMES,
+    )
+
+
+def _alarms(
+    scores: NDArray[np.float64], groups: NDArray[np.str_], known: NDArray[np.intp]
+) -> dict[str, NDArray[np.bool_]]:
+    """Which of all scores are above the threshold from the known ones, with each kind of threshold."""
+    limits = np.empty(len(scores))
+    for group in set(groups.tolist()):
+        own = known[members(groups[known], RATE, group)]
+        limits[groups == group] = threshold(scores[own], RATE)
+    return {ONE: scores > threshold(scores[known], RATE), OWN: scores > limits}
+
+
+def draw_coverage(data: pd.DataFrame) -> Figure:
+    """The figure that `coverage` writes, of the numbers that `coverage_data` returns."""
+    names = list(dict.fromkeys(data["category"]))
+    drawn = new_figure(WIDTH, ROW * len(names) + 1.1)
+    axes = drawn.subplots()
+    plain(axes)
+    for (kind, (colour, marker)), shift in zip(LOOK.items(), (SHIFT, -SHIFT), strict=True):
+        own = data[data["threshold"] == kind].set_index("category").loc[names]
+        ends = 100 * np.abs(own[["low", "high"]].to_numpy().T - own["rate"].to_numpy())
+        axes.errorbar(
+            100 * own["rate"], shift - np.arange(len(names)), xerr=ends, fmt=marker, color=colour, ms=5,
+            elinewidth=1.0, capsize=2.0, label=kind,
+        )  # fmt: skip
+    axes.axvline(100 * RATE, color="0.4", lw=1.0, ls="--")
+    axes.set_yticks(-np.arange(len(names)), names, parse_math=False)
+    axes.set_ylim(0.6 - len(names), 0.6)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"false alarms among normal images (%), {100 * RATE:g} % at most asked for", fontsize=9)
+    axes.legend(fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+    return drawn
