@@ -28,6 +28,7 @@ STAGES = {
     "train": "train base, diffusion, unconditional, or a method of the configuration",
     "predict": "compute what is stored of test and held-out images: seed<k>/predictions/",
     "score": "compute the metrics of a variant of DRDC, of a method, or of the controls: seed<k>/scores/",
+    "self-check": "try a trained method on synthetic defects: self_check/<method>.csv",
     "export": "write a trained method with its calibration in one file: detectors/<method>.safetensors",
     "collect": "collect the scores of all seeds, variants and methods: scores.csv",
     "costs": "measure time, memory and size of all methods: costs.csv",
@@ -54,6 +55,7 @@ OF = {
     "train": "base, diffusion, unconditional, or a method of the configuration",
     "predict": "a variant of DRDC, as steps=1, or a method of the configuration (default: DRDC)",
     "score": "as for predict, or `controls` (default: DRDC)",
+    "self-check": "a method of the configuration (default: DRDC)",
     "export": "a method of the configuration (default: DRDC)",
 }
 #: Commands that may use the network; all others find pre-trained networks only in the hub's cache.

@@ -23,7 +23,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 STAGES = [
     *("prepare", "images 32", "images 64", "features", "groups"),
     *("train base", "train diffusion", "predict", "score"),
-    *("predict steps=1", "score steps=1", "export"),
+    *("predict steps=1", "score steps=1", "self-check", "export"),
 ]
 
 

@@ -44,6 +44,13 @@ class Evaluation(Section):
     seeds: list[int] | None = setting(
         None, "ours", "Seeds of ablation and sweeps, a subset of the experiment's; null: all."
     )
+    self_check: int = setting(
+        4,
+        "ours",
+        "Synthetic defects of each of six kinds, in each category, that every method is tried on; 0: none.",
+        ge=0,
+        le=1000,
+    )
     costs: list[Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)]] = setting(
         [], "ours", "Further numbers of timesteps whose time per image is measured."
     )

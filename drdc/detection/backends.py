@@ -120,15 +120,14 @@ def checked(build: Callable[[], Built]) -> Built:
 
 
 def _of_drdc(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, Backend]:
-    """Both modes, which share the networks."""
+    """Each mode; they share the networks."""
     extractor, base, denoiser = checked(lambda: _networks(tensors, about))
     device, settings = torch_device(), Diffusion(**about["diffusion"])
     features = PictureFeatures(Backbone(**about["backbone"]), extractor.to(device))
     alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
     base, chain = base.to(device), (denoiser.to(device), alpha_bar.to(device))
     fusion, found = Fusion(**about["fusion"]), {}
-    for name in (FULL, FAST):
-        mode = about["modes"][name]
+    for name, mode in about["modes"].items():
         inpainter = Inpainter(*chain, Sampling(**mode["sampling"]))
         scale = {kind: (mean, deviation) for kind, (mean, deviation) in mode["statistics"].items()}
         predictor = DrdcPredictor(base, inpainter, about["image_size"], about["seed"])

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -112,6 +113,8 @@ class Detector:
         modes: `full`, and of DRDC `fast`.
         groups: what tells which category an image is most alike, and which it is not; None for one category.
         ranges: of grey values in the training images of more than 8 bits.
+        self_check: what it finds of synthetic defects, by category and over "all"
+            (`drdc.evaluation.self_check.summary`); empty where that was not tried.
         provenance: code, settings, data and device of the training.
     """
 
@@ -121,6 +124,7 @@ class Detector:
         self.categories, self.image_size = list(about["categories"]), about["image_size"]
         self.ranges = Ranges(**about["ranges"])
         self.provenance: dict[str, str] = about["provenance"]
+        self.self_check = pd.DataFrame.from_dict(about.get("self_check", {}), orient="index")
         self.modes = {
             name: Mode(
                 backend,

@@ -21,6 +21,7 @@ from drdc.data.listing import EXTENSIONS
 from drdc.detection.backends import FAST
 from drdc.detection.detector import Detection, Detector, judgement
 from drdc.evaluation.calibration import RATE, smallest_rate
+from drdc.evaluation.self_check import sentence
 from drdc.runtime.errors import UserError
 
 MEGAPIXELS = 50  # of an image: a small file may hold a picture that fills the memory
@@ -183,10 +184,13 @@ def _picture(name: str, label: str) -> gr.Image:
 def _heading(detector: Detector) -> str:
     kinds = ", ".join(detector.categories)
     method = "" if detector.method == "drdc" else f", by {detector.method}"
+    checked = ""
+    if not detector.self_check.empty:
+        checked = f"<p>Self-check: the model {html.escape(sentence(detector.self_check))}.</p>"
     return (
         f"<h1>{html.escape(detector.experiment + method)}: defects in images</h1>"
         f"<p>Trained on good images alone: {html.escape(kinds)}. "
-        "Images that you drop here are sent nowhere else and deleted after use.</p>"
+        "Images that you drop here are sent nowhere else and deleted after use.</p>" + checked
     )
 
 

@@ -50,6 +50,7 @@ USES_OF: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "predict": {FULL: ("image_size", "sampling", "stored"), ANY: ("image_size", "method")},
     "score": {FULL: (*_OF_DRDC, "variant", "stored"), CONTROLS: ("dataset", "pool_size"), ANY: _OF_A_METHOD},
+    "self_check": {DRDC: ("seeds", "defects", *_OF_DRDC), ANY: ("seeds", "defects", *_OF_A_METHOD)},
     "export": {DRDC: ("seeds", *_OF_DRDC), ANY: ("seeds", *_OF_A_METHOD)},
 }
 
@@ -67,6 +68,7 @@ def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, d
     _check_handed(Path(source), mapping["stage"], stage)
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
     types |= {"image_size": int, "pool_size": int, "variant": str, "stored": Stored, "timed_steps": list[int]}
+    types |= {"defects": int}
     types |= {"method": Configured, "described": dict[str, Described]}
     possible = [USES[stage]] if stage in USES else USES_OF[stage].values()
     keys = next((k for k in possible if {"stage", "experiment", *k} == mapping.keys()), None)
@@ -151,7 +153,7 @@ def _known(experiment: Experiment, stage: str, every: Iterable[str]) -> list[str
 def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str) -> dict[str, Any]:
     values: dict[str, Any] = {key: getattr(experiment, key) for key in Experiment.model_fields}
     values |= {"image_size": experiment.dataset.image_size, "pool_size": experiment.fusion.pool_size}
-    values["timed_steps"] = experiment.evaluation.costs
+    values |= {"timed_steps": experiment.evaluation.costs, "defects": experiment.evaluation.self_check}
     if stage in USES:
         own = {"described": _described(experiment)} if "described" in USES[stage] else {}
         return {key: (values | own)[key] for key in USES[stage]}

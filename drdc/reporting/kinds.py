@@ -10,6 +10,7 @@
 | `costs`            | costs.csv                                                                           |
 | `costs_and_scores` | costs.csv, and tidy scores of all methods and of all numbers of timesteps           |
 | `regions`          | regions.csv                                                                         |
+| `self_check`       | self_check/<method>.csv by method                                                   |
 | `losses`           | training logs by "<model>/<seed>"                                                   |
 | `image_scores`     | image_scores.csv: a row for each image, method and seed                             |
 | `curves`           | curves.csv: a row for each point of a curve, method, category and seed              |
@@ -32,6 +33,7 @@ from drdc.config.sampling import Sampling
 from drdc.config.variants import (
     ABLATION,
     CONTROLS,
+    DRDC,
     FULL,
     RAW,
     Sweep,
@@ -77,12 +79,13 @@ class Source:
         return READERS[kind](self)
 
 
-def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str:
+def lacking(kind: str, variants: Iterable[str], methods: Collection[str], self_check: int = 1) -> str:
     """What an experiment lacks for tables and figures of a kind, and the fix; "" where it lacks nothing.
 
     Args:
         kind: a key of `READERS`.
         variants, methods: names of those that the experiment runs.
+        self_check: `evaluation.self_check`.
     """
     needs = {
         "ablation": (
@@ -91,6 +94,7 @@ def lacking(kind: str, variants: Iterable[str], methods: Collection[str]) -> str
         ),
         "sweeps": (bool(swept(variants)), "values to compare; name some in evaluation.sweeps"),
         "readings": (RAW in variants, "weights of raw maps; name some in evaluation.sweeps.raw_weight"),
+        "self_check": (bool(self_check), "synthetic defects; set evaluation.self_check above 0"),
         "heatmaps": (bool(methods), "methods to compare DRDC with; list some under `methods`"),
     }
     there, need = needs.get(kind, (True, ""))
@@ -134,6 +138,16 @@ def _costs_and_scores(source: Source) -> tuple[Any, ...]:
     return *_costs(source), *_scores(source, "costs_and_scores")
 
 
+def _self_check(source: Source) -> tuple[Any, ...]:
+    paths = {name: source.layout.self_check(name) for name in (DRDC, *source.methods)}
+    found = {
+        name: read_numbers(path, "self_check", "self-check") for name, path in paths.items() if path.is_file()
+    }
+    if not found:
+        raise UserError(paths[DRDC], "is missing", "run `drdc self-check` first")
+    return (found,)
+
+
 def _regions(source: Source) -> tuple[Any, ...]:
     return (read_numbers(source.layout.regions, "regions", "prepare"),)
 
@@ -167,6 +181,7 @@ READERS: dict[str, Callable[[Source], tuple[Any, ...]]] = {
     "costs": _costs,
     "costs_and_scores": _costs_and_scores,
     "regions": _regions,
+    "self_check": _self_check,
     "losses": _losses,
     "image_scores": partial(_of_images, kind="image_scores"),
     "curves": partial(_of_images, kind="curves"),

@@ -23,6 +23,10 @@ TABLES = dict(sorted(DECLARED["table"].items()))
 FIGURES = dict(sorted(DECLARED["figure"].items()))
 
 
+def _lacks(kind: str, source: Source) -> str:
+    return lacking(kind, source.variants, source.methods, source.evaluation.self_check)
+
+
 def chosen(declared: Mapping[str, Declared], name: str | None, source: Source) -> list[Declared]:
     """The one called `name`, or all for which the experiment has what they need.
 
@@ -35,7 +39,7 @@ def chosen(declared: Mapping[str, Declared], name: str | None, source: Source) -
     what = "table" if declared is TABLES else "figure"
     if name is not None and name not in declared:
         raise UserError("", f"there is no {what} {name!r}", f"known: {', '.join(declared)}")
-    lacks = {one: lacking(declared[one].of, source.variants, source.methods) for one in declared}
+    lacks = {one: _lacks(declared[one].of, source) for one in declared}
     if name is not None and lacks[name]:
         raise UserError("", f"{name} {lacks[name]}", "")
     return [one for one in declared.values() if (name or one.name) == one.name and not lacks[one.name]]

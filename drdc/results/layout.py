@@ -124,6 +124,10 @@ class Layout:
         """Networks, settings and calibration in one file, for `drdc detect`."""
         return self.root / DETECTORS / f"{method}.safetensors"
 
+    def self_check(self, method: str = DRDC) -> Path:
+        """What a method finds of synthetic defects; a picture is next to it."""
+        return self.root / "self_check" / f"{method}.csv"
+
     @property
     def about(self) -> Path:
         """Settings, versions, hardware and run times."""

@@ -26,6 +26,7 @@ TEXTS_OF = {
     "map_scales": ("map",),
     "costs": ("method", "variant", "device"),
     "groups": ("category", "split", "group"),
+    "self_check": ("category", "path", "kind"),
     "losses": (),
     "regions": ("path", "category", "defect_type"),
 }
@@ -114,11 +115,6 @@ def read_numbers(path: Path, kind: str, stage: str = "score") -> pd.DataFrame:
             except ValueError as error:
                 raise _not_a_number(path, column, error) from error
     return frame.assign(**changed)
-
-
-def read_groups(layout: Layout) -> pd.DataFrame:
-    """`groups.csv` by the row of the manifest; UserError where it is missing or damaged."""
-    return read_numbers(layout.groups, "groups", "groups").set_index("row")
 
 
 def typed(frame: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str], name: str) -> pd.DataFrame:

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from drdc.config.backbone import Backbone
-from drdc.config.dataset import Dataset
-from drdc.config.fusion import Fusion
-from drdc.config.sampling import Sampling
 from drdc.config.variants import DRDC, FULL
-from drdc.data.manifest import noted_ranges, read_manifest
-from drdc.detection.backends import FAST, backends
+from drdc.detection.assembly import assembled
 from drdc.detection.detector import AUROCS
-from drdc.detection.model_file import calibration_tensors, group_tensors, save_model_file
-from drdc.equations.diffusion import to_unit_range
-from drdc.evaluation.calibration import Calibration
-from drdc.experiment.provenance import provenance
+from drdc.detection.model_file import save_model_file
+from drdc.evaluation.self_check import sentence, summary
 from drdc.experiment.stage_settings import config_hash
-from drdc.methods.fitted_method import read_fitted
-from drdc.methods.registry import Configured, method_class
-from drdc.models.backbone import FeatureExtractor
-from drdc.models.inpainter import Inpainter, load_trained
-from drdc.results.heatmaps import Heatmaps
+from drdc.methods.registry import Configured
 from drdc.results.layout import Layout
-from drdc.results.predictions import batches, store_errors
-from drdc.results.scores import read_groups, read_table, typed
-from drdc.runtime.batching import chunks, progress_bar
-from drdc.runtime.devices import to_device
-from drdc.runtime.digests import digest_of
-from drdc.runtime.errors import UserError
-from drdc.runtime.files import load_array
-from drdc.runtime.finite import refuse_not_finite
-from drdc.stages.groups import training_groups
+from drdc.results.scores import read_numbers, read_table, typed
 
 log = logging.getLogger(__name__)
 
@@ -50,190 +24,34 @@ def export(
     seed: int | None,
     *,
     seeds: list[int],
-    dataset: Dataset,
-    backbone: Backbone,
     method: Configured | None = None,
     **settings: Any,
 ) -> None:
     """Write `detectors/<method>.safetensors`, which `drdc.detection.detector.Detector` reads.
 
-    Its tensors are the networks' and those of `calibration_tensors`. Its header has the settings and the
-    provenance; the same command writes the same bytes again. No test image is needed;
-    where test images were scored with these settings, the mean AUROCs are noted.
+    The same command writes the same bytes again. No test image is needed; where test images were scored
+    with these settings, the mean AUROCs are noted, and where there is a self-check, its summary.
 
     Args:
         seed: the run; None for the first.
         method: of the configuration; None for DRDC.
-        settings: those of DRDC, by section.
+        settings: `drdc.detection.assembly.assembled`.
 
     Raises:
-        UserError: no image was held out, an earlier stage is missing, or the file alone would not suffice.
+        UserError: as `assembled`.
     """
     seed = seeds[0] if seed is None else seed
-    table = read_manifest(layout.manifest)
-    held_out = (table.split == "val").to_numpy()
-    if not held_out.any():
-        raise UserError("dataset.holdout", "no image was held out to calibrate on", "raise it and run again")
-    shared = {"dataset": dataset, "backbone": backbone}
     name = DRDC if method is None else method.name
-    if method is None:
-        exported = _drdc(layout, seed, table, held_out, backbone, shared, **settings)
-    else:
-        exported = _method(layout, seed, table, backbone, shared, method)
-    about = exported.about | {"seed": seed, "image_size": dataset.image_size}
-    about["modes"] = {
-        mode: own.about | {"accuracy": accuracy(layout.scored(seed, own.run), name, own.settings)}
-        for mode, own in exported.modes.items()
-    }
-    about |= _origin(layout, table, dataset, exported.modes[FULL].settings)
-    if method is not None:
-        backends(exported.tensors, about)  # what cannot be rebuilt from the file is refused now
-    table["group"] = read_groups(layout)["group"].reindex(table.index)
-    calibrations = {
-        mode: calibrated(own.heatmaps, name, table, held_out) for mode, own in exported.modes.items()
-    }
-    tensors = exported.tensors | calibration_tensors(calibrations, about["categories"])
-    if len(about["categories"]) > 1:
-        known, _ = training_groups(layout, table)
-        distances = read_groups(layout).loc[np.flatnonzero(held_out), "distance"].to_numpy(float)
-        tensors |= group_tensors(known, distances, about["categories"])
+    tensors, about, modes = assembled(layout, seed, method=method, **settings)
+    for mode, own in modes.items():
+        about["modes"][mode]["accuracy"] = accuracy(layout.scored(seed, own.run), name, own.settings)
+    if layout.self_check(name).is_file() and seed == seeds[0]:
+        checked = summary(read_numbers(layout.self_check(name), "self_check", "self-check"))
+        about["self_check"] = checked.round(6).to_dict("index")
+        log.info("%s %s", name, sentence(checked))
     save_model_file(layout.detector(name), tensors, about)
-    images = len(calibrations[FULL].scores)
+    images = len(tensors[f"calibration.{FULL}.scores"])
     log.info("%s: calibrated on %d held-out normal images", layout.detector(name), images)
-
-
-class _Mode(NamedTuple):
-    """One way to compute heatmaps.
-
-    Attributes:
-        heatmaps: those of the held-out images.
-        run: under which its test images are scored.
-        settings: with which these scores were computed.
-        about: its part of the header.
-    """
-
-    heatmaps: Heatmaps
-    run: str
-    settings: dict[str, Any]
-    about: dict[str, Any]
-
-
-class _Exported(NamedTuple):
-    """Networks and header of a method, and its modes."""
-
-    tensors: dict[str, Tensor]
-    about: dict[str, Any]
-    modes: dict[str, _Mode]
-
-
-def _drdc(
-    layout: Layout,
-    seed: int,
-    table: pd.DataFrame,
-    held_out: NDArray[np.bool_],
-    backbone: Backbone,
-    shared: dict[str, Any],
-    *,
-    sampling: Sampling,
-    fusion: Fusion,
-    **trainings: Any,
-) -> _Exported:
-    tensors, about = _networks(layout, seed, backbone)
-    full = Heatmaps.of_drdc(layout, seed, table, fusion, whole=False)
-    modes = {}
-    for name, own in ((FULL, sampling), (FAST, sampling.model_copy(update={"steps": 1}))):
-        heatmaps = full
-        if own != sampling:
-            records = _predicted(layout, seed, table, full, held_out, own)
-            heatmaps = Heatmaps.fused([records], table, fusion, whole=False)
-        used = shared | {"fusion": fusion, **trainings, "sampling": own}
-        run = FULL if own == sampling else "steps=1"
-        noted = {"sampling": own.model_dump(), "statistics": heatmaps.scales}
-        modes[name] = _Mode(heatmaps, run, used, noted)
-    return _Exported(tensors, about | {"fusion": fusion.model_dump()}, modes)
-
-
-def _method(
-    layout: Layout,
-    seed: int,
-    table: pd.DataFrame,
-    backbone: Backbone,
-    shared: dict[str, Any],
-    method: Configured,
-) -> _Exported:
-    weights, about = read_fitted(layout, seed, method.name)
-    parts = {"method": weights}
-    uses_features = method_class(about["method"]).uses_features_with(about["settings"])
-    if uses_features or table.category.nunique() > 1:  # without them, groups could not be told apart
-        parts["backbone"] = FeatureExtractor(backbone).state_dict()
-        about["backbone"] = backbone.model_dump()
-    heatmaps = Heatmaps.of_method(layout, seed, table, method.name)
-    mode = _Mode(heatmaps, method.name, shared | {"method": method}, {})
-    return _Exported(_named(parts), about, {FULL: mode})
-
-
-def _named(parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-    """`<part>.<name>` -> tensor."""
-    return {f"{part}.{key}": value for part, own in parts.items() for key, value in own.items()}
-
-
-def _origin(
-    layout: Layout, table: pd.DataFrame, dataset: Dataset, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """The provenance of a detector, for the header."""
-    return {
-        "experiment": layout.experiment,
-        "categories": sorted(set(table.category)),
-        "provenance": provenance(settings) | {"manifest_sha256": digest_of(layout.manifest)},
-        "ranges": asdict(noted_ranges(table, dataset.bits)),
-    }
-
-
-def calibrated(
-    heatmaps: Heatmaps, method: str, table: pd.DataFrame, held_out: NDArray[np.bool_]
-) -> Calibration:
-    """Image scores and maxima of the heatmaps of held-out images, in the order of the manifest."""
-    found: dict[int, tuple[float, float]] = {}
-    for rows, both in heatmaps.batches(held_out):
-        scores, peaks = both[method].scores, both[method].maps.max((1, 2))
-        refuse_not_finite("scores are", [scores, peaks], table.path.iloc[rows], "predict again")
-        found |= dict(zip(rows.tolist(), zip(scores.tolist(), peaks.tolist(), strict=True), strict=True))
-    scores, peaks = np.array([found[row] for row in sorted(found)]).T.copy()
-    categories, groups = (table[name].iloc[sorted(found)].to_numpy(str) for name in ("category", "group"))
-    return Calibration(scores, peaks, categories, groups)
-
-
-def _networks(layout: Layout, seed: int, backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights of all three networks, and the settings from which each is built."""
-    base, about_base = load_trained(layout, seed, "base", "base")
-    diffusion, about_diffusion = load_trained(layout, seed, "diffusion", "diffusion")
-    extractor = FeatureExtractor(backbone).state_dict()
-    FeatureExtractor(backbone, extractor)  # a name that only the hub knows cannot be built from the file
-    about = {"backbone": backbone.model_dump(), "base": about_base["base"]}
-    tensors = _named({"backbone": extractor, "base": base, "diffusion": diffusion})
-    return tensors, about | {"diffusion": about_diffusion["diffusion"]}
-
-
-@torch.inference_mode()
-def _predicted(
-    layout: Layout,
-    seed: int,
-    table: pd.DataFrame,
-    full: Heatmaps,
-    held_out: NDArray[np.bool_],
-    sampling: Sampling,
-) -> NDArray[np.void]:
-    """The predictions of the held-out images with another sampling: only the diffusion model runs again."""
-    records = np.concatenate(list(batches(full.parts, held_out)))
-    inpainter = Inpainter.load(layout, seed, sampling)
-    size = records["last"].shape[-1]
-    images = load_array(layout.images(size), len(table), f"images {size}")
-    for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
-        rows = records["row"][batch]
-        keys = table.pixels_sha256[rows].tolist()
-        errors = inpainter.reconstruct(to_unit_range(to_device(images[rows])), keys, seed)
-        store_errors(records, batch, errors, sampling.grid_sizes)
-    return records
 
 
 def accuracy(path: Path, method: str, settings: dict[str, Any]) -> dict[str, float]:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-import pandas as pd
-
 from drdc.data.manifest import read_manifest
-from drdc.evaluation.groups import Groups, embedding
+from drdc.results.groups import training_groups
 from drdc.results.layout import Layout
 from drdc.results.scores import write_table
-from drdc.runtime.batching import chunks
-from drdc.runtime.files import load_array
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +24,3 @@ def groups(layout: Layout) -> None:
     right = (found["group"] == found["category"]).groupby(found["category"]).mean()
     log.info("images that are most alike their own category: %s", right.round(4).to_dict())
     write_table(layout.groups, found)
-
-
-def training_groups(layout: Layout, table: pd.DataFrame) -> tuple[Groups, np.ndarray]:
-    """Those of the training images, and the embeddings of all images, (N, C), rows as in the manifest."""
-    stored = load_array(layout.features, len(table), "features")
-    embeddings = np.concatenate([embedding(stored[rows]) for rows in chunks(np.arange(len(table)))])
-    train = (table.split == "train").to_numpy()
-    return Groups.of(embeddings[train], table.category[train].to_numpy(str)), embeddings

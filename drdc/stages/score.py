@@ -32,10 +32,11 @@ from drdc.evaluation.controls import controls
 from drdc.evaluation.evaluator import NO_MASKS
 from drdc.experiment.provenance import provenance
 from drdc.methods.registry import Configured
+from drdc.results.groups import read_groups
 from drdc.results.heatmaps import Found, Heatmaps
 from drdc.results.layout import SCORED, Layout
 from drdc.results.predictions import Statistics
-from drdc.results.scores import failure_note, read_groups, write_table
+from drdc.results.scores import failure_note, write_table
 from drdc.runtime.batching import chunks, in_order, job_threads
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array
@@ -80,7 +81,7 @@ def score(
         UserError: there are no test images. The metrics of a category without them have no values.
     """
     table = read_manifest(layout.manifest)
-    table["group"] = read_groups(layout)["group"].reindex(table.index, fill_value="")
+    table["group"] = read_groups(layout, table)["group"]
     masks = load_array(layout.masks, len(table), "prepare")
     if fusion is not None and stored is not None:
         run = _of_drdc(layout, seed, table, fusion, variant, stored, partial)

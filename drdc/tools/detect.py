@@ -138,6 +138,10 @@ def _announce(detector: Detector, *, false_alarm_rate: float, category: str | No
         f"An image is anomalous above {where}; a normal one is above with a probability of "
         f"{100 * false_alarm_rate:g} % at most. Calibrated on {about}."
     )
+    if not detector.self_check.empty:
+        from drdc.evaluation.self_check import sentence
+
+        say(f"Self-check: it {sentence(detector.self_check)}.")
     if fast:
         say(f"Fast: {detector.about_fast}.")
 

@@ -19,9 +19,10 @@ from stamping import stamped
 from drdc.data.manifest import read_manifest
 from drdc.detection.model_file import load_model_file
 from drdc.methods.fitted_method import read_fitted
+from drdc.results.groups import read_groups
 from drdc.results.layout import SCORED, Layout
 from drdc.results.predictions import read_parts
-from drdc.results.scores import read_groups, read_table
+from drdc.results.scores import read_table
 from drdc.runtime.digests import sidecar
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array, load_weights
@@ -70,7 +71,7 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "images": (TINY.images(32), _array(TINY.images(32), "images 32")),
     "masks": (TINY.masks, _array(TINY.masks, "prepare")),
     "features": (TINY.features, _array(TINY.features, "features")),
-    "groups": (TINY.groups, lambda: read_groups(TINY)),
+    "groups": (TINY.groups, lambda: read_groups(TINY, read_manifest(TINY.manifest))),
     "base": (TINY.model(0, "base"), lambda: load_weights(TINY.model(0, "base"), "base")),
     "diffusion": (TINY.model(0, "diffusion"), lambda: load_weights(TINY.model(0, "diffusion"), "diffusion")),
     "method": (TINY.model(0, METHOD), lambda: read_fitted(TINY, 0, METHOD)),

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drdc.config.fusion import Fusion
+from drdc.detection.assembly import calibrated
 from drdc.detection.model_file import calibration_tensors, read_calibration
 from drdc.evaluation.calibration import Calibration
 from drdc.evaluation.category import CategoryEvaluation
@@ -26,7 +27,6 @@ from drdc.results.predictions import record_type, statistics
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import save_weights
 from drdc.runtime.finite import refuse_not_finite
-from drdc.stages.export import calibrated
 
 NAMES = ["a.png", "b.png", "c.png"]
 UNUSABLE = st.sampled_from([math.nan, math.inf, -math.inf])
@@ -74,7 +74,7 @@ def test_a_calibration_is_refused_when_it_is_made_and_when_it_is_read(value: flo
 
 
 def test_an_export_names_the_held_out_image() -> None:
-    table = pd.DataFrame({"path": NAMES, "category": "nut"})
+    table = pd.DataFrame({"path": NAMES, "category": "nut", "group": "nut"})
     records = np.zeros(2, stored_type(2))
     records["row"], records["heatmap"][1, 0, 0] = [0, 2], np.inf
     heatmaps = Heatmaps([records], StoredReading("small"), ("small",))

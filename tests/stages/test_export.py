@@ -106,7 +106,7 @@ def test_the_workflow_scores_for_the_detector_only_where_there_are_test_images(
     experiment(tmp_path, [], dataset=dataset)
     options = ("detector", "--configfile", str(tmp_path / "config.yaml"), "--dry-run")
     alone = {"prepare": 1, "weights": 1, "images": 2, "features": 1, "groups": 1}
-    alone |= {"train": 2, "predict": 2, "export": 1}
+    alone |= {"train": 2, "predict": 2, "self_check": 1, "export": 1}
     found = planned(snakemake(tmp_path, *options).stdout)
     assert {rule: n for rule, n in found.items() if rule != "detector"} == alone
     shutil.copytree(exported / "dataset/wood/test", tmp_path / "data/wood/test")

@@ -197,10 +197,10 @@ def test_the_papers_experiment_is_planned_as_it_should_be(tmp_path: Path) -> Non
     assert plan.returncode == 0, plan.stderr
     expected = {"download": 1, "weights": 1, "prepare": 1, "images": 1, "features": 1, "groups": 1}
     expected |= {"train": 5 + 5 + 1}
-    expected |= {"costs": 1, "collect": 1, "export": 1}
+    expected |= {"costs": 1, "collect": 1, "self_check": 1, "export": 1}
     expected |= {"predict": 15 * 5 + 14, "score": 5 + 5 + 106}
     expected |= {
-        "tables": 13,
+        "tables": 14,
         "figures": 7,
         "fig3_and_categories": 1,
         "gallery": 1,

@@ -200,9 +200,9 @@ def scored_for_detector(method):
 
 def missing(kind):
     """What this experiment lacks for tables and figures of a kind, and the fix; "" where it lacks nothing."""
-    if kind != "losses" and not TESTED:
+    if kind not in ("losses", "self_check") and not TESTED:
         return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
-    return lacking(kind, VARIANTS, EXPERIMENT.methods)
+    return lacking(kind, VARIANTS, EXPERIMENT.methods, EXPERIMENT.evaluation.self_check)
 
 
 def ingredients(kind):
@@ -216,6 +216,8 @@ def ingredients(kind):
         }
         own = scored(VARIANTS_OF[kind](VARIANTS), methods=kind in WITH_METHODS)
         return own + further.get(kind, [])
+    if kind == "self_check":
+        return [LAYOUT.self_check(name) for name in (DRDC, *EXPERIMENT.methods)]
     if kind == "regions":
         return [LAYOUT.regions]
     if kind == "losses":

@@ -1,6 +1,34 @@
 # One file for `drdc detect`. It needs no test image; where there are some, it waits for their scores, to note them.
 
 
+rule self_check:
+    input:
+        manifest="results/{experiment}/manifest.csv",
+        groups="results/{experiment}/groups.csv",
+        arrays=lambda w: seen_by(w.method),
+        models=lambda w: [LAYOUT.model(SEEDS[0], name) for name in models_of(w.method)],
+        predictions=lambda w: predicted(w.method, SEEDS[0]),
+    output:
+        found="results/{experiment}/self_check/{method}.csv",
+        picture="results/{experiment}/self_check/{method}.png",
+    log:
+        "results/{experiment}/logs/self_check.{method}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/self_check.{method}.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=240,
+        gpu=1,
+    params:
+        config=lambda w: settings("self_check", w.method),
+    message:
+        "Trying {wildcards.method} on synthetic defects"
+    shell:
+        "drdc self-check {wildcards.method} --config {params.config:q} --threads {threads} "
+        "--gpu {resources.gpu} > {log:q} 2>&1"
+
+
 rule export:
     input:
         manifest="results/{experiment}/manifest.csv",
@@ -9,6 +37,9 @@ rule export:
         models=lambda w: [LAYOUT.model(SEEDS[0], name) for name in models_of(w.method)],
         predictions=lambda w: predicted(w.method, SEEDS[0]),
         scores=lambda w: scored_for_detector(w.method),
+        self_check=lambda w: (
+            [LAYOUT.self_check(w.method)] if EXPERIMENT.evaluation.self_check else []
+        ),
     output:
         model="results/{experiment}/detectors/{method}.safetensors",
     log:

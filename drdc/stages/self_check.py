@@ -1,0 +1,133 @@
+"""trained model -> self-check: what it finds of synthetic defects, before any real one is seen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from drdc.config.dataset import Dataset
+from drdc.config.variants import DRDC, FULL
+from drdc.data.defects import KINDS, Drawn, defective
+from drdc.data.manifest import read_manifest, read_original
+from drdc.detection.assembly import assembled
+from drdc.detection.detector import Detection, Detector
+from drdc.evaluation.calibration import offered_rate
+from drdc.evaluation.self_check import COLUMNS, pixel_auroc, sentence, summary
+from drdc.methods.registry import Configured
+from drdc.results.layout import Layout
+from drdc.results.scores import write_table
+from drdc.runtime.files import artefact
+from drdc.runtime.identity import entropy_of
+from drdc.stages.prepare import root_of
+
+log = logging.getLogger(__name__)
+
+#: Pixels of the longer side of the images that defects are drawn into, at most.
+SIDE = 1024
+#: Pixels of a panel of the picture and of its heading, and rows of panels.
+PANEL, HEAD, SHOWN = 128, 24, 8
+
+
+def self_check(
+    layout: Layout,
+    *,
+    seeds: list[int],
+    dataset: Dataset,
+    defects: int,
+    method: Configured | None = None,
+    **settings: Any,
+) -> None:
+    """Write `self_check/<method>.csv`, a row for each held-out image and each defect, and a picture.
+
+    Each kind of defect (`drdc.data.defects`) is drawn so many times into held-out images of each category,
+    the same for all methods. The threshold is that of `drdc detect`.
+
+    Args:
+        defects: of each kind in each category.
+        method: of the configuration; None for DRDC.
+        settings: `drdc.detection.assembly.assembled`.
+    """
+    tensors, about, _ = assembled(layout, seeds[0], dataset=dataset, method=method, fast=False, **settings)
+    about["modes"][FULL]["accuracy"] = {}
+    detector = Detector(tensors, about)
+    name = DRDC if method is None else method.name
+    table = read_manifest(layout.manifest)
+    held_out = table[table.split == "val"]
+    scores = detector.modes[FULL].calibration.scores
+    rate = offered_rate(len(scores))
+    rows = [_normal_row(about, float(own)) for about, own in zip(held_out.itertuples(), scores, strict=True)]
+    panels: list[dict[str, NDArray[np.uint8]]] = []
+    drawn = _drawn(held_out, root_of(layout, dataset), defects)
+    while batch := list(islice(drawn, detector.batch_size)):
+        pixels = [image.image for _, image in batch]
+        for (about_image, image), found in zip(
+            batch, detector.detect_many(pixels, false_alarm_rate=rate), strict=True
+        ):
+            rows.append(_row(about_image, image, found))
+            if not panels or image.kind in panels[-1]:
+                panels.append({})
+            panels[-1][image.kind] = _panel(image, found)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_table(layout.self_check(name), frame)
+    with artefact(layout.self_check(name).with_suffix(".png")) as path:
+        _sheet(panels).save(path, "PNG")
+    log.info("%s %s", name, sentence(summary(frame)))
+
+
+def _drawn(held_out: pd.DataFrame, root: Path, defects: int) -> Iterator[tuple[Any, Drawn]]:
+    """(row of the manifest, its image with a defect): so many of each kind in each category."""
+    for _, own in held_out.groupby("category"):
+        about = list(own.itertuples())
+        images = [_read(root, row) for row in about[: defects + 1]]
+        for place in range(defects):
+            image, other = (images[(place + step) % len(images)] for step in (0, 1))
+            row = about[place % len(images)]
+            for kind in KINDS:
+                rng = np.random.default_rng(entropy_of("self_check", place, kind, str(row.pixels_sha256)))
+                same_size = np.asarray(Image.fromarray(other).resize(image.shape[1::-1]))
+                if (found := defective(image, same_size, kind, rng)) is not None:
+                    yield row, found
+
+
+def _read(root: Path, row: Any) -> NDArray[np.uint8]:
+    image = read_original(root, row)
+    image.thumbnail((SIDE, SIDE))
+    return np.asarray(image)
+
+
+def _normal_row(about: Any, score: float) -> tuple[Any, ...]:
+    return (about.category, about.path, "", np.nan, score, np.nan, 0, np.nan)
+
+
+def _row(about: Any, image: Drawn, found: Detection) -> tuple[Any, ...]:
+    located = pixel_auroc(found.heatmap, image.mask)
+    facts = (found.score, found.threshold, int(found.anomalous), located)
+    return (about.category, about.path, image.kind, image.share, *facts)
+
+
+def _panel(image: Drawn, found: Detection) -> NDArray[np.uint8]:
+    """The image with its defect above its overlay; green where it was called anomalous, else red."""
+    both = [Image.fromarray(image.image), found.overlay()]
+    own = np.concatenate([np.asarray(one.resize((PANEL, PANEL)).convert("RGB")) for one in both])
+    framed = np.pad(own, ((3, 3), (3, 3), (0, 0)), constant_values=255)
+    framed[:2] = framed[-2:] = (0, 140, 60) if found.anomalous else (200, 30, 30)
+    return framed
+
+
+def _sheet(panels: list[dict[str, NDArray[np.uint8]]]) -> Image.Image:
+    """The first panels, a column for each kind of defect."""
+    nothing = np.full((2 * PANEL + 6, PANEL + 6, 3), 255, np.uint8)
+    lines = [np.concatenate([own.get(kind, nothing) for kind in KINDS], axis=1) for own in panels[:SHOWN]]
+    sheet = Image.fromarray(np.concatenate([np.full((HEAD, lines[0].shape[1], 3), 255, np.uint8), *lines]))
+    pen = ImageDraw.Draw(sheet)
+    for place, kind in enumerate(KINDS):
+        pen.text((place * (PANEL + 6) + 4, 6), kind, fill=(0, 0, 0))
+    return sheet

@@ -1,0 +1,80 @@
+"""The self-check of a trained model: its files, and what the detector's file says of it."""
+
+from __future__ import annotations
+
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from exporting import drdc
+from PIL import Image
+
+from drdc import Detector
+from drdc.data.defects import KINDS
+from drdc.evaluation.self_check import summary
+from drdc.reporting.self_check import self_check
+from drdc.results.layout import Layout
+from drdc.results.scores import read_numbers
+
+
+@pytest.fixture(scope="module")
+def found(exported: Path) -> pd.DataFrame:
+    with chdir(exported.parents[1]):
+        return read_numbers(Layout("tiny").self_check(), "self_check", "self-check")
+
+
+def test_normal_images_are_those_held_out_and_each_kind_is_drawn_in_each_category(
+    exported: Path, found: pd.DataFrame
+) -> None:
+    manifest = pd.read_csv(exported / "manifest.csv", keep_default_na=False)
+    held_out = manifest[manifest.split == "val"]
+    normal, defects = found[found.kind == ""], found[found.kind != ""]
+    assert normal.path.tolist() == held_out.path.tolist()
+    assert set(defects.path) <= set(held_out.path)
+    assert defects.groupby(["category", "kind"]).size().eq(1).all()
+    assert set(defects.kind) <= set(KINDS)
+    assert len(defects) > 9
+
+
+def test_scores_and_decisions_are_the_detectors(exported: Path, found: pd.DataFrame) -> None:
+    normal, defects = found[found.kind == ""], found[found.kind != ""]
+    calibration = Detector.load(exported).modes["full"].calibration
+    np.testing.assert_allclose(normal.score, calibration.scores, rtol=1e-9)
+    assert ((defects.score > defects.threshold) == (defects.anomalous == 1)).all()
+    assert defects.pixel_auroc.between(0, 1).all()
+    assert defects.share.between(0, 0.1).all()
+
+
+def test_the_file_of_the_detector_has_its_summary(exported: Path, found: pd.DataFrame) -> None:
+    noted = Detector.load(exported).self_check
+    expected = summary(found)
+    pd.testing.assert_frame_equal(
+        noted.loc[expected.index, list(expected)], expected, check_names=False, atol=1e-6, check_dtype=False
+    )
+
+
+def test_a_picture_shows_the_defects(exported: Path) -> None:
+    with Image.open(exported / "self_check/drdc.png") as picture:
+        assert picture.width == 134 * len(KINDS)
+        assert picture.height > 2 * 134
+
+
+def test_the_same_command_finds_the_same(exported: Path) -> None:
+    path = exported / "self_check/drdc.csv"
+    before = path.read_bytes()
+    folder = exported.parents[1]
+    assert drdc(folder, "self-check", "--config", "config.yaml", "--threads", "1") == 0
+    assert path.read_bytes() == before
+
+
+def test_the_table_has_each_category_method_kind_and_size(found: pd.DataFrame) -> None:
+    table = self_check({"drdc": found, "small": found.assign(anomalous=1)})
+    labels = [label for label, _ in table.rows]
+    assert labels == [f"{c}: {m}" for c in ("capsule", "wood", "all categories") for m in ("DRDC", "small")]
+    columns = [column.label for column in table.columns]
+    assert columns[:3] == ["Image AUROC", "Pixel AUROC", "detection rate"]
+    assert {f"detected: {name}" for name in (*KINDS, "small", "medium", "large")} == set(columns[3:])
+    rates = dict(table.rows)["all categories: small"]
+    assert rates[2].mean == 100
