@@ -133,7 +133,8 @@ def aupro(ranks: Ranks, fpr_limit: float = 0.3) -> Metric:
         return Metric(np.nan, "not defined: no anomalous regions")
     overlap = np.append(0.0, np.cumsum(ranks.region_weight[::-1]))
     false = np.append(0, np.cumsum(ranks.normal[::-1]))
-    return Metric(_area_up_to(false / false[-1], overlap / overlap[-1], fpr_limit) / fpr_limit)
+    area = _area_up_to(false / false[-1], overlap / overlap[-1], fpr_limit)
+    return Metric(min(area / fpr_limit, 1.0))  # which rounding may exceed
 
 
 metric("aupro5", "AUPRO to 5 % FPR", levels=("pixel",), headline=False)(partial(aupro, fpr_limit=0.05))
@@ -148,7 +149,7 @@ def aupimo(overlaps: ImageOverlaps) -> Metric:
     Tolerance", BMVC 2024: of each image the recall at false positive rates from 1e-5 to 1e-4 of the normal
     images' pixels, averaged over the logarithm of the rate.
     """
-    return Metric(float(np.mean(overlaps.each())))
+    return Metric(min(float(np.mean(overlaps.each())), 1.0))  # which rounding may exceed
 
 
 @metric("segf1", "SegF1", levels=("pixel",), source="decisions", headline=False)

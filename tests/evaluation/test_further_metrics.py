@@ -95,6 +95,18 @@ def test_aupimo_needs_normal_images_and_defects() -> None:
     assert vanished.undefined() == "not defined: no anomalous pixels"
 
 
+def test_no_metric_leaves_the_unit_interval_by_rounding() -> None:
+    """Of the ground truth itself, as `oracle_mask@1`, whose area is a sum of very many parts."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        masks = rng.random((6, 24, 24)) < rng.uniform(0.01, 0.5)
+        masks[:2] = False
+        evaluator = CategoryEvaluator(True, 0.5)
+        evaluator.update(masks.astype(np.float32), masks, masks.max((1, 2)), masks.any((1, 2)))
+        for name, metric in evaluator.results().items():
+            assert 0 <= metric.value <= 1, name
+
+
 def test_segf1_is_the_f1_of_the_pixels_above_the_threshold() -> None:
     maps, masks, labels = drawn(5, 5, 32)
     threshold = float(np.quantile(maps, 0.9))

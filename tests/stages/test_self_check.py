@@ -14,7 +14,7 @@ from PIL import Image
 from drdc import Detector
 from drdc.data.defects import KINDS
 from drdc.evaluation.self_check import summary
-from drdc.reporting.self_check import self_check
+from drdc.reporting.synthetic_defects import synthetic_defects
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers
 
@@ -70,7 +70,7 @@ def test_the_same_command_finds_the_same(exported: Path) -> None:
 
 
 def test_the_table_has_each_category_method_kind_and_size(found: pd.DataFrame) -> None:
-    table = self_check({"drdc": found, "small": found.assign(anomalous=1)})
+    table = synthetic_defects({"drdc": found, "small": found.assign(anomalous=1)})
     labels = [label for label, _ in table.rows]
     assert labels == [f"{c}: {m}" for c in ("capsule", "wood", "all categories") for m in ("DRDC", "small")]
     columns = [column.label for column in table.columns]

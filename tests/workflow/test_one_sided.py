@@ -19,6 +19,7 @@ from stamping import stamped
 from drdc.config.variants import FULL
 from drdc.data.manifest import COLUMNS
 from drdc.data.regions import Regions
+from drdc.evaluation.metrics import METRICS
 from drdc.reporting.costs import COLUMNS as COSTS
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
@@ -57,6 +58,8 @@ def made(root: Path, categories: dict[str, tuple[int, dict[str, int], bool]]) ->
                 records[field] = rng.random(records[field].shape)
             records["row"] = own
             np.save(layout.predictions(0, FULL, name), records)
+        groups = table[["category", "split"]].assign(group=table["category"], distance=1.0)
+        groups.rename_axis("row").reset_index().to_csv(layout.groups, index=False)
         losses = pd.DataFrame({"images": [4, 8], "train_loss": [1.0, 0.5], "val_loss": [1.0, 0.6]})
         losses.to_csv(layout.losses(0, "base"), index=False)
         costs = {
@@ -68,7 +71,11 @@ def made(root: Path, categories: dict[str, tuple[int, dict[str, int], bool]]) ->
         }
         pd.DataFrame(costs).assign(**dict.fromkeys(COSTS, 1.0)).to_csv(layout.costs, index=False)
         stamped(layout.manifest, layout.regions, layout.masks, layout.images(SIZE), layout.costs)
-        stamped(layout.losses(0, "base"), *(layout.predictions(0, FULL, name) for name in categories))
+        stamped(
+            layout.groups,
+            layout.losses(0, "base"),
+            *(layout.predictions(0, FULL, name) for name in categories),
+        )
 
 
 def listed(category: str, good: int, defects: dict[str, int], masked: bool) -> Iterator[tuple[object, ...]]:
@@ -87,7 +94,7 @@ def chain(folder: Path, categories: dict[str, tuple[int, dict[str, int], bool]])
     made(folder, categories)
     config = yaml.safe_load(TINY.read_text())
     config["dataset"] = {"name": "mvtec", "root": "data", "categories": [*categories], "image_size": SIZE}
-    config["evaluation"] = {"ablation": False, "sweeps": {"weight": [0.5]}, "costs": []}
+    config["evaluation"] = {"ablation": False, "sweeps": {"weight": [0.5]}, "self_check": 0}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     for stage in STAGES:
         assert drdc(folder, *stage.split(), "--config", "config.yaml", "--threads", "1") == 0, stage
@@ -132,7 +139,7 @@ def test_each_category_has_numbers_or_reasons(mixed: Path) -> None:
 def test_oracles_are_not_defined_without_masks(mixed: Path) -> None:
     scores = pd.read_csv(mixed / "scores.csv", keep_default_na=False)
     oracles = scores[scores["method"].str.startswith("oracle") & (scores["category"] == "bare")]
-    assert len(oracles) == 5 * 7
+    assert len(oracles) == 5 * len(METRICS)
     assert set(oracles["value"]) == {""}
     assert set(oracles["note"]) == {"not defined: no masks"}
     own = scores[(scores["method"] == "oracle_mask@1") & (scores["category"] == "both")]

@@ -14,6 +14,7 @@ from running import ROOT, TINY, digests, planned, snakemake
 from safetensors.numpy import load_file
 
 from drdc.config.variants import ABLATION
+from drdc.evaluation.metrics import METRICS, POOLED
 from drdc.reporting.registry import FIGURES, TABLES
 from drdc.results.layout import SCORED
 
@@ -21,7 +22,7 @@ HERE = Path(__file__).parent
 RESULTS = Path("results/tiny")
 #: What follows from the predictions.
 SCORING = {"score", "collect", "tables", "figures", "fig3_and_categories", "gallery"}
-SCORING |= {"about", "html_report", "export"}
+SCORING |= {"about", "html_report", "self_check", "export"}
 
 
 @pytest.fixture
@@ -62,7 +63,9 @@ def test_scores_are_tidy_and_complete(folder: Path) -> None:
     }
     assert set(scores.method) == methods
     assert not scores.duplicated(["method", "variant", "seed", "category", "metric"]).any()
-    assert len(scores) == (len(methods) + 6 + 3) * 2 * 7
+    pooled = scores[scores.category == "all"]
+    assert len(pooled) == 2 * len(POOLED), "base and DRDC"
+    assert len(scores) == (len(methods) + 6 + 3) * 2 * len(METRICS) + len(pooled)
     oracle = scores[(scores.method == "oracle_mask@1") & (scores.metric == "pixel_auroc")]
     assert (oracle.value.astype(float) == 1).all()
 

@@ -25,7 +25,7 @@ NOTES = (
 
 
 @table(
-    "self_check",
+    "synthetic_defects",
     of="self_check",
     heading="How good is the model? What it finds of synthetic defects.",
     caption="""
@@ -33,7 +33,7 @@ NOTES = (
     no model was trained on. No real defect is needed; pictures are in `self_check/`.
     """,
 )
-def self_check(found: Mapping[str, pd.DataFrame]) -> Table:
+def synthetic_defects(found: Mapping[str, pd.DataFrame]) -> Table:
     """A row for each method and category, and one over all; in percent.
 
     Args:
