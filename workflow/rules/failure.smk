@@ -18,7 +18,7 @@ MADE_IN_PART = (
     "gallery",
 )
 # Rules whose outputs must be complete.
-INDISPENSABLE = {"prepare", "images", "costs"}
+INDISPENSABLE = {"prepare", "images", "groups", "costs"}
 
 
 def make_partial_report():
