@@ -122,7 +122,7 @@ def draw(data: pd.DataFrame, sweeps: Sequence[Sweep]) -> Figure:
         part = data[(data["setting"] == sweep.setting) & data["metric"].isin(metrics)]
         _panel(axes, sweep, part, f"({chr(ord('a') + index)})", (first, last))
     handles = _handles(data[data["metric"].isin(metrics)], metrics)
-    columns = 2 if across == 1 else 3
+    columns = 2 if across <= 2 else 3
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
     return figure
 
