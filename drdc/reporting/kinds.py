@@ -9,6 +9,7 @@
 |                    | apart, map_scales.csv, and the panels of Figure 2                                   |
 | `costs`            | costs.csv                                                                           |
 | `costs_and_scores` | costs.csv, and tidy scores of all methods and of all numbers of timesteps           |
+| `estimates`        | the same, and image_scores.csv                                                      |
 | `regions`          | regions.csv                                                                         |
 | `self_check`       | self_check/<method>.csv by method                                                   |
 | `losses`           | training logs by "<model>/<seed>"                                                   |
@@ -94,7 +95,10 @@ def lacking(kind: str, variants: Iterable[str], methods: Collection[str], self_c
         ),
         "sweeps": (bool(swept(variants)), "values to compare; name some in evaluation.sweeps"),
         "readings": (RAW in variants, "weights of raw maps; name some in evaluation.sweeps.raw_weight"),
-        "self_check": (bool(self_check), "synthetic defects; set evaluation.self_check above 0"),
+        **dict.fromkeys(
+            ("self_check", "estimates"),
+            (bool(self_check), "synthetic defects; set evaluation.self_check above 0"),
+        ),
         "heatmaps": (bool(methods), "methods to compare DRDC with; list some under `methods`"),
     }
     there, need = needs.get(kind, (True, ""))
@@ -148,6 +152,10 @@ def _self_check(source: Source) -> tuple[Any, ...]:
     return (found,)
 
 
+def _estimates(source: Source) -> tuple[Any, ...]:
+    return *_self_check(source), *_of_images(source, "image_scores")
+
+
 def _regions(source: Source) -> tuple[Any, ...]:
     return (read_numbers(source.layout.regions, "regions", "prepare"),)
 
@@ -182,6 +190,7 @@ READERS: dict[str, Callable[[Source], tuple[Any, ...]]] = {
     "costs_and_scores": _costs_and_scores,
     "regions": _regions,
     "self_check": _self_check,
+    "estimates": _estimates,
     "losses": _losses,
     "image_scores": partial(_of_images, kind="image_scores"),
     "curves": partial(_of_images, kind="curves"),

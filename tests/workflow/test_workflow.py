@@ -204,7 +204,7 @@ def test_the_papers_experiment_is_planned_as_it_should_be(tmp_path: Path) -> Non
     expected |= {"predict": 15 * 5 + 14, "score": 5 + 5 + 106}
     expected |= {
         "tables": 14,
-        "figures": 7,
+        "figures": 8,
         "fig3_and_categories": 1,
         "gallery": 1,
         "about": 1,

@@ -216,8 +216,9 @@ def ingredients(kind):
         }
         own = scored(VARIANTS_OF[kind](VARIANTS), methods=kind in WITH_METHODS)
         return own + further.get(kind, [])
-    if kind == "self_check":
-        return [LAYOUT.self_check(name) for name in (DRDC, *EXPERIMENT.methods)]
+    if kind in ("self_check", "estimates"):
+        own = [LAYOUT.self_check(name) for name in (DRDC, *EXPERIMENT.methods)]
+        return own + (ingredients("image_scores") if kind == "estimates" else [])
     if kind == "regions":
         return [LAYOUT.regions]
     if kind == "losses":

@@ -1,0 +1,123 @@
+"""Figure of the self-check against the truth: do synthetic defects tell what real ones get?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isnan, nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from drdc.evaluation.self_check import image_auroc, summary
+from drdc.reporting.declared import figure
+from drdc.reporting.described import NONE, Methods, name_of
+from drdc.reporting.figures import DPI, WIDTH, looks, new_figure, no_figure, plain, save_png
+from drdc.reporting.separation import classes, scores_of
+from drdc.runtime.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Fewer points have no rank correlation to speak of.
+LEAST = 3
+HEIGHT, LEGEND_ROW, ENTRIES = 4.2, 0.19, 6  # inches, inches, entries of the legend in a row
+
+
+@figure(
+    "estimates",
+    of="estimates",
+    heading="The self-check against the truth.",
+    caption="""
+    Image AUROC on synthetic defects in held-out normal images, and on the test images: a point for each
+    method and category of the first seed. On the dashed line the estimate is right; the rank correlation says
+    whether it orders methods and categories as the truth does.
+    """,
+)
+def estimates(
+    found: Mapping[str, pd.DataFrame], image_scores: pd.DataFrame, path: Path, described: Methods = NONE
+) -> None:
+    """The numbers of `estimates_data`, drawn, and written next to the PNG as `estimates.csv`.
+
+    Args:
+        found: rows of `self_check/<method>.csv` by method.
+        image_scores: those of all methods and seeds.
+        path: the PNG, 1200 pixels wide.
+        described: the methods of the configuration.
+    """
+    data = estimates_data(found, image_scores, described)
+    if data.dropna().empty:
+        no_figure("No category has both a self-check and anomalous test images.", path)
+    else:
+        save_png(draw_estimates(data), path, DPI)
+    with atomic(path.with_suffix(".csv")) as part:
+        data.to_csv(part, index=False)
+
+
+def estimates_data(
+    found: Mapping[str, pd.DataFrame], image_scores: pd.DataFrame, described: Methods = NONE
+) -> pd.DataFrame:
+    """Method, category, and the image AUROC in percent: `estimate` and `truth`, NaN where not defined."""
+    scored = scores_of(image_scores, described)
+    rows = []
+    for method, checked in found.items():
+        if method not in scored:
+            continue
+        own = scored[method]
+        test = own[(own["seed"] == own["seed"].min()) & (own["split"] == "test")]
+        estimated = summary(checked)["image_auroc"]
+        for category, part in test.groupby("category"):
+            truth = image_auroc(*classes(part)).value
+            rows.append((method, str(category), 100 * estimated.get(category, nan), 100 * truth))
+    return pd.DataFrame(rows, columns=["method", "category", "estimate", "truth"])
+
+
+def correlation(data: pd.DataFrame) -> float:
+    """Spearman's rank correlation of estimate and truth; NaN for fewer than three points, or equal ones."""
+    from scipy.stats import spearmanr
+
+    known = data.dropna()
+    if len(known) < LEAST or known["estimate"].nunique() < 2 or known["truth"].nunique() < 2:
+        return nan
+    return float(spearmanr(known["estimate"], known["truth"]).statistic)
+
+
+def within_categories(data: pd.DataFrame) -> float:
+    """The mean over categories of `correlation` over methods: does the estimate find the better method?"""
+    each = [correlation(part) for _, part in data.groupby("category")]
+    known = [value for value in each if not isnan(value)]
+    return float(np.mean(known)) if known else nan
+
+
+def draw_estimates(data: pd.DataFrame) -> Figure:
+    """The figure that `estimates` writes, of the numbers that `estimates_data` returns."""
+    known, look = data.dropna(), looks(data["method"])
+    rows = -(-len(look) // ENTRIES)
+    drawn = new_figure(WIDTH, HEIGHT + LEGEND_ROW * rows)
+    axes = drawn.subplots()
+    plain(axes)
+    for method, own in known.groupby("method", sort=False):
+        axes.plot(
+            own["estimate"], own["truth"], look[str(method)].marker, color=look[str(method)].colour, ms=5.5,
+            mfc="none", mew=1.3, label=name_of(str(method)),
+        )  # fmt: skip
+    ends = [known[["estimate", "truth"]].to_numpy().min(), 100]
+    axes.plot(ends, ends, color="0.5", lw=1.0, ls="--", zorder=0)
+    axes.set_xlabel(f"estimate: image AUROC (%) on synthetic defects; {_said(known)}", fontsize=9)
+    axes.set_ylabel("truth: image AUROC (%) on test images", fontsize=9)
+    legend = axes.legend(
+        fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=ENTRIES
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return drawn
+
+
+def _said(known: pd.DataFrame) -> str:
+    """The rank correlations in words."""
+    over, within = correlation(known), within_categories(known)
+    texts = [f"{len(known)} points"]
+    texts += [] if isnan(over) else [f"rank correlation {over:.2f}"]
+    texts += [] if isnan(within) else [f"among the methods of a category {within:.2f}"]
+    return ", ".join(texts)
