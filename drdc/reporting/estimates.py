@@ -104,7 +104,7 @@ def draw_estimates(data: pd.DataFrame) -> Figure:
         )  # fmt: skip
     ends = [known[["estimate", "truth"]].to_numpy().min(), 100]
     axes.plot(ends, ends, color="0.5", lw=1.0, ls="--", zorder=0)
-    axes.set_xlabel(f"estimate: image AUROC (%) on synthetic defects; {_said(known)}", fontsize=9)
+    axes.set_xlabel(f"estimate: image AUROC (%) on synthetic defects\n({_said(known)})", fontsize=9)
     axes.set_ylabel("truth: image AUROC (%) on test images", fontsize=9)
     legend = axes.legend(
         fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=ENTRIES
