@@ -15,6 +15,7 @@ from drdc.config.variants import FULL
 from drdc.data.manifest import COLUMNS, read_manifest
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
+from drdc.results.scores import write_table
 from drdc.runtime.files import artefact
 
 DEMO = Path(__file__).parents[1] / "config/config.yaml"
@@ -74,7 +75,7 @@ def write_masks(layout: Layout, size: int) -> None:
 
 
 def write_predictions(layout: Layout, *, size: int, feature_size: int, grid_sizes: list[int]) -> None:
-    """Predictions of DRDC's first seed for the images that are not trained on."""
+    """Predictions of DRDC's first seed for the images that are not trained on, and their groups."""
     table, rng = read_manifest(layout.manifest), np.random.default_rng(0)
     for category in sorted(set(table.category)):
         own = np.flatnonzero((table.category == category) & (table.split != "train"))
@@ -85,6 +86,8 @@ def write_predictions(layout: Layout, *, size: int, feature_size: int, grid_size
                 records[name] = rng.random(records[name].shape, dtype=np.float32)
         records["reconstruction"] = smooth(records["reconstruction"].shape)
         write_array(layout, layout.predictions(0, FULL, category), records)
+    groups = table.loc[table.split != "train", ["category", "split"]].rename_axis("row").reset_index()
+    write_table(layout.groups, groups.assign(group=groups["category"], distance=1.0))
 
 
 def smooth(shape: tuple[int, ...]) -> NDArray[np.uint8]:

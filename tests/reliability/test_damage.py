@@ -87,6 +87,7 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "curves": _table(TINY.scored(0, "full", "curves")),
     "defects": _table(TINY.scored(0, "full", "defects")),
     "map scales": _table(TINY.scored(0, "full", "map_scales")),
+    "self-check": _table(TINY.self_check()),
     "losses": _table(TINY.losses(0, "base")),
     "method losses": _table(TINY.losses(0, METHOD)),
     "costs": _table(TINY.costs),
