@@ -53,6 +53,7 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("drdc.tools.timing.LIMIT", 2.0)
     assert main(["new-experiment", str(folder), "--minutes", "1"]) == 0
     file = Path("config/our-parts-1.yaml")
     assert f"drdc check --config {file}\n" in capsys.readouterr().out
@@ -115,6 +116,7 @@ def test_a_gpu_gets_the_papers_networks_where_a_tenth_of_its_training_fits(
     )
 
 
+@pytest.mark.long
 def test_a_batch_is_computed_in_parts_where_the_gpu_is_small(folder: Path) -> None:
     seen = look_at(folder)
     made = plan(seen, 60, True, rates(0.001, {64: 0.001, 96: 0.002}))  # type: ignore[arg-type]

@@ -121,6 +121,7 @@ def test_a_linear_layer_is_counted_as_by_hand() -> None:
     assert work.memory >= weights + KEPT_BYTES * 64 * 32 + 4 * 8 * (64 + 32)
 
 
+@pytest.mark.long
 def test_the_part_of_a_batch_that_fits_is_a_divisor_and_grows_with_the_memory(demo: Experiment) -> None:
     training = diffusion_training(demo)
     none, some, all_of_it = (fitting(training, memory) for memory in (1e7, 3e8, 1e9))
