@@ -1,4 +1,4 @@
-"""Time and memory of prepare, images, features, predict and score for many images.
+"""Time and memory of prepare, images, features, groups, predict and score for many images.
 
 The images are one picture of 128 × 128 pixels under many names in ten categories, 32 × 32 after decoding; the
 models have random weights, and the reverse chain has one step of two calls. Each stage is the real command in
@@ -30,7 +30,7 @@ from ..harness import Contestant, Race, Size, peak_of, python
 NAME, SIZE, FEATURE_SIZE, TRAIN = "load", 32, 4, 4
 #: So that a copy of the project that is not installed is found from another folder.
 ENVIRONMENT = {"PYTHONPATH": str(Path(drdc.__file__).parents[1])}
-STAGES = ("prepare", "images", "features", "predict", "score")
+STAGES = ("prepare", "images", "features", "groups", "predict", "score")
 CATEGORIES = 10
 BASE = {
     "hidden": 8,
