@@ -86,7 +86,7 @@ def untrained(folder: Path, tiny: bool) -> Path:
     with chdir(folder), patch.dict(os.environ):
         Path("config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         images = [f"images {settings['dataset']['image_size']}", "images 224"]
-        trained = ["features", "train base", "train diffusion", "predict"]
+        trained = ["features", "groups", "train base", "train diffusion", "predict"]
         for stage in ["prepare", *images, *trained, "export"]:
             if code := cli.main([*stage.split(), "--config", "config.yaml", "--threads", "1"]):
                 raise RuntimeError(f"drdc {stage} ended with {code}")
