@@ -55,7 +55,7 @@ class AssembledMode(NamedTuple):
 
 
 class Assembled(NamedTuple):
-    """Tensors and header of a detector's file, and its modes; `about["modes"]` lacks their accuracy."""
+    """Tensors and header of a detector's file, and its modes; `about["modes"]` has no accuracies yet."""
 
     tensors: dict[str, Tensor]
     about: dict[str, Any]
@@ -97,7 +97,7 @@ def assembled(
     else:
         found = _method(layout, seed, table, backbone, shared, method)
     about = found.about | {"seed": seed, "image_size": dataset.image_size}
-    about["modes"] = {mode: own.about for mode, own in found.modes.items()}
+    about["modes"] = {mode: own.about | {"accuracy": {}} for mode, own in found.modes.items()}
     about |= _origin(layout, table, dataset, found.modes[FULL].settings)
     if method is not None:
         backends(found.tensors, about)  # what cannot be rebuilt from the file is refused now

@@ -203,8 +203,7 @@ class Detector:
         options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}
         reference_of = cache(partial(self.reference, category=category, **options))
         self.reference(category=category, **options)  # which refuses wrong options
-        own = None if category == ALL else category
-        pictures = (self.read(image, category=own, bits=bits) for image in images)
+        pictures = (self.read(image, category=category, bits=bits) for image in images)
         return self._batches(pictures, mode, reference_of, batch_size or self.batch_size)
 
     def read(self, image: Source, *, category: str | None = None, bits: int | None = None) -> Picture:
@@ -213,13 +212,13 @@ class Detector:
         Args:
             image: see `read_picture`.
             category: of the image. It gives the range of grey values of a file of more than 8 bits; without
-                it the range is the one that all categories with such training images have.
+                it, or with "all", the range is the one that all categories with such training images have.
             bits: bit depth of a file of more than 8 bits, whatever that of the training images.
 
         Raises:
             UserError: the image cannot be read, or the categories' ranges differ and neither is given.
         """
-        return read_picture(image, self.ranges, category=category, bits=bits)
+        return read_picture(image, self.ranges, category=_named(category), bits=bits)
 
     def reference(
         self,
@@ -233,8 +232,8 @@ class Detector:
 
         `group`: the category that the image is most alike, where `category` is None; None: compare with all.
         """
-        calibration, named = self._mode(fast).calibration, None if category == ALL else category
-        return calibration.reference(false_alarm_rate, named, group if category is None else None)
+        own = group if category is None else None
+        return self._mode(fast).calibration.reference(false_alarm_rate, _named(category), own)
 
     @property
     def batch_size(self) -> int:
@@ -314,6 +313,11 @@ class Detector:
         for group, distance in zip(groups.tolist(), distances.tolist(), strict=True):
             notes.append([STRANGE.format(group)] if familiar.strange(group, distance) else [])
         return groups.tolist(), notes
+
+
+def _named(category: str | None) -> str | None:
+    """The one category that is meant; None for all of them, or for whichever it is."""
+    return None if category == ALL else category
 
 
 def judgement(score: float, reference: Reference) -> dict[str, Any]:

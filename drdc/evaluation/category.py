@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drdc.config.names import ALL
 from drdc.evaluation.evaluator import NO_MASKS, CategoryEvaluator
 from drdc.evaluation.metrics import LEVELS, METRICS, POOLED, Declaration, Level, Metric, auroc
-from drdc.evaluation.ranking_curve import RankingCurve
+from drdc.evaluation.ranking_curve import RankingCurve, ranked_auroc
 from drdc.runtime.finite import refuse_not_finite
 
 IMAGE_COLUMNS = ("row", "path", "category", "group", "split", "defect_type", "label", "method", "score")
@@ -150,8 +150,6 @@ class CategoryEvaluation:
             ranked = images[own | (images.label == 0)]
             for method in self.compared:
                 mine = ranked[ranked.method == method]
-                ranking = RankingCurve(unit="images")
-                ranking.update(mine.score, mine.label)
                 pixels = self._defect_pixels.get((method, defect))
                 why = NO_MASKS if defect else "not defined: no anomalous images"
                 located = Metric(np.nan, why) if pixels is None else pixels.measure(auroc)
@@ -161,7 +159,8 @@ class CategoryEvaluation:
                     "defect_type": defect,
                     "images": sum(mine.label == 1),
                 }
-                rows.append(head | _result("image_auroc", ranking.measure(auroc)))
+                ranking = ranked_auroc(mine.score, mine.label, "images")
+                rows.append(head | _result("image_auroc", ranking))
                 rows.append(head | _result("pixel_auroc", located))
         return rows
 

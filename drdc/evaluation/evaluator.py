@@ -68,17 +68,14 @@ class CategoryEvaluator:
 
     def results(self) -> dict[str, Metric]:
         """The value of each of `METRICS`."""
-        return {
-            name: Metric(np.nan, NO_MASKS)
-            if metric.needs_masks and not self.has_masks
-            else self._measured(metric)
-            for name, metric in METRICS.items()
-        }
+        return {name: self._measured(metric) for name, metric in METRICS.items()}
 
     def _measured(self, metric: Declaration) -> Metric:
         """Its value, or why there is none."""
-        if metric.source in ("image", "pixel"):
-            return (self.images if metric.source == "image" else self.pixels).measure(metric.compute)
+        if metric.needs_masks and not self.has_masks:
+            return Metric(np.nan, NO_MASKS)
+        if curve := {"image": self.images, "pixel": self.pixels}.get(metric.source):
+            return curve.measure(metric.compute)
         source = self.overlaps if metric.source == "overlaps" else self.decisions
         reason = source.undefined()
         return Metric(np.nan, reason) if reason else metric.compute(source)

@@ -19,7 +19,7 @@ class ImageOverlaps:
     """
 
     def __init__(self) -> None:
-        self._highest: list[Floats] = []
+        self._highest: Floats = np.empty(0, dtype=np.float32)
         self._normal = 0
         self._defects: list[Floats] = []
 
@@ -31,11 +31,10 @@ class ImageOverlaps:
             masks: (B, H, W), true on defects.
             labels: (B,) true for anomalous. An anomalous image without a defect pixel does not count.
         """
-        normal = maps[~labels]
-        if normal.size:
-            self._normal += normal.size
-            kept = np.concatenate([*self._highest, normal.ravel()])
-            self._highest = [kept if len(kept) <= KEPT else np.partition(kept, -KEPT)[-KEPT:]]
+        normal = maps[~labels].ravel()
+        self._normal += normal.size
+        kept = np.concatenate([self._highest, normal])
+        self._highest = kept if len(kept) <= KEPT else np.partition(kept, -KEPT)[-KEPT:]
         self._defects += [
             own[mask] for own, mask in zip(maps[labels], masks[labels], strict=True) if mask.any()
         ]
@@ -58,11 +57,6 @@ class ImageOverlaps:
         weights = np.diff(np.log(edges)) / np.log(high / low)
         # A pixel is found at all rates whose threshold lies below it: the sum of weights from a step on.
         found = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
-        thresholds = np.sort(self._highest[0])[::-1][: len(steps)]
-        ascending = thresholds[::-1]
-        return np.array(
-            [
-                found[len(thresholds) - np.searchsorted(ascending, scores, "left")].mean()
-                for scores in self._defects
-            ]
-        )
+        thresholds = np.sort(self._highest)[-len(steps) :]
+        above = (len(thresholds) - np.searchsorted(thresholds, scores, "left") for scores in self._defects)
+        return np.array([found[own].mean() for own in above])

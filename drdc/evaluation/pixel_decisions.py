@@ -21,14 +21,10 @@ class PixelDecisions:
     def __init__(self, threshold: float | None) -> None:
         self.threshold = threshold
         self.true_positives = self.false_positives = self.false_negatives = 0
-        self._anomalous = False
 
     def update(self, maps: NDArray[np.floating], masks: NDArray[np.bool_]) -> None:
         """Add maps (B, H, W) and masks of the same shape, true on defects."""
-        self._anomalous |= bool(masks.any())
-        if self.threshold is None:
-            return
-        above = maps > self.threshold
+        above = maps > (np.inf if self.threshold is None else self.threshold)
         called, right, wanted = (int(np.count_nonzero(own)) for own in (above, above & masks, masks))
         self.true_positives += right
         self.false_positives += called - right
@@ -36,7 +32,7 @@ class PixelDecisions:
 
     def undefined(self) -> str:
         """Why there is nothing to measure; "" where there is."""
-        if not self._anomalous:
+        if not self.true_positives + self.false_negatives:
             return "not defined: no anomalous pixels"
         few = f"not defined: fewer than {needed(RATE)} held-out normal images"
         return few if self.threshold is None else ""

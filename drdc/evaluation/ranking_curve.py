@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from drdc.evaluation.metrics import Metric
+from drdc.evaluation.metrics import Metric, auroc
 from drdc.evaluation.score_counts import (
     Ranks,
     Scores,
@@ -159,6 +159,13 @@ class RankingCurve:
             self._batches = []
             self._table = within(joined([self._table, own]), self.capacity)
         return self._table
+
+
+def ranked_auroc(scores: ArrayLike, labels: ArrayLike, unit: str) -> Metric:
+    """The AUROC of some scores, or why it is not defined; arguments as `RankingCurve` has them."""
+    curve = RankingCurve(unit=unit)
+    curve.update(scores, labels)
+    return curve.measure(auroc)
 
 
 def _one(batches: list[Batch]) -> Batch:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from drdc.config.names import ALL
-from drdc.evaluation.metrics import Metric, auroc
-from drdc.evaluation.ranking_curve import RankingCurve
+from drdc.evaluation.metrics import Metric
+from drdc.evaluation.ranking_curve import ranked_auroc
 
 #: Of each image: the normal ones have kind "" and no share and pixel AUROC.
 COLUMNS = ("category", "path", "kind", "share", "score", "threshold", "anomalous", "pixel_auroc")
@@ -21,20 +20,15 @@ MEASURES = {
 }
 
 
-def image_auroc(normal: Iterable[float], defective: Iterable[float]) -> Metric:
+def image_auroc(normal: ArrayLike, defective: ArrayLike) -> Metric:
     """Of the scores of normal images and of those with a defect."""
-    curve = RankingCurve(unit="images")
-    for scores, label in ((normal, False), (defective, True)):
-        values = np.asarray(list(scores), dtype=np.float64)
-        curve.update(values, np.full(len(values), label))
-    return curve.measure(auroc)
+    labels = np.repeat([False, True], [np.size(normal), np.size(defective)])
+    return ranked_auroc(np.append(normal, defective), labels, "images")
 
 
 def pixel_auroc(heatmap: np.ndarray, mask: np.ndarray) -> float:
     """Of one image, (H, W) each; NaN where the mask is empty or full."""
-    curve = RankingCurve(unit="pixels")
-    curve.update(heatmap, mask)
-    return curve.measure(auroc).value
+    return ranked_auroc(heatmap, mask, "pixels").value
 
 
 def summary(rows: pd.DataFrame, by: str = "category") -> pd.DataFrame:

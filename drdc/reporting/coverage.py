@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.config.variants import DRDC
-from drdc.evaluation.calibration import RATE, members, needed, threshold
+from drdc.evaluation.calibration import RATE, Calibration, needed
 from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE
@@ -79,7 +79,8 @@ def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
     for _ in range(SPLITS):
         order = rng.permutation(len(scores))
         known, new = order[:half], order[half:]
-        for kind, above in _alarms(scores, groups, known).items():
+        calibration = Calibration(scores[known], scores[known], categories[known], groups[known])
+        for kind, above in _alarms(scores, groups, calibration).items():
             for name, own in places.items():
                 if own[new].any():
                     rates[name, kind].append(float(above[new][own[new]].mean()))
@@ -93,14 +94,12 @@ def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _alarms(
-    scores: NDArray[np.float64], groups: NDArray[np.str_], known: NDArray[np.intp]
+    scores: NDArray[np.float64], groups: NDArray[np.str_], calibration: Calibration
 ) -> dict[str, NDArray[np.bool_]]:
-    """Which of all scores are above the threshold from the known ones, with each kind of threshold."""
-    limits = np.empty(len(scores))
-    for group in set(groups.tolist()):
-        own = known[members(groups[known], RATE, group)]
-        limits[groups == group] = threshold(scores[own], RATE)
-    return {ONE: scores > threshold(scores[known], RATE), OWN: scores > limits}
+    """Which of all scores are above each kind of threshold."""
+    names, places = np.unique(groups, return_inverse=True)
+    own = np.array([calibration.reference(RATE, group=name).threshold for name in names.tolist()])
+    return {ONE: scores > calibration.reference(RATE).threshold, OWN: scores > own[places]}
 
 
 def draw_coverage(data: pd.DataFrame) -> Figure:

@@ -61,11 +61,11 @@ def synthetic_defects(found: Mapping[str, pd.DataFrame]) -> Table:
 
 def _cells(rows: pd.DataFrame, category: str, kinds: list[str]) -> tuple[Cell, ...]:
     own = rows if category == ALL else rows[rows["category"] == category]
-    measured = summary(own).loc[ALL, list(MEASURES)]
-    defects = own[own["kind"] != ""]
-    parts = [defects[defects["kind"] == kind] for kind in kinds]
-    parts += [defects[(defects["share"] >= low) & (defects["share"] < high)] for low, high in SIZES.values()]
-    rates = [float(part["anomalous"].mean()) for part in parts]
-    return tuple(
-        Cell(note="no such defect") if isnan(value) else Cell(100 * value) for value in (*measured, *rates)
-    )
+    found = summary(own, by="kind")
+    of_kinds = found["detection_rate"].reindex(kinds)
+    of_sizes = [
+        own.loc[(own["share"] >= low) & (own["share"] < high), "anomalous"].mean()
+        for low, high in SIZES.values()
+    ]
+    values = (*found.loc[ALL, list(MEASURES)], *of_kinds, *of_sizes)
+    return tuple(Cell(note="no such defect") if isnan(value) else Cell(100 * value) for value in values)

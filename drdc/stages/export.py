@@ -45,13 +45,26 @@ def export(
     tensors, about, modes = assembled(layout, seed, method=method, **settings)
     for mode, own in modes.items():
         about["modes"][mode]["accuracy"] = accuracy(layout.scored(seed, own.run), name, own.settings)
-    if layout.self_check(name).is_file() and seed == seeds[0]:
-        checked = summary(read_numbers(layout.self_check(name), "self_check", "self-check"))
-        about["self_check"] = checked.round(6).to_dict("index")
-        log.info("%s %s", name, sentence(checked))
+    if seed == seeds[0]:
+        about["self_check"] = self_checked(layout.self_check(name), name, modes[FULL].settings)
     save_model_file(layout.detector(name), tensors, about)
     images = len(tensors[f"calibration.{FULL}.scores"])
     log.info("%s: calibrated on %d held-out normal images", layout.detector(name), images)
+
+
+def self_checked(path: Path, method: str, settings: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The summary of the self-check with exactly these settings; empty where there is none."""
+    if not path.is_file():
+        return {}
+    rows = read_numbers(path, "self_check", "self-check")
+    own = rows[rows["config_hash"] == config_hash(settings)]
+    if own.empty:
+        log.warning("%s is of other settings; run `drdc self-check` again for it to be noted", path)
+        return {}
+    found = summary(own)
+    log.info("%s %s", method, sentence(found))
+    noted: dict[str, dict[str, float]] = found.round(6).to_dict("index")  # type: ignore[assignment]
+    return noted
 
 
 def accuracy(path: Path, method: str, settings: dict[str, Any]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from drdc.detection.assembly import assembled
 from drdc.detection.detector import Detection, Detector
 from drdc.evaluation.calibration import offered_rate
 from drdc.evaluation.self_check import COLUMNS, pixel_auroc, sentence, summary
+from drdc.experiment.stage_settings import config_hash
 from drdc.methods.registry import Configured
 from drdc.results.layout import Layout
 from drdc.results.scores import write_table
@@ -45,7 +46,9 @@ def self_check(
     method: Configured | None = None,
     **settings: Any,
 ) -> None:
-    """Write `self_check/<method>.csv`, a row for each held-out image and each defect, and a picture.
+    """Write `self_check/<method>.csv` and a picture: a row for each held-out image and each defect.
+
+    Its columns are `COLUMNS`, and the hash of the settings, by which an export knows them as this model's.
 
     Each kind of defect (`drdc.data.defects`) is drawn so many times into held-out images of each category,
     the same for all methods. The threshold is that of `drdc detect`.
@@ -55,8 +58,9 @@ def self_check(
         method: of the configuration; None for DRDC.
         settings: `drdc.detection.assembly.assembled`.
     """
-    tensors, about, _ = assembled(layout, seeds[0], dataset=dataset, method=method, fast=False, **settings)
-    about["modes"][FULL]["accuracy"] = {}
+    tensors, about, modes = assembled(
+        layout, seeds[0], dataset=dataset, method=method, fast=False, **settings
+    )
     detector = Detector(tensors, about)
     name = DRDC if method is None else method.name
     table = read_manifest(layout.manifest)
@@ -76,7 +80,7 @@ def self_check(
                 panels.append({})
             panels[-1][image.kind] = _panel(image, found)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_table(layout.self_check(name), frame)
+    write_table(layout.self_check(name), frame.assign(config_hash=config_hash(modes[FULL].settings)))
     with artefact(layout.self_check(name).with_suffix(".png")) as path:
         _sheet(panels).save(path, "PNG")
     log.info("%s %s", name, sentence(summary(frame)))
@@ -90,9 +94,9 @@ def _drawn(held_out: pd.DataFrame, root: Path, defects: int) -> Iterator[tuple[A
         for place in range(defects):
             image, other = (images[(place + step) % len(images)] for step in (0, 1))
             row = about[place % len(images)]
+            same_size = np.asarray(Image.fromarray(other).resize(image.shape[1::-1]))
             for kind in KINDS:
                 rng = np.random.default_rng(entropy_of("self_check", place, kind, str(row.pixels_sha256)))
-                same_size = np.asarray(Image.fromarray(other).resize(image.shape[1::-1]))
                 if (found := defective(image, same_size, kind, rng)) is not None:
                     yield row, found
 

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 import drdc.detection.detector
 from drdc import Detector
 from drdc.config.fusion import Fusion
+from drdc.data.depth import Ranges
 from drdc.data.pictures import read_picture
 from drdc.detection.model_file import load_model_file, save_model_file
 from drdc.evaluation.calibration import offered_rate, threshold
@@ -115,6 +116,19 @@ def test_an_image_is_compared_with_the_category_that_it_is_most_alike(
     every = detector.detect(paths[0], category="all", false_alarm_rate=0.2)
     assert every.category == "all"
     assert every.threshold == detector.reference(false_alarm_rate=0.2).threshold
+
+
+def test_all_categories_together_are_no_category_of_which_an_image_is_read(detector: Detector) -> None:
+    """The range of deep pixels is then that of whichever category, as without a name."""
+    deep = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    ranges = detector.ranges
+    try:
+        detector.ranges = Ranges(categories=dict.fromkeys(detector.categories, 12))
+        unnamed, every = (detector.read(deep, category=name) for name in (None, "all"))
+    finally:
+        detector.ranges = ranges
+    assert every.key == unnamed.key
+    assert every.notes == unnamed.notes
 
 
 def test_an_image_of_no_known_category_says_so(detector: Detector) -> None:

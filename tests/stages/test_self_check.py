@@ -14,9 +14,11 @@ from PIL import Image
 from drdc import Detector
 from drdc.data.defects import KINDS
 from drdc.evaluation.self_check import summary
+from drdc.experiment.stage_settings import config_hash
 from drdc.reporting.synthetic_defects import synthetic_defects
 from drdc.results.layout import Layout
-from drdc.results.scores import read_numbers
+from drdc.results.scores import read_numbers, write_table
+from drdc.stages.export import self_checked
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +80,15 @@ def test_the_table_has_each_category_method_kind_and_size(found: pd.DataFrame) -
     assert {f"detected: {name}" for name in (*KINDS, "small", "medium", "large")} == set(columns[3:])
     rates = dict(table.rows)["all categories: small"]
     assert rates[2].mean == 100
+
+
+def test_a_self_check_of_other_settings_is_not_noted(
+    exported: Path, found: pd.DataFrame, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    own, path = found["config_hash"].iloc[0], tmp_path / "drdc.csv"
+    settings = {"weight": 0.5}
+    for digest, noted in ((config_hash(settings), {"capsule", "wood", "all"}), (own, set())):
+        write_table(path, found.assign(config_hash=digest))
+        assert set(self_checked(path, "drdc", settings)) == noted
+    assert "is of other settings; run `drdc self-check` again" in caplog.text
+    assert self_checked(tmp_path / "none.csv", "drdc", settings) == {}

@@ -6,6 +6,8 @@ rule self_check:
         manifest="results/{experiment}/manifest.csv",
         groups="results/{experiment}/groups.csv",
         arrays=lambda w: seen_by(w.method),
+        # From which the groups of images are told.
+        features="results/{experiment}/features.npy",
         models=lambda w: [LAYOUT.model(SEEDS[0], name) for name in models_of(w.method)],
         predictions=lambda w: predicted(w.method, SEEDS[0]),
     output:
@@ -34,6 +36,8 @@ rule export:
         manifest="results/{experiment}/manifest.csv",
         groups="results/{experiment}/groups.csv",
         arrays=lambda w: seen_by(w.method),
+        # From which the groups of images are told.
+        features="results/{experiment}/features.npy",
         models=lambda w: [LAYOUT.model(SEEDS[0], name) for name in models_of(w.method)],
         predictions=lambda w: predicted(w.method, SEEDS[0]),
         scores=lambda w: scored_for_detector(w.method),
