@@ -69,7 +69,12 @@ onstart:
         one.write()
 
 
-# After all that Snakemake says, and also with --quiet. The exit code stays 1.
+# After all that Snakemake says, and also with --quiet.
+onsuccess:
+    atexit.register(print, recommendation(), end="", file=sys.stderr)
+
+
+# Likewise. The exit code stays 1.
 onerror:
     make_partial_report()
     atexit.register(print, last_words(), file=sys.stderr)

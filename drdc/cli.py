@@ -30,6 +30,7 @@ STAGES = {
     "score": "compute the metrics of a variant of DRDC, of a method, or of the controls: seed<k>/scores/",
     "self-check": "try a trained method on synthetic defects: self_check/<method>.csv",
     "export": "write a trained method with its calibration in one file: detectors/<method>.safetensors",
+    "recommend": "write the detector to use, by the self-checks of all methods: recommended.safetensors",
     "collect": "collect the scores of all seeds, variants and methods: scores.csv",
     "costs": "measure time, memory and size of all methods: costs.csv",
     "tables": "write the tables: tables/",

@@ -115,6 +115,8 @@ class Detector:
         ranges: of grey values in the training images of more than 8 bits.
         self_check: what it finds of synthetic defects, by category and over "all"
             (`drdc.evaluation.self_check.summary`); empty where that was not tried.
+        recommended: where it is the best of its experiment's methods, the image AUROC of each in the
+            self-check; else empty.
         provenance: code, settings, data and device of the training.
     """
 
@@ -125,6 +127,7 @@ class Detector:
         self.ranges = Ranges(**about["ranges"])
         self.provenance: dict[str, str] = about["provenance"]
         self.self_check = pd.DataFrame.from_dict(about.get("self_check", {}), orient="index")
+        self.recommended: dict[str, float] = about.get("recommended", {})
         self.modes = {
             name: Mode(
                 backend,
@@ -141,7 +144,8 @@ class Detector:
         """Read a model file, on the GPU where there is one.
 
         Args:
-            model: the file, or the folder of an experiment with a detector of DRDC, like `results/demo`.
+            model: the file, or the folder of an experiment, like `results/demo`: its recommended detector,
+                or where there is none that of DRDC.
 
         Raises:
             UserError: the file is missing, damaged, not a model file, written by a newer version, or of a

@@ -55,6 +55,7 @@ class _Header(_Finite):
     seed: int = Field(ge=0, le=LARGEST_SEED)
     provenance: dict[str, str]
     self_check: dict[str, dict[str, float]] = Field(default={}, max_length=100_000)
+    recommended: dict[_Name, float] = Field(default={}, max_length=1000)
     modes: dict[_Name, _Mode] = Field(min_length=1, max_length=100)
     ranges: _Ranges
     method: str | None = None

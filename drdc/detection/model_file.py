@@ -15,7 +15,7 @@ from drdc.config.variants import DRDC
 from drdc.detection.header import check_header, refuse_endless, refuse_larger_than_memory
 from drdc.evaluation.calibration import Calibration
 from drdc.evaluation.groups import Familiar, Groups
-from drdc.results.layout import DETECTORS
+from drdc.results.layout import DETECTORS, RECOMMENDED
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below, read_metadata, read_weights, save_weights
 
@@ -35,7 +35,7 @@ def load_model_file(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[st
         UserError: the file is missing, damaged, not a model file, or written by a newer version.
     """
     path = Path(model)
-    path = path / DETECTORS / f"{DRDC}.safetensors" if path.is_dir() else path
+    path = _in_folder(path) if path.is_dir() else path
     if not path.is_file():
         raise UserError(path, "is missing", f"`snakemake {path}` or `drdc export` writes it")
     refuse_larger_than_memory(path)
@@ -60,6 +60,12 @@ def load_model_file(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[st
     except (OSError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(path, f"is damaged ({str(error)[:200]})", "export it again") from None
     return path, tensors, about
+
+
+def _in_folder(folder: Path) -> Path:
+    """The recommended detector of an experiment, or where there is none that of DRDC."""
+    recommended = folder / RECOMMENDED
+    return recommended if recommended.is_file() else folder / DETECTORS / f"{DRDC}.safetensors"
 
 
 def calibration_tensors(modes: Mapping[str, Calibration], categories: list[str]) -> dict[str, Tensor]:

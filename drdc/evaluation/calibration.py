@@ -18,6 +18,7 @@ that small difference.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import floor
 from typing import Any
@@ -102,6 +103,17 @@ def members(groups: NDArray[Any], rate: float, group: str | None) -> NDArray[np.
         small.add(name)
         images += sizes[name]
     return np.isin(names, sorted(small if group in small else {group}))
+
+
+def by_group(held_out: Floats, groups: NDArray[Any], rate: float, names: Iterable[str]) -> dict[str, float]:
+    """The threshold of images of each group in `names`, see `members`; and of `ALL`, the one for all images.
+
+    Args:
+        held_out: (n,) values of held-out normal images.
+        groups: of these, (n,).
+    """
+    own = {name: threshold(held_out[members(groups, rate, name)], rate) for name in names}
+    return own | {ALL: threshold(held_out, rate)}
 
 
 def offered_rate(count: int) -> float:

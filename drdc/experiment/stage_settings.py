@@ -37,6 +37,7 @@ USES: dict[str, tuple[str, ...]] = {
     "gallery": ("seeds", "image_size", "fusion", "methods"),
     "about": ALL,
     "partial_report": ALL,
+    "recommend": ALL,
 }
 #: The same of the stages that all methods go through: of DRDC's parts by name, and of `ANY` other method.
 ANY = "*"

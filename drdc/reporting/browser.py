@@ -24,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from drdc.config.names import ALL
 from drdc.config.variants import COMPARED
 from drdc.reporting.gallery import HEATMAPS, coloured
 from drdc.reporting.overlay import HALO, LINE, STRENGTH, heat_of, opacity_of
@@ -48,7 +49,7 @@ def write_gallery(
     path: Path,
     *,
     title: str,
-    thresholds: dict[str, float],
+    thresholds: dict[str, dict[str, float]],
     calibration: str,
     scales: Scales,
 ) -> None:
@@ -61,10 +62,10 @@ def write_gallery(
         pictures: of each of these images what `pictures_of` gives.
         path: the HTML file.
         title: heading of the page.
-        thresholds: for each of `COMPARED`, and for each further method that the page shows,
-            where the threshold's slider starts.
+        thresholds: for each of `COMPARED`, and for each further method that the page shows, where the
+            threshold starts: of the images of each group, and of "all" (`calibration.by_group`).
         calibration: what these are calibrated on, and for which rate of false alarms, in words.
-        scales: of each kind of heatmap.
+        scales: of each group of images.
 
     Raises:
         UserError: there is no image, or the file cannot be written.
@@ -90,6 +91,7 @@ def write_gallery(
         style_hash=_hash(style),
         script_hash=_hash(script),
         methods=methods,
+        grouped=len(scales) > 1,
         calibration=calibration,
         opacity=STRENGTH,
         tables=_tables(),
@@ -115,7 +117,7 @@ def pictures_of(shown: Shown, scales: Scales) -> Pictures:
         "reconstruction": _jpeg(Image.fromarray(shown.reconstruction)),
         "truth": _png(Image.fromarray(shown.mask)) if shown.mask.any() else None,
     }
-    for kind, (usual, threshold) in scales.items():
+    for kind, (usual, threshold) in scales[shown.group].items():
         step = -(-shown.mask.shape[0] // HEATMAP_SIDE)
         grey = 255 * heat_of(shown.heatmaps[kind][::step, ::step], usual, threshold) + 0.5
         pictures[kind] = _jpeg(Image.fromarray(grey.astype(np.uint8)))
@@ -140,14 +142,22 @@ def _tables() -> dict[str, str]:
     return {channel: " ".join(f"{value:.3g}" for value in values) for channel, values in columns.items()}
 
 
-def _settings(thresholds: dict[str, float], scales: Scales, methods: list[str]) -> dict[str, Any]:
+def _settings(thresholds: dict[str, dict[str, float]], scales: Scales, methods: list[str]) -> dict[str, Any]:
     """The data of the script other than the images."""
-    kinds = (*HEATMAPS, *methods)
-    low = _of_each(kinds, {kind: usual for kind, (usual, _) in scales.items()}, "scale")
-    high = _of_each(kinds, {kind: 2 * top - usual for kind, (usual, top) in scales.items()}, "scale")
+    names, kinds = (*COMPARED, *methods), (*HEATMAPS, *methods)
+    groups = [*scales, ALL]
+    limits = {
+        group: _of_each(names, {name: own[group] for name, own in thresholds.items()}, "threshold")
+        for group in groups
+    }
+    ends: dict[str, dict[str, list[float]]] = {}
+    for group, own in scales.items():
+        low = _of_each(kinds, {kind: usual for kind, (usual, _) in own.items()}, "scale")
+        high = _of_each(kinds, {kind: 2 * top - usual for kind, (usual, top) in own.items()}, "scale")
+        ends[group] = {kind: [low[kind], high[kind]] for kind in kinds}
     return {
-        "thresholds": _of_each((*COMPARED, *methods), thresholds, "threshold"),
-        "scales": {kind: [low[kind], high[kind]] for kind in kinds},
+        "thresholds": {name: {group: limits[group][name] for group in groups} for name in names},
+        "scales": ends,
     }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from drdc.config.fusion import Fusion
 from drdc.config.variants import COMPARED, FULL
-from drdc.evaluation.calibration import threshold
+from drdc.evaluation.calibration import by_group
 from drdc.results.layout import Layout
 from drdc.results.scores import read_scored
 from drdc.runtime.batching import chunks, in_order
@@ -22,20 +22,23 @@ Rgb = NDArray[np.uint8]
 Made = TypeVar("Made")
 
 BATCH = 16  # images; the maps of more of them leave the processor's caches
-#: For each kind of heatmap the mean of a normal pixel and the pixel threshold, see `overlay.heat_of`.
-Scales = dict[str, tuple[float, float]]
+#: For each group of images (`drdc.evaluation.groups`) and each kind of heatmap the mean of a normal pixel and
+#: the pixel threshold, see `overlay.heat_of`.
+Scales = dict[str, dict[str, tuple[float, float]]]
 
 
 @dataclass(frozen=True)
 class Facts:
     """What is known of a test image without its pixels.
 
-    path: of the image in the dataset; category, defect_type: names, "good" for a normal image; label: 1
-    anomalous, 0 normal; scores: image score of base, DRDC and the shown methods, higher = more anomalous.
+    path: of the image in the dataset; category, defect_type: names, "good" for a normal image; group: the
+    category that it is most alike, as far as a model can tell; label: 1 anomalous, 0 normal; scores: image
+    score of base, DRDC and the shown methods, higher = more anomalous.
     """
 
     path: str
     category: str
+    group: str
     defect_type: str
     label: int
     scores: dict[str, float]
@@ -91,16 +94,14 @@ class ShownImages:
     def facts(self) -> list[Facts]:
         """Those of `rows`, in their order."""
         about = self.scores.loc[self.rows]
-        names = (*COMPARED, *self.methods)
-        scores = about[list(names)].to_numpy(float).tolist()
-        return [
-            Facts(path, category, defect_type, int(label), dict(zip(names, own, strict=True)))
-            for path, category, defect_type, label, own in zip(
-                *(about[name].tolist() for name in ("path", "category", "defect_type", "label")),
-                scores,
-                strict=True,
-            )
-        ]
+        known = about[["path", "category", "group", "defect_type", "label"]].to_dict("records")
+        scores = about[[*COMPARED, *self.methods]].to_dict("records")
+        return [Facts(**own, scores=each) for own, each in zip(known, scores, strict=True)]
+
+    @property
+    def groups(self) -> list[str]:
+        """Those of the test images."""
+        return sorted(set(self.scores["group"]))
 
     def shown(self, rows: Sequence[int]) -> Iterator[Shown]:
         """Some test images, in the order of the predictions; a few at a time in memory."""
@@ -130,22 +131,29 @@ class ShownImages:
             yield from batch
 
     def scales(self, rate: float, workers: int = 1) -> Scales:
-        """The colour scale of each kind of heatmap, as `drdc detect` has it for this rate of false alarms.
+        """The colour scales of the images of each group, as `drdc detect` has them for this rate.
 
-        From held-out normal images alone: the mean of their pixels, and the threshold that calibrates their
-        largest pixels to `rate`. Raises UserError where they are too few for the rate.
+        From held-out normal images alone: the mean of their pixels, and the threshold that calibrates the
+        largest pixels of those of the group to `rate`. Raises UserError where all together are too few.
         """
-        held_out = self.held_out.index.tolist()
+        rows: list[int] = []
         peaks: dict[str, list[NDArray[np.float32]]] = {}
         means: dict[str, list[Floats]] = {}
-        for batch in self._batches(lambda _, maps: _peaks_and_means(maps), held_out, workers):
+        for found, batch in self._batches(
+            lambda records, maps: (records["row"].tolist(), _peaks_and_means(maps)),
+            self.held_out.index.tolist(),
+            workers,
+        ):
+            rows += found
             for kind, (highest, mean) in batch.items():
                 peaks.setdefault(kind, []).append(highest)
                 means.setdefault(kind, []).append(mean)
-        return {
-            kind: (float(np.concatenate(means[kind]).mean()), threshold(np.concatenate(own), rate))
-            for kind, own in peaks.items()
+        groups = self.held_out.loc[rows, "group"].to_numpy(str)
+        usual = {kind: float(np.concatenate(own).mean()) for kind, own in means.items()}
+        limits = {
+            kind: by_group(np.concatenate(own), groups, rate, self.groups) for kind, own in peaks.items()
         }
+        return {name: {kind: (usual[kind], limits[kind][name]) for kind in usual} for name in self.groups}
 
     def _batches(
         self,

@@ -9,6 +9,8 @@ from drdc.config.variants import DRDC
 
 #: The folder of the detectors in that of an experiment.
 DETECTORS = "detectors"
+#: The one to use among them, next to that folder.
+RECOMMENDED = "recommended.safetensors"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,11 @@ class Layout:
     def detector(self, method: str = DRDC) -> Path:
         """Networks, settings and calibration in one file, for `drdc detect`."""
         return self.root / DETECTORS / f"{method}.safetensors"
+
+    @property
+    def recommended(self) -> Path:
+        """The detector of the method that finds most in the self-check; a text that says so is next to it."""
+        return self.root / RECOMMENDED
 
     def self_check(self, method: str = DRDC) -> Path:
         """What a method finds of synthetic defects; a picture is next to it."""

@@ -29,9 +29,6 @@ def export(
 ) -> None:
     """Write `detectors/<method>.safetensors`, which `drdc.detection.detector.Detector` reads.
 
-    The same command writes the same bytes again. No test image is needed; where test images were scored
-    with these settings, the mean AUROCs are noted, and where there is a self-check, its summary.
-
     Args:
         seed: the run; None for the first.
         method: of the configuration; None for DRDC.
@@ -40,6 +37,29 @@ def export(
     Raises:
         UserError: as `assembled`.
     """
+    path = layout.detector(DRDC if method is None else method.name)
+    write_detector(layout, path, seed, seeds=seeds, method=method, **settings)
+
+
+def write_detector(
+    layout: Layout,
+    path: Path,
+    seed: int | None,
+    *,
+    seeds: list[int],
+    method: Configured | None = None,
+    recommended: dict[str, float] | None = None,
+    **settings: Any,
+) -> None:
+    """Write a detector's file.
+
+    The same command writes the same bytes again. No test image is needed; where test images were scored
+    with these settings, the mean AUROCs are noted, and where there is a self-check, its summary.
+
+    Args:
+        path: of the file.
+        recommended: where it is the one to use, the image AUROC of all methods in their self-checks.
+    """
     seed = seeds[0] if seed is None else seed
     name = DRDC if method is None else method.name
     tensors, about, modes = assembled(layout, seed, method=method, **settings)
@@ -47,9 +67,11 @@ def export(
         about["modes"][mode]["accuracy"] = accuracy(layout.scored(seed, own.run), name, own.settings)
     if seed == seeds[0]:
         about["self_check"] = self_checked(layout.self_check(name), name, modes[FULL].settings)
-    save_model_file(layout.detector(name), tensors, about)
+    if recommended is not None:
+        about["recommended"] = recommended
+    save_model_file(path, tensors, about)
     images = len(tensors[f"calibration.{FULL}.scores"])
-    log.info("%s: calibrated on %d held-out normal images", layout.detector(name), images)
+    log.info("%s: calibrated on %d held-out normal images", path, images)
 
 
 def self_checked(path: Path, method: str, settings: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="files, folders (with everything below) or patterns"
     )
-    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment (DRDC)")
+    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment")
     parser.add_argument("--output", required=True, type=Path, help="folder for the results")
     parser.add_argument(
         "--false-alarm-rate",
@@ -124,7 +124,7 @@ def _load(model: str, threads: int | None, gpu: int) -> Detector:
 
 
 def _announce(detector: Detector, *, false_alarm_rate: float, category: str | None, fast: bool) -> None:
-    """Print the meaning of the decisions; bad options are refused here, before anything is written."""
+    """Print which model it is and what it decides; bad options are refused before anything is written."""
     options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}
     if category is None and detector.groups is not None:
         each = {name: detector.reference(name, **options) for name in detector.categories}
@@ -134,6 +134,9 @@ def _announce(detector: Detector, *, false_alarm_rate: float, category: str | No
     else:
         reference = detector.reference(category=category, **options)
         where, about = f"{reference.threshold:.4g}", reference.about
+    if detector.recommended:
+        others = ", ".join(f"{name} {100 * own:.1f} %" for name, own in detector.recommended.items())
+        say(f"Model: {detector.method}, recommended by the self-check (image AUROC {others}).")
     say(
         f"An image is anomalous above {where}; a normal one is above with a probability of "
         f"{100 * false_alarm_rate:g} % at most. Calibrated on {about}."

@@ -7,6 +7,7 @@ known to work, and only the length of the trainings is new, from the time that t
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import shlex
@@ -24,7 +25,7 @@ import drdc
 from drdc.config.names import category_fault, printable
 from drdc.data.datasets import scan
 from drdc.data.samples import Sample
-from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.experiment.experiment import Experiment, load_experiment, read_mapping
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
@@ -32,11 +33,19 @@ from drdc.runtime.files import atomic
 if TYPE_CHECKING:
     from drdc.tools.timing import Training
 
+#: The project's experiments, which lie next to the package.
+CONFIG = Path(drdc.__file__).parents[1] / "config"
 #: The experiments whose settings are used, smallest images first, and the least fraction of their training
 #: images per category for which their size is chosen. The paper's length takes days: a tenth of it suffices.
 MODELS = {"config.yaml": 0.0, "mvtec-small.yaml": 1.0, "mvtec.yaml": 0.1}
 #: The one that needs a GPU: EfficientNet-B4 at 224 pixels and a wide U-Net.
 LARGE = "mvtec.yaml"
+#: Where the settings of the quick methods are, which are trained beside DRDC in seconds to minutes, with the
+#: backbone of an installed package, on any machine.
+QUICK = "demo-systems.yaml"
+QUICK_METHODS = ("padim", "patchcore", "simplenet")
+#: Of their input, at most.
+QUICK_SIDE = 256
 #: Of the training time for the base model, as `mvtec-small.yaml` took (27 of 97 minutes).
 BASE_SHARE = 0.28
 #: The paper's length, beyond which no training is made.
@@ -236,8 +245,8 @@ def _gpu_memory() -> float | None:
 
 
 def settings_of(model: str) -> Experiment:
-    """An experiment of the project's `config/`, which lies next to the package."""
-    return load_experiment(Path(drdc.__file__).parents[1] / "config" / model)
+    """An experiment of the project's `config/`."""
+    return load_experiment(CONFIG / model)
 
 
 def _per_category(known: Experiment) -> float:
@@ -271,6 +280,7 @@ def write(
         "diffusion": _written(known.diffusion) | {"images": planned.images, "balanced": _uneven(seen)},
         "sampling": _written(known.sampling),
         "fusion": _written(known.fusion),
+        "methods": quick_methods(known.dataset.image_size),
     }
     for section, number in parts.items():
         if number > 1:
@@ -286,6 +296,18 @@ def write(
         lines.append(f"{key}:{comments.get(key, '')}")
         lines += [f"  {k}: {_flow(v)}{comments.get(f'{key}.{k}', '')}" for k, v in value.items()]
     return "\n".join(lines) + "\n"
+
+
+def quick_methods(image_size: int) -> dict[str, dict[str, Any]]:
+    """Those that can run here, at twice the images' side, as in the demo's experiment."""
+    known = read_mapping(CONFIG / QUICK)[1]["methods"]
+    found = {name: known[name] for name in QUICK_METHODS}
+    if importlib.util.find_spec("anomalib") is None:
+        found = {name: own for name, own in found.items() if own.get("method") != "anomalib"}
+    for own in found.values():
+        if "input_size" in own:
+            own["input_size"] = min(QUICK_SIDE, 2 * image_size)
+    return found
 
 
 def _dataset(seen: Folder, image_size: int) -> dict[str, Any]:
@@ -323,7 +345,7 @@ def _head(seen: Folder, planned: Plan, minutes: float, gpu: bool) -> list[str]:
         f"# Measured here over a few steps, for one training image: {base:.2g} s of the base model,",
         f"# {diffusion:.2g} s of the diffusion model; both trainings take about "
         f"{_minutes(seen, planned):.0f} minutes (asked for: {minutes:g}).",
-        "# Features, predictions, tables and figures take additional time.",
+        "# Features, quick methods, predictions, tables and figures take additional time.",
     ]
 
 
@@ -347,6 +369,7 @@ def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:
         "sampling.initial_index": "first timestep; follows the image size, as the noise within an area does",
         "sampling.grid_sizes": "sides of the hidden cells in pixels",
         "fusion.filter_size": "pixels; follows the image size",
+        "methods": "quick; the self-check compares them with DRDC, and the best is recommended",
         "evaluation.sweeps": "measures the loss of `drdc detect --fast`",
     }
     if not seen.test:

@@ -28,7 +28,7 @@ SECONDS_KEPT = 600  # how long an upload and a picture shown stay on the disk
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment (DRDC)")
+    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment")
     parser.add_argument("--port", type=_port, default=7860, help="(default: %(default)s)")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer alone)"

@@ -60,9 +60,13 @@ def test_gallery_histograms_and_tables_have_the_same_thresholds(detector: Detect
         images = ShownImages(Layout(exported.name), 0, detector.image_size, fusion)
         held_out = images.held_out
         rate = offered_rate(len(held_out))
-        usual, pixel_threshold = images.scales(rate)["drdc"]
-    assert usual == pytest.approx(detector.modes["full"].backend.usual, rel=1e-5)
-    assert pixel_threshold == pytest.approx(detector.reference().pixel_threshold, rel=1e-6)
+        scales = images.scales(rate)
+    assert list(scales) == detector.categories
+    for group, own in scales.items():
+        usual, pixel_threshold = own["drdc"]
+        reference = detector.reference(group, false_alarm_rate=rate)
+        assert usual == pytest.approx(detector.modes["full"].backend.usual, rel=1e-5)
+        assert pixel_threshold == pytest.approx(reference.pixel_threshold, rel=1e-6)
     assert threshold(held_out["drdc"].to_numpy(), rate) == pytest.approx(
         detector.reference().threshold, rel=1e-12
     )

@@ -34,7 +34,7 @@ HOSTILE = (
     "__proto__",
 )
 THRESHOLDS = {"base": 5.0, "drdc": 0.5}
-SCALES: Scales = dict.fromkeys(HEATMAPS, (0.0, 0.6))
+SCALES: Scales = {"": dict.fromkeys(HEATMAPS, (0.0, 0.6))}  # one group of images
 FACTS = [field.name for field in fields(Facts)]
 
 
@@ -47,6 +47,7 @@ def shown(number: int, category: str = "gear", defect_type: str = "good", *, siz
     return Shown(
         path=f"{category}/test/{defect_type}/{number:03d}.png",
         category=category,
+        group="",
         defect_type=defect_type,
         label=label,
         scores={"base": float(rng.normal(4 + 2 * label)), "drdc": float(rng.normal(0.4 + 0.2 * label, 0.1))},
@@ -67,8 +68,14 @@ def many() -> list[Shown]:
     return images
 
 
+def of_groups(thresholds: dict[str, float], **others: float) -> dict[str, dict[str, float]]:
+    """Of each method those of all images, of the one group, and of others as multiples of these."""
+    times = {"": 1.0, "all": 1.0} | others
+    return {name: {group: own * value for group, own in times.items()} for name, value in thresholds.items()}
+
+
 def write(images: list[Shown], path: Path, **changes: Any) -> Path:
-    values = {"title": "Title", "thresholds": THRESHOLDS, "scales": SCALES, **changes}
+    values = {"title": "Title", "thresholds": of_groups(THRESHOLDS), "scales": SCALES, **changes}
     values = {"calibration": "40 held-out normal images"} | values
     write_gallery(images, (pictures_of(image, values["scales"]) for image in images), path, **values)
     return path
@@ -126,7 +133,7 @@ def test_images_are_taken_one_at_a_time(tmp_path: Path) -> None:
             del image
 
     images = [shown(number) for number in range(6)]
-    about = {"thresholds": THRESHOLDS, "calibration": "", "scales": SCALES}
+    about = {"thresholds": of_groups(THRESHOLDS), "calibration": "", "scales": SCALES}
     pictures = (pictures_of(image, SCALES) for image in stream())
     write_gallery(images, pictures, tmp_path / "g.html", title="t", **about)
     assert len(alive) == 6
@@ -148,9 +155,9 @@ def test_what_cannot_be_shown_is_refused_and_leaves_no_file(tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"score of .*000.png.*, drdc: must be finite"):
         write([replace(shown(0), scores={"base": 1.0, "drdc": float("nan")})], path)
     with pytest.raises(ValueError, match="threshold: drdc is missing"):
-        write([shown(0)], path, thresholds={"base": 1.0})
+        write([shown(0)], path, thresholds={"base": {"": 1.0, "all": 1.0}})
     with pytest.raises(ValueError, match="scale: base, diffusion, drdc is missing"):
-        write([shown(0)], path, scales={})
+        write([shown(0)], path, scales={"": {}})
     assert not list(tmp_path.iterdir())
 
 
@@ -448,7 +455,7 @@ def test_a_card_is_drawn_as_the_overlay_of_detect(open_page: Any, tmp_path: Path
     rows, columns = np.mgrid[:256, :256]
     distance = np.hypot(rows - 150, columns - 90)
     heatmap = 1.4 * np.exp(-(distance**2) / 3000)
-    radius = np.sqrt(3000 * np.log(1.4 / SCALES["drdc"][1]))  # where it is the pixel threshold
+    radius = np.sqrt(3000 * np.log(1.4 / SCALES[""]["drdc"][1]))  # where it is the pixel threshold
     image = np.stack([rows, columns, np.full_like(rows, 90)], axis=2).astype(np.uint8)
     one = replace(
         shown(0),
@@ -459,7 +466,7 @@ def test_a_card_is_drawn_as_the_overlay_of_detect(open_page: Any, tmp_path: Path
     page = open_page(write([one], tmp_path / "g.html"))
     page.evaluate(LOADED, ".card img")
     drawn = Image.open(io.BytesIO(page.locator(".card .stack").screenshot())).convert("RGB")
-    expected = overlay(Image.fromarray(image), heatmap, *SCALES["drdc"]).resize(drawn.size)
+    expected = overlay(Image.fromarray(image), heatmap, *SCALES[""]["drdc"]).resize(drawn.size)
     difference = np.abs(np.asarray(drawn, float) - np.asarray(expected, float)).max(2)
     rim = np.asarray(Image.fromarray(np.abs(distance - radius) < 8).resize(drawn.size))
     inside = np.zeros_like(rim)
@@ -588,7 +595,8 @@ def test_further_methods_have_scores_heatmaps_and_thresholds_of_their_own(
     for image in many()[:6]:
         scores = image.scores | {"one-more": 10.0 * image.label}
         images.append(replace(image, scores=scores, heatmaps=image.heatmaps | {"one-more": image.mask * 1.0}))
-    thresholds, scales = THRESHOLDS | {"one-more": 5.0}, SCALES | {"one-more": (0.0, 0.5)}
+    thresholds = of_groups(THRESHOLDS | {"one-more": 5.0})
+    scales = {"": SCALES[""] | {"one-more": (0.0, 0.5)}}
     page = open_page(write(images, tmp_path / "g.html", thresholds=thresholds, scales=scales))
     page.check("input[name=method][value=one-more]")
     page.check("input[name=heatmap][value=one-more]")
@@ -598,3 +606,60 @@ def test_further_methods_have_scores_heatmaps_and_thresholds_of_their_own(
     page.locator(".card").filter(has_text="found").first.click()
     assert page.locator("figure[data-picture=one-more]").is_visible()
     assert "one-more: score 10" in page.locator("#large-one-more").inner_text()
+
+
+# --- thresholds of groups -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def grouped(open_page: Any, tmp_path: Path) -> Any:
+    """A page whose images are compared within their categories: wood at 1.2 times the threshold, 01 at 0.8."""
+    times = {"gear": 1.0, "wood": 1.2, "01": 0.8}
+    images = [replace(image, group=image.category) for image in many()]
+    thresholds = of_groups(THRESHOLDS, **times)
+    scales = {name: {kind: (0.0, 0.6 * own) for kind in HEATMAPS} for name, own in times.items()}
+    return open_page(write(images, tmp_path / "g.html", thresholds=thresholds, scales=scales))
+
+
+def grouped_counts(added: float, method: str = "drdc") -> dict[str, int]:
+    times = {"gear": 1.0, "wood": 1.2, "01": 0.8}
+    counts: Counter[str] = Counter()
+    for image in many():
+        counts[outcome(image, method, THRESHOLDS[method] * times[image.category] + added)] += 1
+    return {name: counts[name] for name in ("found", "missed", "passed", "alarm")}
+
+
+def test_each_group_has_its_threshold_until_one_for_all_is_chosen(grouped: Any) -> None:
+    for method in COMPARED:
+        grouped.locator(f"input[name=method][value={method}]").check()
+        assert counts_on(grouped) == grouped_counts(0.0, method)
+        assert counts_on(grouped) != expected_counts(many(), method, THRESHOLDS[method])
+    grouped.locator("input[name=method][value=drdc]").check()
+    grouped.locator("#number").fill("0.05")
+    assert counts_on(grouped) == grouped_counts(0.05)
+    grouped.locator("input[name=compared][value=all]").check()
+    assert counts_on(grouped) == expected_counts(many(), "drdc", 0.5)
+    assert float(grouped.locator("#number").input_value()) == pytest.approx(0.5)
+    grouped.locator("#number").fill("0.45")
+    assert counts_on(grouped) == expected_counts(many(), "drdc", 0.45)
+    grouped.locator("input[name=compared][value=own]").check()
+    assert counts_on(grouped) == grouped_counts(0.0), "from its start"
+
+
+def test_with_groups_the_order_is_by_the_distance_from_the_own_threshold(grouped: Any) -> None:
+    times = {"gear": 1.0, "wood": 1.2, "01": 0.8}
+    grouped.locator("select[name=sort]").select_option("falling")
+    ranked = sorted(many(), key=lambda image: -(image.scores["drdc"] - 0.5 * times[image.category]))
+    assert all_paths(grouped) == [image.path for image in ranked]
+
+
+def test_the_large_view_has_the_threshold_and_the_scale_of_the_images_group(grouped: Any) -> None:
+    grouped.locator("select[name=category]").select_option("wood")
+    grouped.locator(".card").first.click()
+    assert "threshold 0.6" in grouped.locator("#large-drdc").inner_text()
+    ends = grouped.locator("figure[data-picture=drdc] .scale i").all_inner_texts()
+    assert [float(end) for end in ends] == [0.0, 1.44]
+
+
+def test_of_a_single_group_there_is_nothing_to_choose(page: Any) -> None:
+    assert not page.locator("input[name=compared]").first.is_visible()

@@ -53,6 +53,9 @@ VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EVALUATION)
 RUNS = runs(VARIANTS, SEEDS, EVALUATION)
 #: All methods: DRDC, by its predictions, and those of the configuration.
 METHODS = [FULL, *EXPERIMENT.methods]
+#: Those whose self-checks are compared, and whether they are: a single one needs no recommendation.
+COMPARED = [DRDC, *EXPERIMENT.methods]
+RECOMMENDED = bool(EXPERIMENT.methods and EXPERIMENT.evaluation.self_check)
 #: All trainings and scorings, the former in the order in which to start them.
 EVERY_TRAINING = jobs.trainings(EXPERIMENT, EVALUATION)
 EVERY_SCORING = jobs.scored_runs(EXPERIMENT, EVALUATION)
@@ -190,6 +193,11 @@ def scored(names=(), kinds=("scores",), methods=True):
     return [LAYOUT.scored(seed, run, kind) for run, seed in every for kind in kinds]
 
 
+def of_compared(files):
+    """What all compared methods need of some kind, each once."""
+    return list(dict.fromkeys(path for name in COMPARED for path in files(name)))
+
+
 def scored_for_detector(method):
     """The scores that are noted in a detector's file: of the first seed, where there are test images."""
     names = (
@@ -217,7 +225,7 @@ def ingredients(kind):
         own = scored(VARIANTS_OF[kind](VARIANTS), methods=kind in WITH_METHODS)
         return own + further.get(kind, [])
     if kind in ("self_check", "estimates"):
-        own = [LAYOUT.self_check(name) for name in (DRDC, *EXPERIMENT.methods)]
+        own = [LAYOUT.self_check(name) for name in COMPARED]
         return own + (ingredients("image_scores") if kind == "estimates" else [])
     if kind == "regions":
         return [LAYOUT.regions]

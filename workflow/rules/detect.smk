@@ -64,7 +64,41 @@ rule export:
         "--gpu {resources.gpu} > {log:q} 2>&1"
 
 
+# The detector of the method that finds most in its self-check, and two lines that say so.
+rule recommend:
+    input:
+        manifest="results/{experiment}/manifest.csv",
+        groups="results/{experiment}/groups.csv",
+        arrays=lambda w: of_compared(seen_by),
+        features="results/{experiment}/features.npy",
+        models=lambda w: [
+            LAYOUT.model(SEEDS[0], name) for name in of_compared(models_of)
+        ],
+        predictions=lambda w: of_compared(lambda name: predicted(name, SEEDS[0])),
+        scores=lambda w: of_compared(scored_for_detector),
+        self_checks=[LAYOUT.self_check(name) for name in COMPARED],
+    output:
+        model="results/{experiment}/recommended.safetensors",
+        words="results/{experiment}/recommended.txt",
+    log:
+        "results/{experiment}/logs/recommend.log",
+    benchmark:
+        "results/{experiment}/benchmarks/recommend.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=240,
+        gpu=1,
+    params:
+        config=settings("recommend"),
+    message:
+        "Recommending one of the detectors, by their self-checks"
+    shell:
+        "drdc recommend --config {params.config:q} --threads {threads} --gpu {resources.gpu} > {log:q} 2>&1"
+
+
 # Trained and calibrated, also without any test image: `snakemake detector`.
 rule detector:
     input:
         LAYOUT.detector(),
+        [LAYOUT.recommended] if RECOMMENDED else [],

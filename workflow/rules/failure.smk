@@ -1,5 +1,5 @@
-# How a run with failed jobs ends: with a partial report of everything that does not need them, and with last lines
-# on the screen that say which failed, and why.
+# How a run ends: with the recommended detector, where it found one; with failed jobs, with a partial report of
+# everything that does not need them, and with last lines on the screen that say which failed, and why.
 import subprocess
 import sys
 import time
@@ -60,6 +60,13 @@ def can_be_made(job, lost):
     given = {internals.rule_of(one) for one in needed if one not in lost}
     failed = job in internals.failed_jobs(workflow)
     return not failed and not absent & INDISPENSABLE and bool(given - INDISPENSABLE)
+
+
+def recommendation():
+    """Which detector to use, where this run had to find out."""
+    words = LAYOUT.recommended.with_suffix(".txt")
+    made = RECOMMENDED and words.is_file() and words.stat().st_mtime >= BEGAN
+    return words.read_text(encoding="utf-8") if made else ""
 
 
 def last_words():

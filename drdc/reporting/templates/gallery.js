@@ -32,13 +32,13 @@ function showThreshold(list) {
   const { low, high } = scales[method];
   const place = (value) => ((value - low) / (high - low)) * BINS;
   const bins = [new Array(BINS).fill(0), new Array(BINS).fill(0)];
-  for (const image of list) bins[image.label][Math.floor(place(image.scores[method]))] += 1;
+  for (const image of list) bins[image.label][Math.floor(place(placeOf(image, method)))] += 1;
   const bars = (counts, direction) => counts
     .map((count, bin) => `M${bin + 0.06} 0h.88v${(direction * 48 * count) / Math.max(1, ...counts)}h-.88z`)
     .join("");
   byId("normal-bars").setAttribute("d", bars(bins[0], -1));
   byId("anomalous-bars").setAttribute("d", bars(bins[1], 1));
-  const lines = { "threshold-line": thresholds[method], "start-line": settings.thresholds[method] };
+  const lines = { "threshold-line": thresholds[method], "start-line": startOf(method) };
   for (const [id, value] of Object.entries(lines)) {
     byId(id).setAttribute("x1", place(value));
     byId(id).setAttribute("x2", place(value));
@@ -46,7 +46,8 @@ function showThreshold(list) {
   const anomalous = list.filter((image) => image.label).length;
   byId("histogram").ariaLabel = `Histogram of the scores of ${list.length - anomalous} normal `
     + `and ${anomalous} anomalous images`;
-  byId("start").value = written(settings.thresholds[method], method);
+  byId("number-name").textContent = isOwn() ? "Added to each" : "Value";
+  byId("start").value = written(startOf(method), method);
 }
 
 function showCounts(list) {
@@ -151,13 +152,13 @@ function showLarge(place) {
   byId("large-kind").textContent = `${image.category} · ${image.defect_type}`;
   for (const [method, name] of Object.entries(METHODS)) {
     byId(`large-${method}`).textContent = `${name}: score ${written(image.scores[method], method)}, `
-      + `threshold ${written(thresholds[method], method)}, ${OUTCOMES[outcomeOf(image, method)]}`;
+      + `threshold ${written(thresholdOf(image, method), method)}, ${OUTCOMES[outcomeOf(image, method)]}`;
   }
   for (const figure of large.querySelectorAll("figure")) {
     const kind = figure.dataset.picture;
     setPicture(figure.querySelector(".stack img"), urls[kind === "outlines" ? "image" : kind]);
     const ends = figure.querySelectorAll(".scale i");
-    ends.forEach((end, i) => { end.textContent = settings.scales[kind][i].toPrecision(3); });
+    ends.forEach((end, i) => { end.textContent = settings.scales[image.group][kind][i].toPrecision(3); });
   }
   setPicture(large.querySelector(".found"), urls[fields.heatmap.value]);
   setPicture(large.querySelector(".truth"), urls.truth);
@@ -180,6 +181,12 @@ function setThreshold(value, source) {
   if (source !== fields.number) fields.number.value = written(value, method);
   fields.slider.ariaValueText = written(value, method);
   update();
+}
+
+function chooseCompared() {
+  thresholds = ofEachMethod(startOf);
+  scales = ofEachMethod(scaleOf);
+  chooseMethod();
 }
 
 function chooseMethod() {
@@ -217,6 +224,8 @@ form.addEventListener("input", ({ target }) => {
     if (Number.isFinite(value)) setThreshold(value, target);
   } else if (target.name === "method") {
     chooseMethod();
+  } else if (target.name === "compared") {
+    chooseCompared();
   } else if (["opacity", "truth", "found"].includes(target.name)) {
     setOverlay();
   } else if (["heatmap", "underlay"].includes(target.name)) {
@@ -226,7 +235,7 @@ form.addEventListener("input", ({ target }) => {
     updateFromStart();
   }
 });
-byId("reset").addEventListener("click", () => setThreshold(settings.thresholds[fields.method.value]));
+byId("reset").addEventListener("click", () => setThreshold(startOf(fields.method.value)));
 for (const button of outcomeButtons) {
   button.addEventListener("click", () => {
     button.ariaPressed = String(button.ariaPressed !== "true");

@@ -20,25 +20,42 @@ function pictures(index) {
 
 const form = byId("controls");
 const fields = form.elements;
-const thresholds = { ...settings.thresholds };
-const scales = Object.fromEntries(Object.keys(METHODS).map((method) => [method, scaleOf(method)]));
+
+// Either each group of images has its own calibrated threshold, to which the slider adds something, or one
+// threshold holds for all images. In both ways each method has a place of the slider, and its range.
+const ALL = "all";
+const isOwn = () => fields.compared.value === "own";
+const limitOf = (image, method) => settings.thresholds[method][isOwn() ? image.group : ALL];
+const startOf = (method) => (isOwn() ? 0 : settings.thresholds[method][ALL]);
+const ofEachMethod = (make) => Object.fromEntries(Object.keys(METHODS).map((method) => [method, make(method)]));
+let thresholds = ofEachMethod(startOf);
+let scales = ofEachMethod(scaleOf);
 
 // --- scores and outcomes ------------------------------------------------------------------------------
 
 function scaleOf(method) {
   // The slider's range, which holds every score and the threshold, and the decimals that tell them apart.
-  const values = images.map((image) => image.scores[method]);
-  const low = values.reduce((a, b) => Math.min(a, b), settings.thresholds[method]);
-  const high = values.reduce((a, b) => Math.max(a, b), settings.thresholds[method]);
+  const values = images.map((image) => placeOf(image, method));
+  const low = values.reduce((a, b) => Math.min(a, b), startOf(method));
+  const high = values.reduce((a, b) => Math.max(a, b), startOf(method));
   const margin = (high - low) * 0.02 || Math.abs(high) * 0.02 || 1;
   const decimals = Math.ceil(3 - Math.log10(high - low + 2 * margin));
   return { low: low - margin, high: high + margin, decimals: Math.min(Math.max(decimals, 0), 20) };
 }
 
+// Where a score stands on the slider, and the threshold that it is compared with.
+function placeOf(image, method) {
+  return isOwn() ? image.scores[method] - limitOf(image, method) : image.scores[method];
+}
+
+function thresholdOf(image, method) {
+  return isOwn() ? limitOf(image, method) + thresholds[method] : thresholds[method];
+}
+
 const written = (value, method) => value.toFixed(scales[method].decimals);
 
 function outcomeOf(image, method = fields.method.value) {
-  const predicted = image.scores[method] > thresholds[method];
+  const predicted = image.scores[method] > thresholdOf(image, method);
   if (image.label) return predicted ? "found" : "missed";
   return predicted ? "alarm" : "passed";
 }
@@ -57,7 +74,7 @@ const recall = (counts) => ratio(counts.found, counts.missed);
 
 const compareTexts = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
-const margin = (image, method) => image.scores[method] - thresholds[method];
+const margin = (image, method) => image.scores[method] - thresholdOf(image, method);
 const byName = [...images].sort((a, b) => compareTexts(a.category, b.category)
   || compareTexts(a.defect_type, b.defect_type) || compareTexts(a.path, b.path));
 const placeByName = new Map(byName.map((image, place) => [image, place]));
@@ -66,8 +83,8 @@ const placeByName = new Map(byName.map((image, place) => [image, place]));
 const ORDERS = {
   worst: (image, method) => (image.label // at the threshold itself an anomalous image is missed
     ? margin(image, method) || -Number.MIN_VALUE : -margin(image, method)),
-  falling: (image, method) => -image.scores[method],
-  rising: (image, method) => image.scores[method],
+  falling: (image, method) => -placeOf(image, method),
+  rising: placeOf,
   margin: (image, method) => Math.abs(margin(image, method)),
   category: (image) => placeByName.get(image),
 };

@@ -1,0 +1,53 @@
+"""self-checks of all methods -> the detector to use, and why."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from drdc.config.variants import DRDC
+from drdc.evaluation.recommendation import advice, ranked
+from drdc.evaluation.self_check import summary
+from drdc.experiment.experiment import Experiment
+from drdc.experiment.stage_settings import used_by
+from drdc.results.layout import Layout
+from drdc.results.scores import read_numbers
+from drdc.runtime.files import artefact
+from drdc.stages.export import write_detector
+
+log = logging.getLogger(__name__)
+
+
+def recommend(layout: Layout, **settings: Any) -> None:
+    """Write `recommended.safetensors`, the best method's detector, and two lines in a text file.
+
+    Its header has `recommended`, the image AUROC of each method in the self-check, best first.
+
+    Raises:
+        UserError: a self-check is missing or damaged; as `drdc.stages.export.export`.
+    """
+    experiment = Experiment(experiment=layout.experiment, **settings)
+    summaries = {
+        name: summary(read_numbers(layout.self_check(name), "self_check", "self-check"))
+        for name in (DRDC, *experiment.methods)
+    }
+    order = ranked(summaries)
+    best = str(order.index[0])
+    compared = {str(name): round(value, 6) for name, value in order["image_auroc"].items()}
+    write_detector(
+        layout, layout.recommended, None, recommended=compared, **used_by(experiment, "export", best)
+    )
+    images = experiment.diffusion.images / len(experiment.dataset.categories)
+    lines = advice(str(layout.recommended), summaries, images, _minutes(layout, experiment.seeds[0]))
+    with artefact(layout.recommended.with_suffix(".txt")) as path:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    for line in lines:
+        log.info("%s", line)
+
+
+def _minutes(layout: Layout, seed: int) -> float | None:
+    """That the training of the diffusion model took, as the workflow measured it."""
+    measured = layout.benchmarks / f"train.seed{seed}.diffusion.tsv"
+    return float(pd.read_csv(measured, sep="\t")["s"].iloc[0]) / 60 if measured.is_file() else None
