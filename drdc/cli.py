@@ -42,7 +42,7 @@ STAGES = {
 #: Commands that are not rules: modules of `drdc.tools`, which define their own arguments.
 TOOLS: dict[str, str] = {
     "detect": "find defects in images with a trained method: scores, decisions, heatmaps",
-    "onnx": "export the base model as an ONNX file, for other runtimes",
+    "onnx": "write a whole detector as one ONNX file, for other runtimes",
     "check": "list all problems of a dataset",
     "new-experiment": "write a configuration for a folder of images, sized for this machine",
     "plan": "print jobs, hours, disk and memory of an experiment before anything runs",

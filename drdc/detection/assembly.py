@@ -132,7 +132,7 @@ def _drdc(
     wanted = {FULL: sampling} | ({FAST: sampling.model_copy(update={"steps": 1})} if fast else {})
     for name, own in wanted.items():
         heatmaps = full
-        if own != sampling:
+        if name == FAST:
             records = _predicted(layout, seed, table, full, held_out, own)
             heatmaps = Heatmaps.fused([records], table, fusion, whole=False)
         used = shared | {"fusion": fusion, **trainings, "sampling": own}
@@ -212,14 +212,13 @@ def _predicted(
     held_out: NDArray[np.bool_],
     sampling: Sampling,
 ) -> NDArray[np.void]:
-    """The predictions of the held-out images with another sampling: only the diffusion model runs again."""
+    """The predictions of the held-out images in the fast mode: only the diffusion model runs again."""
     records = np.concatenate(list(batches(full.parts, held_out)))
     inpainter = Inpainter.load(layout, seed, sampling)
     size = records["last"].shape[-1]
     images = load_array(layout.images(size), len(table), f"images {size}")
     for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
-        rows = records["row"][batch]
-        keys = table.pixels_sha256[rows].tolist()
-        errors = inpainter.reconstruct(to_unit_range(to_device(images[rows])), keys, seed)
+        shown = to_unit_range(to_device(images[records["row"][batch]]))
+        errors = inpainter.reconstruct(shown, [FAST] * len(batch), seed)
         store_errors(records, batch, errors, sampling.grid_sizes)
     return records

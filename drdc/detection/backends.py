@@ -39,7 +39,9 @@ from drdc.runtime.devices import to_device, torch_device
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
 
-FAST = "fast"  # the other mode of DRDC, next to FULL
+#: The other mode of DRDC, next to FULL, and what the noise of all its images follows from: the same noise for
+#: all, so that a file for another runtime can contain it.
+FAST = "fast"
 
 Built = TypeVar("Built")
 
@@ -130,7 +132,8 @@ def _of_drdc(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, 
     for name, mode in about["modes"].items():
         inpainter = Inpainter(*chain, Sampling(**mode["sampling"]))
         scale = {kind: (mean, deviation) for kind, (mean, deviation) in mode["statistics"].items()}
-        predictor = DrdcPredictor(base, inpainter, about["image_size"], about["seed"])
+        key = FAST if name == FAST else None
+        predictor = DrdcPredictor(base, inpainter, about["image_size"], about["seed"], key=key)
         reading = DrdcReading(fusion, scale, parts=False)
         found[name] = Backend(DRDC, predictor, features, reading, _usual(fusion, scale))
     return found

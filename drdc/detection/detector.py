@@ -116,7 +116,7 @@ class Detector:
         self_check: what it finds of synthetic defects, by category and over "all"
             (`drdc.evaluation.self_check.summary`); empty where that was not tried.
         recommended: where it is the best of its experiment's methods, the image AUROC of each in the
-            self-check; else empty.
+            self-check, best first; else empty.
         provenance: code, settings, data and device of the training.
     """
 
@@ -127,7 +127,8 @@ class Detector:
         self.ranges = Ranges(**about["ranges"])
         self.provenance: dict[str, str] = about["provenance"]
         self.self_check = pd.DataFrame.from_dict(about.get("self_check", {}), orient="index")
-        self.recommended: dict[str, float] = about.get("recommended", {})
+        compared: dict[str, float] = about.get("recommended", {})
+        self.recommended = dict(sorted(compared.items(), key=lambda own: -own[1]))
         self.modes = {
             name: Mode(
                 backend,
@@ -140,12 +141,13 @@ class Detector:
         self.groups = read_groups(tensors, held_out, self.categories)
 
     @classmethod
-    def load(cls, model: str | Path) -> Detector:
+    def load(cls, model: str | Path, *, precision: str | None = None) -> Detector:
         """Read a model file, on the GPU where there is one.
 
         Args:
             model: the file, or the folder of an experiment, like `results/demo`: its recommended detector,
                 or where there is none that of DRDC.
+            precision: of DRDC's networks, in place of the experiment's: `auto`, `fp32` or `bf16`.
 
         Raises:
             UserError: the file is missing, damaged, not a model file, written by a newer version, or of a
@@ -153,6 +155,8 @@ class Detector:
         """
         path, tensors, about = load_model_file(model)
         _refuse_unknown_method(path, about)
+        for network in ("base", "diffusion") if precision and "method" not in about else ():
+            about[network]["precision"] = precision
         try:
             return cls(tensors, about)
         except Exception as error:  # whatever is in the file, and whatever a method does with it

@@ -20,7 +20,7 @@ from drdc.runtime.errors import UserError
 from drdc.runtime.files import below, read_metadata, read_weights, save_weights
 
 #: Version of the file; a number that this code does not know is refused.
-FORMAT = 4
+FORMAT = 5
 
 
 def save_model_file(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from drdc.config.base import Base
 from drdc.config.diffusion import Diffusion
 from drdc.config.fusion import STORED_SCALES
 from drdc.config.sampling import Sampling, single_grid_size
-from drdc.equations.diffusion import equally_spaced, linear_schedule, reverse_chain
+from drdc.equations.diffusion import Noise, equally_spaced, linear_schedule, reverse_chain
 from drdc.equations.fusion import scale_error
 from drdc.equations.inpainting import combine, masked_condition, partition
 from drdc.models.denoiser import Denoiser
@@ -77,15 +77,26 @@ class Inpainter:
             keys: one text for each image; its noise and partitions follow from (seed, key) alone.
             seed: seed of the run.
         """
-        images = images.to(self.device)
-        generators = [self._generator(key, seed) for key in keys]
-        masks = torch.stack([self._partitions(images.shape[-1], g) for g in generators])  # (B, K, n, 1, H, W)
-        shape = (*masks.shape[:3], *images.shape[1:])
+        return self.inpainted(images.to(self.device), *self.drawn(images.shape[-1], keys, seed))
+
+    def drawn(self, size: int, keys: list[str], seed: int) -> tuple[Tensor, Noise]:
+        """What is random: masks M of the partitions of images of a size, (B, K, n, 1, H, W), and noise.
+
+        Arguments as of `reconstruct`.
+        """
+        generators = [torch.Generator(self.device).manual_seed(seed_of(seed, key)) for key in keys]
+        masks = torch.stack([self._partitions(size, g) for g in generators])
+        shape = (*masks.shape[1:3], 3, size, size)
 
         def draw_noise() -> Tensor:
-            noise = [torch.randn(shape[1:], generator=g, device=self.device) for g in generators]
+            noise = [torch.randn(shape, generator=g, device=self.device) for g in generators]
             return torch.stack(noise).flatten(0, 2)
 
+        return masks, draw_noise
+
+    def inpainted(self, images: Tensor, masks: Tensor, draw_noise: Noise) -> Errors:
+        """Inpaint the holes of images (B, 3, H, W); `masks` and `draw_noise` as `drawn` gives them."""
+        shape = (*masks.shape[:3], *images.shape[1:])
         image, mask = images[:, None, None].expand(shape).flatten(0, 2), masks.flatten(0, 2)
         chain = reverse_chain(
             self.denoiser,
@@ -113,6 +124,3 @@ class Inpainter:
     def _partitions(self, size: int, generator: torch.Generator) -> Tensor:
         s = self.sampling
         return torch.stack([partition(size, k, s.disjoint_sets, generator) for k in s.grid_sizes])
-
-    def _generator(self, key: str, seed: int) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(seed_of(seed, key))

@@ -1,90 +1,77 @@
-"""`drdc onnx`: the base model as an ONNX file, for runtimes without torch."""
+"""`drdc onnx`: a whole detector as an ONNX file, for runtimes without torch."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import logging
+import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from drdc.evaluation.calibration import RATE
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from drdc.models.backbone import FeatureExtractor
-    from drdc.models.reconstructor import Reconstructor
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment (DRDC)")
+    parser.add_argument("--model", required=True, help="detector's file of DRDC, or folder of an experiment")
     parser.add_argument("--output", required=True, type=Path, help="the ONNX file")
+    parser.add_argument(
+        "--false-alarm-rate",
+        type=float,
+        default=RATE,
+        metavar="RATE",
+        help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
+    )
 
 
-def run(*, model: str, output: Path) -> None:
-    """Write the base model with its backbone: pixels in, base heatmap (Eq. 2) out.
+def run(*, model: str, output: Path, false_alarm_rate: float) -> None:
+    """Write the fast mode of a detector of DRDC: from an image's pixels to its score and its threshold.
 
-    Input `image`: uint8 RGB, (B, 3, S, S) with S = `backbone.input_size`, any B. Output `heatmap`: float32
-    (B, H, H) with H = `dataset.image_size`, higher = more anomalous, before both maps are brought to one
-    scale.
+    Input `image`: RGB, upright, uint8 (h, w, 3) of any size. Outputs: those of
+    `drdc.detection.network.Output`. The file's metadata `drdc` are JSON: experiment, categories, false-alarm
+    rate, and the code and settings that it comes from.
 
     Raises:
-        UserError: the extra `onnx` is not installed, the model cannot be read or the file not be written.
+        UserError: the extra `onnx` is not installed, the model cannot be read or is of another method, or the
+            file cannot be written.
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
             raise UserError("", f"{package} is not installed", "run `pip install -e '.[onnx]'`")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # constants must be where the file's networks are
     import torch
 
-    from drdc.config.variants import FULL
     from drdc.detection.detector import Detector
-    from drdc.methods.drdc.predictor import DrdcPredictor
+    from drdc.detection.network import DetectorNetwork, Output
 
-    backend = Detector.load(model).modes[FULL].backend
-    predictor, features = backend.predictor, backend.features
-    if features is None or not isinstance(predictor, DrdcPredictor):
-        raise UserError(
-            model, "only DRDC has a base model", "name the file that `drdc export` writes without a name"
-        )
-    size, heatmap_size = features.settings.input_size, predictor.input_size
-    example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    detector = Detector.load(model, precision="fp32")  # other runtimes have no bf16
+    network = DetectorNetwork(detector, false_alarm_rate).eval()
+    example = torch.zeros(96, 80, 3, dtype=torch.uint8)
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # each optimisation is a line in their logs
         logging.getLogger(name).setLevel(logging.WARNING)
-    with atomic(output) as path, warnings.catch_warnings():
+    with atomic(output) as path, warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         program = torch.onnx.export(
-            base_heatmap(features.extractor.cpu(), predictor.base.cpu(), heatmap_size),
+            network,
             (example,),
             input_names=["image"],
-            output_names=["heatmap"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            output_names=list(Output._fields),
+            dynamic_shapes=(dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC),),
             dynamo=True,
             verbose=False,
         )
         assert program is not None
+        facts = {
+            "experiment": detector.experiment,
+            "categories": detector.categories,
+            "false_alarm_rate": false_alarm_rate,
+            "provenance": detector.provenance,
+        }
+        program.model.metadata_props["drdc"] = json.dumps(facts)
         program.save(path, external_data=False)
-    say(f"{output}: image uint8 (B, 3, {size}, {size}) -> heatmap float32 (B, {heatmap_size}, same)")
-
-
-def base_heatmap(extractor: FeatureExtractor, base: Reconstructor, size: int) -> nn.Module:
-    """The network that is exported: (B, 3, S, S) of 0-255 -> (B, size, size)."""
-    from torch import nn
-
-    from drdc.equations.fusion import feature_error, upsample_base
-
-    class BaseHeatmap(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.extractor, self.base = extractor, base
-            base.settings = base.settings.model_copy(update={"precision": "fp32"})  # other runtimes' types
-
-        def forward(self, image: Tensor) -> Tensor:
-            features = self.extractor(image)
-            return upsample_base(feature_error(features, self.base(features)), size)
-
-    return BaseHeatmap().eval()
+    say(f"{output}: image uint8 (h, w, 3) -> {', '.join(Output._fields)}")

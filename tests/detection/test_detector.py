@@ -25,7 +25,7 @@ from drdc import Detector
 from drdc.config.fusion import Fusion
 from drdc.data.depth import Ranges
 from drdc.data.pictures import read_picture
-from drdc.detection.model_file import load_model_file, save_model_file
+from drdc.detection.model_file import FORMAT, load_model_file, save_model_file
 from drdc.evaluation.calibration import offered_rate, threshold
 from drdc.reporting.separation import limit
 from drdc.reporting.shown_images import ShownImages
@@ -345,10 +345,11 @@ def test_a_flipped_bit_is_noticed(exported: Path, tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drdc.detection.model_file.FORMAT", 5)
+    monkeypatch.setattr("drdc.detection.model_file.FORMAT", FORMAT + 1)
     save_model_file(tmp_path / "newer.safetensors", load_file(exported / "detectors/drdc.safetensors"), {})
     monkeypatch.undo()
-    refused(tmp_path / "newer.safetensors", "was written in format '5', and this drdc reads 4; update drdc")
+    said = f"was written in format '{FORMAT + 1}', and this drdc reads {FORMAT}; update drdc"
+    refused(tmp_path / "newer.safetensors", said)
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp", "no_such_network", ""])

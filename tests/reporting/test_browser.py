@@ -613,11 +613,11 @@ def test_further_methods_have_scores_heatmaps_and_thresholds_of_their_own(
 
 @pytest.fixture
 def grouped(open_page: Any, tmp_path: Path) -> Any:
-    """A page whose images are compared within their categories: wood at 1.2 times the threshold, 01 at 0.8."""
+    """Images compared within their categories: wood at 1.2 times the threshold, 01 at 0.8."""
     times = {"gear": 1.0, "wood": 1.2, "01": 0.8}
     images = [replace(image, group=image.category) for image in many()]
     thresholds = of_groups(THRESHOLDS, **times)
-    scales = {name: {kind: (0.0, 0.6 * own) for kind in HEATMAPS} for name, own in times.items()}
+    scales = {name: dict.fromkeys(HEATMAPS, (0.0, 0.6 * own)) for name, own in times.items()}
     return open_page(write(images, tmp_path / "g.html", thresholds=thresholds, scales=scales))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -63,7 +64,10 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
     assert loaded.base.balanced
     done = snakemake(tmp_path, "--configfile", tmp_path / file, "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert planned(done.stdout + done.stderr)["predict"] == 3, "two categories, and all for the fast mode"
+    jobs = planned(done.stdout + done.stderr)
+    assert jobs["predict"] == 3 + 3, "two categories, all for the fast mode, and three quick methods"
+    assert jobs["self_check"] == 4
+    assert jobs["recommend"] == 1
     before = file.read_bytes()
     assert main(["new-experiment", str(folder), "--minutes", "2"]) == 2
     assert "exists already and is not overwritten" in capsys.readouterr().err
@@ -85,6 +89,18 @@ def test_the_experiment_that_it_writes_trains(folder: Path, tmp_path: Path) -> N
         "base.safetensors",
         "diffusion.safetensors",
     ]
+
+
+def test_quick_methods_are_those_of_the_demos_experiment_and_follow_the_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = settings_of("demo-systems.yaml").methods
+    slow = written(folder, 90, False, rates(0.1, {64: 1.0, 96: 2.0})).methods
+    assert slow == {name: known[name] for name in ("padim", "patchcore", "simplenet")}
+    fast = written(folder, 90, False, rates(0.001, {64: 0.01, 96: 0.1})).methods
+    assert fast["padim"] == known["padim"] | {"input_size": 192}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert list(written(folder, 90, False, rates(0.1, {64: 1.0, 96: 2.0})).methods) == ["simplenet"]
 
 
 def test_a_slow_machine_gets_the_smallest_images_and_a_fast_one_larger_ones(folder: Path) -> None:

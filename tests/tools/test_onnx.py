@@ -1,52 +1,92 @@
-"""`drdc onnx`: another runtime computes the same base heatmap."""
+"""`drdc onnx`: another runtime gives the scores, decisions and heatmaps of `drdc detect --fast`."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from exporting import drdc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from drdc import Detector
-from drdc.equations.fusion import feature_error, upsample_base
-from drdc.methods.drdc.predictor import DrdcPredictor
-from drdc.tools.onnx import base_heatmap
+from drdc.data.images import to_square
+from drdc.data.synthetic import render
+from drdc.detection.network import resized
+
+RATE = 0.1
 
 
 @pytest.fixture(scope="module")
 def written(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "base.onnx"
-    assert drdc(path.parent, "onnx", "--model", str(exported), "--output", str(path)) == 0
+    path = tmp_path_factory.mktemp("onnx") / "detector.onnx"
+    command = ("onnx", "--model", str(exported), "--output", str(path), "--false-alarm-rate", str(RATE))
+    assert drdc(path.parent, *command) == 0
     return path
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_onnxruntime_gives_the_same_heatmap_for_any_batch(exported: Path, written: Path, batch: int) -> None:
-    """As the exported module in torch, and as the workflow computes it."""
-    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, 3, 64, 64), dtype=np.uint8)
-    (found,) = session.run(["heatmap"], {"image": pixels})
-    backend = Detector.load(exported).modes["full"].backend
-    assert isinstance(backend.predictor, DrdcPredictor)
-    assert backend.features is not None
-    extractor, base = backend.features.extractor, backend.predictor.base
-    with torch.inference_mode():
-        expected = base_heatmap(extractor, base, 32)(torch.from_numpy(pixels)).numpy()
-        features = extractor(torch.from_numpy(pixels))
-        workflow = upsample_base(feature_error(features, base(features)), 32).numpy()
-    assert found.shape == (batch, 32, 32)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-    np.testing.assert_allclose(found, workflow, rtol=1e-4)
+@pytest.fixture(scope="module")
+def session(written: Path) -> Any:
+    return onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
 
 
-def test_the_file_holds_its_weights_itself(written: Path) -> None:
-    assert [path.name for path in written.parent.iterdir()] == ["base.onnx"]
+def photos(categories: list[str]) -> list[np.ndarray]:
+    """50 images of several sizes, half of them with a defect."""
+    found = []
+    for number in range(50):
+        category = categories[number % len(categories)]
+        kind = ("good", "broken" if category == "capsule" else "stain")[number // 2 % 2]
+        image, _ = render(category, kind, number, split="test", seed=1, size=(48, 64, 100)[number % 3])
+        shape = (image.shape[1], image.shape[0] + 7 * (number % 4))
+        found.append(np.asarray(Image.fromarray(image).resize(shape)))
+    return found
+
+
+def test_fifty_images_have_the_score_of_detect_fast_and_its_decision(exported: Path, session: Any) -> None:
+    detector = Detector.load(exported, precision="fp32")
+    images = photos(detector.categories)
+    for image, expected in zip(
+        images, detector.detect_many(images, false_alarm_rate=RATE, fast=True), strict=True
+    ):
+        score, threshold, anomalous, heatmap, pixel_threshold, category = session.run(None, {"image": image})
+        assert abs(score - expected.score) < 1e-3 * abs(expected.threshold)
+        assert threshold == pytest.approx(expected.threshold, rel=1e-6)
+        assert pixel_threshold == pytest.approx(expected.pixel_threshold, rel=1e-6)
+        assert anomalous == (score > threshold)
+        assert detector.categories[category] == expected.alike
+        assert heatmap.shape == (detector.image_size,) * 2
+        whole = Image.fromarray(heatmap).resize(expected.image.size, Image.Resampling.BILINEAR)
+        if min(image.shape[:2]) >= detector.image_size:
+            difference = np.abs(np.asarray(whole) - expected.heatmap)
+            assert difference.max() < 5e-3 * np.abs(expected.heatmap).max()
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([16, 32, 56]), st.integers(0, 2**31 - 1))
+@settings(max_examples=60, deadline=None)
+def test_an_image_is_resized_as_pillow_does_to_the_last_bit(
+    height: int, width: int, size: int, seed: int
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = to_square(Image.fromarray(image), size)
+    found = resized(torch.from_numpy(image), size)
+    np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), expected)
+
+
+def test_the_file_holds_its_weights_and_says_what_it_is(exported: Path, written: Path, session: Any) -> None:
+    assert [path.name for path in written.parent.iterdir()] == ["detector.onnx"]
     assert written.stat().st_size > 1_000_000
+    about = json.loads(session.get_modelmeta().custom_metadata_map["drdc"])
+    detector = Detector.load(exported)
+    assert about["categories"] == detector.categories
+    assert about["false_alarm_rate"] == RATE
+    assert about["provenance"] == detector.provenance
 
 
 def test_a_missing_package_is_named_with_what_installs_it(
@@ -54,19 +94,23 @@ def test_a_missing_package_is_named_with_what_installs_it(
 ) -> None:
     known = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else known(name))
-    output = tmp_path / "base.onnx"
+    output = tmp_path / "detector.onnx"
     assert drdc(tmp_path, "onnx", "--model", str(exported), "--output", str(output)) == 2
     assert "onnx is not installed; run `pip install -e '.[onnx]'`" in capsys.readouterr().err
     assert not output.exists()
 
 
-def test_a_bad_model_or_folder_is_one_sentence(
+def test_a_bad_model_rate_or_folder_is_one_sentence(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert drdc(tmp_path, "onnx", "--model", "none", "--output", "base.onnx") == 2
-    assert "none: is missing" in capsys.readouterr().err
-    (tmp_path / "file").touch()
-    assert drdc(tmp_path, "onnx", "--model", str(exported), "--output", "file/base.onnx") == 2
-    error = capsys.readouterr().err
-    assert "cannot be written" in error
-    assert "Traceback" not in error
+    for model, output, rate, said in (
+        ("none", "detector.onnx", "0.1", "none: is missing"),
+        (str(exported), "detector.onnx", "0.0001", "held-out"),
+        (str(exported), "file/detector.onnx", "0.1", "cannot be written"),
+    ):
+        (tmp_path / "file").touch()
+        command = ("onnx", "--model", model, "--output", output, "--false-alarm-rate", rate)
+        assert drdc(tmp_path, *command) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert "Traceback" not in error

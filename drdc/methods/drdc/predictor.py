@@ -31,6 +31,7 @@ class DrdcPredictor:
         input_size: height and width in pixels at which the diffusion model compares.
         seed: of the run.
         detailed: see `drdc.config.variants.Stored`.
+        key: from which the noise of all images follows; None where each image has its own.
     """
 
     base: Reconstructor
@@ -38,6 +39,7 @@ class DrdcPredictor:
     input_size: int
     seed: int
     detailed: bool = True
+    key: str | None = None
 
     uses_features = True
 
@@ -77,6 +79,7 @@ class DrdcPredictor:
         reconstructed = self.base(batch.features)
         base = {scale: feature_error(batch.features, reconstructed, scale) for scale in BASE_SCALES}
         store_base(records, everything, base)
-        errors = self.inpainter.reconstruct(batch.images, list(batch.keys), self.seed)
+        keys = list(batch.keys) if self.key is None else [self.key] * len(records)
+        errors = self.inpainter.reconstruct(batch.images, keys, self.seed)
         store_errors(records, everything, errors, self._grid_sizes)
         return records
