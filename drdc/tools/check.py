@@ -10,8 +10,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from drdc.config.dataset import Dataset
+from drdc.config.names import printable
 from drdc.data.datasets import dataset_root, scan
 from drdc.data.problems import HEAD, Problem, grade, ordered, row, summary
+from drdc.data.samples import Sample
 from drdc.experiment.experiment import load_experiment
 from drdc.results.layout import Layout
 from drdc.runtime.arguments import positive
@@ -26,14 +28,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", help="check the dataset of this YAML file instead")
     parser.add_argument("--all", action="store_true", help="a line for each problem, not only for each kind")
+    parser.add_argument(
+        "--model", help="also rank the training images by this detector's scores (file, or folder)"
+    )
+    parser.add_argument(
+        "--worst", type=positive, default=20, metavar="N", help="of them so many (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=positive, help="threads that read images (default: all cores)")
 
 
-def run(folder: str | None, config: str | None, threads: int | None, **options: bool) -> int:
+def run(
+    folder: str | None,
+    config: str | None,
+    threads: int | None,
+    model: str | None = None,
+    worst: int = 20,
+    **options: bool,
+) -> int:
     """Print the problems, by kind or `all` in a table; 1 if there is an error among them, 0 otherwise.
 
+    With a `model` also the `worst` training images, see `drdc.tools.suspects`.
+
     Raises:
-        UserError: neither or both of a folder and a configuration are given, or no dataset is found there.
+        UserError: neither or both of a folder and a configuration are given, no dataset is found there, or
+            the model cannot be used.
     """
     from tqdm import tqdm
 
@@ -50,6 +68,8 @@ def run(folder: str | None, config: str | None, threads: int | None, **options: 
     grades = Counter(grade(problem, dataset.accept) for problem in problems)
     number = len({sample.category for sample in samples})
     say(f"{root}: {len(samples)} images in {number} categories; {_found(grades)}")
+    if model is not None:
+        _say_suspects(model, root, samples, worst)
     return 1 if grades["error"] else 0
 
 
@@ -68,6 +88,14 @@ def _dataset(folder: str | None, config: str | None) -> tuple[Dataset, Path]:
     return experiment.dataset, root_of(Layout(experiment.experiment), experiment.dataset)
 
 
+def _say_suspects(model: str, root: Path, samples: Sequence[Sample], worst: int) -> None:
+    from drdc.tools.suspects import rows, suspects
+
+    found = suspects(model, root, samples)
+    say(f"\nOf {len(found)} training images the least usual in their category; look at them first:")
+    say("\n".join(aligned([[printable(text) for text in line] for line in rows(found[:worst])])))
+
+
 def _found(grades: Counter[str]) -> str:
     if not grades:
         return "no problem found"
@@ -77,7 +105,13 @@ def _found(grades: Counter[str]) -> str:
 
 def table(problems: Sequence[Problem], accept: Collection[str] = ()) -> str:
     """Errors first, then by kind, category and file, in columns that are as wide as their longest text."""
-    texts = [HEAD, *([text or "-" for text in row(problem, accept)] for problem in ordered(problems))]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in texts]
+    lines = aligned(
+        [HEAD, *([text or "-" for text in row(problem, accept)] for problem in ordered(problems))]
+    )
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def aligned(texts: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of texts as lines, in columns that are as wide as their longest text."""
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in texts]

@@ -84,3 +84,30 @@ def test_accepted_errors_are_told_and_end_with_0(folder: Path, capsys: pytest.Ca
 def test_what_to_check_must_be_clear(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", *arguments]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_with_a_model_a_defective_image_among_the_good_ones_comes_first(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The dataset that the model was trained on, with one image of a test defect slipped in."""
+    root = tmp_path / "data"
+    shutil.copytree(exported / "dataset", root)
+    category = sorted(path.name for path in root.iterdir() if path.is_dir())[0]
+    with Image.open(next(iter(sorted((root / category / "train/good").iterdir())))) as image:
+        blotted = np.array(image.convert("RGB"))
+    blotted[12:40, 12:40] = (250, 20, 200)
+    Image.fromarray(blotted).save(root / category / "train/good/slipped in.png")
+    assert main(["check", str(root), "--model", str(exported), "--worst", "3"]) in (0, 1)
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index(next(line for line in lines if line.startswith("image ")))
+    assert len(lines) - place == 4
+    assert lines[place + 1].startswith(f"{category}/train/good/slipped in.png")
+    assert lines[place + 1].split()[-1] == "0.048", "1 / 21: above all 20 held-out images"
+    assert "training images the least usual" in lines[place - 1]
+
+
+def test_a_model_that_does_not_know_the_images_is_one_sentence(
+    exported: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(folder), "--model", str(exported)]) == 2
+    assert f"drdc: {exported}: knows capsule, wood and no category of {folder}" in capsys.readouterr().err
