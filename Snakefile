@@ -33,6 +33,7 @@ include: "workflow/rules/detect.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/failure.smk"
 
 
@@ -58,9 +59,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        rules.everything.input,
-        rules.report.input if TESTED else [],
-        rules.detector.input,
+        shown() if STUDIED else [*rules.everything.input, *rules.detector.input],
+        rules.report.input if TESTED and not STUDIED else [],
 
 
 # Not at planning: a dry run writes nothing.

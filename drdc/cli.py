@@ -31,6 +31,8 @@ STAGES = {
     "self-check": "try a trained method on synthetic defects: self_check/<method>.csv",
     "export": "write a trained method with its calibration in one file: detectors/<method>.safetensors",
     "recommend": "write the detector to use, by the self-checks of all methods: recommended.safetensors",
+    "points": "write the experiments of a study: points/<experiment>.yaml",
+    "gather": "collect the scores of a study's experiments: study.csv",
     "collect": "collect the scores of all seeds, variants and methods: scores.csv",
     "costs": "measure time, memory and size of all methods: costs.csv",
     "tables": "write the tables: tables/",

@@ -30,7 +30,14 @@ class Base(Optimisation):
         1.0, "inferred", "Feature jitter: fraction of the batches.", ge=0, le=1
     )
     epochs: float = setting(1000, "inferred", "Passes over the training images.", gt=0, le=MOST_EPOCHS)
+    images: int | None = setting(
+        None, "ours", "Training images seen, in place of `epochs`; null: by these.", ge=1, le=10**11
+    )
     clip_norm: float | None = setting(0.1, "inferred", "Maximum norm of the gradient.", gt=0)
     schedule: Schedule = setting("step", "inferred", SCHEDULE)
     precision: Precision = setting("auto", "ours", PRECISION)
     compile: Compile = setting("auto", "ours", COMPILE)
+
+    def images_seen(self, train: int) -> int:
+        """Training images seen, of `train` different ones."""
+        return round(self.epochs * train) if self.images is None else self.images

@@ -43,6 +43,31 @@ class Synthetic(Section):
     )
 
 
+class Drawn(Section):
+    """Which training images are used: all of them, unless a study asks what fewer, or worse, would give."""
+
+    images: int | None = setting(
+        None, "ours", "Training images of each category, drawn at random; null: all.", ge=2, le=MOST_IMAGES
+    )
+    defective: float = setting(
+        0.0,
+        "ours",
+        "Fraction of them that are replaced by anomalous test images, as if they had been taken for normal "
+        "ones; these leave the test.",
+        ge=0,
+        lt=1,
+    )
+    reserved: float = setting(
+        0.0,
+        "ours",
+        "So many anomalous images leave the test at least, as a fraction of the training images, so that "
+        "several values of `defective` are tested on the same images.",
+        ge=0,
+        lt=1,
+    )
+    draw: int = setting(0, "ours", "Number of the random draw.", ge=0, le=LARGEST_SEED)
+
+
 class Dataset(Section):
     """The images, and their size in the diffusion model, the heatmaps and the pixel metrics."""
 
@@ -97,6 +122,7 @@ class Dataset(Section):
         "Errors of `drdc check` to accept instead of stopping: "
         f"{', '.join(f'`{kind}`' for kind in get_args(Acceptable))}.",
     )
+    drawn: Drawn = setting(Drawn(), "ours", "Which of the training images are used.")
     synthetic: Synthetic = setting(Synthetic(), "ours", "Size of the synthetic dataset.")
 
     @field_validator("categories")

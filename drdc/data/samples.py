@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,51 @@ def choose(wanted: Sequence[str] | None, found: Sequence[str], root: Path) -> di
         asked, there = (", ".join(f"'{name}'" for name in names) for names in (unknown, found))
         raise UserError(root, f"unknown category {asked}", f"found here: {there}")
     return {name: known.get(name) or known[same_form(name)] for name in wanted}
+
+
+def drawn(
+    samples: Sequence[Sample], images: int | None, defective: float, reserved: float, draw: int
+) -> list[Sample]:
+    """Other training images: fewer, or with defective ones among them (`drdc.config.dataset.Drawn`).
+
+    Of each category, in a random order that follows from the paths and `draw`, the first `images` training
+    images are used, of which the last ones are replaced by the first anomalous test images.
+
+    Raises:
+        UserError: a category has fewer of either.
+    """
+    if images is None and max(defective, reserved) == 0:
+        return list(samples)
+    chosen: list[Sample] = []
+    for category in dict.fromkeys(sample.category for sample in samples):
+        own = [sample for sample in samples if sample.category == category]
+        normal = _shuffled((sample for sample in own if sample.split == "train"), draw)
+        anomalous = _shuffled((sample for sample in own if sample.label), draw)
+        count = len(normal) if images is None else images
+        replaced, gone = (round(count * share) for share in (defective, max(defective, reserved)))
+        if count > len(normal):
+            raise UserError(
+                category, f"has {len(normal)} training images", "lower dataset.drawn.images or study.values"
+            )
+        if gone and gone >= len(anomalous):
+            raise UserError(
+                category,
+                f"has {len(anomalous)} anomalous test images, {gone} are to leave",
+                "lower their share",
+            )
+        chosen += normal[: count - replaced]
+        chosen += [
+            replace(own, split="train", label=0, defect_type=NORMAL, mask="") for own in anomalous[:replaced]
+        ]
+        chosen += [sample for sample in own if sample.split == "test" and sample not in anomalous[:gone]]
+    return chosen
+
+
+def _shuffled(samples: Iterable[Sample], draw: int) -> list[Sample]:
+    """Pseudo-random, of any order."""
+    return sorted(
+        samples, key=lambda own: hashlib.sha256(f"{draw} ".encode() + os.fsencode(own.path)).digest()
+    )
 
 
 def smallest_hashes(keys: Collection[str], fraction: float) -> set[str]:

@@ -22,6 +22,7 @@ from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling, single_grid_size
 from drdc.config.section import Section, setting
+from drdc.config.study import Study
 from drdc.config.variants import variants
 from drdc.data.datasets import READERS, SOURCES
 from drdc.runtime.arguments import LARGEST_SEED
@@ -92,6 +93,7 @@ class Experiment(Section):
     sampling: Sampling = setting(Sampling(), "paper", "The reverse chain.")
     fusion: Fusion = setting(Fusion(), "paper", "The fusion of the heatmaps.")
     evaluation: Evaluation = setting(Evaluation(), "ours", "Ablation, sensitivity and costs.")
+    study: Study = setting(Study(), "ours", "The same with other training data.")
     methods: dict[str, dict[str, Any]] = setting(
         {},
         "ours",

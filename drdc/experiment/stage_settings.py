@@ -22,6 +22,7 @@ from drdc.runtime.identity import fingerprint_of, fingerprint_of_text
 _DIGITS = 12
 ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
 _OF_DRDC = ("dataset", "backbone", "base", "diffusion", "sampling", "fusion")
+_OF_REPORTS = ("seeds", "image_size", "sampling", "fusion", "evaluation", "study", "methods")
 _OF_A_METHOD = ("dataset", "backbone", "method")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
@@ -32,12 +33,14 @@ USES: dict[str, tuple[str, ...]] = {
     "groups": (),
     "costs": ("seeds", "image_size", "backbone", "sampling", "timed_steps", "methods"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "methods"),
-    "tables": ("seeds", "image_size", "backbone", "sampling", "fusion", "evaluation", "methods", "described"),
-    "figures": ("seeds", "image_size", "sampling", "fusion", "evaluation", "methods", "described"),
+    "tables": (*_OF_REPORTS, "backbone", "described"),
+    "figures": (*_OF_REPORTS, "described"),
     "gallery": ("seeds", "image_size", "fusion", "methods"),
     "about": ALL,
     "partial_report": ALL,
     "recommend": ALL,
+    "points": ALL,
+    "gather": ALL,
 }
 #: The same of the stages that all methods go through: of DRDC's parts by name, and of `ANY` other method.
 ANY = "*"

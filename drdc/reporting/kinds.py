@@ -12,6 +12,7 @@
 | `estimates`        | the same, and image_scores.csv                                                      |
 | `regions`          | regions.csv                                                                         |
 | `self_check`       | self_check/<method>.csv by method                                                   |
+| `study`            | study.csv: a row for each value, draw, method, category and metric                  |
 | `losses`           | training logs by "<model>/<seed>"                                                   |
 | `image_scores`     | image_scores.csv: a row for each image, method and seed                             |
 | `curves`           | curves.csv: a row for each point of a curve, method, category and seed              |
@@ -56,6 +57,7 @@ class Source:
 
     Attributes:
         methods: names of the methods that the configuration lists.
+        study: `study.values`.
     """
 
     layout: Layout
@@ -65,6 +67,7 @@ class Source:
     fusion: Fusion
     evaluation: Evaluation
     methods: Sequence[str]
+    study: Sequence[Any] = ()
 
     @property
     def variants(self) -> dict[str, Variant]:
@@ -80,15 +83,25 @@ class Source:
         return READERS[kind](self)
 
 
-def lacking(kind: str, variants: Iterable[str], methods: Collection[str], self_check: int = 1) -> str:
+def lacking(
+    kind: str,
+    variants: Iterable[str],
+    methods: Collection[str],
+    self_check: int = 1,
+    study: Collection[Any] = (),
+) -> str:
     """What an experiment lacks for tables and figures of a kind, and the fix; "" where it lacks nothing.
 
     Args:
         kind: a key of `READERS`.
         variants, methods: names of those that the experiment runs.
         self_check: `evaluation.self_check`.
+        study: `study.values`.
     """
+    if study and kind != "study":
+        return "is not of a study but of each of its experiments; name the configuration of one"
     needs = {
+        "study": (bool(study), "values of what varies; name some in study.values"),
         "ablation": (
             set(ABLATION) <= set(variants),
             "the variants of the ablation; set evaluation.ablation to true",
@@ -156,6 +169,10 @@ def _estimates(source: Source) -> tuple[Any, ...]:
     return *_self_check(source), *_of_images(source, "image_scores")
 
 
+def _study(source: Source) -> tuple[Any, ...]:
+    return (read_numbers(source.layout.study, "study", "gather"),)
+
+
 def _regions(source: Source) -> tuple[Any, ...]:
     return (read_numbers(source.layout.regions, "regions", "prepare"),)
 
@@ -191,6 +208,7 @@ READERS: dict[str, Callable[[Source], tuple[Any, ...]]] = {
     "regions": _regions,
     "self_check": _self_check,
     "estimates": _estimates,
+    "study": _study,
     "losses": _losses,
     "image_scores": partial(_of_images, kind="image_scores"),
     "curves": partial(_of_images, kind="curves"),

@@ -136,6 +136,15 @@ class Layout:
         return self.root / "self_check" / f"{method}.csv"
 
     @property
+    def study(self) -> Path:
+        """What each method reaches with other training data, see `drdc.config.study`."""
+        return self.root / "study.csv"
+
+    def point(self, name: str, ending: str = ".yaml") -> Path:
+        """Of an experiment of a study: its settings, and with `.done` a file that says that it has scores."""
+        return self.root / "points" / f"{name}{ending}"
+
+    @property
     def about(self) -> Path:
         """Settings, versions, hardware and run times."""
         return self.root / "about.html"

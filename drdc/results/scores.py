@@ -26,6 +26,7 @@ TEXTS_OF = {
     "map_scales": ("map",),
     "costs": ("method", "variant", "device"),
     "groups": ("category", "split", "group"),
+    "study": ("at", "method", "category", "metric"),
     "self_check": ("category", "path", "kind", "config_hash"),
     "losses": (),
     "regions": ("path", "category", "defect_type"),

@@ -8,6 +8,7 @@ from drdc.config.described import Described
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
+from drdc.config.study import Study
 from drdc.reporting.kinds import Source
 from drdc.reporting.registry import FIGURES, chosen
 from drdc.results.layout import Layout
@@ -22,10 +23,11 @@ def figures(
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
+    study: Study,
     methods: dict[str, Any],
     described: dict[str, Described],
 ) -> None:
     """Draw one figure, or all that the experiment has, as `figures/<name>.png`."""
-    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods))
+    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study.values)
     for one in chosen(FIGURES, name, source):
         one.make(*source.read(one.of), layout.figures / f"{one.name}.png", described=described)

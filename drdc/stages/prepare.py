@@ -8,6 +8,7 @@ from pathlib import Path
 from drdc.config.dataset import Dataset
 from drdc.data import datasets, fingerprint, manifest, synthetic
 from drdc.data.regions import Regions
+from drdc.data.samples import drawn
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers
 from drdc.runtime.batching import progress_bar
@@ -29,7 +30,7 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
     root = root_of(layout, dataset)
     samples, found = datasets.scan(dataset.name, root, dataset.categories, dataset.good)
     table = manifest.prepare(
-        samples,
+        drawn(samples, **dataset.drawn.model_dump()),
         root,
         image_size=dataset.image_size,
         holdout=dataset.holdout,

@@ -10,6 +10,7 @@ from drdc.config.described import Described
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
+from drdc.config.study import Study
 from drdc.config.variants import COMPARED
 from drdc.reporting.formats import write
 from drdc.reporting.kinds import Source
@@ -29,6 +30,7 @@ def tables(
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
+    study: Study,
     methods: dict[str, Any],
     described: dict[str, Described],
 ) -> None:
@@ -36,7 +38,7 @@ def tables(
 
     A failed run is shown as "failed", with its log.
     """
-    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods))
+    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study.values)
     told = described | _ours(described, backbone.name)
     for one in chosen(TABLES, name, source):
         write(one.make(*source.read(one.of), described=told), layout.tables / one.name)

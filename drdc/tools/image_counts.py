@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from drdc.config.dataset import Dataset
 from drdc.data.datasets import READERS, scan
 from drdc.experiment.experiment import Experiment
 from drdc.runtime.errors import UserError
@@ -43,7 +44,7 @@ class ImageCounts:
         if dataset.name == "synthetic":
             own = dataset.synthetic
             each = [(own.train, own.test_good + own.test_bad)] * len(dataset.categories)
-            return cls._split(each, dataset.holdout, "as configured")
+            return cls._split(each, dataset, "as configured")
         if dataset.root is None or not Path(dataset.root).is_dir():
             missing = [name for name in dataset.categories if name not in reader.counts]
             if missing:
@@ -53,17 +54,19 @@ class ImageCounts:
                     "put it there, or correct dataset.root",
                 )
             numbers = (reader.counts[name] for name in dataset.categories)
-            return cls._split(
-                [(train, good + bad) for train, good, bad in numbers], dataset.holdout, "published"
-            )
+            return cls._split([(train, good + bad) for train, good, bad in numbers], dataset, "published")
         samples, _ = scan(dataset.name, Path(dataset.root), dataset.categories, dataset.good)
         counts = Counter((sample.category, sample.split) for sample in samples)
         each = [(counts[name, "train"], counts[name, "test"]) for name in dataset.categories]
-        return cls._split(each, dataset.holdout, f"in {dataset.root}")
+        return cls._split(each, dataset, f"in {dataset.root}")
 
     @classmethod
-    def _split(cls, each: list[tuple[int, int]], holdout: float, source: str) -> ImageCounts:
-        """As `drdc.data.samples.smallest_hashes` holds out of each category."""
+    def _split(cls, each: list[tuple[int, int]], dataset: Dataset, source: str) -> ImageCounts:
+        """As `drdc.data.samples.drawn` and `smallest_hashes` choose of each category."""
+        drawn, holdout = dataset.drawn, dataset.holdout
+        taken = [(drawn.images or train, test) for train, test in each]
+        gone = max(drawn.defective, drawn.reserved)
+        each = [(train, test - round(gone * train)) for train, test in taken]
         held = sum(min(max(1, round(holdout * train)), train - 1) for train, _ in each if train > 1)
         train = sum(train for train, _ in each) - held
         return cls(train, held, sum(test for _, test in each), len(each), source)

@@ -174,7 +174,7 @@ def _training(experiment: Experiment, images: ImageCounts, machine: Machine, mod
     """Steps, and held-out losses, whose forward pass takes a third of a step."""
     training = training_of(experiment, model)
     settings, step = training.settings, machine.step(training)
-    seen = experiment.base.epochs * images.train if model == "base" else experiment.diffusion.images
+    seen = experiment.base.images_seen(images.train) if model == "base" else experiment.diffusion.images
     steps = -(-round(seen) // settings.batch_size)
     validations = settings.validations * images.held_out / settings.batch_size / 3
     words = f"{steps:,} steps of {duration(step.seconds)}"

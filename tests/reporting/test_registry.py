@@ -84,7 +84,7 @@ def test_a_figure_names_the_pictures_that_it_leaves() -> None:
 
 def test_all_that_an_experiment_has_is_chosen_or_the_one_that_is_named() -> None:
     names = {one.name for one in chosen(TABLES, None, PLAIN)}
-    assert names == set(TABLES) - {"table5", "readings"}
+    assert names == set(TABLES) - {"table5", "readings", "study"}
     assert [one.name for one in chosen(FIGURES, "curves", PLAIN)] == ["curves"]
     listed = replace(PLAIN, methods=["net"])
     assert {one.name for one in chosen(FIGURES, None, listed)} == set(FIGURES) - {"fig2"}
@@ -100,7 +100,8 @@ def test_all_that_an_experiment_has_is_chosen_or_the_one_that_is_named() -> None
 
 def test_only_what_an_experiment_does_not_run_is_lacking() -> None:
     lacks = {kind for kind in READERS if lacking(kind, ["full"], [])}
-    assert lacks == {"ablation", "sweeps", "readings", "heatmaps"}
+    assert lacks == {"ablation", "sweeps", "readings", "heatmaps", "study"}
+    assert {kind for kind in READERS if not lacking(kind, ["full"], [], study=[4])} == {"study"}
     assert not lacking("readings", ["full", "raw"], [])
     assert not lacking("sweeps", ["full", "steps=5"], [])
     assert not lacking("heatmaps", ["full"], ["net"])

@@ -15,6 +15,7 @@ from drdc.config.variants import (
 from drdc.data.fingerprint import listing, trigger
 from drdc.experiment import snakemake_internals as internals
 from drdc.experiment import jobs
+from drdc.experiment.points import points
 from drdc.experiment.experiment import as_in_a_file, load_experiment
 from drdc.experiment.stage_settings import (
     all_handed,
@@ -56,6 +57,8 @@ METHODS = [FULL, *EXPERIMENT.methods]
 #: Those whose self-checks are compared, and whether they are: a single one needs no recommendation.
 COMPARED = [DRDC, *EXPERIMENT.methods]
 RECOMMENDED = bool(EXPERIMENT.methods and EXPERIMENT.evaluation.self_check)
+#: The experiments of its study, which are run in place of the experiment itself.
+STUDIED = [one.experiment.experiment for one in points(EXPERIMENT)]
 #: All trainings and scorings, the former in the order in which to start them.
 EVERY_TRAINING = jobs.trainings(EXPERIMENT, EVALUATION)
 EVERY_SCORING = jobs.scored_runs(EXPERIMENT, EVALUATION)
@@ -73,6 +76,7 @@ wildcard_constraints:
     run="[^/]+",
     method="[^/.]+",
     network="[^/.]+",
+    point="|".join(map(re.escape, STUDIED)) or "[^/]+",
 
 
 @cache
@@ -208,9 +212,15 @@ def scored_for_detector(method):
 
 def missing(kind):
     """What this experiment lacks for tables and figures of a kind, and the fix; "" where it lacks nothing."""
-    if kind not in ("losses", "self_check") and not TESTED:
+    if kind not in ("losses", "self_check") and not TESTED and not STUDIED:
         return "needs test images, and the dataset has none; add some, or ask for `detector` alone"
-    return lacking(kind, VARIANTS, EXPERIMENT.methods, EXPERIMENT.evaluation.self_check)
+    return lacking(
+        kind,
+        VARIANTS,
+        EXPERIMENT.methods,
+        EXPERIMENT.evaluation.self_check,
+        EXPERIMENT.study.values,
+    )
 
 
 def ingredients(kind):
@@ -227,6 +237,8 @@ def ingredients(kind):
     if kind in ("self_check", "estimates"):
         own = [LAYOUT.self_check(name) for name in COMPARED]
         return own + (ingredients("image_scores") if kind == "estimates" else [])
+    if kind == "study":
+        return [LAYOUT.study]
     if kind == "regions":
         return [LAYOUT.regions]
     if kind == "losses":

@@ -57,7 +57,7 @@ def _train(job: Job, group: Group) -> None:
         draw=draw,
         loss=loss,
         held_out_loss=held_out_loss,
-        images=round(base.epochs * len(images.train)),
+        images=base.images_seen(len(images.train)),
         compiled=compiles(base.compile),
     )
     trained, history = train(task, job, group)

@@ -1,0 +1,35 @@
+"""scores of a study's experiments -> one table of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from drdc.config.names import ALL
+from drdc.config.variants import DRDC, FULL
+from drdc.experiment.experiment import Experiment
+from drdc.experiment.points import points
+from drdc.results.layout import Layout
+from drdc.results.scores import read_table, typed, write_table
+
+METRICS = ("image_auroc", "pixel_auroc", "pixel_ap")
+COLUMNS = ["at", "draw", "method", "category", "metric", "value"]
+
+
+def gather(layout: Layout, **settings: Any) -> None:
+    """Write `study.csv`: of each value (`at`) and draw what each method reaches, mean over seeds, in [0, 1].
+
+    Raises:
+        UserError: an experiment has not been run.
+    """
+    experiment = Experiment(experiment=layout.experiment, **settings)
+    wanted = {"method": [DRDC, *experiment.methods], "metric": METRICS, "variant": [FULL]}
+    found = []
+    for point in points(experiment):
+        path = Layout(point.experiment.experiment).collected("scores")
+        scores = typed(read_table(path, "collect"), ("category", *wanted), ("value",), str(path))
+        chosen = scores[scores[list(wanted)].isin(wanted).all(axis=1) & (scores["category"] != ALL)]
+        means = chosen.groupby(["method", "category", "metric"], sort=False)["value"].mean()
+        found.append(means.reset_index().assign(at=point.value, draw=point.draw))
+    write_table(layout.study, pd.concat(found)[COLUMNS])

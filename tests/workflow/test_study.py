@@ -1,0 +1,48 @@
+"""A study, run for real at tiny size: each of its experiments is a run of the workflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from running import TINY, planned, snakemake
+
+from drdc.reporting.study import study_table
+
+STUDY = {"over": "images", "values": [4, "all"], "draws": 1}
+
+
+@pytest.mark.long
+def test_a_study_ends_with_a_table_and_a_figure_and_is_done_once(tmp_path: Path) -> None:
+    config = yaml.safe_load(TINY.read_text()) | {"evaluation": {"self_check": 0}, "study": STUDY}
+    config |= {"methods": {"simplenet": {"epochs": 1, "width": 16}}}
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(config))
+    done = snakemake(tmp_path, "--configfile", file)
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_csv(tmp_path / "results/tiny/study.csv", dtype={"at": str})
+    assert len(rows) == 2 * 2 * 2 * 3, "values, methods, categories, metrics"
+    for value, images in (("4", 4), ("all", 8)):
+        manifest = pd.read_csv(tmp_path / f"results/tiny.{value}.0/manifest.csv", keep_default_na=False)
+        assert (manifest[manifest.split != "test"].groupby("category").size() == images).all()
+        scores = pd.read_csv(tmp_path / f"results/tiny.{value}.0/scores.csv", keep_default_na=False)
+        own = scores[(scores.method == "drdc") & (scores.category == "wood") & (scores.metric == "pixel_ap")]
+        found = rows[(rows["at"] == value) & (rows.method == "drdc") & (rows.category == "wood")]
+        assert found.loc[found.metric == "pixel_ap", "value"].item() == pytest.approx(float(own.value.item()))
+    table = study_table(rows)
+    assert [label for label, _ in table.rows] == ["4", "all"]
+    with Image.open(tmp_path / "results/tiny/figures/study.png") as picture:
+        assert picture.width == 1200
+    again = snakemake(tmp_path, "--dry-run", "--configfile", file)
+    assert planned(again.stdout + again.stderr) == {}
+
+
+def test_tables_of_single_experiments_are_refused_for_a_study(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"study": STUDY}))
+    done = snakemake(tmp_path, "table5", "--dry-run", "--configfile", file)
+    assert done.returncode == 1
+    assert "table5 is not of a study but of each of its experiments" in done.stdout + done.stderr
