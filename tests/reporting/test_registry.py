@@ -87,7 +87,7 @@ def test_all_that_an_experiment_has_is_chosen_or_the_one_that_is_named() -> None
     assert names == set(TABLES) - {"table5", "readings", "study"}
     assert [one.name for one in chosen(FIGURES, "curves", PLAIN)] == ["curves"]
     listed = replace(PLAIN, methods=["net"])
-    assert {one.name for one in chosen(FIGURES, None, listed)} == set(FIGURES) - {"fig2"}
+    assert {one.name for one in chosen(FIGURES, None, listed)} == set(FIGURES) - {"fig2", "study"}
     with pytest.raises(UserError, match=r"there is no figure 'table5'; known: coverage, curves, estimates"):
         chosen(FIGURES, "table5", PLAIN)
     with pytest.raises(
