@@ -1,4 +1,4 @@
-"""An image in `detect` and in anomalib's PatchCore, PaDiM and EfficientAD, and how long each loads.
+"""An image in `detect`, in its ONNX file, and in anomalib's PatchCore, PaDiM, EfficientAD; how each loads.
 
 Ours is the demo's detector: of `results/demo` where there is one, else with untrained weights, which are as
 fast. anomalib's models are as `Engine.export` writes them and `TorchInferencer` reads them, with random
@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 import yaml
 from PIL import Image
@@ -32,6 +33,10 @@ from ..stored import demo_settings, smooth
 
 BANK, SIDE = 242, 256
 TRUST = {"TRUST_REMOTE_CODE": "1"}
+WITH_ONNXRUNTIME = """
+import numpy, onnxruntime, PIL.Image
+onnxruntime.InferenceSession({path!r}, providers=["CPUExecutionProvider"])
+"""
 #: The untrained experiment: 20 held-out images, as a false-alarm rate of 5 % needs, and a step of training.
 FEW: dict[str, Any] = {
     "seeds": [0],
@@ -54,13 +59,14 @@ def races(size: Size) -> Iterator[Race]:
         image = folder / "image.png"
         Image.fromarray(smooth((1, SIDE, SIDE, 3))[0]).save(image)
         exported = {} if find_spec("anomalib") is None else anomalib_models(folder, size.tiny)
-        detector = Detector.load(model)
+        detector, whole = Detector.load(model), in_onnx(model, folder)
         yield Race(
             what=f"an image of {SIDE} px, steady state",
             unit="image",
             contestants=[
                 Contestant("drdc", partial(detector.detect, image), wanted="≤ 70 ms"),
                 Contestant("drdc, fast", partial(detector.detect, image, fast=True), wanted="≤ 35 ms"),
+                Contestant("drdc, fast, as an ONNX file", with_onnxruntime(whole, image)),
                 *(Contestant(title, inferencer(path, image)) for title, path in exported.items()),
                 *([] if exported else [Contestant("anomalib", None)]),
             ],
@@ -72,10 +78,34 @@ def races(size: Size) -> Iterator[Race]:
             unit="start",
             contestants=[
                 Contestant("drdc", partial(peak_of, python("-c", start)), peak=float, wanted="≤ 2 s"),
+                Contestant(
+                    "drdc, fast, as an ONNX file",
+                    partial(peak_of, python("-c", WITH_ONNXRUNTIME.format(path=str(whole)))),
+                    peak=float,
+                ),
                 *(started(title, path) for title, path in list(exported.items())[:1]),
             ],
             rounds=1 if size.tiny else 3,
         )
+
+
+def in_onnx(model: Path, folder: Path) -> Path:
+    """The detector as `drdc onnx` writes it."""
+    path = folder / "detector.onnx"
+    command = ("onnx", "--model", str(model), "--output", str(path), "--false-alarm-rate", "0.2")
+    with patch.dict(os.environ):
+        if code := cli.main(command):
+            raise RuntimeError(f"drdc onnx ended with {code}")
+    return path
+
+
+def with_onnxruntime(path: Path, image: Path) -> Callable[[], Any]:
+    """Prediction from the file of an image, on one thread like the others."""
+    onnxruntime = import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"image": np.asarray(Image.open(image).convert("RGB"))})
 
 
 def untrained(folder: Path, tiny: bool) -> Path:

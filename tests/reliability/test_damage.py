@@ -31,8 +31,8 @@ TINY = Layout("tiny")
 METHOD = "small"
 METHODS = {METHOD: {"method": "simplenet", "width": 8, "epochs": 1, "batch_size": 4, "validations": 1}}
 MORE = [
-    *(f"{stage} {METHOD}" for stage in ("train", "predict", "score", "export")),
-    *("score controls", "collect", "costs"),
+    *(f"{stage} {METHOD}" for stage in ("train", "predict", "score", "self-check", "export")),
+    *("recommend", "score controls", "collect", "costs"),
 ]
 TRAINED = {"base": {"epochs": 1}, "diffusion": {"images": 32}}
 
@@ -80,6 +80,7 @@ STORED: dict[str, tuple[Path, Callable[[], object]]] = {
     "heatmaps": (TINY.predictions(0, METHOD, "all"), _parts(METHOD)),
     "model": (TINY.detector(), lambda: load_model_file(TINY.detector())),
     "model of a method": (TINY.detector(METHOD), lambda: load_model_file(TINY.detector(METHOD))),
+    "recommended model": (TINY.recommended, lambda: load_model_file(TINY.recommended)),
     "seed scores": _table(TINY.scored(0, "full")),
     "variant scores": _table(TINY.scored(0, "steps=1")),
     "method scores": _table(TINY.scored(0, METHOD)),
@@ -124,7 +125,7 @@ def test_every_stored_file_of_an_experiment_is_tried_here(whole: Path) -> None:
     )
     kinds = {path for path in kept if path.parent != whole / TINY.root or path.name not in unread}
     twins = {whole / TINY.predictions(0, "full", "capsule"), whole / TINY.losses(0, "diffusion")}
-    twins |= {whole / TINY.images(64), whole / TINY.scored(0, "controls")}
+    twins |= {whole / TINY.images(64), whole / TINY.scored(0, "controls"), whole / TINY.self_check(METHOD)}
     of_others = [
         (run, kind) for run in ("steps=1", METHOD, "controls") for kind in SCORED if kind != "scores"
     ]
