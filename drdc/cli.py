@@ -61,6 +61,25 @@ OF = {
     "self-check": "a method of the configuration (default: DRDC)",
     "export": "a method of the configuration (default: DRDC)",
 }
+#: What `--help` shows as an example, after the command.
+EXAMPLES = {
+    "detect": "--model results/demo --output found photos",
+    "onnx": "--model results/demo --output detector.onnx",
+    "check": "our-parts",
+    "new-experiment": "our-parts --minutes 90",
+    "plan": "--config config/mvtec.yaml --gpu h100",
+    "serve": "--model results/demo",
+    "download": "mvtec --to data/mvtec",
+    "weights": "--config config/mvtec.yaml",
+}
+#: The arguments before `--config` in the example of a stage.
+FIRST_OF = {
+    "images": "64 ",
+    "train": "diffusion ",
+    "tables": "summary ",
+    "figures": "fig3 ",
+    "partial-report": "collect tables.summary ",
+}
 #: Commands that may use the network; all others find pre-trained networks only in the hub's cache.
 ONLINE = ("download", "weights")
 
@@ -169,35 +188,67 @@ def _tool(name: str) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("drdc", description=__import__("drdc").__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in STAGES.items():
-        command = commands.add_parser(name, help=text, description=text)
-        if name in OF:
-            command.add_argument("of", metavar="NAME", nargs=None if name == "train" else "?", help=OF[name])
-        if name == "train":
-            command.add_argument(
-                "--processes", type=positive, help="share each batch (default: one process for each GPU)"
-            )
-        if name == "images":
-            command.add_argument("size", type=positive, help="height and width in pixels")
-        if name in ("tables", "figures"):
-            command.add_argument("name", nargs="?", help="one of them (default: all)")
-        if name == "partial-report":
-            command.add_argument("jobs", nargs="+", help="what is wanted, by the names of the jobs' logs")
-        command.add_argument(
-            "--config", default="config/config.yaml", help="YAML file of an experiment (default: %(default)s)"
-        )
-        if name in SEEDED:
-            command.add_argument("--seed", type=seed, default=0, help="run number (default: %(default)s)")
-        if name == "export":
-            command.add_argument("--seed", type=seed, help="run number (default: the experiment's first)")
-        if name == "predict":
-            command.add_argument("--category", help="one category (default: all)")
-        command.add_argument("--threads", type=positive, help="CPU threads (default: all)")
-        command.add_argument(
-            "--gpu", type=natural, default=0, help="GPUs to claim for this job alone (default: any visible)"
-        )
+    about = __import__("drdc")
+    parser = argparse.ArgumentParser(
+        "drdc",
+        usage="drdc [-h] [--version] COMMAND ...",
+        description=about.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_overview(),
+    )
+    parser.add_argument("--version", action="version", version=f"drdc {about.__version__}")
+    commands = parser.add_subparsers(
+        dest="command", required=True, prog="drdc", metavar="COMMAND", help=argparse.SUPPRESS
+    )
     for name, text in TOOLS.items():
-        _tool(name).arguments(commands.add_parser(name, help=text, description=text))
+        command = commands.add_parser(name, description=text, epilog=_example(name))
+        _tool(name).arguments(command)
+    for name, text in STAGES.items():
+        _add_stage_arguments(commands.add_parser(name, description=text, epilog=_example(name)), name)
     return parser
+
+
+def _overview() -> str:
+    """All commands in two groups: what a user types, and what the workflow does."""
+    groups = {
+        "tools:": TOOLS,
+        "stages, which the workflow runs in this order (`snakemake`), each from a configuration:": STAGES,
+    }
+    lines = []
+    for title, commands in groups.items():
+        lines += [title, *(f"    {name:<16}{text}" for name, text in commands.items()), ""]
+    return "\n".join([*lines, "`drdc COMMAND --help` has the arguments of each, with an example."])
+
+
+def _example(command: str) -> str:
+    """A line that a user can type."""
+    arguments = EXAMPLES.get(command, f"{FIRST_OF.get(command, '')}--config config/config.yaml")
+    return f"example: drdc {command} {arguments}"
+
+
+def _add_stage_arguments(command: argparse.ArgumentParser, name: str) -> None:
+    if name in OF:
+        command.add_argument("of", metavar="NAME", nargs=None if name == "train" else "?", help=OF[name])
+    if name == "train":
+        command.add_argument(
+            "--processes", type=positive, help="share each batch (default: one process for each GPU)"
+        )
+    if name == "images":
+        command.add_argument("size", type=positive, help="height and width in pixels")
+    if name in ("tables", "figures"):
+        command.add_argument("name", nargs="?", help="one of them (default: all)")
+    if name == "partial-report":
+        command.add_argument("jobs", nargs="+", help="what is wanted, by the names of the jobs' logs")
+    command.add_argument(
+        "--config", default="config/config.yaml", help="YAML file of an experiment (default: %(default)s)"
+    )
+    if name in SEEDED:
+        command.add_argument("--seed", type=seed, default=0, help="run number (default: %(default)s)")
+    if name == "export":
+        command.add_argument("--seed", type=seed, help="run number (default: the experiment's first)")
+    if name == "predict":
+        command.add_argument("--category", help="one category (default: all)")
+    command.add_argument("--threads", type=positive, help="CPU threads (default: all)")
+    command.add_argument(
+        "--gpu", type=natural, default=0, help="GPUs to claim for this job alone (default: any visible)"
+    )

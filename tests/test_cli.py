@@ -365,4 +365,15 @@ def test_the_program_itself(here: Path) -> None:
     assert done.stderr.count("\n") == 1
     done = subprocess.run([*command, "--help"], **options)  # type: ignore[call-overload]
     assert done.returncode == 0
-    assert all(f"\n    {name}" in done.stdout for name in cli.STAGES)
+    assert all(f"\n    {name}" in done.stdout for name in (*cli.STAGES, *cli.TOOLS))
+    done = subprocess.run([*command, "--version"], **options)  # type: ignore[call-overload]
+    assert (done.returncode, done.stdout) == (0, f"drdc {drdc.__version__}\n")
+
+
+@pytest.mark.parametrize("command", [*cli.STAGES, *cli.TOOLS])
+def test_each_help_ends_with_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        drdc_command(command, "--help")
+    last = " ".join(capsys.readouterr().out.partition("example: ")[2].split())
+    assert last.startswith(f"drdc {command} ")
+    assert cli._parser().parse_args(last.split()[1:]).command == command
