@@ -33,6 +33,7 @@ from drdc.data.depth import Ranges
 from drdc.data.pictures import Picture, Source, read_picture
 from drdc.detection.backends import FAST, Backend, backends
 from drdc.detection.model_file import load_model_file, read_calibration, read_groups
+from drdc.detection.regions import Region, regions
 from drdc.evaluation.calibration import RATE, Calibration, Reference, p_value
 from drdc.evaluation.groups import embedding
 from drdc.methods.registry import method_class
@@ -56,7 +57,8 @@ class Detection:
         heatmap: (H, W) float32 at the image's own size (upright), higher = more anomalous.
         pixel_threshold: a normal image has a pixel above it with probability `false_alarm_rate` at most.
         seconds: time for this image, from pixels to heatmap; the mean over its batch.
-        false_alarm_rate: the rate that both thresholds stand for.
+        false_alarm_rate: the rate that both thresholds stand for; the image threshold alone, where it was
+            given or something was added to it.
         calibrated_on: the held-out images that gave them, in words.
         lowest: smallest score of those held-out images.
         usual: value of a normal pixel.
@@ -85,6 +87,10 @@ class Detection:
         from drdc.reporting.overlay import overlay
 
         return overlay(self.image, self.heatmap, self.usual, self.pixel_threshold)
+
+    def regions(self) -> list[Region]:
+        """What exceeds the pixel threshold, the largest first."""
+        return regions(self.heatmap, self.pixel_threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +178,13 @@ class Detector:
         category: str | None = None,
         false_alarm_rate: float = RATE,
         fast: bool = False,
+        threshold: float | None = None,
+        added: float = 0.0,
         bits: int | None = None,
     ) -> Detection:
         """`detect_many` for one image."""
         options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast, "bits": bits}
+        options |= {"threshold": threshold, "added": added}
         return next(self.detect_many([image], category=category, **options))
 
     def detect_many(
@@ -185,6 +194,8 @@ class Detector:
         category: str | None = None,
         false_alarm_rate: float = RATE,
         fast: bool = False,
+        threshold: float | None = None,
+        added: float = 0.0,
         batch_size: int | None = None,
         bits: int | None = None,
     ) -> Iterator[Detection]:
@@ -199,6 +210,8 @@ class Detector:
                 Categories with too few images for the rate join.
             false_alarm_rate: probability, at most, with which a normal image is called anomalous.
             fast: one timestep instead of all, where there is such a mode; `about_fast` tells the loss.
+            threshold: of image scores, in place of the calibrated one.
+            added: to the threshold.
             batch_size: images in one batch; default: `batch_size` of the experiment's `sampling`, or of the
                 other method's settings.
             bits: see `read`.
@@ -209,6 +222,7 @@ class Detector:
         """
         mode = self._mode(fast)
         options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}
+        options |= {"threshold": threshold, "added": added}
         reference_of = cache(partial(self.reference, category=category, **options))
         self.reference(category=category, **options)  # which refuses wrong options
         pictures = (self.read(image, category=category, bits=bits) for image in images)
@@ -235,13 +249,16 @@ class Detector:
         category: str | None = None,
         false_alarm_rate: float = RATE,
         fast: bool = False,
+        threshold: float | None = None,
+        added: float = 0.0,
     ) -> Reference:
         """The held-out images that `detect_many` compares with for these options, and its thresholds.
 
         `group`: the category that the image is most alike, where `category` is None; None: compare with all.
         """
         own = group if category is None else None
-        return self._mode(fast).calibration.reference(false_alarm_rate, _named(category), own)
+        found = self._mode(fast).calibration.reference(false_alarm_rate, _named(category), own)
+        return found.moved(threshold, added)
 
     @property
     def batch_size(self) -> int:

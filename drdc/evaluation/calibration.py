@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Any
 
@@ -203,6 +203,14 @@ class Reference:
     scores: Floats
     threshold: float
     pixel_threshold: float
+
+    def moved(self, threshold: float | None = None, added: float = 0.0) -> Reference:
+        """With another threshold, or with something added to it; `rate` is what it then stands for."""
+        value = (self.threshold if threshold is None else threshold) + added
+        if value == self.threshold:
+            return self
+        rate = float((1 + np.count_nonzero(np.asarray(self.scores) > value)) / (len(self.scores) + 1))
+        return replace(self, threshold=value, rate=rate)
 
 
 def ceiled(rate: float) -> str:

@@ -1,4 +1,6 @@
-"""The page `gallery.html`: every test image with its heatmaps, to be browsed at any threshold.
+"""A page of images with their heatmaps, to be browsed at any threshold.
+
+`gallery.html` has an experiment's test images, and `index.html` those of a call of `drdc detect`.
 
 One self-contained file: images are embedded, and its own style sheet and script are the only ones that its
 Content-Security-Policy allows. The facts of all images and the script come first and the pictures after
@@ -25,10 +27,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from drdc.config.names import ALL
-from drdc.config.variants import COMPARED
-from drdc.reporting.gallery import HEATMAPS, coloured
+from drdc.reporting.gallery import coloured
 from drdc.reporting.overlay import HALO, LINE, STRENGTH, heat_of, opacity_of
-from drdc.reporting.shown_images import Facts, Scales, Shown
+from drdc.reporting.shown_images import Facts, Floats, Scales, Shown
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
@@ -49,9 +50,12 @@ def write_gallery(
     path: Path,
     *,
     title: str,
+    methods: Mapping[str, str],
+    heatmaps: Mapping[str, str],
     thresholds: dict[str, dict[str, float]],
     calibration: str,
     scales: Scales,
+    tested: bool = True,
 ) -> None:
     """Write the page; pictures are taken and written one image at a time.
 
@@ -62,10 +66,13 @@ def write_gallery(
         pictures: of each of these images what `pictures_of` gives.
         path: the HTML file.
         title: heading of the page.
-        thresholds: for each of `COMPARED`, and for each further method that the page shows, where the
-            threshold starts: of the images of each group, and of "all" (`calibration.by_group`).
+        methods: whose scores are shown, and what the page calls them; the first is shown first.
+        heatmaps: the same of the kinds of heatmaps.
+        thresholds: of each method where the threshold starts: of the images of each group, and of "all"
+            (`calibration.by_group`).
         calibration: what these are calibrated on, and for which rate of false alarms, in words.
         scales: of each group of images.
+        tested: whether it is known which images are anomalous.
 
     Raises:
         UserError: there is no image, or the file cannot be written.
@@ -80,7 +87,6 @@ def write_gallery(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    methods = [name for name in thresholds if name not in COMPARED]
     lines = "".join(f"--{name}-line: rgb{colour}; " for name, (colour, _) in OUTLINES.items())
     style = Markup(f":root {{ {lines}}}\n") + _part("gallery.css")
     script = _part("scores.js") + _part("gallery.js")
@@ -91,14 +97,16 @@ def write_gallery(
         style_hash=_hash(style),
         script_hash=_hash(script),
         methods=methods,
+        heatmaps=heatmaps,
+        tested=tested,
         grouped=len(scales) > 1,
         calibration=calibration,
         opacity=STRENGTH,
         tables=_tables(),
         outlines=OUTLINES,
         halo=HALO,
-        settings=_settings(thresholds, scales, methods),
-        facts=list(_checked(facts, (*COMPARED, *methods))),
+        settings=_settings(thresholds, scales, methods, heatmaps),
+        facts=list(_checked(facts, list(methods))),
         pictures=pictures,
     )
     with atomic(path) as part:
@@ -112,14 +120,22 @@ def pictures_of(shown: Shown, scales: Scales) -> Pictures:
     is; and each kind of heatmap in grey, from black at the value of a normal pixel to white at twice the
     distance of the pixel threshold, see `heat_of`.
     """
-    pictures: Pictures = {
-        "image": _jpeg(Image.fromarray(shown.image)),
+    own = {kind: (shown.heatmaps[kind], *scale) for kind, scale in scales[shown.group].items()}
+    return picture_of(Image.fromarray(shown.image), own) | {
         "reconstruction": _jpeg(Image.fromarray(shown.reconstruction)),
         "truth": _png(Image.fromarray(shown.mask)) if shown.mask.any() else None,
     }
-    for kind, (usual, threshold) in scales[shown.group].items():
-        step = -(-shown.mask.shape[0] // HEATMAP_SIDE)
-        grey = 255 * heat_of(shown.heatmaps[kind][::step, ::step], usual, threshold) + 0.5
+
+
+def picture_of(image: Image.Image, heatmaps: Mapping[str, tuple[Floats, float, float]]) -> Pictures:
+    """The same of an image of which nothing else is known.
+
+    `heatmaps`: of each kind the heatmap (H, W), the value of a normal pixel, and the pixel threshold.
+    """
+    pictures: Pictures = {"image": _jpeg(image)}
+    for kind, (heatmap, usual, threshold) in heatmaps.items():
+        step = -(-max(heatmap.shape) // HEATMAP_SIDE)
+        grey = 255 * heat_of(heatmap[::step, ::step], usual, threshold) + 0.5
         pictures[kind] = _jpeg(Image.fromarray(grey.astype(np.uint8)))
     return pictures
 
@@ -142,9 +158,14 @@ def _tables() -> dict[str, str]:
     return {channel: " ".join(f"{value:.3g}" for value in values) for channel, values in columns.items()}
 
 
-def _settings(thresholds: dict[str, dict[str, float]], scales: Scales, methods: list[str]) -> dict[str, Any]:
+def _settings(
+    thresholds: dict[str, dict[str, float]],
+    scales: Scales,
+    methods: Mapping[str, str],
+    heatmaps: Mapping[str, str],
+) -> dict[str, Any]:
     """The data of the script other than the images."""
-    names, kinds = (*COMPARED, *methods), (*HEATMAPS, *methods)
+    names, kinds = list(methods), list(heatmaps)
     groups = [*scales, ALL]
     limits = {
         group: _of_each(names, {name: own[group] for name, own in thresholds.items()}, "threshold")
@@ -158,6 +179,7 @@ def _settings(thresholds: dict[str, dict[str, float]], scales: Scales, methods: 
     return {
         "thresholds": {name: {group: limits[group][name] for group in groups} for name in names},
         "scales": ends,
+        "methods": dict(methods),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -32,16 +32,19 @@ class Facts:
     """What is known of a test image without its pixels.
 
     path: of the image in the dataset; category, defect_type: names, "good" for a normal image; group: the
-    category that it is most alike, as far as a model can tell; label: 1 anomalous, 0 normal; scores: image
-    score of base, DRDC and the shown methods, higher = more anomalous.
+    category that it is most alike, as far as a model can tell; label: 1 anomalous, 0 normal, None unknown;
+    scores: image score of each shown method, higher = more anomalous; size: width and height in pixels in
+    which `boxes` around what was found are given: left, top, width, height.
     """
 
     path: str
     category: str
     group: str
     defect_type: str
-    label: int
+    label: int | None
     scores: dict[str, float]
+    size: tuple[int, int] = field(default=(1, 1), kw_only=True)
+    boxes: tuple[tuple[int, ...], ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from drdc.reporting.shown_images import ShownImages
 from drdc.results.layout import Layout
 from drdc.runtime.batching import job_threads
 
+#: What the page calls the scores and the heatmaps of DRDC and its parts.
+TITLES = {"drdc": "DRDC", "base": "Base model"}
+HEATMAPS = {"drdc": "Fused", "base": "Base", "diffusion": "Diffusion"}
+
 
 def gallery(
     layout: Layout, *, seeds: list[int], image_size: int, fusion: Fusion, methods: dict[str, Any]
@@ -23,7 +27,7 @@ def gallery(
     rate, both are of the smallest rate that they allow. A method without heatmaps is left out.
     """
     images = ShownImages(layout, seeds[0], image_size, fusion, list(methods))
-    shown = (*COMPARED, *images.methods)
+    others = {name: name for name in images.methods}
     count, workers = len(images.held_out), job_threads()
     rate = offered_rate(count)
     scales = images.scales(rate, workers)
@@ -32,10 +36,12 @@ def gallery(
         images.facts(),
         images.each(partial(pictures_of, scales=scales), images.rows, workers),
         layout.gallery,
+        methods=TITLES | others,
+        heatmaps=HEATMAPS | others,
         title=f"{layout.experiment}, seed {seeds[0]}",
         thresholds={
             method: by_group(images.held_out[method].to_numpy(float), groups, rate, images.groups)
-            for method in shown
+            for method in (*COMPARED, *others)
         },
         calibration=f"{count} held-out normal images for a false-alarm rate of at most "
         f"{100 * float(ceiled(rate)):g} %",

@@ -28,6 +28,7 @@ from drdc.tools.inputs import about_left_out, find_images, total_left_out
 if TYPE_CHECKING:
     from drdc.data.pictures import Picture
     from drdc.detection.detector import Detection, Detector
+    from drdc.tools.results_page import Results
 
 RESULTS = "results.jsonl"
 ANOMALY = 1  # exit code of nothing else
@@ -47,6 +48,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=RATE,
         metavar="RATE",
         help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="SCORE", help="of image scores, in place of the calibrated one"
+    )
+    parser.add_argument(
+        "--added",
+        type=float,
+        default=0.0,
+        metavar="SCORE",
+        help="to each calibrated threshold, as the slider of the gallery says",
     )
     parser.add_argument(
         "--category",
@@ -81,11 +92,13 @@ def run(
 ) -> int:
     """Write score, decision, heatmap and overlay of each image, and a JSON line in `results.jsonl`.
 
-    An image that cannot be read has a line that says why, and all others are done.
+    At the end `results.csv` and the page `index.html` have all of them. An image that cannot be read has a
+    line that says why, and all others are done.
 
     Args:
         bits: of `drdc.detection.detector.Detector.read`.
-        options: `false_alarm_rate`, `category` and `fast` of `drdc.detection.detector.Detector.detect_many`.
+        options: `false_alarm_rate`, `threshold`, `added`, `category` and `fast` of
+            `drdc.detection.detector.Detector.detect_many`.
 
     Returns:
         2 if an input was unusable, else 1 if an image is anomalous and `fail_on_anomaly`, else 0.
@@ -102,10 +115,14 @@ def run(
         )
     detector = _load(model, threads, gpu)
     _announce(detector, **options)
-    with _Writer(output, heatmap) as writer:
+    from drdc.tools.results_page import Results
+
+    with _Writer(output, heatmap) as writer, Results(detector, options) as results:
+        writer.also = results
         for argument in empty:
             writer.unusable(Path(argument), f"{argument}: no image there; name a file, a folder or a pattern")
         _detect(detector, named, writer, batch, bits, options)
+        results.write(output)
     say(writer.summary(total_left_out(left_out)))
     if writer.failed:
         return UNUSABLE
@@ -123,29 +140,29 @@ def _load(model: str, threads: int | None, gpu: int) -> Detector:
     return Detector.load(model)
 
 
-def _announce(detector: Detector, *, false_alarm_rate: float, category: str | None, fast: bool) -> None:
+def _announce(detector: Detector, *, category: str | None, **others: Any) -> None:
     """Print which model it is and what it decides; bad options are refused before anything is written."""
-    options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}
+    detector.reference(category=category, **others)  # which refuses wrong options
     if category is None and detector.groups is not None:
-        each = {name: detector.reference(name, **options) for name in detector.categories}
+        each = {name: detector.reference(name, **others) for name in detector.categories}
         limits = ", ".join(f"{name} {own.threshold:.4g}" for name, own in each.items())
-        about = detector.reference(**options).about
+        about, rate = detector.reference(**others).about, max(own.rate for own in each.values())
         where = f"the threshold of the category that it is most alike ({limits})"
     else:
-        reference = detector.reference(category=category, **options)
-        where, about = f"{reference.threshold:.4g}", reference.about
+        reference = detector.reference(category=category, **others)
+        where, about, rate = f"{reference.threshold:.4g}", reference.about, reference.rate
     if detector.recommended:
-        others = ", ".join(f"{name} {100 * own:.1f} %" for name, own in detector.recommended.items())
-        say(f"Model: {detector.method}, recommended by the self-check (image AUROC {others}).")
+        compared = ", ".join(f"{name} {100 * own:.1f} %" for name, own in detector.recommended.items())
+        say(f"Model: {detector.method}, recommended by the self-check (image AUROC {compared}).")
     say(
         f"An image is anomalous above {where}; a normal one is above with a probability of "
-        f"{100 * false_alarm_rate:g} % at most. Calibrated on {about}."
+        f"{100 * rate:.3g} % at most. Calibrated on {about}."
     )
     if not detector.self_check.empty:
         from drdc.evaluation.self_check import sentence
 
         say(f"Self-check: it {sentence(detector.self_check)}.")
-    if fast:
+    if others["fast"]:
         say(f"Fast: {detector.about_fast}.")
 
 
@@ -188,6 +205,7 @@ class _Writer:
         self.output, self.heatmap = output, heatmap
         self.done = self.anomalous = self.failed = 0
         self.seconds = 0.0
+        self.also: Results | None = None  # is told the same
         self._lines: BinaryIO
         self._whole = 0  # bytes of whole lines
 
@@ -207,6 +225,8 @@ class _Writer:
     def unusable(self, image: Path, reason: str) -> None:
         self.failed += 1
         self._line({"image": str(image), "error": reason})
+        if self.also is not None:
+            self.also.unusable(image, reason)
         tell(printable(reason))
 
     def write(self, own: Named, found: Detection) -> None:
@@ -230,11 +250,14 @@ class _Writer:
             "width": found.image.width,
             "height": found.image.height,
             "seconds": found.seconds,
+            "regions": [own._asdict() for own in found.regions()],
             "overlay": str(overlay),
             "heatmap": str(heatmap),
             "notes": list(found.notes),
         }
         self._line(facts | scale)
+        if self.also is not None:
+            self.also.add(image, found)
         self.done += 1
         self.anomalous += found.anomalous
         self.seconds += found.seconds

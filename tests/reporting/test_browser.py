@@ -17,11 +17,11 @@ from PIL import Image
 
 from drdc.config.variants import COMPARED
 from drdc.data.synthetic import render
-from drdc.reporting.browser import pictures_of, write_gallery
-from drdc.reporting.gallery import HEATMAPS
+from drdc.reporting.browser import picture_of, pictures_of, write_gallery
 from drdc.reporting.overlay import LINE, overlay
 from drdc.reporting.shown_images import Facts, Scales, Shown
 from drdc.runtime.errors import UserError
+from drdc.stages.gallery import HEATMAPS, TITLES
 
 HOSTILE = (
     "<img src=x onerror=\"document.title='broken'\">",
@@ -76,7 +76,7 @@ def of_groups(thresholds: dict[str, float], **others: float) -> dict[str, dict[s
 
 def write(images: list[Shown], path: Path, **changes: Any) -> Path:
     values = {"title": "Title", "thresholds": of_groups(THRESHOLDS), "scales": SCALES, **changes}
-    values = {"calibration": "40 held-out normal images"} | values
+    values = {"calibration": "40 held-out normal images", "methods": TITLES, "heatmaps": HEATMAPS} | values
     write_gallery(images, (pictures_of(image, values["scales"]) for image in images), path, **values)
     return path
 
@@ -104,7 +104,8 @@ def test_same_images_give_the_same_bytes_and_nothing_is_loaded_from_elsewhere(tm
 def test_every_image_is_carried_with_its_facts_and_pictures(tmp_path: Path) -> None:
     images = many()[:7]
     path = write(images, tmp_path / "g.html")
-    assert facts_in(path) == [{name: getattr(image, name) for name in FACTS} for image in images]
+    given = [{name: getattr(image, name) for name in FACTS} for image in images]
+    assert facts_in(path) == json.loads(json.dumps(given))
     for index, image in enumerate(images):
         (pictures,) = blocks_in(path, f"pictures-{index}")
         assert set(pictures) == {"image", "reconstruction", "truth", *HEATMAPS}
@@ -134,6 +135,7 @@ def test_images_are_taken_one_at_a_time(tmp_path: Path) -> None:
 
     images = [shown(number) for number in range(6)]
     about = {"thresholds": of_groups(THRESHOLDS), "calibration": "", "scales": SCALES}
+    about |= {"methods": TITLES, "heatmaps": HEATMAPS}
     pictures = (pictures_of(image, SCALES) for image in stream())
     write_gallery(images, pictures, tmp_path / "g.html", title="t", **about)
     assert len(alive) == 6
@@ -156,7 +158,7 @@ def test_what_cannot_be_shown_is_refused_and_leaves_no_file(tmp_path: Path) -> N
         write([replace(shown(0), scores={"base": 1.0, "drdc": float("nan")})], path)
     with pytest.raises(ValueError, match="threshold: drdc is missing"):
         write([shown(0)], path, thresholds={"base": {"": 1.0, "all": 1.0}})
-    with pytest.raises(ValueError, match="scale: base, diffusion, drdc is missing"):
+    with pytest.raises(ValueError, match="scale: drdc, base, diffusion is missing"):
         write([shown(0)], path, scales={"": {}})
     assert not list(tmp_path.iterdir())
 
@@ -597,7 +599,8 @@ def test_further_methods_have_scores_heatmaps_and_thresholds_of_their_own(
         images.append(replace(image, scores=scores, heatmaps=image.heatmaps | {"one-more": image.mask * 1.0}))
     thresholds = of_groups(THRESHOLDS | {"one-more": 5.0})
     scales = {"": SCALES[""] | {"one-more": (0.0, 0.5)}}
-    page = open_page(write(images, tmp_path / "g.html", thresholds=thresholds, scales=scales))
+    names = {"methods": TITLES | {"one-more": "one-more"}, "heatmaps": HEATMAPS | {"one-more": "one-more"}}
+    page = open_page(write(images, tmp_path / "g.html", thresholds=thresholds, scales=scales, **names))
     page.check("input[name=method][value=one-more]")
     page.check("input[name=heatmap][value=one-more]")
     anomalous = sum(image.label for image in images)
@@ -663,3 +666,51 @@ def test_the_large_view_has_the_threshold_and_the_scale_of_the_images_group(grou
 
 def test_of_a_single_group_there_is_nothing_to_choose(page: Any) -> None:
     assert not page.locator("input[name=compared]").first.is_visible()
+
+
+# --- images of which nothing is known -----------------------------------------------------------------
+
+
+def test_without_ground_truth_images_are_anomalous_or_normal_and_boxes_are_drawn(
+    open_page: Any, tmp_path: Path
+) -> None:
+    """As `drdc detect` writes it: no outcome, defect type or reconstruction, and images of any shape."""
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (48, 96, 3), dtype=np.uint8)) for _ in range(6)]
+    facts = [
+        Facts(
+            path=f"photos/{i}.png", category="lid", group="lid", defect_type="", label=None,
+            scores={"drdc": i / 5}, size=(96, 48), boxes=((10, 20, 30, 8),) * (i % 3),
+        )
+        for i in range(6)
+    ]  # fmt: skip
+    heat = np.zeros((48, 96))
+    heat[20:28, 10:40] = 1
+    path = tmp_path / "index.html"
+    write_gallery(
+        facts, (picture_of(image, {"drdc": (heat, 0.0, 0.5)}) for image in images), path, title="t",
+        methods={"drdc": "drdc"}, heatmaps={"drdc": "Heatmap"}, thresholds={"drdc": {"lid": 0.5, "all": 0.5}},
+        calibration="40 held-out normal images", scales={"lid": {"drdc": (0.0, 0.5)}}, tested=False,
+    )  # fmt: skip
+    page = open_page(path)
+    assert counts_on(page) == {"anomalous": 3, "normal": 3}
+    assert page.locator("#summary").inner_text() == "6 of 6 images match; 3 anomalous, 3 normal"
+    assert paths_on(page) == [f"photos/{i}.png" for i in range(5, -1, -1)], "the highest score first"
+    assert page.locator(".card").first.locator(".badge").inner_text() == "anomalous"
+    assert page.locator(".card .boxes rect").count() == 2 + 1 + 0 + 2 + 1 + 0
+    frame = page.locator(".card .stack").first.bounding_box()
+    box = page.locator(".card .boxes rect").first.bounding_box()
+    scale = frame["width"] / 96  # fitted into a square, half as high as wide
+    assert box["x"] - frame["x"] == pytest.approx(10 * scale, abs=2)
+    assert box["y"] - frame["y"] == pytest.approx(frame["height"] / 4 + 20 * scale, abs=2)
+    page.locator("input[name=boxes]").uncheck()
+    assert page.locator(".card .boxes:visible").count() == 0
+    page.locator("#number").fill("0.1")
+    assert counts_on(page) == {"anomalous": 5, "normal": 1}
+    page.locator("button[data-outcome=normal]").click()
+    assert paths_on(page) == ["photos/0.png"]
+    page.locator(".card").first.click()
+    assert page.get_by_role("dialog").is_visible()
+    assert page.locator("dialog figure").count() == 3
+    for absent in ("select[name=defect]", "#quality", "input[name=truth]", "input[name=underlay]"):
+        assert page.locator(absent).count() == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from exporting import drdc
 from limits import size_limit
@@ -25,7 +26,7 @@ from drdc.tools.inputs import LONGEST, about_left_out, find_images, total_left_o
 FACTS = {
     *("image", "score", "p_value", "category", "threshold", "anomalous", "pixel_threshold"),
     *("false_alarm_rate", "calibrated_on", "width", "height", "seconds", "overlay", "heatmap"),
-    *("heatmap_scale", "notes"),
+    *("heatmap_scale", "regions", "notes"),
 }
 
 
@@ -80,6 +81,47 @@ def test_a_folder_gives_score_decision_heatmap_and_overlay_of_each_image(
         assert one["threshold"] == expected.threshold
         with Image.open(out / one["overlay"]) as overlay:
             assert overlay.size == (one["width"], one["height"]) == (64, 64)
+
+
+def test_a_table_and_a_page_have_all_images_of_the_call(exported: Path, photos: Path, tmp_path: Path) -> None:
+    out, bad = tmp_path / "out", tmp_path / "cut.png"
+    bad.write_bytes(b"no image")
+    assert detect(exported, out, photos, bad) == 2
+    rows = pd.read_csv(out / "results.csv", keep_default_na=False, dtype=str)
+    for row, line in zip(rows.to_dict("records"), lines(out), strict=True):
+        assert row["image"] == line["image"]
+        if "error" in line:
+            assert (row["decision"], row["score"]) == ("unusable", "")
+            assert "not a readable image" in row["notes"]
+            continue
+        assert row["decision"] == ("anomalous" if line["anomalous"] else "normal")
+        assert float(row["score"]) == pytest.approx(line["score"], rel=1e-5)
+        boxes = [list(own.values())[:4] for own in line["regions"]]
+        assert [list(map(int, box.split())) for box in row["boxes"].split("; ") if box] == boxes
+    blot = rows[rows.image.str.endswith("blot.png")].iloc[0]
+    left, top, width, height = map(int, blot.boxes.split("; ")[0].split())
+    assert left <= 16 <= left + width
+    assert top <= 16 <= top + height
+    assert 0 < float(blot.area_percent) < 100
+    page = (out / "index.html").read_text()
+    assert page.count('id="pictures-') == 3
+
+
+def test_a_threshold_of_ones_own_decides_and_its_rate_is_told(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = Detector.load(exported).reference("capsule")
+    for options, expected in (
+        (("--threshold", "1e9"), (1e9, 1 / 21)),
+        (("--threshold", str(reference.scores.min() - 1)), (reference.scores.min() - 1, 1.0)),
+        (("--added", "0.25"), (reference.threshold + 0.25, 1 / 21)),
+    ):
+        assert detect(exported, tmp_path / "out", photos, *options) == 0
+        for line in lines(tmp_path / "out"):
+            if line["category"] == "capsule":
+                assert (line["threshold"], line["false_alarm_rate"]) == pytest.approx(expected)
+                assert line["anomalous"] == (line["score"] > line["threshold"])
+    assert "with a probability of 100 % at most" in capsys.readouterr().out
 
 
 def test_the_heatmap_of_16_bits_has_the_stated_scale(exported: Path, photos: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ const PAGE = 60; // cards at a time, so that no more pictures than theirs are ev
 const BINS = 40; // of the histogram; the width of its view box
 const LATE = 200; // milliseconds between two looks for pictures that were not read yet
 
+const TESTED = images[0].label !== null; // whether it is known which images are anomalous
 const outcomeButtons = [...form.querySelectorAll("[data-outcome]")];
 const large = byId("large");
 let cards = new Map(); // index of an image -> its list item, of the images on this page
@@ -32,7 +33,7 @@ function showThreshold(list) {
   const { low, high } = scales[method];
   const place = (value) => ((value - low) / (high - low)) * BINS;
   const bins = [new Array(BINS).fill(0), new Array(BINS).fill(0)];
-  for (const image of list) bins[image.label][Math.floor(place(placeOf(image, method)))] += 1;
+  for (const image of list) bins[image.label ?? 0][Math.floor(place(placeOf(image, method)))] += 1;
   const bars = (counts, direction) => counts
     .map((count, bin) => `M${bin + 0.06} 0h.88v${(direction * 48 * count) / Math.max(1, ...counts)}h-.88z`)
     .join("");
@@ -44,8 +45,9 @@ function showThreshold(list) {
     byId(id).setAttribute("x2", place(value));
   }
   const anomalous = list.filter((image) => image.label).length;
-  byId("histogram").ariaLabel = `Histogram of the scores of ${list.length - anomalous} normal `
-    + `and ${anomalous} anomalous images`;
+  byId("histogram").ariaLabel = TESTED
+    ? `Histogram of the scores of ${list.length - anomalous} normal and ${anomalous} anomalous images`
+    : `Histogram of the scores of ${list.length} images`;
   byId("number-name").textContent = isOwn() ? "Added to each" : "Value";
   byId("start").value = written(startOf(method), method);
 }
@@ -53,13 +55,16 @@ function showThreshold(list) {
 function showCounts(list) {
   const counts = countOutcomes(list);
   for (const button of outcomeButtons) button.firstChild.textContent = counts[button.dataset.outcome];
-  const quality = `precision ${precision(counts)}, recall ${recall(counts)}`;
+  const quality = TESTED ? `precision ${precision(counts)}, recall ${recall(counts)}`
+    : `${counts.anomalous} anomalous, ${counts.normal} normal`;
   byId("summary").textContent = `${matching.length} of ${images.length} images match; ${quality}`;
   clearTimeout(showCounts.timer); // a moving slider is announced once, where it stops
   showCounts.timer = setTimeout(() => {
-    byId("status").textContent = `${counts.found} found, ${counts.missed} missed, `
-      + `${counts.alarm} false alarms, ${counts.passed} correctly passed; ${quality}`;
+    const outcomes = `${counts.found} found, ${counts.missed} missed, `
+      + `${counts.alarm} false alarms, ${counts.passed} correctly passed; `;
+    byId("status").textContent = (TESTED ? outcomes : "") + quality;
   }, 300);
+  if (!TESTED) return;
   const groups = new Map();
   for (const image of list) {
     if (!groups.has(image.category)) groups.set(image.category, []);
@@ -103,10 +108,24 @@ function showGrid() {
 function newCard(image) {
   const item = byId("card").content.firstElementChild.cloneNode(true);
   item.firstElementChild.dataset.index = image.index;
-  item.querySelector(".kind").textContent = `${image.category} · ${image.defect_type}`;
+  item.querySelector(".kind").textContent = kindOf(image);
+  drawBoxes(item.querySelector(".boxes"), image);
   item.querySelector(".path").textContent = image.path;
   item.firstElementChild.title = image.path;
   return item;
+}
+
+const kindOf = (image) => (image.defect_type ? `${image.category} · ${image.defect_type}` : image.category);
+
+function drawBoxes(svg, image) {
+  // Fitted into its frame as the picture is; a thin box is drawn around at least a few pixels of the screen.
+  const [width, height] = image.size;
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.replaceChildren(...image.boxes.map(([x, y, w, h]) => {
+    const box = document.createElementNS(svg.namespaceURI, "rect");
+    for (const [name, value] of Object.entries({ x, y, width: w, height: h })) box.setAttribute(name, value);
+    return box;
+  }));
 }
 
 function paint(item) {
@@ -116,11 +135,11 @@ function paint(item) {
   badge.dataset.outcome = outcomeOf(image);
   badge.textContent = OUTCOMES[outcomeOf(image)];
   item.querySelector(".score").textContent = written(image.scores[method], method);
-  const view = `${fields.underlay.value} ${fields.heatmap.value}`;
+  const view = `${fields.underlay?.value} ${fields.heatmap.value}`;
   if (item.dataset.view === view) return;
   const urls = pictures(image.index);
   if (urls.image) item.dataset.view = view;
-  setPicture(item.querySelector(".under"), urls[fields.underlay.value]);
+  setPicture(item.querySelector(".under"), urls[fields.underlay?.value ?? "image"]);
   setPicture(item.querySelector(".heat"), urls[fields.heatmap.value]);
   setPicture(item.querySelector(".found"), urls[fields.heatmap.value]);
   setPicture(item.querySelector(".truth"), urls.truth);
@@ -149,7 +168,8 @@ function showLarge(place) {
   const urls = pictures(image.index);
   byId("place").textContent = `${current + 1} of ${matching.length}`;
   byId("large-title").firstElementChild.textContent = image.path;
-  byId("large-kind").textContent = `${image.category} · ${image.defect_type}`;
+  byId("large-kind").textContent = kindOf(image);
+  for (const svg of large.querySelectorAll(".boxes")) drawBoxes(svg, image);
   for (const [method, name] of Object.entries(METHODS)) {
     byId(`large-${method}`).textContent = `${name}: score ${written(image.scores[method], method)}, `
       + `threshold ${written(thresholdOf(image, method), method)}, ${OUTCOMES[outcomeOf(image, method)]}`;
@@ -162,7 +182,7 @@ function showLarge(place) {
   }
   setPicture(large.querySelector(".found"), urls[fields.heatmap.value]);
   setPicture(large.querySelector(".truth"), urls.truth);
-  byId("unmarked").hidden = Boolean(urls.truth);
+  if (TESTED) byId("unmarked").hidden = Boolean(urls.truth);
   if (!large.open) large.showModal();
 }
 
@@ -198,7 +218,9 @@ function chooseMethod() {
 
 function setOverlay() {
   document.body.style.setProperty("--opacity", fields.opacity.value);
-  for (const name of ["truth", "found"]) document.body.classList.toggle(`no-${name}`, !fields[name].checked);
+  for (const name of ["truth", "found", "boxes"]) {
+    document.body.classList.toggle(`no-${name}`, fields[name] !== undefined && !fields[name].checked);
+  }
 }
 
 function fillSelect(select, names) {
@@ -211,6 +233,7 @@ function fillSelect(select, names) {
 }
 
 function fillDefects() {
+  if (!TESTED) return;
   const list = images.filter((image) => isChosen(fields.category, image.category));
   fillSelect(fields.defect, list.map((image) => image.defect_type));
 }
@@ -226,7 +249,7 @@ form.addEventListener("input", ({ target }) => {
     chooseMethod();
   } else if (target.name === "compared") {
     chooseCompared();
-  } else if (["opacity", "truth", "found"].includes(target.name)) {
+  } else if (["opacity", "truth", "found", "boxes"].includes(target.name)) {
     setOverlay();
   } else if (["heatmap", "underlay"].includes(target.name)) {
     showGrid();

@@ -3,13 +3,14 @@
 // What the page carries, outcomes, filters and orders. The facts of every image are read at once, its
 // pictures only when it is shown: they come after this script, which runs while the rest is still read.
 // The file is put before gallery.js, into the same script.
-const OUTCOMES = { found: "found", missed: "missed", alarm: "false alarm", passed: "correctly passed" };
+const OUTCOMES = {
+  found: "found", missed: "missed", alarm: "false alarm", passed: "correctly passed", anomalous: "anomalous", normal: "normal",
+};
 
 const byId = (id) => document.getElementById(id);
 const read = (node) => JSON.parse(node.textContent);
 const settings = read(byId("settings"));
-const further = Object.keys(settings.thresholds).filter((name) => !["drdc", "base"].includes(name));
-const METHODS = { drdc: "DRDC", base: "Base model", ...Object.fromEntries(further.map((name) => [name, name])) };
+const METHODS = settings.methods;
 const images = read(byId("facts"));
 images.forEach((image, index) => { image.index = index; });
 
@@ -56,12 +57,13 @@ const written = (value, method) => value.toFixed(scales[method].decimals);
 
 function outcomeOf(image, method = fields.method.value) {
   const predicted = image.scores[method] > thresholdOf(image, method);
+  if (image.label === null) return predicted ? "anomalous" : "normal";
   if (image.label) return predicted ? "found" : "missed";
   return predicted ? "alarm" : "passed";
 }
 
 function countOutcomes(list) {
-  const counts = { found: 0, missed: 0, alarm: 0, passed: 0 };
+  const counts = Object.fromEntries(Object.keys(OUTCOMES).map((name) => [name, 0]));
   for (const image of list) counts[outcomeOf(image)] += 1;
   return counts;
 }
@@ -99,7 +101,7 @@ function filtered() {
   // By category, defect type and path; the outcome is left to `update`, so that the counts keep all four.
   const words = fields.search.value.toLowerCase();
   return images.filter((image) => isChosen(fields.category, image.category)
-    && isChosen(fields.defect, image.defect_type) && image.path.toLowerCase().includes(words));
+    && (!fields.defect || isChosen(fields.defect, image.defect_type)) && image.path.toLowerCase().includes(words));
 }
 
 const isChosen = (select, name) => select.selectedIndex <= 0 || select.value === name;
