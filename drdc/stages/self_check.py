@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 #: Pixels of the longer side of the images that defects are drawn into, at most.
 SIDE = 1024
-#: Pixels of a panel of the picture and of its heading, and rows of panels.
+#: Pixels of a panel of the picture and of its heading, and rows of panels at most.
 PANEL, HEAD, SHOWN = 128, 24, 8
 
 
@@ -127,9 +127,10 @@ def _panel(image: Drawn, found: Detection) -> NDArray[np.uint8]:
 
 
 def _sheet(panels: list[dict[str, NDArray[np.uint8]]]) -> Image.Image:
-    """The first panels, a column for each kind of defect."""
+    """Panels of all categories, a column for each kind of defect."""
     nothing = np.full((2 * PANEL + 6, PANEL + 6, 3), 255, np.uint8)
-    lines = [np.concatenate([own.get(kind, nothing) for kind in KINDS], axis=1) for own in panels[:SHOWN]]
+    chosen = panels[:: -(-len(panels) // SHOWN)]
+    lines = [np.concatenate([own.get(kind, nothing) for kind in KINDS], axis=1) for own in chosen]
     sheet = Image.fromarray(np.concatenate([np.full((HEAD, lines[0].shape[1], 3), 255, np.uint8), *lines]))
     pen = ImageDraw.Draw(sheet)
     for place, kind in enumerate(KINDS):

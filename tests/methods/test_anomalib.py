@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from drdc.config.backbone import Backbone
+from drdc.detection.backends import checked
 from drdc.methods.anomalib import draem, memory_bank
 from drdc.methods.anomalib.images import made_textures
 from drdc.methods.anomalib.method import Anomalib
@@ -121,6 +122,21 @@ def maps_and_scores(method: Anomalib, layout: Layout, rows: np.ndarray) -> tuple
     with torch.inference_mode():
         batch = inputs_of(layout, method.shapes.image_size).batch(rows)
         return method.heatmaps_and_scores(batch.images, batch.features)
+
+
+@pytest.mark.parametrize("model", SEPARATING)
+def test_a_detector_is_built_first_without_memory_or_where_that_is_impossible_at_once(model: str) -> None:
+    """A model that reads its own numbers while it is built says so in words of its own."""
+    method = untrained({"model": model, **SEPARATING[model]})
+    weights = method.state_dict()
+
+    def again() -> Anomalib:
+        built = Anomalib(method.settings, method.shapes, weights)
+        built.restore(weights)
+        return built
+
+    found = checked(again).state_dict()
+    assert all(found[name].equal(value) for name, value in weights.items())
 
 
 @pytest.mark.parametrize(

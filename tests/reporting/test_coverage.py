@@ -41,6 +41,17 @@ def test_the_halves_are_normal_images_of_all_kinds() -> None:
     assert "all together" not in set(alone["category"])
 
 
+def test_with_few_images_a_rate_is_asked_for_at_which_each_category_stands_alone() -> None:
+    frame = shifted(0.9)
+    few = frame[frame["label"] == 0].groupby(["category", "method"]).head(20)
+    data = coverage_data(few).set_index(["category", "threshold"])
+    assert set(data["asked"]) == {1 / (8 + 1)}
+    first, second = few["category"].unique()
+    assert data.loc[(second, ONE), "rate"] > 1.3 * data.loc[(second, OWN), "rate"]
+    for name in (first, second):
+        assert 0.02 < data.loc[(name, OWN), "rate"] <= 1 / 9 + 0.02
+
+
 def test_too_few_images_are_said(tmp_path: Path) -> None:
     frame = images(1)
     few = frame[frame["split"] == "test"]
