@@ -14,6 +14,7 @@ import yaml
 
 from drdc.config.names import sounds_good
 from drdc.data.listing import below, called_image, entries, folders, images, same_form, why_left_out
+from drdc.data.natural import commands
 from drdc.data.problems import Kind, Problem
 from drdc.data.samples import NORMAL, Sample, choose
 from drdc.runtime.errors import UserError
@@ -56,7 +57,10 @@ class Tree:
             return {self.root.resolve().name: self.root}
         found = [p for p in folders(self.root) if (p / "train").is_dir() or (p / "test").is_dir()]
         if not found:
-            raise UserError(self.root, f"no category in the layout {LAYOUT} was found", "correct the root")
+            fix = "correct the root"
+            if natural := commands(self.root):
+                fix = f"if its images are normal ones, run {natural}"
+            raise UserError(self.root, f"no category in the layout {LAYOUT} was found", fix)
         return {folder.name: folder for folder in found}
 
     def _good(self, folder: Path) -> bool:
