@@ -1,0 +1,223 @@
+"""`drdc status`: what a run of the workflow is doing, from its logs: running, failed and waiting jobs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from drdc.config.evaluation import Evaluation
+from drdc.config.names import printable
+from drdc.config.variants import predicted_parts
+from drdc.experiment import jobs
+from drdc.experiment.experiment import Experiment
+from drdc.experiment.stage_settings import stage_settings
+from drdc.results.layout import Layout
+from drdc.runtime.endings import say
+from drdc.runtime.errors import UserError
+from drdc.runtime.failures import reason
+
+#: Rules whose time is not measured, so that nothing says when they are done.
+UNMEASURED = ("about", "report", "points")
+_ANNOUNCED = re.compile(r"^(\S+ \S+) (\d+) steps of (\d+) images .* from step (\d+)$", re.M)
+_SEEN = re.compile(r"^(\S+ \S+) +(\d+) images  train .*$", re.M)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A job that has begun.
+
+    Attributes:
+        name: of its log: the rule, and what it is of.
+        state: "done", "running", "failed", or "silent" where no process of this computer writes its log.
+        seconds: since it began, or until it was done.
+        part: of a training that is done; None where that is not known.
+        left: seconds that remain, by a training's own pace or by the jobs of the same rule that are done;
+            None where nothing tells.
+        last: the last line of its log, or why it failed.
+    """
+
+    name: str
+    state: str
+    seconds: float
+    part: float | None
+    left: float | None
+    last: str
+
+    @property
+    def rule(self) -> str:
+        return self.name.split(".")[0]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "experiment", nargs="?", help="name of a folder in results/ (default: the one that changed last)"
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="show it anew every two seconds, until no job runs; Ctrl-C ends it",
+    )
+
+
+def run(experiment: str | None, watch: bool) -> None:
+    """Print the jobs of an experiment that are running, failed and waiting.
+
+    Raises:
+        UserError: there is no such experiment, or none at all.
+    """
+    layout = Layout(experiment or _latest())
+    if not layout.log("").parent.is_dir():
+        raise UserError(layout.root, "has no logs of a run", "name an experiment that was started here")
+    while True:
+        states = job_states(layout)
+        shown = "\n".join(lines(layout, states))
+        say(f"\x1b[H\x1b[J{shown}" if watch else shown)
+        if not watch or not any(one.state == "running" for one in states):
+            return
+        time.sleep(2)
+
+
+def _latest() -> str:
+    """The experiment whose logs changed last."""
+    folders = [path for path in Path("results").glob("*/logs") if path.is_dir()]
+    if not folders:
+        raise UserError("results", "no experiment was started in this folder", "run `snakemake` first")
+    return max(folders, key=lambda path: path.stat().st_mtime).parent.name
+
+
+def job_states(layout: Layout) -> list[JobState]:
+    """All jobs that have a log, in the order in which they began."""
+    logs = sorted(layout.log("").parent.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    opened = _open_files()
+    measured: dict[str, list[float]] = {}
+    found = []
+    for path in logs:
+        seconds = _measured(layout, path)
+        if seconds is not None:
+            measured.setdefault(path.stem.split(".")[0], []).append(seconds)
+    for path in logs:
+        if path.stem.split(".")[0] in UNMEASURED:
+            continue
+        found.append(_state(layout, path, opened, measured))
+    return found
+
+
+def _measured(layout: Layout, log: Path) -> float | None:
+    """Seconds that a job took; None where it is not done, or its log is newer."""
+    path = layout.benchmarks / f"{log.stem}.tsv"
+    with suppress(OSError, ValueError, IndexError):
+        if path.stat().st_mtime >= log.stat().st_mtime - 5:
+            return float(path.read_text().splitlines()[1].split("\t")[0])
+    return None
+
+
+def _state(layout: Layout, log: Path, opened: set[Path], measured: dict[str, list[float]]) -> JobState:
+    text = log.read_text(encoding="utf-8", errors="replace")
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    seconds = _measured(layout, log)
+    if seconds is not None:
+        return JobState(log.stem, "done", seconds, 1.0, 0.0, last)
+    since = time.time() - _began(log, text)
+    if log.resolve() in opened:
+        part, left = _progress(text)
+        others = measured.get(log.stem.split(".")[0])
+        if left is None and others:
+            left = max(0.0, sum(others) / len(others) - since)
+        return JobState(log.stem, "running", since, part, left, last)
+    if last.startswith("drdc: "):
+        return JobState(log.stem, "failed", since, None, None, reason(log))
+    return JobState(log.stem, "silent", since, None, None, last)
+
+
+def _began(log: Path, text: str) -> float:
+    """When the job wrote its first line; where that has no time, when its log changed last."""
+    with suppress(ValueError):
+        return datetime.fromisoformat(text[:19]).timestamp()
+    return log.stat().st_mtime
+
+
+def _progress(text: str) -> tuple[float | None, float | None]:
+    """Part of a training that is done, and seconds that remain."""
+    announced, seen = list(_ANNOUNCED.finditer(text)), list(_SEEN.finditer(text))
+    if not announced or not seen or seen[-1].start() < announced[-1].start():
+        return None, None
+    began, steps, batch, first = announced[-1].groups()
+    total, start = int(steps) * int(batch), int(first) * int(batch)
+    images = int(seen[-1][2])
+    took = (_time(seen[-1][1]) - _time(began)).total_seconds()
+    since = (datetime.now() - _time(seen[-1][1])).total_seconds()
+    left = took / max(1, images - start) * (total - images) - since
+    return images / total, max(0.0, left)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace(",", "."))
+
+
+def _open_files() -> set[Path]:
+    """The files that processes of this computer, and of this user, have as their standard output."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/fd/1"):
+        with suppress(OSError):
+            found.add(path.readlink())
+    return found
+
+
+def lines(layout: Layout, states: list[JobState]) -> Iterator[str]:
+    """What the command prints."""
+    counts = {state: sum(one.state == state for one in states) for state in ("done", "running", "failed")}
+    yield f"{layout.experiment}: " + ", ".join(f"{number} {state}" for state, number in counts.items())
+    for one in states:
+        if one.state == "done":
+            continue
+        part = "" if one.part is None else f"  {100 * one.part:.0f} %"
+        left = "" if one.left is None else f", about {_duration(one.left)} left"
+        yield f"  {one.state:<8}{printable(one.name)}  {_duration(one.seconds)}{part}{left}"
+        yield f"          {printable(one.last.splitlines()[0][:160] if one.last else 'no message yet')}"
+    waiting = _waiting(layout)
+    told = ", ".join(f"{number} {what}" for what, number in waiting.items() if number)
+    yield f"  still to be made, running ones included: {told or 'no training, prediction or score'}"
+
+
+def _duration(seconds: float) -> str:
+    """As 12 s, 3:05 min or 4:30 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    large, small = divmod(round(seconds / (60 if seconds >= 3600 else 1)), 60)
+    return f"{large}:{small:02} {'h' if seconds >= 3600 else 'min'}"
+
+
+def _waiting(layout: Layout) -> dict[str, int]:
+    """Trainings, predictions and scores that the experiment lacks, by the settings of the last run."""
+    handed = sorted(
+        layout.handed("about", "*").parent.glob("about-*.json"), key=lambda path: path.stat().st_mtime
+    )
+    if not handed:
+        return {}
+    try:
+        name, settings = stage_settings("about", handed[-1])
+    except UserError:  # of another version
+        return {}
+    experiment = Experiment(experiment=name, **settings)
+    tested = any(layout.seed(experiment.seeds[0]).glob("scores/*")) or not layout.detector().is_file()
+    evaluation = experiment.evaluation if tested else Evaluation()
+    parts = [
+        layout.predictions(seed, own, part)
+        for own, seed in jobs.predictions(experiment, evaluation)
+        for part in predicted_parts(own, experiment.dataset.categories)
+    ]
+    every = {
+        "trainings": [layout.model(seed, model) for model, seed in jobs.trainings(experiment, evaluation)],
+        "predictions": parts,
+        "scores": [
+            layout.scored(seed, own) for own, seed in jobs.scored_runs(experiment, evaluation) if tested
+        ],
+    }
+    return {what: sum(not path.is_file() for path in paths) for what, paths in every.items()}
