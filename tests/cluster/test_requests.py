@@ -60,7 +60,7 @@ def test_diad_has_three_days_for_each_attempt() -> None:
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
 def test_a_profile_knows_every_rule_that_needs_a_gpu(name: str) -> None:
     assert profile(name)["set-resources"] == {rule: {"gpu": 1} for rule in GPU_RULES}
-    assert len(GPU_RULES) == 6
+    assert len(GPU_RULES) == 8
 
 
 def test_one_change_asks_for_all_gpus_in_the_other_form() -> None:

@@ -255,12 +255,12 @@ def test_a_header_that_does_not_fit_is_refused_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_a_method_has_no_base_model_for_other_runtimes(
+def test_only_drdc_is_written_for_other_runtimes(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ("onnx", "--model", str(exported(trained, "small")), "--output", "base.onnx")
     assert drdc(tmp_path, *command) == 2
-    assert "only DRDC has a base model; name the file" in capsys.readouterr().err
+    assert "small has no fast mode, which only DRDC has; name the file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -32,6 +32,7 @@ def item(seed: int = 0, *, defect_type: str = "scratch", size: int = 48, gain: f
     return Shown(
         path=f"gear/test/{defect_type}/{seed}.png",
         category="gear",
+        group="gear",
         defect_type=defect_type,
         label=1,
         scores={"base": 0.0, "drdc": float(heat.max())},
