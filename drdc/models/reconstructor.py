@@ -7,6 +7,7 @@ starts from learned queries of its own, and in training feature jitter is added 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drdc.config.base import Base
@@ -29,6 +30,26 @@ class PositionEmbedding(nn.Module):
         return torch.cat([column, row], -1).flatten(0, 1)
 
 
+class Heads(nn.MultiheadAttention):
+    """Attention with several heads; on a CPU in float32: the way back through it in bf16 is slow there."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:  # type: ignore[override]
+        """(B, L, D) each, and a mask (L, L), true where attending is forbidden -> (B, L, D)."""
+        assert self.in_proj_weight is not None
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        q, k, v = (
+            F.linear(tokens, weight, bias).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for tokens, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        allowed, dropout = None if mask is None else ~mask, self.dropout if self.training else 0.0
+        if q.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                found = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), allowed, dropout)
+        else:
+            found = F.scaled_dot_product_attention(q, k, v, allowed, dropout)
+        return F.linear(found.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)
+
+
 class Attention(nn.Module):
     """Post-norm residual attention; positions are added to queries and keys, not to values."""
 
@@ -36,14 +57,14 @@ class Attention(nn.Module):
         super().__init__()
         s = settings
         dropout = s.dropout if s.attention_dropout is None else s.attention_dropout
-        self.attend = nn.MultiheadAttention(s.hidden, s.heads, dropout=dropout, batch_first=True)
+        self.attend = Heads(s.hidden, s.heads, dropout=dropout, batch_first=True)
         self.dropout = nn.Dropout(s.dropout)
         self.norm = nn.LayerNorm(s.hidden)
 
     def forward(self, query: Tensor, memory: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
         """query, memory (B, L, D), position (L, D), mask (L, L) true where attending is forbidden."""
         q, k = query + position, memory + position
-        update, _ = self.attend(q, k, memory, attn_mask=mask, need_weights=False)
+        update = self.attend(q, k, memory, mask)
         return self.norm(query + self.dropout(update))
 
 
