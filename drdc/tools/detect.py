@@ -117,8 +117,7 @@ def run(
     _announce(detector, **options)
     from drdc.tools.results_page import Results
 
-    with _Writer(output, heatmap) as writer, Results(detector, options) as results:
-        writer.also = results
+    with Results(detector, options) as results, _Writer(output, heatmap, results) as writer:
         for argument in empty:
             writer.unusable(Path(argument), f"{argument}: no image there; name a file, a folder or a pattern")
         _detect(detector, named, writer, batch, bits, options)
@@ -201,11 +200,10 @@ def _pictures(
 class _Writer:
     """The results of one call: files of each image, a line in `results.jsonl`, a line on the terminal."""
 
-    def __init__(self, output: Path, heatmap: str) -> None:
-        self.output, self.heatmap = output, heatmap
+    def __init__(self, output: Path, heatmap: str, results: Results) -> None:
+        self.output, self.heatmap, self.results = output, heatmap, results
         self.done = self.anomalous = self.failed = 0
         self.seconds = 0.0
-        self.also: Results | None = None  # is told the same
         self._lines: BinaryIO
         self._whole = 0  # bytes of whole lines
 
@@ -225,8 +223,7 @@ class _Writer:
     def unusable(self, image: Path, reason: str) -> None:
         self.failed += 1
         self._line({"image": str(image), "error": reason})
-        if self.also is not None:
-            self.also.unusable(image, reason)
+        self.results.unusable(image, reason)
         tell(printable(reason))
 
     def write(self, own: Named, found: Detection) -> None:
@@ -256,8 +253,7 @@ class _Writer:
             "notes": list(found.notes),
         }
         self._line(facts | scale)
-        if self.also is not None:
-            self.also.add(image, found)
+        self.results.add(image, found)
         self.done += 1
         self.anomalous += found.anomalous
         self.seconds += found.seconds

@@ -22,6 +22,7 @@ from drdc import Detector
 from drdc.runtime.errors import UserError
 from drdc.tools.detect import _Writer
 from drdc.tools.inputs import LONGEST, about_left_out, find_images, total_left_out
+from drdc.tools.results_page import Results
 
 FACTS = {
     *("image", "score", "p_value", "category", "threshold", "anomalous", "pixel_threshold"),
@@ -293,7 +294,7 @@ def test_a_full_disk_stops_the_run_with_one_sentence(exported: Path, photos: Pat
 def test_a_disk_that_fills_within_a_line_keeps_whole_lines(tmp_path: Path, room: int) -> None:
     with (
         size_limit(room),
-        _Writer(tmp_path, "png") as writer,
+        _Writer(tmp_path, "png", Results(None, {})) as writer,
         pytest.raises(UserError, match="cannot be written"),
     ):
         for number in range(100):
