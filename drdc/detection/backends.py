@@ -115,9 +115,7 @@ def checked(build: Callable[[], Built]) -> Built:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that nothing is copied
             build()
-    except (
-        Exception
-    ) as error:  # libraries, and methods for them, say in many ways that a tensor is a meta one
+    except Exception as error:  # a meta tensor is spoken of in many ways, by torch and by a method's library
         if "meta" not in str(error):
             raise
     return build()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ class Detection:
 
         return overlay(self.image, self.heatmap, self.usual, self.pixel_threshold)
 
+    @cached_property
     def regions(self) -> list[Region]:
         """What exceeds the pixel threshold, the largest first."""
         return regions(self.heatmap, self.pixel_threshold)
@@ -184,8 +185,7 @@ class Detector:
     ) -> Detection:
         """`detect_many` for one image."""
         options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast, "bits": bits}
-        options |= {"threshold": threshold, "added": added}
-        return next(self.detect_many([image], category=category, **options))
+        return next(self.detect_many([image], category=category, threshold=threshold, added=added, **options))
 
     def detect_many(
         self,

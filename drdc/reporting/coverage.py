@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from drdc.config.names import ALL as WHOLE
 from drdc.config.variants import DRDC
-from drdc.evaluation.calibration import RATE, Calibration, needed, smallest_rate
+from drdc.evaluation.calibration import RATE, by_group, needed, smallest_rate
 from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE
@@ -83,8 +84,7 @@ def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
     for _ in range(SPLITS):
         order = rng.permutation(len(scores))
         known, new = order[:half], order[half:]
-        calibration = Calibration(scores[known], scores[known], categories[known], groups[known])
-        for kind, above in _alarms(scores, groups, calibration, asked).items():
+        for kind, above in _alarms(scores, groups, known, asked).items():
             for name, own in places.items():
                 if own[new].any():
                     rates[name, kind].append(float(above[new][own[new]].mean()))
@@ -98,12 +98,13 @@ def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _alarms(
-    scores: NDArray[np.float64], groups: NDArray[np.str_], calibration: Calibration, asked: float
+    scores: NDArray[np.float64], groups: NDArray[np.str_], known: NDArray[np.intp], asked: float
 ) -> dict[str, NDArray[np.bool_]]:
-    """Which of all scores are above each kind of threshold."""
+    """Which of all scores are above each kind of threshold from the known ones."""
     names, places = np.unique(groups, return_inverse=True)
-    own = np.array([calibration.reference(asked, group=name).threshold for name in names.tolist()])
-    return {ONE: scores > calibration.reference(asked).threshold, OWN: scores > own[places]}
+    limits = by_group(scores[known], groups[known], asked, names.tolist())
+    own = np.array([limits[name] for name in names.tolist()])
+    return {ONE: scores > limits[WHOLE], OWN: scores > own[places]}
 
 
 def draw_coverage(data: pd.DataFrame) -> Figure:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from drdc.reporting.aggregate import METRICS
 from drdc.reporting.declared import figure, table
 from drdc.reporting.described import name_of
 from drdc.reporting.figures import (
@@ -24,7 +25,7 @@ from drdc.reporting.formats import Cell, Column, Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MEASURES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "pixel_ap": "Pixel AP"}
+MEASURES = {name: METRICS[name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
 HEIGHT = 3.6
 CAPTION = """
 Mean over the categories, then mean and standard deviation over the random draws. Number of images, share of

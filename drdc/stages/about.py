@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from drdc.config.variants import unet_calls, variants
 from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.experiment.experiment import Experiment
+from drdc.results.benchmarks import measured
 from drdc.results.layout import Layout
 from drdc.results.scores import read_table
 from drdc.runtime.files import atomic
@@ -62,10 +63,8 @@ def _jobs(layout: Layout) -> pd.DataFrame:
     """Jobs by rule: number, seconds, largest resident memory in MB; from the workflow's benchmarks."""
     rows = []
     for path in sorted(layout.benchmarks.glob("*.tsv")):
-        measured = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
-        rows.append(
-            {"rule": path.name.split(".")[0], "seconds": measured["s"], "memory": measured["max_rss"]}
-        )
+        own = measured(path)
+        rows.append({"rule": path.name.split(".")[0], "seconds": own["s"], "memory": own["max_rss"]})
     if not rows:
         return pd.DataFrame(columns=["rule", "jobs", "seconds", "longest", "memory"])
     by_rule = pd.DataFrame(rows).groupby("rule", sort=False)

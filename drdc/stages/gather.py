@@ -10,10 +10,10 @@ from drdc.config.names import ALL
 from drdc.config.variants import DRDC, FULL
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.points import points
+from drdc.reporting.study import MEASURES
 from drdc.results.layout import Layout
 from drdc.results.scores import read_table, typed, write_table
 
-METRICS = ("image_auroc", "pixel_auroc", "pixel_ap")
 COLUMNS = ["at", "draw", "method", "category", "metric", "value"]
 
 
@@ -24,7 +24,7 @@ def gather(layout: Layout, **settings: Any) -> None:
         UserError: an experiment has not been run.
     """
     experiment = Experiment(experiment=layout.experiment, **settings)
-    wanted = {"method": [DRDC, *experiment.methods], "metric": METRICS, "variant": [FULL]}
+    wanted = {"method": [DRDC, *experiment.methods], "metric": list(MEASURES), "variant": [FULL]}
     found = []
     for point in points(experiment):
         path = Layout(point.experiment.experiment).collected("scores")

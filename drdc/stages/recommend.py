@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import pandas as pd
-
 from drdc.config.variants import DRDC
 from drdc.evaluation.recommendation import advice, ranked
 from drdc.evaluation.self_check import summary
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import used_by
+from drdc.results.benchmarks import measured
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers
 from drdc.runtime.files import artefact
@@ -49,5 +48,5 @@ def recommend(layout: Layout, **settings: Any) -> None:
 
 def _minutes(layout: Layout, seed: int) -> float | None:
     """That the training of the diffusion model took, as the workflow measured it."""
-    measured = layout.benchmarks / f"train.seed{seed}.diffusion.tsv"
-    return float(pd.read_csv(measured, sep="\t")["s"].iloc[0]) / 60 if measured.is_file() else None
+    path = layout.benchmarks / f"train.seed{seed}.diffusion.tsv"
+    return float(measured(path)["s"]) / 60 if path.is_file() else None

@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from drdc.config.names import printable
-from drdc.evaluation.calibration import RATE
 from drdc.runtime.arguments import natural, positive
 from drdc.runtime.devices import claim_gpus
 from drdc.runtime.endings import UNUSABLE, say, tell
 from drdc.runtime.errors import UserError, enough_memory
 from drdc.runtime.files import atomic, not_written
 from drdc.tools.inputs import about_left_out, find_images, total_left_out
+from drdc.tools.options import add_model, add_rate
 
 if TYPE_CHECKING:
     from drdc.data.pictures import Picture
@@ -40,15 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="files, folders (with everything below) or patterns"
     )
-    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment")
+    add_model(parser)
     parser.add_argument("--output", required=True, type=Path, help="folder for the results")
-    parser.add_argument(
-        "--false-alarm-rate",
-        type=float,
-        default=RATE,
-        metavar="RATE",
-        help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
-    )
+    add_rate(parser)
     parser.add_argument(
         "--threshold", type=float, metavar="SCORE", help="of image scores, in place of the calibrated one"
     )
@@ -141,21 +135,20 @@ def _load(model: str, threads: int | None, gpu: int) -> Detector:
 
 def _announce(detector: Detector, *, category: str | None, **others: Any) -> None:
     """Print which model it is and what it decides; bad options are refused before anything is written."""
-    detector.reference(category=category, **others)  # which refuses wrong options
+    whole = detector.reference(category=category, **others)  # which refuses wrong options
     if category is None and detector.groups is not None:
         each = {name: detector.reference(name, **others) for name in detector.categories}
         limits = ", ".join(f"{name} {own.threshold:.4g}" for name, own in each.items())
-        about, rate = detector.reference(**others).about, max(own.rate for own in each.values())
+        rate = max(own.rate for own in each.values())
         where = f"the threshold of the category that it is most alike ({limits})"
     else:
-        reference = detector.reference(category=category, **others)
-        where, about, rate = f"{reference.threshold:.4g}", reference.about, reference.rate
+        where, rate = f"{whole.threshold:.4g}", whole.rate
     if detector.recommended:
         compared = ", ".join(f"{name} {100 * own:.1f} %" for name, own in detector.recommended.items())
         say(f"Model: {detector.method}, recommended by the self-check (image AUROC {compared}).")
     say(
         f"An image is anomalous above {where}; a normal one is above with a probability of "
-        f"{100 * rate:.3g} % at most. Calibrated on {about}."
+        f"{100 * rate:.3g} % at most. Calibrated on {whole.about}."
     )
     if not detector.self_check.empty:
         from drdc.evaluation.self_check import sentence
@@ -247,7 +240,7 @@ class _Writer:
             "width": found.image.width,
             "height": found.image.height,
             "seconds": found.seconds,
-            "regions": [own._asdict() for own in found.regions()],
+            "regions": [own._asdict() for own in found.regions],
             "overlay": str(overlay),
             "heatmap": str(heatmap),
             "notes": list(found.notes),

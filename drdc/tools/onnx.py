@@ -10,23 +10,17 @@ import os
 import warnings
 from pathlib import Path
 
-from drdc.evaluation.calibration import RATE
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
+from drdc.tools.options import add_model, add_rate
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--model", required=True, help="detector's file of DRDC, or folder of an experiment")
+    add_model(parser)
     parser.add_argument("--output", required=True, type=Path, help="the ONNX file")
-    parser.add_argument(
-        "--false-alarm-rate",
-        type=float,
-        default=RATE,
-        metavar="RATE",
-        help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
-    )
+    add_rate(parser)
 
 
 def run(*, model: str, output: Path, false_alarm_rate: float) -> None:

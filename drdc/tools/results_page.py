@@ -35,6 +35,7 @@ class Results:
         self.facts: list[Facts] = []
         self.rows: list[dict[str, Any]] = []
         self._scales: Scales = {}
+        self._limits: dict[str, float] = {}
         self._pictures: BinaryIO
         self._open = ExitStack()
 
@@ -53,9 +54,10 @@ class Results:
         """An image, and what was found in it."""
         scale = found.usual, found.pixel_threshold
         self._scales.setdefault(found.category, {self.detector.method: scale})
+        self._limits[found.category] = found.threshold
         pictures = picture_of(found.image, {self.detector.method: (found.heatmap, *scale)})
         self._pictures.write(json.dumps(pictures).encode() + b"\n")
-        regions = found.regions()
+        regions = found.regions
         width, height = found.image.size
         self.facts.append(
             Facts(
@@ -101,9 +103,7 @@ class Results:
         if not self.facts:
             return
         method = self.detector.method
-        references = {name: self._reference(name) for name in self._scales}
         whole = self.detector.reference(**self.options)
-        limits = {name: own.threshold for name, own in references.items()} | {ALL: whole.threshold}
         write_gallery(
             self.facts,
             self._all_pictures(),
@@ -111,16 +111,11 @@ class Results:
             title=f"{self.detector.experiment}: what {method} found in {len(self.facts)} images",
             methods={method: method},
             heatmaps={method: "Heatmap"},
-            thresholds={method: limits},
+            thresholds={method: self._limits | {ALL: whole.threshold}},
             calibration=whole.about,
             scales=self._scales,
             tested=False,
         )
-
-    def _reference(self, name: str) -> Any:
-        """What an image was compared with that was compared with those of `name`."""
-        own = None if name == ALL else name
-        return self.detector.reference(own if self.options["category"] is None else None, **self.options)
 
     def _all_pictures(self) -> Iterator[Pictures]:
         self._pictures.seek(0)

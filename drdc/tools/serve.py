@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from drdc.runtime.endings import say, tell
 from drdc.runtime.errors import UserError
+from drdc.tools.options import add_model
 from drdc.tools.uploads import upload_folder
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SECONDS_KEPT = 600  # how long an upload and a picture shown stay on the disk
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--model", required=True, help="detector's file, or folder of an experiment")
+    add_model(parser)
     parser.add_argument("--port", type=_port, default=7860, help="(default: %(default)s)")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer alone)"

@@ -17,6 +17,7 @@ from drdc.config.variants import predicted_parts
 from drdc.experiment import jobs
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import stage_settings
+from drdc.results.benchmarks import measured
 from drdc.results.layout import Layout
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
@@ -48,10 +49,6 @@ class JobState:
     part: float | None
     left: float | None
     last: str
-
-    @property
-    def rule(self) -> str:
-        return self.name.split(".")[0]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,38 +93,40 @@ def job_states(layout: Layout) -> list[JobState]:
     """All jobs that have a log, in the order in which they began."""
     logs = sorted(layout.log("").parent.glob("*.log"), key=lambda path: path.stat().st_mtime)
     opened = _open_files()
-    measured: dict[str, list[float]] = {}
-    found = []
-    for path in logs:
-        seconds = _measured(layout, path)
+    took = {path: _took(layout, path) for path in logs if _rule(path.stem) not in UNMEASURED}
+    of_rules: dict[str, list[float]] = {}
+    for path, seconds in took.items():
         if seconds is not None:
-            measured.setdefault(path.stem.split(".")[0], []).append(seconds)
-    for path in logs:
-        if path.stem.split(".")[0] in UNMEASURED:
-            continue
-        found.append(_state(layout, path, opened, measured))
-    return found
+            of_rules.setdefault(_rule(path.stem), []).append(seconds)
+    return [
+        _state(path, seconds, path.resolve() in opened, of_rules.get(_rule(path.stem), []))
+        for path, seconds in took.items()
+    ]
 
 
-def _measured(layout: Layout, log: Path) -> float | None:
+def _rule(name: str) -> str:
+    """Of a job, by the name of its log."""
+    return name.split(".")[0]
+
+
+def _took(layout: Layout, log: Path) -> float | None:
     """Seconds that a job took; None where it is not done, or its log is newer."""
     path = layout.benchmarks / f"{log.stem}.tsv"
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(OSError, ValueError, IndexError, KeyError):
         if path.stat().st_mtime >= log.stat().st_mtime - 5:
-            return float(path.read_text().splitlines()[1].split("\t")[0])
+            return float(measured(path)["s"])
     return None
 
 
-def _state(layout: Layout, log: Path, opened: set[Path], measured: dict[str, list[float]]) -> JobState:
+def _state(log: Path, seconds: float | None, runs: bool, others: list[float]) -> JobState:
+    """Args: seconds that it took; whether a process writes its log; seconds of other jobs of its rule."""
     text = log.read_text(encoding="utf-8", errors="replace")
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    seconds = _measured(layout, log)
     if seconds is not None:
         return JobState(log.stem, "done", seconds, 1.0, 0.0, last)
     since = time.time() - _began(log, text)
-    if log.resolve() in opened:
+    if runs:
         part, left = _progress(text)
-        others = measured.get(log.stem.split(".")[0])
         if left is None and others:
             left = max(0.0, sum(others) / len(others) - since)
         return JobState(log.stem, "running", since, part, left, last)

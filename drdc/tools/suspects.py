@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from drdc.config.variants import FULL
 from drdc.data.samples import Sample
 from drdc.evaluation.calibration import offered_rate
 from drdc.runtime.batching import progress_bar
@@ -58,22 +59,24 @@ def suspects(model: str, root: Path, samples: Sequence[Sample]) -> list[Suspect]
         raise UserError(
             model, f"knows {', '.join(detector.categories)} and no category of {root}", "name another model"
         )
-    every = progress_bar(own)
-    found = [one for sample in every for one in _looked_at(detector, root, sample)]
-    return sorted(found, key=lambda one: (-one.excess, one.path))
+    return sorted(_looked_at(detector, root, progress_bar(own)), key=lambda one: (-one.excess, one.path))
 
 
-def _looked_at(detector: Detector, root: Path, sample: Sample) -> Iterator[Suspect]:
-    """Nothing where the image cannot be read, which `drdc check` says by itself."""
-    held_out = detector.modes["full"].calibration.scores
-    rate = offered_rate(len(held_out))
-    try:
-        found = detector.detect(root / sample.path, category=sample.category, false_alarm_rate=rate)
-    except UserError:
-        return
-    scores = detector.reference(category=sample.category, false_alarm_rate=rate).scores
-    usual, spread = float(np.median(scores)), float(np.std(scores)) or 1.0
-    yield Suspect(sample.path, found.score, usual, found.p_value, (found.score - usual) / spread)
+def _looked_at(detector: Detector, root: Path, samples: Iterable[Sample]) -> Iterator[Suspect]:
+    """Without those that cannot be read, which `drdc check` says by itself."""
+    rate = offered_rate(len(detector.modes[FULL].calibration.scores))
+    known: dict[str, tuple[float, float]] = {}  # usual score and spread of each category
+    for sample in samples:
+        options: dict[str, Any] = {"category": sample.category, "false_alarm_rate": rate}
+        try:
+            found = detector.detect(root / sample.path, **options)
+        except UserError:
+            continue
+        if sample.category not in known:
+            scores = detector.reference(**options).scores
+            known[sample.category] = float(np.median(scores)), float(np.std(scores)) or 1.0
+        usual, spread = known[sample.category]
+        yield Suspect(sample.path, found.score, usual, found.p_value, (found.score - usual) / spread)
 
 
 def rows(found: Sequence[Suspect]) -> list[list[str]]:

@@ -617,22 +617,23 @@ def test_further_methods_have_scores_heatmaps_and_thresholds_of_their_own(
 
 # --- thresholds of groups -----------------------------------------------------------------------------
 
+#: The thresholds of groups, as multiples of those of all images.
+TIMES = {"gear": 1.0, "wood": 1.2, "01": 0.8}
+
 
 @pytest.fixture
 def grouped(open_page: Any, tmp_path: Path) -> Any:
     """Images compared within their categories: wood at 1.2 times the threshold, 01 at 0.8."""
-    times = {"gear": 1.0, "wood": 1.2, "01": 0.8}
     images = [replace(image, group=image.category) for image in many()]
-    thresholds = of_groups(THRESHOLDS, **times)
-    scales = {name: dict.fromkeys(HEATMAPS, (0.0, 0.6 * own)) for name, own in times.items()}
+    thresholds = of_groups(THRESHOLDS, **TIMES)
+    scales = {name: dict.fromkeys(HEATMAPS, (0.0, 0.6 * own)) for name, own in TIMES.items()}
     return open_page(write(images, tmp_path / "g.html", thresholds=thresholds, scales=scales))
 
 
 def grouped_counts(added: float, method: str = "drdc") -> dict[str, int]:
-    times = {"gear": 1.0, "wood": 1.2, "01": 0.8}
     counts: Counter[str] = Counter()
     for image in many():
-        counts[outcome(image, method, THRESHOLDS[method] * times[image.category] + added)] += 1
+        counts[outcome(image, method, THRESHOLDS[method] * TIMES[image.category] + added)] += 1
     return {name: counts[name] for name in ("found", "missed", "passed", "alarm")}
 
 
@@ -654,9 +655,8 @@ def test_each_group_has_its_threshold_until_one_for_all_is_chosen(grouped: Any) 
 
 
 def test_with_groups_the_order_is_by_the_distance_from_the_own_threshold(grouped: Any) -> None:
-    times = {"gear": 1.0, "wood": 1.2, "01": 0.8}
     grouped.locator("select[name=sort]").select_option("falling")
-    ranked = sorted(many(), key=lambda image: -(image.scores["drdc"] - 0.5 * times[image.category]))
+    ranked = sorted(many(), key=lambda image: -(image.scores["drdc"] - 0.5 * TIMES[image.category]))
     assert all_paths(grouped) == [image.path for image in ranked]
 
 

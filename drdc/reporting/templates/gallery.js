@@ -118,7 +118,7 @@ function newCard(image) {
 const kindOf = (image) => (image.defect_type ? `${image.category} · ${image.defect_type}` : image.category);
 
 function drawBoxes(svg, image) {
-  // Fitted into its frame as the picture is; a thin box is drawn around at least a few pixels of the screen.
+  // Fitted into its frame as the picture is.
   const [width, height] = image.size;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren(...image.boxes.map(([x, y, w, h]) => {
