@@ -1,7 +1,8 @@
 """Drawing by formula: smooth noise, edges, lines, and defects that any surface can have.
 
 All fields are (S, S) float arrays over a canvas, colours (S, S, 3) in [0, 1]; lengths are in units of half
-the picture's side, so that 0.016 is one pixel of a picture of 128.
+the picture's side, so that 0.016 is one pixel of a picture of 128. They have double precision, because the
+last digits of a sine or a power depend on the processor: those of single precision reach a picture's bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-Field = NDArray[np.float32]
+Field = NDArray[np.float64]
 Point = tuple[float, float]
 
 
@@ -38,19 +39,18 @@ class Canvas:
 def clouds(rng: Generator, like: Field, cells: int) -> Field:
     """Smooth noise of about unit amplitude over the image, with about this many maxima across."""
     coarse = Image.fromarray(rng.normal(0, 1, (cells + 3, cells + 3)).astype(np.float32))
-    return np.asarray(coarse.resize(like.shape[::-1], Image.Resampling.BICUBIC))
+    return np.asarray(coarse.resize(like.shape[::-1], Image.Resampling.BICUBIC), dtype=np.float64)
 
 
 def strip(rng: Generator, where: Field, step: float) -> Field:
     """Smooth one-dimensional noise of about unit amplitude, evaluated at ``where``; ``step`` is its grain."""
     knots = np.arange(-2, 2, step)
-    values = np.interp(where, knots, rng.normal(0, 1, len(knots)))
-    return values.astype(np.float32)
+    return np.interp(where, knots, rng.normal(0, 1, len(knots)))
 
 
 def rgb(red: float, green: float, blue: float) -> Field:
     """A colour as an array (3,) that broadcasts over a picture."""
-    return np.array([red, green, blue], dtype=np.float32)
+    return np.array([red, green, blue])
 
 
 def edge(distance: Field, softness: float = 0.012) -> Field:

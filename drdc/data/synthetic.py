@@ -1,8 +1,9 @@
 """The synthetic dataset in MVTec AD's layout: two textures and two objects, with thin and broad defects.
 
-It replaces real data where none are available: small, free, and byte-identical for the same seed. Images are
-formulas over the plane [-1, 1]^2, rendered at twice the size and reduced, so that edges are antialiased. An
-anomalous image is rendered with and without its defect; the ground truth is where the two differ.
+It replaces real data where none are available: small, free, and for the same seed the same to the last pixel
+on any processor. Images are formulas over the plane [-1, 1]^2, rendered at twice the size and reduced, so
+that edges are antialiased. An anomalous image is rendered with and without its defect; the ground truth is
+where the two differ.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _draw(category: str, look: Generator, flaw: Flaw | None, size: int) -> Field
     """One noise-free image (size, size, 3) in [0, 1]: posed, drawn, lit, tinted and reduced."""
     draw, _ = CATEGORIES[category]
     fine = size * _OVERSAMPLING
-    x, y = np.meshgrid(*[np.linspace(-1, 1, fine, dtype=np.float32)] * 2)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, fine)] * 2)
     angle, zoom = look.normal(0, 0.06), look.normal(1, 0.02)
     cos, sin = math.cos(angle) * zoom, math.sin(angle) * zoom
     dx, dy = look.uniform(-0.06, 0.06), look.uniform(-0.06, 0.06)
@@ -133,7 +134,7 @@ def _fabric(canvas: Canvas, look: Generator, flaw: Flaw | None) -> Field:
     b = canvas.v / 0.18 + 0.08 * clouds(look, canvas.u, 2) + look.uniform(0, 2)
     i, j = np.floor(a).astype(int), np.floor(b).astype(int)
     across_warp, across_weft = a - i - 0.5, b - j - 0.5
-    upright, level = look.normal(1, 0.03, (2, 64)).astype(np.float32)
+    upright, level = look.normal(1, 0.03, (2, 64))
     warp_over = (i + j) % 2 == 0
     gap = np.zeros_like(canvas.u)
     if flaw is not None and flaw.kind == "missing_thread":
