@@ -216,7 +216,7 @@ def _unpack(source: Source, archive: Path, folder: Path) -> None:
 def _checked(source: Source, archive: Path, hidden: Path) -> Path:
     """The unpacked folder that holds the categories, with as many images as were published."""
     folders = [hidden, *sorted(path for path in hidden.iterdir() if path.is_dir())]
-    found = next((f for f in folders if all((f / name).is_dir() for name in source.counts)), None)
+    found = next((folder for folder in folders if _holds(source, folder)), None)
     if found is None:
         raise UserError(
             archive,
@@ -239,3 +239,12 @@ def _checked(source: Source, archive: Path, hidden: Path) -> Path:
             f"get it from {source.home}",
         )
     return found
+
+
+def _holds(source: Source, folder: Path) -> bool:
+    """Whether a folder has all published categories, for the dataset's reader."""
+    try:
+        source.scan(folder, list(source.counts))
+    except UserError:
+        return False
+    return True

@@ -22,7 +22,8 @@ class Reader(Section):
     Attributes:
         name: in the configuration (`dataset.name`).
         title, home, licence, citation: its name in the literature, its home page, its licence and its paper.
-        counts: the published images of each category.
+        counts: the published images of each category; None where only those of the whole dataset are known.
+        tested: with which images its reader was run.
         by_hand: how to get it, for the message about a missing folder.
         good: name of its folders of normal images, next to `good`, in MVTec AD's layout.
         read: lists the images of a layout of its own, given the folder and the wanted categories (None: all);
@@ -35,7 +36,8 @@ class Reader(Section):
     home: str = ""
     licence: str = ""
     citation: str = ""
-    counts: dict[str, Counts] = Field(default_factory=dict)
+    counts: dict[str, Counts | None] = Field(default_factory=dict)
+    tested: str = "synthetic trees in its layout, not the real data"
     by_hand: str = "put the dataset there or correct the root"
     good: str = NORMAL
     read: Callable[[Path, Sequence[str] | None], list[Sample]] | None = Field(default=None, exclude=True)

@@ -82,7 +82,8 @@ def manual() -> str:
 def datasets() -> str:
     """The page of the datasets with its table updated."""
     head = (
-        "| name | dataset | categories | images: training, normal test, anomalous test | archive | licence |"
+        "| name | dataset | categories | images: training, normal test, anomalous test | how to get it "
+        "| licence | paper | reader run with |"
     )
     rows = [head, re.sub("[^|]+", " --- ", head), *map(_dataset_row, READERS.values())]
     return _TABLE.sub("\n".join(rows), DATASETS.read_text(encoding="utf-8"))
@@ -90,10 +91,13 @@ def datasets() -> str:
 
 def _dataset_row(reader: Reader) -> str:
     title = f"[{reader.title}]({reader.home})" if reader.home else reader.title
-    images = " + ".join(f"{sum(numbers):,}" for numbers in zip(*reader.counts.values(), strict=True))
-    archive = f"{reader.size / 1e9:.1f} GB" if isinstance(reader, Source) else "none"
-    cells = (f"`{reader.name}`", title, str(len(reader.counts)), images, archive, reader.licence)
-    return f"| {' | '.join(cells)} |"
+    known = [numbers for numbers in reader.counts.values() if numbers]
+    images = " + ".join(f"{sum(numbers):,}" for numbers in zip(*known, strict=True)) or "see below"
+    way = "see below"
+    if isinstance(reader, Source):
+        way = f"`drdc download {reader.name}`, {reader.size / 1e9:.1f} GB"
+    cells = (f"`{reader.name}`", title, str(len(reader.counts)), images, way, reader.licence)
+    return f"| {' | '.join((*cells, reader.citation, reader.tested))} |"
 
 
 class _Sections:

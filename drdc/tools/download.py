@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from drdc.data.datasets import SOURCES
+from drdc.data.datasets import READERS, SOURCES
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
 from drdc.tools import weights
@@ -14,7 +14,7 @@ from drdc.tools import weights
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
     titles = ", ".join(f"{source.title} ({source.size / 1e9:.1f} GB)" for source in SOURCES.values())
-    parser.add_argument("name", nargs="?", choices=SOURCES, help=titles)
+    parser.add_argument("name", nargs="?", choices=READERS, help=titles)
     parser.add_argument("--to", metavar="FOLDER", help="the dataset's folder (default: data/NAME)")
     parser.add_argument(
         "--config",
@@ -54,6 +54,10 @@ def _fetch(name: str, folder: Path) -> None:
     """The published dataset of that name, unless the folder exists."""
     from drdc.data.download import obtain
 
+    if name not in SOURCES:
+        raise UserError(
+            name, f"{READERS[name].title} has no address to download it from", READERS[name].by_hand
+        )
     source = SOURCES[name]
     say(f"{source.title}: {source.licence}; {source.home}")
     fetched = obtain(source, folder)

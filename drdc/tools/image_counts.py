@@ -46,14 +46,14 @@ class ImageCounts:
             each = [(own.train, own.test_good + own.test_bad)] * len(dataset.categories)
             return cls._split(each, dataset, "as configured")
         if dataset.root is None or not Path(dataset.root).is_dir():
-            missing = [name for name in dataset.categories if name not in reader.counts]
-            if missing:
+            known = {name: reader.counts.get(name) for name in dataset.categories}
+            numbers = [own for own in known.values() if own]
+            if missing := [name for name, own in known.items() if not own]:
                 raise UserError(
                     str(dataset.root),
                     f"the dataset is not there, and the images of {missing[0]!r} are not known",
                     "put it there, or correct dataset.root",
                 )
-            numbers = (reader.counts[name] for name in dataset.categories)
             return cls._split([(train, good + bad) for train, good, bad in numbers], dataset, "published")
         samples, _ = scan(dataset.name, Path(dataset.root), dataset.categories, dataset.good)
         counts = Counter((sample.category, sample.split) for sample in samples)

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import yaml
 from handing import handed_over
+from layouts import TREES
 from limits import size_limit
 from PIL import Image
 
@@ -311,6 +312,28 @@ def test_no_network_is_one_sentence(tmp_path: Path, server: SimpleNamespace) -> 
         obtain(source("http://127.0.0.1:9/a", "http://no-such-host.invalid/a"), tmp_path / "mvtec")
 
 
+@pytest.mark.parametrize("top", ["", "released/"])
+@pytest.mark.parametrize("name", ["kolektorsdd", "mvtec_ad_2"])
+def test_a_layout_of_its_own_comes_whole(
+    name: str, top: str, tmp_path: Path, server: SimpleNamespace
+) -> None:
+    """Found in the archive by its own reader: not every category is a folder."""
+    make, counts = TREES[name]
+    made = make(tmp_path / "made")
+    with tarfile.open(tmp_path / "made.tar.gz", "w:gz") as tar:
+        tar.add(made, top or ".")
+    server.content = (tmp_path / "made.tar.gz").read_bytes()
+    sha256 = hashlib.sha256(server.content).hexdigest()
+    facts = {"urls": [server.url], "size": len(server.content), "sha256": sha256, "unpacked": 10**6}
+    facts = SOURCES[name].model_copy(update=facts | {"counts": counts})
+    assert obtain(facts, tmp_path / name) == server.url
+    assert READERS[name].samples(tmp_path / name) == READERS[name].samples(made)
+    fewer = {category: (train - 1, good, bad) for category, (train, good, bad) in counts.items()}
+    with pytest.raises(UserError, match="has different numbers of training, normal test and anomalous"):
+        obtain(facts.model_copy(update={"counts": fewer}), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 # --- archives placed by hand -----------------------------------------------------------------------------
 
 
@@ -464,7 +487,13 @@ def test_two_at_once_download_it_once(tmp_path: Path, server: SimpleNamespace) -
 
 def test_the_published_sources_are_complete() -> None:
     counts = {name: np.sum(list(s.counts.values()), axis=0).tolist() for name, s in SOURCES.items()}
-    assert counts == {"mvtec": [3629, 467, 1258], "btad": [1799, 451, 290], "visa": [8659, 962, 1200]}
+    assert counts == {
+        "mvtec": [3629, 467, 1258],
+        "btad": [1799, 451, 290],
+        "visa": [8659, 962, 1200],
+        "kolektorsdd": [277, 70, 52],
+        "mvtec_ad_2": [2528 + 302, 379, 705],
+    }
     for published in SOURCES.values():
         assert all(url.startswith("https://") for url in published.urls)
         assert len(bytes.fromhex(published.sha256)) == 32
@@ -583,4 +612,6 @@ def test_only_published_datasets_can_be_downloaded(
     config = tmp_path / "a.yaml"
     config.write_text("dataset: {name: elpv, download: true, categories: [mono]}")
     assert cli.main(["prepare", "--config", str(config)]) == 2
-    assert "dataset.download: is for btad, mvtec, visa alone" in capsys.readouterr().err
+    assert (
+        "dataset.download: is for btad, kolektorsdd, mvtec, mvtec_ad_2, visa alone" in capsys.readouterr().err
+    )

@@ -73,6 +73,7 @@ READER = Reader(
     licence="CC BY-NC-SA 4.0",
     citation="Deitsch et al., Automatic classification of defective photovoltaic module cells in "
     "electroluminescence images, Solar Energy 185, 2019",
+    tested="the whole dataset",
     by_hand="leave the root out to use the installed package, or name the folder of labels.csv",
     counts={"mono": (470, 118, 313), "poly": (736, 184, 402)},
     read=read_elpv,

@@ -19,6 +19,7 @@ READER = Source(
     licence="CC BY-NC-SA 4.0, not for commercial use",
     citation="Bergmann et al., MVTec AD — A Comprehensive Real-World Dataset for Unsupervised Anomaly "
     "Detection, CVPR 2019",
+    tested="bottle, grid and toothbrush, at 256 px",
     by_hand="download MVTec AD from www.mvtec.com/company/research/datasets/mvtec-ad and unpack it there, so "
     f"that it contains {LAYOUT}",
     file="mvtec_anomaly_detection.tar.xz",

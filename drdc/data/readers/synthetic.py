@@ -7,6 +7,7 @@ READER = Reader(
     name="synthetic",
     title="synthetic images",
     licence="that of this project",
+    tested="the whole dataset",
     by_hand="generate the synthetic dataset there first",
     counts=dict.fromkeys(("capsule", "fabric", "gear", "wood"), (72, 16, 24)),
 )
