@@ -169,6 +169,7 @@ ENTRY = {"category": "mint", "anomaly_class": "OK", "image_path": "OK/a.jpg", "m
         ({"train": [], "test": [ENTRY | {"image_path": "../../a.jpg"}]}, "'test', entry 1: is not an image"),
         ({"train": [], "test": [ENTRY | {"image_path": ""}]}, "'test', entry 1: is not an image"),
         ({"train": [], "test": [ENTRY | {"image_path": 5}]}, "'test', entry 1: is not an image"),
+        ({"train": [], "test": [ENTRY | {"anomaly_class": ["HS"]}]}, "'test', entry 1: is not an image"),
         (
             {"train": [ENTRY | {"anomaly_class": "HS", "mask_path": "NG/a.png"}], "test": []},
             "'train', entry 1: is not an image of this layout; use the lists of realiad_jsons",

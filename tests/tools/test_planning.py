@@ -86,9 +86,10 @@ def test_the_same_images_are_found_in_a_folder_and_by_published_numbers(demo: Ex
     paper = load_experiment(ROOT / "config/mvtec.yaml")
     images = ImageCounts.of(paper)
     assert (images.train + images.held_out, images.test, images.source) == (3629, 1725, "published")
-    unknown = paper.dataset.model_copy(update={"categories": ["screws"]})
-    with pytest.raises(UserError, match="the images of 'screws' are not known"):
-        ImageCounts.of(paper.model_copy(update={"dataset": unknown}))
+    for name, category in (("mvtec", "screws"), ("realiad", "mint")):
+        unknown = paper.dataset.model_copy(update={"name": name, "categories": [category]})
+        with pytest.raises(UserError, match=f"the images of '{category}' are not known"):
+            ImageCounts.of(paper.model_copy(update={"dataset": unknown}))
 
 
 def test_disk_is_that_of_a_finished_run(finished: Path) -> None:

@@ -21,8 +21,9 @@ def read_kolektorsdd(root: Path, categories: Sequence[str] | None = None) -> lis
     Exact labels and the published rectangles ("boxes") have the same layout.
 
     The dataset has no split for learning from normal images; this one is ours. All anomalous images are test
-    images, and so is the last fifth of the normal ones, in the order of their names: those of kos41 to
-    kos50. None of these is among the commutators that the dataset has twice (kos01 is kos26, kos27 is kos34).
+    images, and so is the last fifth of the normal ones, in the order of their names: 70, those of kos41 to
+    kos50, or one of kos40 too if the only commutator with 7 surfaces instead of 8 is among these. The
+    commutators that the dataset has twice (kos01 is kos26, kos27 is kos34) are all in the training.
 
     Raises:
         UserError: there are no such images, a label is missing or unreadable, or a category is unknown.

@@ -69,24 +69,26 @@ def _category(category: str, folder: str, table: Path) -> Iterator[Sample]:
 
 def _sample(category: str, folder: str, split: Literal["train", "test"], row: Any) -> Sample | None:
     """One entry: None if it is malformed, leads out of the folder, or is anomalous but for training."""
-    try:
-        image, mask, kind = row["image_path"], row["mask_path"] or "", row["anomaly_class"]
-        outside = any(path.startswith("/") or ".." in path.split("/") for path in (image, mask))
-    except (TypeError, KeyError, AttributeError):
+    keys = ("image_path", "mask_path", "anomaly_class")
+    values = [row.get(key) or "" for key in keys] if isinstance(row, dict) else []
+    if not values or not all(isinstance(value, str) for value in values):
         return None
+    image, mask, kind = values
     anomalous = bool(mask) and kind != _NORMAL
-    if outside or not image or (anomalous and split == "train"):
+    outside = any(path.startswith("/") or ".." in path.split("/") for path in (image, mask))
+    if outside or not image or not kind or (anomalous and split == "train"):
         return None
     path = f"{folder}/{image}"
     if not anomalous:
         return Sample(path, category, split, 0, NORMAL)
-    return Sample(path, category, split, 1, _DEFECTS.get(kind, str(kind)), f"{folder}/{mask}")
+    return Sample(path, category, split, 1, _DEFECTS.get(kind, kind), f"{folder}/{mask}")
 
 
 # Layout, and what is normal: the authors' code, Tencent/AnomalyDetection_Real-IAD. Licence: anomalib's
 # documentation and public copies of the dataset's card, which asks for research use. No archive has a public
-# address, and the numbers of each category are not published: 99,721 normal and 51,329 anomalous images in
-# all (the paper), of which 36,465 normal ones are for training (Guo et al., Dinomaly, CVPR 2025).
+# address, and the numbers of each category are unavailable without the lists: 99,721 normal and 51,329
+# anomalous images in all (the paper), of which 36,465 normal ones are for training (Guo et al., Dinomaly,
+# CVPR 2025).
 READER = Reader(
     name="realiad",
     title="Real-IAD",
@@ -99,20 +101,11 @@ READER = Reader(
     "realiad_1024/audiojack/OK, and name realiad_1024 as the root",
     counts=dict.fromkeys(
         (
-            *(
-                "audiojack",
-                "bottle_cap",
-                "button_battery",
-                "end_cap",
-                "eraser",
-                "fire_hood",
-                "mint",
-                "mounts",
-            ),
-            *("pcb", "phone_battery", "plastic_nut", "plastic_plug", "porcelain_doll", "regulator"),
-            *("rolled_strip_base", "sim_card_set", "switch", "tape", "terminalblock", "toothbrush", "toy"),
-            *("toy_brick", "transistor1", "u_block", "usb", "usb_adaptor", "vcpill", "wooden_beads"),
-            *("woodstick", "zipper"),
+            *("audiojack", "bottle_cap", "button_battery", "end_cap", "eraser", "fire_hood", "mint"),
+            *("mounts", "pcb", "phone_battery", "plastic_nut", "plastic_plug", "porcelain_doll"),
+            *("regulator", "rolled_strip_base", "sim_card_set", "switch", "tape", "terminalblock"),
+            *("toothbrush", "toy", "toy_brick", "transistor1", "u_block", "usb", "usb_adaptor", "vcpill"),
+            *("wooden_beads", "woodstick", "zipper"),
         )
     ),
     read=read_realiad,
