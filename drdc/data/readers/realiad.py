@@ -24,6 +24,12 @@ _DEFECTS = {
     "ZW": "contamination",
 }
 
+_CATEGORIES = (
+    "audiojack bottle_cap button_battery end_cap eraser fire_hood mint mounts pcb phone_battery plastic_nut "
+    "plastic_plug porcelain_doll regulator rolled_strip_base sim_card_set switch tape terminalblock "
+    "toothbrush toy toy_brick transistor1 u_block usb usb_adaptor vcpill wooden_beads woodstick zipper"
+).split()
+
 
 def read_realiad(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
     """List the images of one resolution, `root` (``realiad_1024``, ``realiad_512``, ``realiad_256``).
@@ -99,14 +105,6 @@ READER = Reader(
     by_hand="ask for access, see realiad4ad.github.io/Real-IAD, unpack realiad_jsons.zip and the archives of "
     "one resolution next to each other, so that there are realiad_jsons/audiojack.json and "
     "realiad_1024/audiojack/OK, and name realiad_1024 as the root",
-    counts=dict.fromkeys(
-        (
-            *("audiojack", "bottle_cap", "button_battery", "end_cap", "eraser", "fire_hood", "mint"),
-            *("mounts", "pcb", "phone_battery", "plastic_nut", "plastic_plug", "porcelain_doll"),
-            *("regulator", "rolled_strip_base", "sim_card_set", "switch", "tape", "terminalblock"),
-            *("toothbrush", "toy", "toy_brick", "transistor1", "u_block", "usb", "usb_adaptor", "vcpill"),
-            *("wooden_beads", "woodstick", "zipper"),
-        )
-    ),
+    counts=dict.fromkeys(_CATEGORIES),
     read=read_realiad,
 )
