@@ -24,11 +24,38 @@ _DEFECTS = {
     "ZW": "contamination",
 }
 
-_CATEGORIES = (
-    "audiojack bottle_cap button_battery end_cap eraser fire_hood mint mounts pcb phone_battery plastic_nut "
-    "plastic_plug porcelain_doll regulator rolled_strip_base sim_card_set switch tape terminalblock "
-    "toothbrush toy toy_brick transistor1 u_block usb usb_adaptor vcpill wooden_beads woodstick zipper"
-).split()
+_CATEGORIES = [
+    "audiojack",
+    "bottle_cap",
+    "button_battery",
+    "end_cap",
+    "eraser",
+    "fire_hood",
+    "mint",
+    "mounts",
+    "pcb",
+    "phone_battery",
+    "plastic_nut",
+    "plastic_plug",
+    "porcelain_doll",
+    "regulator",
+    "rolled_strip_base",
+    "sim_card_set",
+    "switch",
+    "tape",
+    "terminalblock",
+    "toothbrush",
+    "toy",
+    "toy_brick",
+    "transistor1",
+    "u_block",
+    "usb",
+    "usb_adaptor",
+    "vcpill",
+    "wooden_beads",
+    "woodstick",
+    "zipper",
+]
 
 
 def read_realiad(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
