@@ -52,7 +52,8 @@ class Variant:
 @table(
     "table5",
     of="ablation",
-    heading="Table 5. What each part contributes.",
+    heading="Table 5: what each part contributes.",
+    section="paper",
     caption="""
     DRDC with parts left out: model conditioning (the network sees the known pixels), test-time
     conditioning (they are restored at each step, Eq. 13), spatio-temporal fusion (Eq. 14-16), and the

@@ -32,7 +32,8 @@ NOTES = (
 @table(
     "inference",
     of="costs",
-    heading="What an image costs.",
+    heading="Costs: time, memory and parameters.",
+    section="glance",
     caption="Time, U-Net calls, parameters, operations and memory, measured in turns on one device.",
 )
 def costs(costs: pd.DataFrame) -> Table:

@@ -15,7 +15,7 @@ from drdc.evaluation.calibration import RATE, by_group, needed, smallest_rate
 from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE
-from drdc.reporting.figures import COLOURS, DPI, WIDTH, new_figure, no_figure, plain, save_png
+from drdc.reporting.figures import OURS, WIDTH, legend, new_figure, no_figure, plain, save
 from drdc.reporting.separation import ALL, scores_of
 from drdc.runtime.files import atomic
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SPLITS = 500
 ONE, OWN = "one threshold for all", "threshold of the group"
-LOOK = {ONE: (COLOURS[0], "s"), OWN: (COLOURS[1], "o")}
+LOOK = {ONE: ("0.45", "s"), OWN: (OURS["drdc"].colour, "o")}
 ROW, SHIFT = 0.36, 0.13  # inches; of a row
 NAMES = ["category", "threshold", "rate", "low", "high", "asked", "images", "splits"]
 
@@ -32,7 +32,8 @@ NAMES = ["category", "threshold", "rate", "low", "high", "asked", "images", "spl
 @figure(
     "coverage",
     of="image_scores",
-    heading="False alarms of each category, with one threshold and with one for each group.",
+    heading="False alarms with one threshold, and with one for each group.",
+    section="thresholds",
     caption="""
     Normal images of DRDC, held-out and test, split again and again: one half gives the thresholds, of the
     other one those above are counted. The dashed line is the rate that was asked for: 5 %, or where half of
@@ -49,7 +50,7 @@ def coverage(image_scores: pd.DataFrame, path: Path) -> None:
     if data.empty:
         no_figure(f"A threshold needs {needed(RATE)} normal images, and half of them are fewer.", path)
     else:
-        save_png(draw_coverage(data), path, DPI)
+        save(draw_coverage(data), path)
     with atomic(path.with_suffix(".csv")) as part:
         data.to_csv(part, index=False)
 
@@ -125,6 +126,11 @@ def draw_coverage(data: pd.DataFrame) -> Figure:
     axes.set_yticks(-np.arange(len(names)), names, parse_math=False)
     axes.set_ylim(0.6 - len(names), 0.6)
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"false alarms among normal images (%), {asked:.3g} % at most asked for", fontsize=9)
-    axes.legend(fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+    axes.set_ylabel("category", fontsize=9)
+    axes.set_xlabel(
+        f"false alarms among normal images (%)\nmean and middle 90 % of {SPLITS} splits; "
+        f"dashed: {asked:.3g} %, asked for",
+        fontsize=8.5,
+    )
+    legend(axes, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return drawn

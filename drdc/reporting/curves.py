@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, compared, name_of
-from drdc.reporting.figures import DPI, WIDTH, Look, looks, new_figure, no_figure, plain, save_png
+from drdc.reporting.figures import WIDTH, Look, legend, looks, new_figure, no_figure, plain, save
 from drdc.results.scores import typed
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ Floats = NDArray[np.float64]
 
 GRID = np.linspace(0.0, 1.0, 301) ** 2  # common places of curves, dense near 0
 LEVELS = {"image": "images", "pixel": "pixels"}
-LEGEND_ROW = 0.18  # inches
+COLUMNS, LEGEND_ROW = 4, 0.18  # of the legend; inches
 
 
 @figure(
     "curves",
     of="curves",
-    heading="ROC and precision-recall curves.",
+    heading="Curves: ROC and precision-recall.",
     caption="""
     Of images and of pixels. Precision at pixel level falls fastest where a heatmap is coarse: that is
     what the refinement is for.
@@ -52,19 +52,17 @@ def curves(curves: pd.DataFrame, path: Path, described: Methods = NONE) -> None:
     if not methods:
         no_figure("No curve is defined: each needs normal and anomalous test images of one category.", path)
     else:
-        save_png(draw_curves(frame, methods), path, DPI)
+        save(draw_curves(frame, methods, described), path)
 
 
-def draw_curves(curves: pd.DataFrame, methods: list[str]) -> Figure:
+def draw_curves(curves: pd.DataFrame, methods: list[str], described: Methods = NONE) -> Figure:
     """The figure that `curves` writes, of the rows of some methods."""
     curves = curves[curves["method"].isin(methods)]
     levels = [level for level in LEVELS if (curves["level"] == level).any()]
-    columns = 3 if len(methods) <= len(COMPARED) else 4
-    entries = len(methods) + len(COMPARED) + 1
-    height = 3.5 * len(levels) + 0.4 + LEGEND_ROW * max(0, -(-entries // columns) - 2)
+    height = 2.3 * len(levels) + 0.4 + LEGEND_ROW * -(-(len(methods) + 1) // COLUMNS)
     figure = new_figure(WIDTH, height)
     panels = figure.subplots(len(levels), 2, squeeze=False)
-    drawn = looks(methods)
+    drawn = looks(methods, described)
     for level, (roc, precision) in zip(levels, panels, strict=True):
         parts = dict(list(curves[curves["level"] == level].groupby("method")))
         for method in methods:
@@ -73,25 +71,24 @@ def draw_curves(curves: pd.DataFrame, methods: list[str]) -> Figure:
             _draw(precision, own, method, drawn[method], "recall")
         thing = LEVELS[level]
         roc.plot([0, 1], [0, 1], color="0.5", lw=1.0, ls=":", label="chance")
-        _name(roc, f"false-positive rate, {thing}", f"recall (true-positive rate), {thing}")
+        _name(roc, f"false-positive rate, {thing}", f"recall, {thing}")
         _name(precision, f"recall, {thing}", f"precision, {thing}")
-    _legend(figure, panels.ravel().tolist(), columns)
+    _legend(figure, panels.ravel().tolist(), curves["seed"].nunique())
     return figure
 
 
-def _legend(figure: Figure, panels: list[Axes], columns: int) -> None:
+def _legend(figure: Figure, panels: list[Axes], seeds: int) -> None:
     """One legend of all lines; a method that lacks pixels or images is in one row of panels alone."""
     lines = {
         label: handle
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    legend = figure.legend(
-        list(lines.values()), list(lines), loc="outside upper center", ncols=columns, fontsize=8.5,
-        frameon=False,
+    over = "mean over the categories" + (f" and {seeds} seeds" if seeds > 1 else "")
+    legend(
+        figure, list(lines.values()), list(lines), loc="outside upper center", ncols=COLUMNS,
+        title=f"{over}; thin: a category of {' or '.join(map(name_of, COMPARED))}", title_fontsize=8.5,
     )  # fmt: skip
-    for text in legend.get_texts():
-        text.set_parse_math(False)
 
 
 def _draw(axes: Axes, part: pd.DataFrame, method: str, look: Look, across: str) -> None:
@@ -105,17 +102,12 @@ def _draw(axes: Axes, part: pd.DataFrame, method: str, look: Look, across: str) 
     x = np.append(0.0, GRID)
     mean = np.append(at_zero, np.mean(lines, axis=0))
     if method not in COMPARED:
-        label = f"{name_of(method)}, mean"
-        axes.plot(x, mean, color=look.colour, lw=1.2, ls=look.dash, zorder=1.9, label=label)
+        axes.plot(x, mean, color=look.colour, lw=1.2, ls=look.dash, zorder=1.9, label=name_of(method))
         return
-    for index, line in enumerate(lines if len(lines) > 1 else []):
-        label = f"{name_of(method)}, one category" if not index else "_"
+    for line in lines if len(lines) > 1 else []:
         values = np.append(at_zero, line)
-        axes.plot(x, values, color=look.colour, lw=0.6, alpha=0.4, ls=look.dash, label=label)
-    seeds = part["seed"].nunique()
-    over = f"mean of {len(lines)} categories" if len(lines) > 1 else str(part["category"].iloc[0])
-    label = f"{name_of(method)}, {over}" + (f", {seeds} seeds" if seeds > 1 else "")
-    axes.plot(x, mean, color=look.colour, lw=2.2, ls=look.dash, label=label)
+        axes.plot(x, values, color=look.colour, lw=0.6, alpha=0.4, ls=look.dash, label="_")
+    axes.plot(x, mean, color=look.colour, lw=2.2, ls=look.dash, label=name_of(method))
 
 
 def _recall(curve: pd.DataFrame) -> Floats:
@@ -132,7 +124,8 @@ def _precision(curve: pd.DataFrame) -> Floats:
 
 def _name(axes: Axes, x: str, y: str) -> None:
     plain(axes)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
+    axes.set_xlabel(x, fontsize=8.5)
+    axes.set_ylabel(y, fontsize=8.5)
+    axes.set_xticks(np.linspace(0.0, 1.0, 6))
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)

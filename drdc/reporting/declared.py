@@ -6,6 +6,9 @@
     @figure("spread", of="image_scores", heading="Spread.", caption="Of the scores of normal images.")
     def spread(image_scores: pd.DataFrame, path: Path) -> None: ...
 
+Snakemake's report sorts its folders, and what is in each, by name: hence the numbers in `SECTIONS`. A table or
+a figure is called by its heading there.
+
 The function is called with what `drdc.reporting.kinds` reads for its kind; a figure then gets the path of its
 PNG. One with a parameter `described` gets by that keyword the methods that the experiment compares
 (`drdc.reporting.described`). `drdc.reporting.registry` finds the declarations.
@@ -14,7 +17,7 @@ PNG. One with a parameter `described` gets by that keyword the methods that the 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +25,15 @@ from drdc.reporting.described import Methods
 from drdc.reporting.kinds import READERS
 
 Shape = Literal["table", "figure"]
+#: The parts of the report, in their order.
+SECTIONS = {
+    "glance": "1 At a glance",
+    "paper": "2 Tables and figures of the paper",
+    "detail": "3 In detail",
+    "thresholds": "4 Thresholds and self-check",
+    "data": "5 Training and data",
+    "about": "6 About this run",
+}
 Make = TypeVar("Make", bound=Callable[..., Any])
 
 
@@ -34,7 +46,8 @@ class Declared:
         of: the kind of data that it is made of, a key of `drdc.reporting.kinds.READERS`.
         heading, caption: one sentence each or more, in reStructuredText, for the workflow's report.
         function: makes the table, or draws the figure.
-        further: names of pictures that a figure leaves next to its own; `{category}`: one for each.
+        section: of the report, a value of `SECTIONS`; declared by its key.
+        further: names of pictures that a figure leaves next to its own, and titles; `{category}`: for each.
     """
 
     name: str
@@ -42,17 +55,27 @@ class Declared:
     heading: str
     caption: str
     function: Callable[..., Any]
-    further: tuple[str, ...] = ()
+    section: str
+    further: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """What the report calls it."""
+        return self.heading.rstrip(".")
 
     @property
     def text(self) -> str:
         """Heading and caption, for the workflow's report."""
         return f"**{self.heading}** {self.caption}"
 
-    def pictures(self, categories: Iterable[str]) -> list[str]:
-        """The names of all pictures of a figure, its own first."""
-        every = dict.fromkeys(one.format(category=name) for one in self.further for name in categories)
-        return [self.name, *every]
+    def pictures(self, categories: Iterable[str]) -> dict[str, str]:
+        """The names of all pictures of a figure, its own first, and their titles."""
+        further = {
+            name.format(category=category): title.format(category=category)
+            for name, title in self.further.items()
+            for category in categories
+        }
+        return {self.name: self.title} | further
 
     def make(self, *arguments: Any, described: Methods) -> Any:
         """The result of the function; it gets the methods if it has a parameter for them."""
@@ -64,28 +87,39 @@ class Declared:
 DECLARED: dict[Shape, dict[str, Declared]] = {"table": {}, "figure": {}}
 
 
-def table(name: str, *, of: str, heading: str, caption: str) -> Callable[[Make], Make]:
+def table(
+    name: str, *, of: str, heading: str, caption: str, section: str = "detail"
+) -> Callable[[Make], Make]:
     """Declare a function that makes a `drdc.reporting.formats.Table`; arguments: `Declared`."""
-    return _declaring("table", name, of, heading, caption)
+    return _declaring("table", name, of, heading, caption, section, {})
 
 
 def figure(
-    name: str, *, of: str, heading: str, caption: str, further: tuple[str, ...] = ()
+    name: str,
+    *,
+    of: str,
+    heading: str,
+    caption: str,
+    section: str = "detail",
+    further: Mapping[str, str] | None = None,
 ) -> Callable[[Make], Make]:
     """Declare a function that draws a PNG; arguments: `Declared`."""
-    return _declaring("figure", name, of, heading, caption, further)
+    return _declaring("figure", name, of, heading, caption, section, further or {})
 
 
 def _declaring(
-    shape: Shape, name: str, of: str, heading: str, caption: str, further: tuple[str, ...] = ()
+    shape: Shape, name: str, of: str, heading: str, caption: str, section: str, further: Mapping[str, str]
 ) -> Callable[[Make], Make]:
     if of not in READERS:
         raise ValueError(f"{shape} {name!r}: there is no kind of data {of!r}; known: {', '.join(READERS)}")
+    if section not in SECTIONS:
+        raise ValueError(f"{shape} {name!r}: there is no section {section!r}; known: {', '.join(SECTIONS)}")
 
     def declare(function: Make) -> Make:
         if name in DECLARED[shape]:
             raise ValueError(f"{shape} {name!r} is declared twice; rename that of {function.__module__}")
-        DECLARED[shape][name] = Declared(name, of, heading, inspect.cleandoc(caption), function, further)
+        text = inspect.cleandoc(caption)
+        DECLARED[shape][name] = Declared(name, of, heading, text, function, SECTIONS[section], further)
         return function
 
     return declare

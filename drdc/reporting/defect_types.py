@@ -24,7 +24,7 @@ AT = 3  # the place of the change among the columns
 @table(
     "defects",
     of="defects",
-    heading="Which defect types improved, which worsened.",
+    heading="Defect types: which improved, which worsened.",
     caption="""
     One row for each defect type: a negative change means that the base model ranked these images better.
     With few images, changes are large.

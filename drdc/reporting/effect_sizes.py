@@ -15,7 +15,7 @@ from drdc.config.variants import COMPARED
 from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
-from drdc.reporting.figures import DPI, WIDTH, looks, new_figure, plain, save_png
+from drdc.reporting.figures import WIDTH, legend, looks, new_figure, plain, save
 from drdc.reporting.separation import ALL, classes, cohens_d, scores_of
 from drdc.runtime.errors import UserError
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 SHIFT = 0.14  # of a row, up and down: base and DRDC
 ROW, TALLER_ROW, LEGEND_ROW = 0.27, 0.36, 0.19  # inches; the second with further methods
-ENTRIES = 5  # of the legend in a row
+ENTRIES = 4  # of the legend in a row
 
 
 @figure(
     "separation",
     of="image_scores",
-    heading="Separation of normal and anomalous image scores.",
+    heading="Separation of normal and anomalous images, drawn.",
     caption="The difference of their means in standard deviations (Cohen's d); further right is better.",
 )
 def separation(image_scores: pd.DataFrame, path: Path, described: Methods = NONE) -> None:
@@ -41,7 +41,7 @@ def separation(image_scores: pd.DataFrame, path: Path, described: Methods = NONE
     deviation over seeds, of base and DRDC. Further methods of the configuration have small hollow markers.
     `path`: the PNG, 1200 pixels wide. Raises `UserError` as `effect_sizes` does.
     """
-    save_png(draw_separation(effect_sizes(image_scores, described)), path, DPI)
+    save(draw_separation(effect_sizes(image_scores, described), described), path)
 
 
 def effect_sizes(image_scores: pd.DataFrame, described: Methods = NONE) -> pd.DataFrame:
@@ -78,13 +78,13 @@ def by_category(frames: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, dict[
         yield ALL, dict(frames)
 
 
-def draw_separation(sizes: pd.DataFrame) -> Figure:
+def draw_separation(sizes: pd.DataFrame, described: Methods = NONE) -> Figure:
     """The figure that `separation` writes, of the numbers that `effect_sizes` returns."""
     table = {str(m): own.set_index("category") for m, own in sizes.groupby("method", sort=False)}
     names = _sorted(table["drdc" if "drdc" in table else next(iter(table))]["mean"])
     further = [method for method in table if method not in COMPARED]
-    legend = -(-len(table) // ENTRIES) - 1
-    height = (TALLER_ROW if further else ROW) * len(names) + 1.1 + LEGEND_ROW * legend
+    lines = -(-len(table) // ENTRIES) - 1
+    height = (TALLER_ROW if further else ROW) * len(names) + 1.1 + LEGEND_ROW * lines
     figure = new_figure(WIDTH, height)
     axes = figure.subplots()
     plain(axes)
@@ -94,7 +94,7 @@ def draw_separation(sizes: pd.DataFrame) -> Figure:
     ends = {method: table[method].reindex(names) for method in COMPARED if method in table}
     if len(ends) == len(COMPARED):
         axes.plot([e["mean"] for e in ends.values()], list(heights.values()), color="0.7", lw=2.0, zorder=1)
-    look = looks(table)
+    look = looks(table, described)
     for method, values in ends.items():
         axes.errorbar(
             values["mean"], heights[method], xerr=values["std"].fillna(0.0), fmt=look[method].marker,
@@ -126,17 +126,17 @@ def _dress(axes: Axes, names: list[str], places: NDArray[np.int_], seeds: int, f
     if ALL in names:
         axes.axhline(places[-1] + 0.5, color="0.4", lw=0.8)
         axes.get_yticklabels()[-1].set_fontweight("bold")
+    axes.set_ylabel("category", fontsize=9)
     whose = " (base, DRDC)" if further else ""
-    spread = f"; bars{whose}: ± standard deviation over {seeds} seeds" if seeds > 1 else ""
-    axes.set_xlabel(f"Cohen's d, anomalous against normal test images{spread}", fontsize=9)
+    spread = f"\nbars{whose}: ± standard deviation over {seeds} seeds" if seeds > 1 else ""
+    words = f"Cohen's d: difference of anomalous and normal test images\nin standard deviations{spread}"
+    axes.set_xlabel(words, fontsize=8.5)
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: labels[i] not in map(name_of, COMPARED))
-    legend = axes.legend(
-        [handles[i] for i in order], [labels[i] for i in order], fontsize=8.5, frameon=False,
-        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=ENTRIES if further else 2,
+    legend(
+        axes, [handles[i] for i in order], [labels[i] for i in order], loc="lower left",
+        bbox_to_anchor=(-0.2, 1.0), ncols=ENTRIES if further else 2,
     )  # fmt: skip
-    for text in legend.get_texts():
-        text.set_parse_math(False)
 
 
 def _spread(values: list[float]) -> float:

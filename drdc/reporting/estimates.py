@@ -13,7 +13,7 @@ import pandas as pd
 from drdc.evaluation.self_check import image_auroc, summary
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
-from drdc.reporting.figures import DPI, WIDTH, looks, new_figure, no_figure, plain, save_png
+from drdc.reporting.figures import WIDTH, legend, looks, new_figure, no_figure, plain, save
 from drdc.reporting.separation import classes, scores_of
 from drdc.runtime.files import atomic
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 #: Fewer points have no rank correlation to speak of.
 LEAST = 3
-HEIGHT, LEGEND_ROW, ENTRIES = 4.2, 0.19, 6  # inches, inches, entries of the legend in a row
+HEIGHT, LEGEND_ROW, ENTRIES = 4.8, 0.17, 4  # inches, inches, entries of the legend in a row
 
 
 @figure(
     "estimates",
     of="estimates",
-    heading="The self-check against the truth.",
+    heading="Self-check against the truth.",
+    section="thresholds",
     caption="""
     Image AUROC on synthetic defects in held-out normal images, and on the test images: a point for each
     method and category of the first seed. On the dashed line the estimate is right; the rank correlation says
@@ -50,7 +51,7 @@ def estimates(
     if data.dropna().empty:
         no_figure("No category has both a self-check and anomalous test images.", path)
     else:
-        save_png(draw_estimates(data), path, DPI)
+        save(draw_estimates(data, described), path)
     with atomic(path.with_suffix(".csv")) as part:
         data.to_csv(part, index=False)
 
@@ -90,27 +91,26 @@ def within_categories(data: pd.DataFrame) -> float:
     return float(np.mean(known)) if known else nan
 
 
-def draw_estimates(data: pd.DataFrame) -> Figure:
+def draw_estimates(data: pd.DataFrame, described: Methods = NONE) -> Figure:
     """The figure that `estimates` writes, of the numbers that `estimates_data` returns."""
-    known, look = data.dropna(), looks(data["method"])
-    rows = -(-len(look) // ENTRIES)
+    known, look = data.dropna(), looks(data["method"], described)
+    rows = -(-known["method"].nunique() // ENTRIES)
     drawn = new_figure(WIDTH, HEIGHT + LEGEND_ROW * rows)
     axes = drawn.subplots()
     plain(axes)
     for method, own in known.groupby("method", sort=False):
         axes.plot(
             own["estimate"], own["truth"], look[str(method)].marker, color=look[str(method)].colour, ms=5.5,
-            mfc="none", mew=1.3, label=name_of(str(method)),
+            mfc="none", mew=1.3, label=name_of(str(method)), clip_on=False,
         )  # fmt: skip
-    ends = [known[["estimate", "truth"]].to_numpy().min(), 100]
-    axes.plot(ends, ends, color="0.5", lw=1.0, ls="--", zorder=0)
-    axes.set_xlabel(f"estimate: image AUROC (%) on synthetic defects\n({_said(known)})", fontsize=9)
-    axes.set_ylabel("truth: image AUROC (%) on test images", fontsize=9)
-    legend = axes.legend(
-        fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=ENTRIES
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    low = 5 * (known[["estimate", "truth"]].to_numpy().min() // 5)
+    axes.plot([low, 100], [low, 100], color="0.5", lw=1.0, ls="--", zorder=0)
+    axes.set_aspect("equal")
+    axes.set_xlim(low, 100)
+    axes.set_ylim(low, 100)
+    axes.set_xlabel(f"estimate: image AUROC (%) on synthetic defects\n({_said(known)})", fontsize=8.5)
+    axes.set_ylabel("truth: image AUROC (%) on test images", fontsize=8.5)
+    legend(drawn, loc="outside upper center", ncols=ENTRIES)
     return drawn
 
 
@@ -119,5 +119,5 @@ def _said(known: pd.DataFrame) -> str:
     over, within = correlation(known), within_categories(known)
     texts = [f"{len(known)} points"]
     texts += [] if isnan(over) else [f"rank correlation {over:.2f}"]
-    texts += [] if isnan(within) else [f"among the methods of a category {within:.2f}"]
+    texts += [] if isnan(within) else [f"among methods of a category {within:.2f}"]
     return ", ".join(texts)

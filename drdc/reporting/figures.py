@@ -1,12 +1,14 @@
 """The style that all figures share, and the loss curves of the base and the diffusion model.
 
-Figures are drawn on objects of their own, never on pyplot's global state, and saved without dates or
-versions: the same numbers give the same bytes. Functions import what they need of matplotlib, because
-planning the workflow imports all modules that declare a figure.
+A figure is as wide as the text of a page, so that its letters keep their size in print, and can be read on a
+screen of 400 pixels. Figures are drawn on objects of their own, never on pyplot's global state, and
+saved without dates or versions: the same numbers give the same bytes. Functions import what they need of
+matplotlib, because planning the workflow imports all modules that declare a figure.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,14 +17,17 @@ import pandas as pd
 
 from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
+from drdc.reporting.described import NONE, Methods
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
 
-DPI, WIDTH = 150, 8.0  # pixels per inch, inches
+DPI, WIDTH = 240, 5.0  # pixels per inch, inches: 1200 pixels
 COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -36,7 +41,11 @@ MARKERS = ("^", "D", "v", "P", "X", "<", ">")
 DASHES = ("-.", (0, (5, 1.5)), ":", (0, (3, 1, 1, 1, 1, 1)))
 LEAST_POINTS = 2.0  # height of an axis in percentage points; less would show noise as an effect
 NEEDED = ("images", "train_loss", "val_loss")
-TITLES = {"base": "Base model (Eq. 1)", "diffusion": "Diffusion model (Eq. 10)"}
+TITLES = {
+    "base": "Base model\n(Eq. 1)",
+    "diffusion": "Diffusion model\n(Eq. 10)",
+    "unconditional": "Diffusion model\nwithout condition",
+}
 
 
 class Look(NamedTuple):
@@ -50,9 +59,10 @@ class Look(NamedTuple):
 OURS = {"base": Look(COLOURS[0], "s", "--"), "drdc": Look(COLOURS[1], "o", "-")}
 
 
-def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """How each method is drawn; base and DRDC look alike in all figures."""
-    names = list(dict.fromkeys(methods))
+def looks(methods: Iterable[str], described: Methods = NONE) -> dict[str, Look]:
+    """How each method is drawn: alike in all figures, for those of the configuration (`described`) by their
+    place in it, also where a figure lacks some of them."""
+    names = list(dict.fromkeys([*described, *methods]))
     colours = COLOURS[len(COMPARED) :]
     found = {}
     for place, name in enumerate(name for name in names if name not in OURS):
@@ -62,24 +72,39 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     return {name: OURS.get(name) or found[name] for name in names}
 
 
-def new_figure(width: float, height: float, layout: Any = "constrained", dpi: int = DPI) -> Figure:
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
     """An empty figure of so many inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=dpi, layout=layout)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
 
 
-def save_png(figure: Figure, path: Path, dpi: int) -> None:
-    """Write `figure` as a PNG in one step, `dpi` in pixels per inch; the bytes depend on the drawing."""
-    with atomic(path) as part:
-        figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
+def save(figure: Figure, path: Path) -> None:
+    """Write `figure` as the PNG `path`, and for print as a PDF next to it; the bytes depend on the drawing."""
+    import matplotlib as mpl
+
+    without = {"png": ["Software"], "pdf": ["Creator", "Producer", "CreationDate"]}
+    # Type 42: publishers refuse matplotlib's own kind of font.
+    with mpl.rc_context({"pdf.fonttype": 42}):
+        for ending, facts in without.items():
+            with atomic(path.with_suffix(f".{ending}")) as part:
+                figure.savefig(part, format=ending, dpi=DPI, metadata=dict.fromkeys(facts))
 
 
 def no_figure(words: str, path: Path) -> None:
     """An image of the reason why there is no figure: a figure of the workflow always exists."""
-    figure = new_figure(8.0, 0.5, layout=None)
-    figure.text(0.01, 0.5, words, va="center", size=9.0, parse_math=False, wrap=True)
-    save_png(figure, path, DPI)
+    lines = textwrap.wrap(words, 80)
+    figure = new_figure(WIDTH, 0.3 + 0.15 * len(lines), layout=None)
+    figure.text(0.01, 0.5, "\n".join(lines), va="center", size=8.5, parse_math=False)
+    save(figure, path)
+
+
+def legend(of: Axes | Figure, *entries: Any, **look: Any) -> Legend:
+    """A legend whose words are names, not formulas; arguments: matplotlib's."""
+    made = of.legend(*entries, **{"fontsize": 8, "frameon": False, **look})
+    for text in made.get_texts():
+        text.set_parse_math(False)
+    return made
 
 
 def plain(axes: Axes) -> None:
@@ -104,7 +129,8 @@ def percent_limits(low: float, high: float, height: float) -> tuple[float, float
 @figure(
     "losses",
     of="losses",
-    heading="Losses.",
+    heading="Training: losses.",
+    section="data",
     caption="""
     Mean squared error in feature space (base model, Eq. 1) and of the predicted noise (diffusion model,
     Eq. 10) against the number of training images seen. Faint: training; strong: held-out normal images
@@ -112,20 +138,24 @@ def percent_limits(low: float, high: float, height: float) -> tuple[float, float
     """,
 )
 def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
-    """Training and held-out loss against the number of images seen, one panel per model, one colour per seed.
+    """Training and held-out loss against the number of images seen: a panel per model, a dash per seed.
 
     `frames`: "<model>/<seed>" (for instance "base/0") -> training log with the columns images (seen so far),
     train_loss and val_loss (mean squared errors, Eq. 1 and 10; empty where not measured). `path`: the PNG,
     1200 pixels wide. Raises `UserError` when there is no log or a log lacks a column.
     """
     panels = _by_model(frames)
-    figure = new_figure(8.0, 3.5)
+    figure = new_figure(WIDTH, 2.8)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (model, logs) in zip(all_axes, panels.items(), strict=True):
-        for colour, log in zip(_cycle(len(logs)), logs.values(), strict=True):
-            _draw(axes, log, colour)
-        _dress(axes, TITLES.get(model, model), list(logs))
-    save_png(figure, path, DPI)
+        colour = OURS["base" if model == "base" else "drdc"].colour
+        for dash, log in zip(_dashes(len(logs)), logs.values(), strict=True):
+            _draw(axes, log, colour, dash)
+        _dress(axes, TITLES.get(model, model))
+    all_axes[0].set_ylabel("loss (mean squared error)", fontsize=9)
+    seeds = list(dict.fromkeys(seed for logs in panels.values() for seed in logs if seed))
+    legend(figure, handles=_entries(seeds), loc="outside upper center", ncols=4)
+    save(figure, path)
 
 
 def _by_model(frames: dict[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFrame]]:
@@ -144,39 +174,45 @@ def _by_model(frames: dict[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFra
     return panels
 
 
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+def _dashes(count: int) -> list[Any]:
+    """Those of so many seeds."""
+    return [("-", *DASHES)[index % (1 + len(DASHES))] for index in range(count)]
 
 
-def _draw(axes: Axes, log: pd.DataFrame, colour: str) -> None:
+def _draw(axes: Axes, log: pd.DataFrame, colour: str, dash: Any) -> None:
     """One run: training loss as a faint line, held-out loss as a strong one on top."""
     for column, width, alpha, order in (("train_loss", 1.0, 0.35, 2), ("val_loss", 1.5, 1.0, 3)):
         points = log[["images", column]].dropna()
         marker = "o" if len(points) <= 40 and column == "val_loss" else ""
         axes.plot(
-            points["images"], points[column], color=colour, lw=width, alpha=alpha, zorder=order,
-            marker=marker, ms=3.0,
+            points["images"], points[column], color=colour, ls=dash, lw=width, alpha=alpha, zorder=order,
+            marker=marker, ms=2.5,
         )  # fmt: skip
 
 
-def _dress(axes: Axes, title: str, seeds: list[str]) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+def _dress(axes: Axes, title: str) -> None:
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axes.set_yscale("log")
-    axes.set_title(title, fontsize=10, parse_math=False)
-    axes.set_xlabel("images seen", fontsize=9)
-    axes.set_ylabel("loss", fontsize=9)
+    axes.set_title(title, fontsize=9, parse_math=False)
+    axes.set_xlabel("training images seen", fontsize=8.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     plain(axes)
+
+
+def _entries(seeds: list[str]) -> list[Line2D]:
+    """Of the legend of all panels."""
+    from matplotlib.lines import Line2D
+
     handles = [
         Line2D([], [], color="0.3", lw=1.0, alpha=0.5, label="training"),
-        Line2D([], [], color="0.3", lw=1.5, marker="o", ms=3.0, label="held-out"),
+        Line2D([], [], color="0.3", lw=1.5, marker="o", ms=2.5, label="held-out"),
     ]
-    if any(seeds):
-        colours = zip(_cycle(len(seeds)), seeds, strict=True)
-        handles += [Line2D([], [], color=colour, lw=1.8, label=f"seed {seed}") for colour, seed in colours]
-    axes.legend(handles=handles, fontsize=8, frameon=False, ncols=1 if len(seeds) < 4 else 2)
+    dashes = zip(_dashes(len(seeds)), seeds, strict=True) if len(seeds) > 1 else ()
+    return handles + [
+        Line2D([], [], color="0.3", lw=1.5, ls=dash, label=f"seed {seed}") for dash, seed in dashes
+    ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drdc.reporting.declared import figure
-from drdc.reporting.figures import new_figure, no_figure, save_png
+from drdc.reporting.figures import DPI, new_figure, no_figure, save
 from drdc.reporting.shown_images import Floats, Rgb, Shown, ShownImages
 from drdc.runtime.errors import UserError
 
@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 COLUMNS = {
     "input": "input",
     "ground truth": "truth",
-    "base heatmap": "base",
-    "diffusion heatmap": "diffusion",
-    "fused heatmap": "fused",
+    "base\nheatmap": "base",
+    "diffusion\nheatmap": "diffusion",
+    "fused\nheatmap": "fused",
     "reconstruction": "reconstr.",
 }  # heading of a wide panel: of a narrow one
 HEATMAPS = ("base", "diffusion", "drdc")
 COLOUR_MAP = "inferno"  # perceptually even
 TINT = np.array([255.0, 64.0, 64.0])
-WIDTH, MAX_HEIGHT, DPI = 1200, 2400, 100  # pixels, pixels, pixels per inch
+WIDTH, MAX_HEIGHT = 1200, 2400  # pixels
 LABEL, HEAD, FOOT, GAP, BREAK = (
-    150,
-    30,
-    36,
+    180,
+    64,
+    120,
     4,
     14,
-)  # pixels: row labels, headings, legend, between rows, categories
+)  # pixels: row labels, headings, colour bar, between rows, categories
+LETTERS, BAR = 7.0, (480, 20)  # points at most; pixels: width and height of the colour bar
+ENDS = (1.0, 99.8)  # percentiles: ends of the colours
 SMALLEST, NARROWEST = 60, 960  # pixels: panels, figure
 
 
@@ -47,7 +49,8 @@ Group = list[Shown]
 @figure(
     "fig3",
     of="predictions",
-    heading="Figure 3. What the models see.",
+    heading="Figure 3: what the models see.",
+    section="paper",
     caption="""
     Input, ground truth (anomalous pixels in red), heatmaps of the base model, of the diffusion model and
     of their fusion (Eq. 17), and the reconstruction by inpainting (Eq. 8). The rows are chosen by rule:
@@ -56,7 +59,10 @@ Group = list[Shown]
     from the 1st to the 99.8th percentile of the rows shown, for each category and each kind of heatmap
     separately. The overview has the medians alone.
     """,
-    further=("overview", "fig3-{category}"),
+    further={
+        "overview": "Overview: an image of each category",
+        "fig3-{category}": "Figure 3: what the models see, {category}",
+    },
 )
 def fig3(images: ShownImages, path: Path) -> None:
     """Draw Figure 3: the images that `choose` names, all together and category by category.
@@ -124,14 +130,14 @@ def gallery(items: Sequence[Sequence[Shown]], path: Path) -> None:
     blocks, side = _fit(groups)
     canvas, places = _compose(blocks, side)
     height, width, _ = canvas.shape
-    figure = new_figure(width / DPI, height / DPI, layout=None, dpi=DPI)
-    figure.figimage(canvas, origin="upper")
+    figure = new_figure(width / DPI, height / DPI, layout=None)
+    figure.figimage(canvas, origin="upper", zorder=-1)
     _label(figure, places, len(blocks), side)
+    colour_bar(figure, "kind of heatmap")
     if len(places) < sum(map(len, groups)):
-        text_at(
-            figure, width - 8, height - 17, f"{len(places)} of {sum(map(len, groups))} rows shown", "right"
-        )
-    save_png(figure, path, DPI)
+        words = f"{len(places)} of {sum(map(len, groups))}\nrows shown"
+        text_at(figure, width - 8, height - FOOT / 2, words, "right")
+    save(figure, path)
 
 
 def _fit(groups: list[Group]) -> tuple[list[list[Group]], int]:
@@ -171,7 +177,6 @@ def _compose(blocks: list[list[Group]], side: int) -> tuple[Rgb, list[tuple[int,
                 places.append((start, top, item))
                 top += side + GAP
             top += BREAK
-    canvas[-22:-12, LABEL + 30 : LABEL + 190] = coloured(np.tile(np.linspace(0.0, 1.0, 160), (10, 1)))
     return canvas, places
 
 
@@ -186,7 +191,7 @@ def _panels(group: Group, side: int) -> Iterator[list[Rgb]]:
 def limits_of(group: Group, kind: str) -> Floats:
     """Ends of the colour scale of one kind of heatmap of one category."""
     values = np.concatenate([np.asarray(item.heatmaps[kind], np.float64).ravel() for item in group])
-    return np.percentile(values, (1.0, 99.8))
+    return np.percentile(values, ENDS)
 
 
 def heatmap_panel(values: Floats, limits: Floats, side: int) -> Rgb:
@@ -222,26 +227,39 @@ def _left(column: int, side: int) -> int:
 
 
 def _label(figure: Figure, places: list[tuple[int, int, Shown]], blocks: int, side: int) -> None:
-    """Headings, row labels and the colour scale's legend."""
+    """Headings and row labels."""
+    size = min(LETTERS, side / 5 * 72 / DPI)  # five lines in the height of a panel
     for start in range(0, blocks * WIDTH // 2, WIDTH // 2):
         for column, (long, short) in enumerate(COLUMNS.items()):
             words = long if side > 130 else short
-            text_at(figure, start + _left(column, side) + side / 2, HEAD / 2, words, "center", 10.0)
+            text_at(figure, start + _left(column, side) + side / 2, HEAD / 2, words, "center", size)
     for start, top, item in places:
         title = f"{item.category}: {item.defect_type}"
         lines = [*_wrapped(title)[:3], f"score {item.scores['drdc']:#.3g}"]
-        text_at(figure, start + 8, top + side / 2, "\n".join(lines))
-    bottom = figure.get_figheight() * DPI - 17
-    text_at(figure, LABEL + 24, bottom, "low", "right")
-    text_at(figure, LABEL + 196, bottom, "high anomaly score; one scale per category and kind of heatmap")
+        text_at(figure, start + 8, top + side / 2, "\n".join(lines), size=size)
+
+
+def colour_bar(figure: Figure, each: str) -> None:
+    """What the colours mean, in the lowest `FOOT` pixels; `each`: what has a scale of its own."""
+    from matplotlib.cm import ScalarMappable
+
+    width, height = figure.get_size_inches() * DPI
+    place = [0.5 - BAR[0] / 2 / width, (FOOT - BAR[1] - 10) / height, BAR[0] / width, BAR[1] / height]
+    bar = figure.colorbar(ScalarMappable(cmap=COLOUR_MAP), figure.add_axes(place), orientation="horizontal")
+    bar.set_ticks([0, 1], labels=[f"{ENDS[0]:g}st percentile", f"{ENDS[1]:g}th percentile"])
+    bar.ax.tick_params(labelsize=LETTERS, length=2, pad=2)
+    bar.set_label(f"anomaly score of a pixel; a scale for each category and {each}", size=LETTERS)
+    bar.outline.set_visible(False)
 
 
 def _wrapped(title: str) -> list[str]:
     """The title in lines that fit next to the panels, broken at spaces, hyphens and underscores."""
-    return [line.replace("_ ", "_") for line in textwrap.wrap(title.replace("_", "_ "), 17)]
+    return [line.replace("_ ", "_") for line in textwrap.wrap(title.replace("_", "_ "), 13)]
 
 
-def text_at(figure: Figure, x: float, y: float, words: str, align: str = "left", size: float = 9.0) -> None:
+def text_at(
+    figure: Figure, x: float, y: float, words: str, align: str = "left", size: float = LETTERS
+) -> None:
     """Words at `x`, `y` pixels from the upper left corner, vertically centred."""
     width, height = figure.get_size_inches() * DPI
     figure.text(x / width, 1.0 - y / height, words, ha=align, va="center", size=size, parse_math=False)

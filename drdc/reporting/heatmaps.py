@@ -11,12 +11,14 @@ import numpy as np
 from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
 from drdc.reporting.described import name_of
-from drdc.reporting.figures import new_figure, save_png
+from drdc.reporting.figures import DPI, new_figure, save
 from drdc.reporting.gallery import (
-    DPI,
+    FOOT,
     GAP,
+    LETTERS,
     Group,
     chosen,
+    colour_bar,
     heatmap_panel,
     limits_of,
     marked,
@@ -29,15 +31,15 @@ from drdc.runtime.errors import UserError
 if TYPE_CHECKING:
     from drdc.reporting.shown_images import Rgb, ShownImages
 
-#: Pixels: figure, names of categories, names of methods, between categories, largest panel.
-WIDTH, LABEL, HEAD, BREAK, LARGEST = 1200, 100, 18, 12, 170
-MOST = 11  # panels in a line
+#: Pixels: figure, title of a category, names of methods, between categories, largest panel.
+WIDTH, TITLE, HEAD, BREAK, LARGEST = 1200, 34, 26, 12, 170
+MOST = 8  # panels in a line
 
 
 @figure(
     "heatmaps",
     of="heatmaps",
-    heading="What each method sees.",
+    heading="Heatmaps: what each method sees.",
     caption="""
     Of each category the anomalous image with the median image score of DRDC (a row of Figure 3), as base
     model, DRDC and every method of the configuration see it. Colours run from the 1st to the 99.8th
@@ -64,20 +66,29 @@ def draw_heatmaps(groups: Sequence[Group], methods: Sequence[str], path: Path) -
     names = ["input", "ground truth", *map(name_of, methods)]
     lines = -(-len(names) // MOST)
     across = -(-len(names) // lines)
-    side = min((WIDTH - LABEL) // across - GAP, LARGEST)
-    block = lines * (HEAD + side + GAP) + BREAK
-    canvas = np.full((len(shown) * block, WIDTH, 3), 255, np.uint8)
-    figure = new_figure(WIDTH / DPI, len(canvas) / DPI, layout=None, dpi=DPI)
+    side = min(WIDTH // across - GAP, LARGEST)
+    block = TITLE + lines * (HEAD + side + GAP) + BREAK
+    canvas = np.full((len(shown) * block + FOOT, WIDTH, 3), 255, np.uint8)
+    figure = new_figure(WIDTH / DPI, len(canvas) / DPI, layout=None)
     for index, group in enumerate(shown):
-        start = index * block
-        text_at(figure, 8, start + HEAD + side / 2, f"{group[0].category}\n{median_of(group).defect_type}")
+        start = index * block + TITLE
+        text_at(
+            figure, 4, start - TITLE / 2, f"{group[0].category}: {median_of(group).defect_type}", size=8.0
+        )
         for place, panel in enumerate(_panels(group, methods, side)):
             top = start + place // across * (HEAD + side + GAP) + HEAD
-            left = LABEL + place % across * (side + GAP)
+            left = place % across * (side + GAP)
             canvas[top : top + side, left : left + side] = panel
-            text_at(figure, left + side / 2, top - HEAD / 2, names[place], "center", 8.0)
+            size = _size_of(names[place], side)
+            text_at(figure, left + side / 2, top - HEAD / 2, names[place], "center", size)
     figure.figimage(canvas, origin="upper", zorder=-1)
-    save_png(figure, path, DPI)
+    colour_bar(figure, "method")
+    save(figure, path)
+
+
+def _size_of(name: str, side: int) -> float:
+    """Points of letters, which are about half as wide as high, with which a name fits above its panel."""
+    return min(LETTERS, side / (0.58 * len(name)) * 72 / DPI)
 
 
 def _panels(group: Group, methods: Sequence[str], side: int) -> list[Rgb]:

@@ -13,7 +13,7 @@ import pandas as pd
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.effect_sizes import by_category, tested
-from drdc.reporting.figures import COLOURS, DPI, WIDTH, new_figure, plain, save_png
+from drdc.reporting.figures import WIDTH, legend, looks, new_figure, plain, save
 from drdc.reporting.separation import ALL, PERCENT, classes, limit, overlap
 from drdc.runtime.errors import UserError
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
 LOOKS: dict[str, dict[str, Any]] = {  # filled and hatched, so that they differ without colour
-    "normal": {"facecolor": COLOURS[5], "edgecolor": COLOURS[0], "lw": 1.0},
-    "anomalous": {"facecolor": "none", "edgecolor": COLOURS[1], "hatch": "////", "lw": 1.2},
+    "normal": {"facecolor": "0.78", "edgecolor": "0.5", "lw": 0.8},
+    "anomalous": {"facecolor": "none", "edgecolor": "0.2", "hatch": "/////", "lw": 1.0},
 }
 BINS = 20  # of a histogram
 ONE_BLOCK = 8  # categories from which two methods stand in two blocks side by side
-ACROSS = 6  # panels at most in a row
-TALLEST, ROW, LOW_ROW, HEAD = 15.9, 1.55, 0.95, 0.7  # inches: two methods, their rows, rows of more, legend
+ACROSS = 5  # panels at most in a row
+TALLEST, ROW, LOW_ROW, HEAD = 10.0, 1.15, 0.8, 0.6  # inches: two methods, their rows, rows of more, legend
+SCORE, SHARE = "image score", "% of images"  # titles of the axes
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class Grid:
         side, row = divmod(category, self.depth)
         return line * self.depth + row, side * self.across + column
 
+    def ends(self, category: int) -> bool:
+        """Whether the row of a category is the lowest of its block, or of its side."""
+        return category % self.depth == self.depth - 1
+
     @property
     def narrow(self) -> bool:
         """Whether there are more panels in a row than base and DRDC's."""
@@ -79,10 +84,11 @@ class Grid:
 @figure(
     "histograms",
     of="image_scores",
-    heading="Image scores of normal and anomalous images.",
+    heading="Histograms of the image scores.",
     caption="""
     The less both overlap, the better; the dashed line is the threshold of `drdc detect` for a
-    false-alarm rate of 5 %, from held-out normal images. The paper shows this in its supplement.
+    false-alarm rate of 5 %, from held-out normal images. Heights are in percent of the images of each kind,
+    so that few normal images and many anomalous ones can be compared. The paper shows this in its supplement.
     """,
 )
 def histograms(
@@ -99,15 +105,13 @@ def histograms(
     2400 high. Raises `UserError` for a missing column, no test image, scores that are not finite, or an
     unknown `category`.
     """
-    save_png(draw_histograms(image_scores, category, described), path, DPI)
+    save(draw_histograms(image_scores, category, described), path)
 
 
 def draw_histograms(
     image_scores: pd.DataFrame, category: str | None = None, described: Methods = NONE
 ) -> Figure:
     """The figure that `histograms` writes."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     frames = tested(image_scores, described)
     seed = min((seed for frame in frames.values() for seed in frame["seed"].unique()), key=int)
     frames = {method: frame[frame["seed"] == seed] for method, frame in frames.items()}
@@ -117,35 +121,38 @@ def draw_histograms(
     if not rows:
         raise UserError("", f"image_scores.csv has no test image of category {category}", "name another")
     grid = Grid.of(len(frames), len(rows))
-    figure = new_figure(WIDTH, grid.height, None if grid.narrow else ConstrainedLayoutEngine(h_pad=0.07))
+    figure = new_figure(WIDTH, grid.height, None if grid.narrow else "constrained")
     cells = figure.add_gridspec(grid.rows, grid.columns, **(_margins(grid) if grid.narrow else {}))
+    look = looks(frames, described)
     for row, (name, parts) in enumerate(rows):
         for column, method in enumerate(frames):
             place = grid.place(column, row)
             axes = figure.add_subplot(cells[place])
             threshold, _ = limit(held_out[method], None if name == ALL else name)
-            _histogram(axes, parts[method], threshold)
+            _histogram(axes, parts[method], threshold, look[method].colour)
             _dress(axes, method, name, grid, first=place[1] == 0)
-    title = f"image scores of seed {seed}" + ("; heights: % of the images" if grid.narrow else "")
-    figure.legend(
-        handles=_legend(), title=title, title_fontsize=8.5, ncols=3, fontsize=8.5, frameon=False,
-        loc="upper center" if grid.narrow else "outside upper center",
+            if grid.ends(row) or row == len(rows) - 1:
+                axes.set_xlabel(SCORE, fontsize=6.5 if grid.narrow else 8, labelpad=1.5)
+    legend(
+        figure, handles=_entries(next(iter(rows[-1][1].values()))), title=f"Image scores of seed {seed}",
+        title_fontsize=8.5, ncols=2, loc="upper center" if grid.narrow else "outside upper center",
     )  # fmt: skip
     return figure
 
 
 def _margins(grid: Grid) -> dict[str, float]:
     """The positions of many panels: fixed, because matplotlib takes minutes to arrange hundreds of them."""
-    top, bottom = HEAD / grid.height, 0.25 / grid.height
-    return {"left": 0.06, "right": 0.99, "top": 1 - top, "bottom": bottom, "wspace": 0.25, "hspace": 0.55}
+    top, bottom = (HEAD + 0.2) / grid.height, 0.3 / grid.height
+    return {"left": 0.1, "right": 0.99, "top": 1 - top, "bottom": bottom, "wspace": 0.3, "hspace": 0.75}
 
 
-def _histogram(axes: Axes, part: pd.DataFrame, threshold: float) -> None:
-    """One panel of the histograms; `threshold`: NaN for none."""
+def _histogram(axes: Axes, part: pd.DataFrame, threshold: float, colour: str) -> None:
+    """One panel of the histograms; `threshold`: NaN for none; `colour`: of the method."""
     normal, anomalous = classes(part[part["split"] == "test"])
     plain(axes)
     edges = np.histogram_bin_edges(np.concatenate([normal, anomalous]), BINS)
-    for values, look in zip((normal, anomalous), LOOKS.values(), strict=True):
+    looks = LOOKS["normal"], LOOKS["anomalous"] | {"edgecolor": colour}
+    for values, look in zip((normal, anomalous), looks, strict=True):
         if len(values):
             parts = np.full(len(values), 100.0 / len(values))
             axes.hist(values, edges.tolist(), weights=parts, histtype="stepfilled", **look)
@@ -164,26 +171,29 @@ def _dress(axes: Axes, method: str, category: str, grid: Grid, first: bool) -> N
     from matplotlib.ticker import MaxNLocator
 
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(3 if grid.columns > 2 else 6))
     if not grid.narrow:
-        axes.set_title(f"{name_of(method)}: {category}", loc="left", fontsize=8.5, pad=3, parse_math=False)
+        size = 8.5 if grid.columns == 2 else 6.5
+        axes.set_title(f"{name_of(method)}: {category}", loc="left", fontsize=size, pad=3, parse_math=False)
         if first:
-            axes.set_ylabel("images (%)", fontsize=8.5)
+            axes.set_ylabel(SHARE, fontsize=8)
         return
-    axes.set_title(name_of(method), loc="left", fontsize=7, pad=2, parse_math=False)
+    axes.set_title(name_of(method), loc="left", fontsize=6.5, pad=2, parse_math=False)
     if first:
-        axes.set_ylabel(category, fontsize=7, parse_math=False)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.set_ylabel(f"{category}\n{SHARE}", fontsize=6.5, parse_math=False)
     axes.tick_params(labelsize=6, pad=1.5, length=2)
     for text in axes.texts:
         text.set_fontsize(6)
 
 
-def _legend() -> list[Patch | Line2D]:
+def _entries(part: pd.DataFrame) -> list[Patch | Line2D]:
+    """Of the legend; `part`: a method's image scores of all that is shown."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
+    kinds = zip(LOOKS.items(), classes(part[part["split"] == "test"]), strict=True)
     entries: list[Patch | Line2D] = [
-        Patch(**look, label=f"{name} test images") for name, look in LOOKS.items()
+        Patch(**look, label=f"{len(values)} {name} test images") for (name, look), values in kinds
     ]
-    words = f"threshold for a false-alarm rate of {PERCENT}"
+    words = f"threshold for {PERCENT} false alarms"
     return [*entries, Line2D([], [], color="black", lw=1.2, ls="--", label=words)]

@@ -12,7 +12,7 @@
 | `estimates`        | the same, and image_scores.csv                                                      |
 | `regions`          | regions.csv                                                                         |
 | `self_check`       | self_check/<method>.csv by method                                                   |
-| `study`            | study.csv: a row for each value, draw, method, category and metric                  |
+| `study`            | study.csv: a row for each value, draw, method, category and metric; what varies     |
 | `losses`           | training logs by "<model>/<seed>"                                                   |
 | `image_scores`     | image_scores.csv: a row for each image, method and seed                             |
 | `curves`           | curves.csv: a row for each point of a curve, method, category and seed              |
@@ -24,7 +24,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from typing import Any
@@ -32,6 +32,7 @@ from typing import Any
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
+from drdc.config.study import Study
 from drdc.config.variants import (
     ABLATION,
     CONTROLS,
@@ -57,7 +58,7 @@ class Source:
 
     Attributes:
         methods: names of the methods that the configuration lists.
-        study: `study.values`.
+        study: what varies, and its values; none where the experiment is not a study.
     """
 
     layout: Layout
@@ -67,7 +68,7 @@ class Source:
     fusion: Fusion
     evaluation: Evaluation
     methods: Sequence[str]
-    study: Sequence[Any] = ()
+    study: Study = field(default_factory=Study)
 
     @property
     def variants(self) -> dict[str, Variant]:
@@ -170,7 +171,7 @@ def _estimates(source: Source) -> tuple[Any, ...]:
 
 
 def _study(source: Source) -> tuple[Any, ...]:
-    return (read_numbers(source.layout.study, "study", "gather"),)
+    return read_numbers(source.layout.study, "study", "gather"), source.study.over
 
 
 def _regions(source: Source) -> tuple[Any, ...]:

@@ -11,9 +11,10 @@ import pandas as pd
 
 from drdc.reporting.aggregate import METRICS
 from drdc.reporting.declared import figure
-from drdc.reporting.described import name_of
+from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.figures import (
     DPI,
+    WIDTH,
     Look,
     looks,
     new_figure,
@@ -21,7 +22,7 @@ from drdc.reporting.figures import (
     percent_height,
     percent_limits,
     plain,
-    save_png,
+    save,
 )
 from drdc.reporting.method_means import method_means, over_categories
 from drdc.results.scores import typed
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 TEXTS = ("method", "variant", "device", "threads", "batch_size")
 SECONDS = "seconds_per_image"
 SHOWN = ("image_auroc", "pixel_ap")
-WIDTH, HEIGHT, LINE = 8.0, 3.9, 125  # inches, inches, signs of a line underneath
+HEIGHT, LINE = 2.7, 88  # inches of a panel, signs of a line underneath
 NEAR = 6.0  # points between a marker and a label that needs no line to it
 DISTANCES = (NEAR, 10.0, 18.0, 27.0, 38.0, 52.0, 68.0, 86.0, 106.0)  # of a label, the nearest first
 ANGLES = (90, 135, 180, 315, 270, 45, 0, 225, 110, 70, 250, 290, 160, 20, 200, 340)  # the likeliest first
@@ -45,13 +46,17 @@ ANGLES = (90, 135, 180, 315, 270, 45, 0, 225, 110, 70, 250, 290, 160, 20, 200, 3
 @figure(
     "pareto",
     of="costs_and_scores",
-    heading="What accuracy costs.",
-    caption="Upper left is better. The step line connects the methods that no other beats in both.",
+    heading="Accuracy against time (Pareto front).",
+    section="glance",
+    caption="""
+    Upper left is better: more found in less time. The grey steps are the Pareto front, the methods (filled)
+    that no other beats in both.
+    """,
 )
-def pareto(costs: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
+def pareto(costs: pd.DataFrame, scores: pd.DataFrame, path: Path, described: Methods = NONE) -> None:
     """Image AUROC and pixel AP over the seconds for one image, with the Pareto front as steps.
 
-    A marker per method and variant with a cost and a score; on the front, filled. Scores are means over
+    A named marker per method and variant with a cost and a score; on the front, filled. Scores are means over
     categories, then over the seeds that all of them share (`method_means.method_means`).
 
     `costs`: costs.csv; `scores`: tidy scores of one experiment; `path`: the PNG, 1200 pixels wide. Where no
@@ -61,7 +66,7 @@ def pareto(costs: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
     if found["percent"].isna().all():
         no_figure(f"No method has both a cost and a score: {found['note'].iloc[0]}.", path)
     else:
-        save_png(draw(found, conditions(costs)), path, DPI)
+        save(draw(found, conditions(costs), described), path)
 
 
 def points(costs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -101,24 +106,20 @@ def conditions(costs: pd.DataFrame) -> str:
     return f"Time: shortest of five for one test image on {'; '.join(where)}."
 
 
-def draw(points: pd.DataFrame, underneath: str) -> Figure:
+def draw(points: pd.DataFrame, underneath: str, described: Methods = NONE) -> Figure:
     """The figure of what `points` returns, a panel per metric that is defined, `underneath` below it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     known = points.dropna(subset="percent")
     metrics = [metric for metric in SHOWN if (known["metric"] == metric).any()]
     note = textwrap.wrap(f"{underneath} {_about(points, int(known['seeds'].max()))}", LINE)
-    figure = new_figure(WIDTH, HEIGHT + 0.16 * len(note))
+    figure = new_figure(WIDTH, HEIGHT * len(metrics) + 0.16 * len(note))
     figure.supxlabel("\n".join(note), x=0.01, ha="left", fontsize=8, parse_math=False)
-    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
-    drawn = looks(points["method"])
+    panels = figure.subplots(len(metrics), 1, squeeze=False)[:, 0]
+    drawn = looks(points["method"], described)
     for axes, metric in zip(panels, metrics, strict=True):
         _panel(axes, known[known["metric"] == metric], drawn)
         axes.set_ylabel(f"{METRICS[metric]} (%)", fontsize=9)
-    handles, labels = panels[0].get_legend_handles_labels()
-    look: dict[str, Any] = {"ncols": 5, "fontsize": 8.5, "frameon": False}
-    for text in figure.legend(handles, labels, loc="outside upper center", **look).get_texts():
-        text.set_parse_math(False)
     figure.draw_without_rendering()  # settles where the axes are
     for axes, metric in zip(panels, metrics, strict=True):
         _label(axes, known[known["metric"] == metric], FigureCanvasAgg(figure).get_renderer())
@@ -135,17 +136,15 @@ def _about(points: pd.DataFrame, seeds: int) -> str:
     """How many seeds the scores are of, and which methods are not drawn."""
     spread = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
     over = over_categories(points)
-    text = f"Scores: mean {over}, {spread}; filled: on the Pareto front."
+    text = f"Scores: mean {over}, {spread}. Filled: on the Pareto front (grey)."
     scored = points["percent"].notna().groupby([points["method"], points["variant"]], sort=False).any()
-    without = [_name(str(method), str(variant), True) for method, variant in scored.index[~scored]]
+    without = [_name(str(method), str(variant)) for method, variant in scored.index[~scored]]
     return f"{text} Without a score: {', '.join(without)}." if without else text
 
 
-def _name(method: str, variant: str, whole: bool = False) -> str:
-    """A method's name; not `whole`: next to its marker, which tells the method."""
-    if variant in ("full", ""):
-        return name_of(method)
-    return f"{name_of(method)}, {variant}" if whole else variant
+def _name(method: str, variant: str) -> str:
+    """What a marker is called."""
+    return name_of(method) if variant in ("full", "") else f"{name_of(method)}, {variant}"
 
 
 def _panel(axes: Axes, points: pd.DataFrame, looks: dict[str, Look]) -> None:
@@ -160,14 +159,13 @@ def _panel(axes: Axes, points: pd.DataFrame, looks: dict[str, Look]) -> None:
     axes.set_ylim(percent_limits(points["percent"].min(), points["percent"].max(), height))
     front = points[points["front"]].sort_values("seconds")
     steps = np.append(front["seconds"], high * pad), np.append(front["percent"], front["percent"].iloc[-1])
-    axes.plot(*steps, color="0.6", lw=1.2, drawstyle="steps-post", zorder=1, label="Pareto front")
+    axes.plot(*steps, color="0.6", lw=1.4, drawstyle="steps-post", zorder=1, label="Pareto front")
     for method, (colour, marker, _) in looks.items():
         own = points[points["method"] == method]
         faces = [colour if front else "white" for front in own["front"]]
         look: dict[str, Any] = {"marker": marker, "edgecolors": colour, "linewidths": 1.4, "zorder": 3}
         axes.scatter(own["seconds"], own["percent"], s=32, c=faces, **look)
-        axes.scatter([], [], s=32, c=colour, label=name_of(method), **look)
-    axes.set_xlabel("seconds per image", fontsize=9)
+    axes.set_xlabel("time (seconds for one image)", fontsize=9)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high * pad**2 / low < 100 else (1.0,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -176,6 +174,7 @@ def _panel(axes: Axes, points: pd.DataFrame, looks: dict[str, Look]) -> None:
 
 def _label(axes: Axes, points: pd.DataFrame, renderer: RendererAgg) -> None:
     """Names next to the markers, each at the nearest place that is free of markers and of other names."""
+    from matplotlib.patheffects import withStroke
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
@@ -184,11 +183,12 @@ def _label(axes: Axes, points: pd.DataFrame, renderer: RendererAgg) -> None:
     reach = 4.5 * DPI / 72
     taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in centres]
     line = {"arrowstyle": "-", "color": "0.6", "lw": 0.7, "shrinkA": 0.0, "shrinkB": 3.0}
+    halo = [withStroke(linewidth=2.0, foreground="white")]
     names = [_name(*pair) for pair in points[["method", "variant"]].to_numpy()]
     for name, place in zip(names, points[["seconds", "percent"]].to_numpy(float), strict=True):
         text = axes.annotate(
             name, tuple(place), (0.0, 0.0), textcoords="offset points", fontsize=8, parse_math=False,
-            ha="center", va="center", zorder=4, arrowprops=line,
+            ha="center", va="center", zorder=4, arrowprops=line, path_effects=halo,
         )  # fmt: skip
         text.set_in_layout(False)
         text.update_positions(renderer)

@@ -40,6 +40,7 @@ Means = Callable[[str, str, str], Cell]
     "readings",
     of="readings",
     heading="Two readings of Eq. 17, against what the paper reports.",
+    section="paper",
     caption="""
     The fused map is λ times the diffusion map plus 1 − λ times the base map. Either each map is first
     divided by its mean over held-out normal images (one scale), or not (raw maps). Each row is a fact of

@@ -28,7 +28,8 @@ NOTES = (
 @table(
     "regions",
     of="regions",
-    heading="What resizing does to the ground truth.",
+    heading="Ground truth: what resizing does to it.",
+    section="data",
     caption="""
     The masks are resized by nearest neighbour, as in the literature: thin defects lose pixels, fall apart
     or vanish. A mask without a pixel left counts as normal in every pixel metric, and each part of a

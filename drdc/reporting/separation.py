@@ -44,7 +44,7 @@ NOTES = (
 @table(
     "separation",
     of="image_scores",
-    heading="How far apart normal and anomalous scores are.",
+    heading="Separation of normal and anomalous images, in numbers.",
     caption="And what a threshold finds that was set on held-out normal images.",
 )
 def separation(image_scores: pd.DataFrame, described: Methods = NONE) -> Table:

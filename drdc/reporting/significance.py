@@ -62,7 +62,8 @@ SMALLEST = "The smallest possible p for n pairs is 2/2^n: with fewer than 6 pair
 @table(
     "significance",
     of="scores",
-    heading="Is the difference more than chance?",
+    heading="Significance: is the difference more than chance?",
+    section="glance",
     caption="Paired Wilcoxon signed-rank tests of DRDC against base and each method of the configuration.",
 )
 def significance(scores: pd.DataFrame, described: Methods = NONE) -> Table:

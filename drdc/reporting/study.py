@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from drdc.config.names import ALL
 from drdc.reporting.aggregate import METRICS
 from drdc.reporting.declared import figure, table
-from drdc.reporting.described import name_of
+from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.figures import (
-    DPI,
     WIDTH,
+    Look,
+    legend,
     looks,
     new_figure,
     percent_height,
     percent_limits,
     plain,
-    save_png,
+    save,
 )
 from drdc.reporting.formats import Cell, Column, Table
 
@@ -26,7 +29,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MEASURES = {name: METRICS[name] for name in ("image_auroc", "pixel_auroc", "pixel_ap")}
-HEIGHT = 3.6
+#: What varies, and what its values are, in words.
+OVER = {
+    "images": "training images of each category",
+    "defective": "defective part of the training images",
+    "categories": "categories in one model",
+}
+HEIGHT, DODGE = 2.6, 0.012  # inches; part of the axis between two methods
+LOG_FROM = 8.0  # ratio of the largest to the smallest value from which the axis is logarithmic
 CAPTION = """
 Mean over the categories, then mean and standard deviation over the random draws. Number of images, share of
 defective ones among the training images, or number of categories in the one model, as the experiment's
@@ -35,12 +45,19 @@ DRDC is trained as long for any number of images, and for each category as long 
 """
 
 
-@table("study", of="study", heading="Accuracy with other training data.", caption=CAPTION)
-def study_table(rows: pd.DataFrame) -> Table:
+@table(
+    "study",
+    of="study",
+    heading="Accuracy with other training data, in numbers.",
+    section="glance",
+    caption=CAPTION,
+)
+def study_table(rows: pd.DataFrame, over: str) -> Table:
     """A row for each value, three columns for each method; in percent.
 
     Args:
         rows: study.csv.
+        over: what varies, a key of `OVER`.
     """
     means = of_draws(rows)
     methods = list(dict.fromkeys(means["method"]))
@@ -53,7 +70,7 @@ def study_table(rows: pd.DataFrame) -> Table:
         (str(at), tuple(_cell(own, method, metric) for method in methods for metric in MEASURES))
         for at, own in means.groupby("at", sort=False)
     )
-    return Table("Accuracy with other training data (%)", "value", columns, lines, (), best="row")
+    return Table("Accuracy with other training data (%)", OVER[over], columns, lines, (), best="row")
 
 
 def of_draws(rows: pd.DataFrame) -> pd.DataFrame:
@@ -67,43 +84,60 @@ def _cell(means: pd.DataFrame, method: str, metric: str) -> Cell:
     return Cell(values.mean(), values.std(), len(values)) if len(values) else Cell(note="not defined")
 
 
-@figure("study", of="study", heading="Accuracy with other training data.", caption=CAPTION)
-def study_figure(rows: pd.DataFrame, path: Path) -> None:
+@figure(
+    "study",
+    of="study",
+    heading="Accuracy with other training data, drawn.",
+    section="glance",
+    caption=CAPTION,
+)
+def study_figure(rows: pd.DataFrame, over: str, path: Path, described: Methods = NONE) -> None:
     """A panel for each metric: the mean over draws, and a point for each draw.
+
+    Lines join the values that are numbers, at their places on a scale; "all", whose number is another in each
+    category, stands by itself.
 
     Args:
         rows: study.csv.
+        over: what varies, a key of `OVER`.
         path: the PNG, 1200 pixels wide.
     """
     means = of_draws(rows)
     drawn = new_figure(WIDTH, HEIGHT)
     panels = drawn.subplots(1, len(MEASURES))
     for axes, (metric, title) in zip(panels, MEASURES.items(), strict=True):
-        _panel(axes, means[means["metric"] == metric], title)
+        _panel(axes, means[means["metric"] == metric], looks(means["method"], described))
+        axes.set_title(f"{title} (%)", fontsize=8.5)
+    drawn.supxlabel(OVER[over], fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
-    legend = drawn.legend(
-        handles, labels, loc="outside upper left", ncols=len(labels), fontsize=8.5, frameon=False
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-    save_png(drawn, path, DPI)
+    legend(drawn, handles, labels, loc="outside upper center", ncols=4)
+    save(drawn, path)
 
 
-def _panel(axes: Axes, means: pd.DataFrame, title: str) -> None:
+def _panel(axes: Axes, means: pd.DataFrame, look: dict[str, Look]) -> None:
     plain(axes)
-    ticks = list(dict.fromkeys(means["at"]))
-    look = looks(means["method"])
-    for place, (method, own) in enumerate(means.groupby("method", sort=False)):
-        style = look[str(method)]
-        shift = 0.04 * (place - (len(look) - 1) / 2)
-        where = own["at"].map(ticks.index) + shift
-        each = own.groupby("at", sort=False)["value"].mean()
-        axes.plot(where, 100 * own["value"], style.marker, color=style.colour, ms=3.0, alpha=0.45, mew=0)
-        axes.plot(
-            [ticks.index(at) + shift for at in each.index], 100 * each, style.marker, ls=style.dash,
-            color=style.colour, ms=5.0, lw=1.3, label=name_of(str(method)),
-        )  # fmt: skip
+    places = _places(list(dict.fromkeys(means["at"])))
+    methods = list(dict.fromkeys(means["method"]))
+    for place, method in enumerate(methods):
+        colour, marker, dash = look[method]
+        own = means[means["method"] == method]
+        x = own["at"].map(places) + DODGE * (place - (len(methods) - 1) / 2)
+        axes.plot(x, 100 * own["value"], marker, color=colour, ms=3.0, alpha=0.45, mew=0)
+        each = 100 * own.assign(x=x).groupby("x")["value"].mean()
+        joined = each[each.index < 1 + 1 / len(places) / 2]
+        axes.plot(joined.index, joined, ls=dash, color=colour, lw=1.3)
+        axes.plot(each.index, each, marker, color=colour, ms=4.5, label=name_of(method))
     low, high = 100 * means["value"].min(), 100 * means["value"].max()
     axes.set_ylim(*percent_limits(low, high, percent_height(low, high)))
-    axes.set_xticks(range(len(ticks)), ticks)
-    axes.set_title(f"{title} (%)", fontsize=9)
+    axes.set_xticks(list(places.values()), list(places))
+
+
+def _places(values: list[str]) -> dict[str, float]:
+    """Where each value stands: numbers from 0 to 1 on a linear or a logarithmic scale, "all" after them."""
+    numbers = {value: float(value) for value in values if value != ALL}
+    least, most = min(numbers.values(), default=0.0), max(numbers.values(), default=0.0)
+    if least > 0 and most / least >= LOG_FROM:
+        numbers = {value: log(number) for value, number in numbers.items()}
+        least, most = log(least), log(most)
+    found = {value: (number - least) / ((most - least) or 1.0) for value, number in numbers.items()}
+    return found | {value: 1 + 1 / len(values) for value in values if value == ALL}

@@ -27,7 +27,8 @@ NOTES = (
 @table(
     "synthetic_defects",
     of="self_check",
-    heading="How good is the model? What it finds of synthetic defects.",
+    heading="Self-check: what the models find of synthetic defects.",
+    section="thresholds",
     caption="""
     Cut-and-paste, scratches, stains, missing parts, foreign texture and blur, drawn into normal images that
     no model was trained on. No real defect is needed; pictures are in `self_check/`.

@@ -42,7 +42,8 @@ Filled = tuple[Column, list[Cell]]
 @table(
     "table1",
     of="scores",
-    heading="Table 1. What resolution alone costs.",
+    heading="Table 1: what resolution alone costs.",
+    section="paper",
     caption="""
     Pixel AUROC (%) of the ground-truth mask itself after it has been scaled down and up again (Sec. 3.2).
     No model is involved: the table checks the evaluation, and shows how much any method with small
@@ -73,7 +74,8 @@ def table1(scores: pd.DataFrame) -> Table:
 @table(
     "table2",
     of="scores",
-    heading="Table 2. Detection: is there a defect?",
+    heading="Table 2: detection per category.",
+    section="paper",
     caption="""
     Image AUROC (%) per category of one model for all categories. Last checkpoint, nothing chosen on test
     images. The paper's and other groups' numbers are in columns of their own.
@@ -93,7 +95,8 @@ def table2(scores: pd.DataFrame, dataset: str | None = None, described: Methods 
 @table(
     "table3",
     of="scores",
-    heading="Table 3. Localisation: where is it?",
+    heading="Table 3: localisation per category.",
+    section="paper",
     caption="""
     Pixel AUROC (%) per category over all test pixels, at the size that the diffusion model works at.
     Large areas of easy background make this number high; pixel AP and AUPRO in *metrics* are stricter.
@@ -107,7 +110,8 @@ def table3(scores: pd.DataFrame, dataset: str | None = None, described: Methods 
 @table(
     "table4",
     of="scores",
-    heading="Table 4. Detection and localisation side by side.",
+    heading="Table 4: detection and localisation side by side.",
+    section="paper",
     caption="In the form of the paper's table for BTAD, whose numbers appear where the dataset is BTAD.",
 )
 def table4(scores: pd.DataFrame, dataset: str | None = None, described: Methods = NONE) -> Table:
@@ -158,7 +162,8 @@ def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
 @table(
     "summary",
     of="scores",
-    heading="All metrics at a glance.",
+    heading="Summary: the main metrics of every method.",
+    section="glance",
     caption="""
     Means over categories, and below them the metrics over all categories together. Look first at the
     difference between *base* and *DRDC*: the contribution of the diffusion refinement. *random map* is a

@@ -150,6 +150,11 @@ class Layout:
         return self.root / "about.html"
 
     @property
+    def front_page(self) -> Path:
+        """What came out, for the first page of the report."""
+        return self.root / "front_page.html"
+
+    @property
     def settings(self) -> Path:
         """All settings, as a file that gives the same run."""
         return self.root / "config.yaml"

@@ -1,4 +1,4 @@
-"""settings, scores and benchmarks -> about.html: where the numbers of an experiment come from."""
+"""scores, tables, figures and benchmarks -> the report's first page, and where its numbers come from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from drdc.config.variants import unet_calls, variants
 from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.experiment.experiment import Experiment
+from drdc.reporting.front_page import front_page
 from drdc.results.benchmarks import measured
 from drdc.results.layout import Layout
 from drdc.results.scores import read_table
@@ -21,7 +22,11 @@ SCORED = ("variant", "seed", *ORIGIN)
 
 
 def about(layout: Layout, **settings: Any) -> None:
-    """Write `config.yaml`, all settings of the run, and `about.html` with versions, devices and run times."""
+    """Write the report's first page, `about.html` with versions, devices and run times, and `config.yaml`.
+
+    `config.yaml`: all settings of the run. The first page, `front_page.html`, is of the table `summary` and
+    the picture `overview`; without them, as of a dataset without test images, it says so.
+    """
     experiment = Experiment(experiment=layout.experiment, **settings)
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
@@ -46,9 +51,20 @@ def about(layout: Layout, **settings: Any) -> None:
         jobs=_jobs(layout).to_dict("records"),
         problems=_problems(layout).to_dict("records"),
     )
-    for path, content in ((layout.settings, text), (layout.about, page)):
+    for path, content in (
+        (layout.settings, text),
+        (layout.about, page),
+        (layout.front_page, _front_page(layout)),
+    ):
         with atomic(path) as part:
             part.write_text(content, encoding="utf-8")
+
+
+def _front_page(layout: Layout) -> str:
+    summary, overview = layout.tables / "summary.html", layout.figures / "overview.png"
+    if not (summary.is_file() and overview.is_file()):
+        return "<p>There are no scores: the dataset has no test images.</p>\n"
+    return front_page(layout.experiment, summary, overview)
 
 
 def _problems(layout: Layout) -> pd.DataFrame:

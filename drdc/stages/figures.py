@@ -28,6 +28,6 @@ def figures(
     described: dict[str, Described],
 ) -> None:
     """Draw one figure, or all that the experiment has, as `figures/<name>.png`."""
-    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study.values)
+    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study)
     for one in chosen(FIGURES, name, source):
         one.make(*source.read(one.of), layout.figures / f"{one.name}.png", described=described)

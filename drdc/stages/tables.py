@@ -38,7 +38,7 @@ def tables(
 
     A failed run is shown as "failed", with its log.
     """
-    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study.values)
+    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study)
     told = described | _ours(described, backbone.name)
     for one in chosen(TABLES, name, source):
         write(one.make(*source.read(one.of), described=told), layout.tables / one.name)

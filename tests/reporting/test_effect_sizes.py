@@ -68,6 +68,7 @@ def test_further_methods_have_markers_of_their_own_behind_base_and_drdc() -> Non
 def test_same_numbers_same_bytes_and_other_numbers_other_bytes(tmp_path: Path) -> None:
     frame = images(2, 2)
     for name, one in (("a", frame), ("b", frame), ("c", frame.assign(score=frame["score"] ** 2))):
-        separation(one, tmp_path / name)
-    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
-    assert a == b != c
+        separation(one, tmp_path / f"{name}.png")
+    for ending in ("png", "pdf"):
+        a, b, c = ((tmp_path / f"{name}.{ending}").read_bytes() for name in "abc")
+        assert a == b != c

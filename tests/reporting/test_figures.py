@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from drdc.config.described import Described
 from drdc.reporting import gallery as rooms
-from drdc.reporting.figures import losses, percent_height, percent_limits
-from drdc.reporting.gallery import HEATMAPS, choose, gallery
+from drdc.reporting.figures import looks, losses, new_figure, percent_height, percent_limits
+from drdc.reporting.gallery import HEATMAPS, choose, colour_bar, gallery
 from drdc.reporting.shown_images import Shown
 from drdc.runtime.errors import UserError
 
@@ -47,16 +48,15 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_losses_are_drawn_in_a_readable_size_with_a_colour_per_seed(tmp_path: Path) -> None:
+def test_losses_are_drawn_in_a_readable_size_with_the_colour_of_each_model(tmp_path: Path) -> None:
     losses(
         {f"{model}/{seed}": log(seed) for model in ("base", "diffusion") for seed in (0, 1)},
         tmp_path / "l.png",
     )
     picture = pixels(tmp_path / "l.png")
-    assert picture.shape == (525, 1200, 3)
-    for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0)):
-        for half in (picture[:, :600], picture[:, 600:]):
-            assert (half == colour).all(axis=2).sum() > 50
+    assert picture.shape == (672, 1200, 3)
+    for colour, half in (((0, 0x72, 0xB2), picture[:, :600]), ((0xD5, 0x5E, 0), picture[:, 600:])):
+        assert (half == colour).all(axis=2).sum() > 50
 
 
 def test_losses_ignore_the_order_of_rows(tmp_path: Path) -> None:
@@ -184,6 +184,30 @@ def test_percent_axes_hold_their_numbers_and_are_never_lower_than_two_points() -
         assert bottom <= low <= high <= top
         assert top - bottom >= 2.0
         assert top < 100.0 + 0.1 * (top - bottom)
+
+
+def test_a_method_looks_alike_where_others_are_missing() -> None:
+    described = dict.fromkeys(("net", "toy", "lost"), Described())
+    every, few = looks(["base", "drdc", "net", "toy", "lost"]), looks(["lost", "drdc"], described)
+    assert few["lost"] == every["lost"]
+    assert few["drdc"] == every["drdc"]
+
+
+def test_a_figure_is_saved_for_the_screen_and_for_print(tmp_path: Path) -> None:
+    losses({"base/0": log(0)}, tmp_path / "l.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["l.pdf", "l.png"]
+    printed = (tmp_path / "l.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert b"CreationDate" not in printed
+    assert b"/Type3" not in printed
+
+
+def test_the_colours_of_heatmaps_are_explained() -> None:
+    figure = new_figure(5.0, 2.0, layout=None)
+    colour_bar(figure, "method")
+    (axes,) = figure.axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1st percentile", "99.8th percentile"]
+    assert axes.get_xlabel() == "anomaly score of a pixel; a scale for each category and method"
 
 
 def test_empty_gallery_is_refused(tmp_path: Path) -> None:

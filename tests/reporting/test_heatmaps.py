@@ -33,9 +33,9 @@ def shown(maps: dict[str, np.ndarray]) -> Shown:
 def panels(path: Path, across: int) -> list[np.ndarray]:
     """The panels of the first line but the first two, which are the image and its ground truth."""
     picture = np.asarray(Image.open(path).convert("RGB"))
-    side = min((rooms.WIDTH - rooms.LABEL) // across - rooms.GAP, rooms.LARGEST)
-    lefts = [rooms.LABEL + column * (side + rooms.GAP) for column in range(across)]
-    return [picture[rooms.HEAD : rooms.HEAD + side, left : left + side] for left in lefts][2:]
+    side = min(rooms.WIDTH // across - rooms.GAP, rooms.LARGEST)
+    lefts, top = [column * (side + rooms.GAP) for column in range(across)], rooms.TITLE + rooms.HEAD
+    return [picture[top : top + side, left : left + side] for left in lefts][2:]
 
 
 def brightness(panel: np.ndarray, place: int) -> float:
@@ -64,14 +64,16 @@ def test_one_scale_for_the_images_of_a_category(tmp_path: Path) -> None:
 
 def test_many_methods_are_broken_into_lines_and_many_categories_into_blocks(tmp_path: Path) -> None:
     def size(methods: int, categories: int) -> tuple[int, int]:
+        """Without the colour bar."""
         names = [f"net{i}" for i in range(methods)]
         groups = [[shown({name: corner(0) for name in names})]] * categories
         draw_heatmaps(groups, names, tmp_path / "h.png")
-        return Image.open(tmp_path / "h.png").size
+        width, height = Image.open(tmp_path / "h.png").size
+        return width, height - rooms.FOOT
 
-    assert size(9, 1)[0] == size(20, 1)[0] == 1200
-    assert 1.9 < size(20, 1)[1] / size(9, 1)[1] < 2.1
-    assert size(20, 15)[1] == 15 * size(20, 1)[1]
+    assert size(6, 1)[0] == size(14, 1)[0] == 1200
+    assert 1.7 < size(14, 1)[1] / size(6, 1)[1] < 2.1
+    assert size(14, 15)[1] == 15 * size(14, 1)[1]
 
 
 def test_without_test_images_there_is_nothing_to_draw(tmp_path: Path) -> None:

@@ -125,16 +125,19 @@ def test_without_masks_there_is_one_panel() -> None:
 def test_further_methods_have_their_own_marker_and_names_are_no_formulas(tmp_path: Path) -> None:
     times, levels = {**TIMES, "$x_y^ full": 1.0}, {**LEVELS, "$x_y^ full": 0.8}
     figure = draw(points(costs(times), scores(levels)), "$ 5 and $")
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["Pareto front", "base", "DRDC", "$x_y^"]
+    assert not figure.legends
+    for axes in figure.axes:
+        names = {text.get_text() for text in axes.texts}
+        assert names >= {"base", "DRDC", "DRDC, steps=1", "$x_y^"}
     pareto(costs(times), scores(levels), tmp_path / "p.png")
 
 
 def test_same_numbers_same_bytes_and_other_numbers_other_bytes(tmp_path: Path) -> None:
     for name, times in (("a", TIMES), ("b", TIMES), ("c", {**TIMES, "base full": 0.2})):
-        pareto(costs(times), scores(), tmp_path / name)
-    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
-    assert a == b != c
+        pareto(costs(times), scores(), tmp_path / f"{name}.png")
+    for ending in ("png", "pdf"):
+        a, b, c = ((tmp_path / f"{name}.{ending}").read_bytes() for name in "abc")
+        assert a == b != c
 
 
 def test_without_any_score_the_picture_says_why(tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def test_without_any_score_the_picture_says_why(tmp_path: Path) -> None:
         none = scores().assign(value=nan, note=note)
         assert set(points(costs(), none)["note"]) == {note}
         pareto(costs(), none, tmp_path / "p.png")
-        assert Image.open(tmp_path / "p.png").size == (1200, 75)
+        assert Image.open(tmp_path / "p.png").width == 1200
 
 
 def test_the_text_says_over_how_many_categories_the_means_are() -> None:

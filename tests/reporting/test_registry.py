@@ -12,7 +12,7 @@ from drdc.config.described import Described
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
-from drdc.reporting.declared import DECLARED, figure, table
+from drdc.reporting.declared import DECLARED, SECTIONS, figure, table
 from drdc.reporting.kinds import READERS, Source, lacking
 from drdc.reporting.registry import FIGURES, TABLES, chosen
 from drdc.results.layout import Layout
@@ -75,11 +75,21 @@ def test_what_cannot_be_declared_is_refused() -> None:
         table("summary", of="scores", heading="A.", caption="B.")(lambda scores: scores)
     with pytest.raises(ValueError, match="no kind of data 'colours'; known: scores, ablation"):
         figure("x", of="colours", heading="A.", caption="B.")
+    with pytest.raises(ValueError, match="no section 'end'; known: glance, paper"):
+        figure("x", of="scores", heading="A.", caption="B.", section="end")
 
 
 def test_a_figure_names_the_pictures_that_it_leaves() -> None:
-    assert FIGURES["fig3"].pictures(["nut", "gear"]) == ["fig3", "overview", "fig3-nut", "fig3-gear"]
-    assert FIGURES["curves"].pictures(["nut", "gear"]) == ["curves"]
+    assert list(FIGURES["fig3"].pictures(["nut", "gear"])) == ["fig3", "overview", "fig3-nut", "fig3-gear"]
+    assert list(FIGURES["curves"].pictures(["nut", "gear"])) == ["curves"]
+
+
+def test_the_report_calls_each_by_another_name() -> None:
+    """Snakemake's report shows one of several results with the same labels."""
+    titles = [one.title for one in TABLES.values()]
+    titles += [title for one in FIGURES.values() for title in one.pictures(["nut", "gear"]).values()]
+    assert len(set(titles)) == len(titles)
+    assert {one.section for one in (*TABLES.values(), *FIGURES.values())} < set(SECTIONS.values())
 
 
 def test_all_that_an_experiment_has_is_chosen_or_the_one_that_is_named() -> None:

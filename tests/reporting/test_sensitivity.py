@@ -1,5 +1,6 @@
 """Figure 2 shows the scores' means on shared seeds, marks the default, and says what failed."""
 
+from itertools import combinations
 from math import isnan, nan
 from pathlib import Path
 
@@ -105,11 +106,34 @@ def test_lines_show_the_data_in_percent_in_the_order_of_the_numbers() -> None:
     np.testing.assert_allclose(line(right, "pixel_auroc")[0], [[5, 93.5], [10, 97.5], [20, 98.5]])
 
 
-def test_words_stand_evenly_spaced_with_slanted_labels() -> None:
-    left, _ = figure(scores(), START).axes
-    np.testing.assert_allclose(line(left, "image_auroc")[0][:, 0], [0, 1])
-    assert [tick.get_text() for tick in left.get_xticklabels()] == ["mean", "none"]
-    assert left.get_xticklabels()[0].get_rotation() > 0
+def test_words_stand_evenly_spaced_and_are_slanted_where_they_have_no_room() -> None:
+    _, lower = figure(scores(), START).axes
+    np.testing.assert_allclose(line(lower, "pixel_auroc")[0][:, 0], [0, 1])
+    assert [tick.get_text() for tick in lower.get_xticklabels()] == ["mean", "none"]
+    assert lower.get_xticklabels()[0].get_rotation() == 0
+    many = Sweep("steps", ("1+2+4", "1+2+4+8", "1+2+4+8+16"), "1+2+4")
+    frame = scores().replace(
+        {"variant": {f"steps={a}": f"steps={b}" for a, b in zip(("5", "20"), many.values[1:], strict=True)}}
+    )
+    assert figure(frame, many).axes[1].get_xticklabels()[0].get_rotation() > 0
+
+
+def test_only_numbers_are_joined_and_each_metric_has_axes_of_its_own() -> None:
+    raw = Sweep("raw_weight", ("0.9", "0.99", "1"), "0.9", "raw")
+    also = {"full": "raw", "steps=5": "raw_weight=0.99", "steps=20": "raw_weight=1"}
+    frame = pd.concat([scores(), scores().replace({"variant": also})]).drop_duplicates()
+    drawn = figure(frame, STEPS, START, raw)
+    styles = [
+        one.get_linestyle()
+        for axes in drawn.axes
+        for one in axes.lines
+        if one.get_label() in ("image_auroc", "pixel_auroc")
+    ]
+    assert styles == ["-", "-", *["None"] * 4]
+    drawn.draw_without_rendering()
+    boxes = [axes.get_position() for axes in drawn.axes]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert [axes.get_ylabel() for axes in drawn.axes] == ["Image AUROC (%)", "Pixel AUROC (%)", *[""] * 4]
 
 
 def test_default_is_marked_in_every_panel() -> None:
@@ -167,7 +191,7 @@ def test_without_masks_there_is_no_pixel_axis(tmp_path: Path) -> None:
     fig2(frame.assign(value=nan, note="not defined: no masks"), [STEPS], tmp_path / "f.png")
     undefined = pd.read_csv(tmp_path / "f.csv")
     assert undefined["mean"].isna().all()
-    assert Image.open(tmp_path / "f.png").size == (1200, 75)
+    assert Image.open(tmp_path / "f.png").width == 1200
 
 
 def test_the_figure_and_its_numbers_say_over_how_many_categories_the_means_are() -> None:
@@ -190,15 +214,16 @@ def test_axes_do_not_exaggerate_and_both_have_the_same_height() -> None:
 
 
 def test_panels_are_lettered_and_named_with_the_papers_symbols() -> None:
-    labels = [axes.get_xlabel() for axes in figure(scores(), STEPS, START).axes[::2]]
-    assert labels == ["(a) number of timesteps $|T|$", "(b) normalisation of the maps"]
+    labels = [axes.get_xlabel() for axes in figure(scores(), STEPS, START).axes[1::2]]
+    assert labels == ["(a) timesteps $|T|$", "(b) normalisation"]
 
 
 def test_same_numbers_same_bytes_and_other_numbers_other_bytes(tmp_path: Path) -> None:
     for name, frame in (("a", scores()), ("b", scores().iloc[::-1]), ("c", scores(full=0.9))):
-        fig2(frame, [STEPS, START], tmp_path / name)
-    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
-    assert a == b != c
+        fig2(frame, [STEPS, START], tmp_path / f"{name}.png")
+    for ending in ("png", "pdf"):
+        a, b, c = ((tmp_path / f"{name}.{ending}").read_bytes() for name in "abc")
+        assert a == b != c
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:

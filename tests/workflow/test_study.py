@@ -32,7 +32,7 @@ def test_a_study_ends_with_a_table_and_a_figure_and_is_done_once(tmp_path: Path)
         own = scores[(scores.method == "drdc") & (scores.category == "wood") & (scores.metric == "pixel_ap")]
         found = rows[(rows["at"] == value) & (rows.method == "drdc") & (rows.category == "wood")]
         assert found.loc[found.metric == "pixel_ap", "value"].item() == pytest.approx(float(own.value.item()))
-    table = study_table(rows)
+    table = study_table(rows, "images")
     assert [label for label, _ in table.rows] == ["4", "all"]
     with Image.open(tmp_path / "results/tiny/figures/study.png") as picture:
         assert picture.width == 1200

@@ -23,6 +23,7 @@ from drdc.experiment.stage_settings import (
     method_facts,
     pretrained_networks_of,
 )
+from drdc.reporting.declared import SECTIONS
 from drdc.reporting.kinds import VARIANTS_OF, WITH_METHODS, lacking
 from drdc.reporting.registry import FIGURES, TABLES
 from drdc.results.layout import SCORED, Layout

@@ -5,9 +5,10 @@ rule figures:
         report(
             "results/{experiment}/figures/{figure}.png",
             caption="../report/caption.rst",
-            category="Figures",
-            labels=lambda w: {"figure": w.figure, "shows": FIGURES[w.figure].heading},
+            category=lambda w: FIGURES[w.figure].section,
+            labels=lambda w: {"result": FIGURES[w.figure].title},
         ),
+        "results/{experiment}/figures/{figure}.pdf",
     log:
         "results/{experiment}/logs/figures.{figure}.log",
     benchmark:
@@ -41,9 +42,13 @@ for one in FIGURES.values():
                     report(
                         f"results/{{experiment}}/figures/{picture}.png",
                         caption="../report/caption.rst",
-                        category="Figures",
-                        labels={"figure": picture, "shows": one.heading},
+                        category=one.section,
+                        labels={"result": title},
                     )
+                    for picture, title in one.pictures(CATEGORIES).items()
+                ],
+                [
+                    f"results/{{experiment}}/figures/{picture}.pdf"
                     for picture in one.pictures(CATEGORIES)
                 ],
             log:

@@ -16,9 +16,10 @@ rule about:
         about=report(
             "results/{experiment}/about.html",
             caption="../report/about.rst",
-            category="About this run",
-            labels={"page": "settings, versions, hardware, run times"},
+            category=SECTIONS["about"],
+            labels={"result": "Settings, versions, hardware, run times"},
         ),
+        front_page="results/{experiment}/front_page.html",
         settings="results/{experiment}/config.yaml",
     log:
         "results/{experiment}/logs/about.log",
@@ -48,11 +49,13 @@ rule html_report:
         runtime=60,
     params:
         snakefile=internals.snakefile(workflow),
+        stylesheet=f"{workflow.basedir}/workflow/report/report.css",
     message:
         "Writing the report"
     shell:
         "snakemake --snakefile {params.snakefile:q} --configfile results/{wildcards.experiment}/config.yaml "
-        "--cores 1 --nolock --report {output.report:q} everything > {log:q} 2>&1"
+        "--cores 1 --nolock --report-stylesheet {params.stylesheet:q} --report {output.report:q} everything "
+        "> {log:q} 2>&1"
 
 
 # Named targets: `snakemake table5`, `snakemake fig2`, `snakemake report`.

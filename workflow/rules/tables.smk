@@ -6,8 +6,8 @@ rule tables:
         report(
             "results/{experiment}/tables/{table}.html",
             caption="../report/caption.rst",
-            category="Tables",
-            labels=lambda w: {"table": w.table, "shows": TABLES[w.table].heading},
+            category=lambda w: TABLES[w.table].section,
+            labels=lambda w: {"result": TABLES[w.table].title},
         ),
     log:
         "results/{experiment}/logs/tables.{table}.log",

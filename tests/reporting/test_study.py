@@ -1,0 +1,43 @@
+"""The figure of a study: numbers at their places on a scale, joined; "all" by itself."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from drdc.reporting.figures import looks, new_figure
+from drdc.reporting.study import MEASURES, OVER, _panel, _places, of_draws, study_figure, study_table
+
+
+def rows(*values: str) -> pd.DataFrame:
+    """Two draws, methods and categories."""
+    keys = product(values, (0, 1), ("drdc", "net"), ("gear", "tile"), MEASURES)
+    frame = pd.DataFrame(keys, columns=["at", "draw", "method", "category", "metric"])
+    return frame.assign(value=0.9 + 0.01 * frame["draw"])
+
+
+def test_numbers_stand_at_their_places_and_all_after_them() -> None:
+    assert _places(["0", "0.05", "0.1"]) == pytest.approx({"0": 0, "0.05": 0.5, "0.1": 1})
+    assert _places(["4", "8", "16", "32", "all"]) == pytest.approx(
+        {"4": 0, "8": 1 / 3, "16": 2 / 3, "32": 1, "all": 1.2}
+    )
+    assert _places(["all"]) == {"all": 2}
+
+
+def test_means_of_the_draws_are_joined_and_all_is_not() -> None:
+    axes = new_figure(3.0, 3.0).subplots()
+    means = of_draws(rows("4", "8", "all"))
+    _panel(axes, means[means["metric"] == "pixel_ap"], looks(["drdc", "net"]))
+    joined = [line for line in axes.lines if line.get_linestyle() not in ("None", "")]
+    assert [len(line.get_xdata()) for line in joined] == [2, 2]
+    np.testing.assert_allclose(joined[0].get_ydata(), 90.5)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["4", "8", "all"]
+
+
+def test_table_and_figure_say_what_varies(tmp_path: Path) -> None:
+    assert study_table(rows("1", "2"), "categories").corner == OVER["categories"]
+    study_figure(rows("0", "0.1"), "defective", tmp_path / "study.png")
+    assert Image.open(tmp_path / "study.png").width == 1200
