@@ -6,8 +6,8 @@
     @figure("spread", of="image_scores", heading="Spread.", caption="Of the scores of normal images.")
     def spread(image_scores: pd.DataFrame, path: Path) -> None: ...
 
-Snakemake's report sorts its folders, and what is in each, by name: hence the numbers in `SECTIONS`. A table or
-a figure is called by its heading there.
+Snakemake's report sorts its sections, and what is in each, by name: hence the numbers in `SECTIONS`. There
+tables and figures are called by their headings.
 
 The function is called with what `drdc.reporting.kinds` reads for its kind; a figure then gets the path of its
 PNG. One with a parameter `described` gets by that keyword the methods that the experiment compares

@@ -80,7 +80,7 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as the PNG `path`, and for print as a PDF next to it; the bytes depend on the drawing."""
+    """Write `figure` as the PNG `path`, and for print as a PDF next to it; same drawing, same bytes."""
     import matplotlib as mpl
 
     without = {"png": ["Software"], "pdf": ["Creator", "Producer", "CreationDate"]}

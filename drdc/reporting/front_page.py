@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ SHOWN = ("image_auroc", "pixel_auroc")
 BASE, DRDC = METHODS["base"], METHODS["drdc"]
 #: Rows of the summary that are no method by themselves.
 PARTS = [METHODS[name] for name in ("random_map", "diffusion")]
+
+Cell = tuple[float, str]  # percent; standard deviation over the seeds, "" for a single one
 
 
 def front_page(experiment: str, summary: Path, overview: Path) -> str:
@@ -43,24 +46,25 @@ def headlines(summary: pd.DataFrame) -> list[str]:
     `summary`: rows of `tables/summary.csv`; what is over all categories together is left out.
     """
     own = summary[(summary["value"] != "") & ~summary["row"].str.endswith(f", {POOLED}")]
+    own = own[~own["row"].isin(PARTS)]
     found = []
     for metric in SHOWN:
-        cells = own[own["column"] == METRICS[metric]].set_index("row")
-        if {BASE, DRDC} <= set(cells.index):
-            found.append(f"{METRICS[metric]}: {_said(cells.drop(PARTS, errors='ignore'))}.")
+        rows = own[own["column"] == METRICS[metric]].to_dict("records")
+        cells = {row["row"]: (float(row["value"]), row["std"]) for row in rows}
+        if {BASE, DRDC} <= cells.keys():
+            found.append(f"{METRICS[metric]}: {_said(cells)}.")
     return found
 
 
-def _said(cells: pd.DataFrame) -> str:
-    """The values of a metric, a row for each method, in words."""
-    values = cells["value"].astype(float)
-    best = values.idxmax()
-    texts = [f"DRDC {_percent(cells.loc[DRDC])}", f"its base model {_percent(cells.loc[BASE])}"]
-    if values[best] > values[DRDC] and best != BASE:
-        texts.append(f"the best of {len(cells)} methods, {best}, {_percent(cells.loc[best])}")
+def _said(cells: Mapping[str, Cell]) -> str:
+    """The values of a metric by method, in words."""
+    best = max(cells, key=lambda name: cells[name][0])
+    texts = [f"DRDC {_percent(cells[DRDC])}", f"its base model {_percent(cells[BASE])}"]
+    if cells[best][0] > cells[DRDC][0] and best != BASE:
+        texts.append(f"the best of {len(cells)} methods, {best}, {_percent(cells[best])}")
     return ", ".join(texts)
 
 
-def _percent(cell: pd.Series[str]) -> str:
-    spread = f" ± {float(cell['std']):.1f}" if cell["std"] else ""
-    return f"{float(cell['value']):.1f}{spread} %"
+def _percent(cell: Cell) -> str:
+    value, std = cell
+    return f"{value:.1f} ± {float(std):.1f} %" if std else f"{value:.1f} %"

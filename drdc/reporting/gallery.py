@@ -244,7 +244,7 @@ def colour_bar(figure: Figure, each: str) -> None:
     from matplotlib.cm import ScalarMappable
 
     width, height = figure.get_size_inches() * DPI
-    place = [0.5 - BAR[0] / 2 / width, (FOOT - BAR[1] - 10) / height, BAR[0] / width, BAR[1] / height]
+    place = 0.5 - BAR[0] / 2 / width, (FOOT - BAR[1] - 10) / height, BAR[0] / width, BAR[1] / height
     bar = figure.colorbar(ScalarMappable(cmap=COLOUR_MAP), figure.add_axes(place), orientation="horizontal")
     bar.set_ticks([0, 1], labels=[f"{ENDS[0]:g}st percentile", f"{ENDS[1]:g}th percentile"])
     bar.ax.tick_params(labelsize=LETTERS, length=2, pad=2)

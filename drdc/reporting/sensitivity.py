@@ -49,8 +49,8 @@ LABELS = {
     "pool_size": "pool size (px)",
 }
 COLUMNS, NARROWEST = 3, 3.0  # panels across; inches, of a figure
-PANEL, NAMES = 1.05, 0.65  # inches: height of a panel, and of the name and the values of a setting
-PAD, SIGN = 0.1, 0.075  # parts of an axis: margin, width of a digit
+PANEL, NAMES, LETTER = 1.05, 0.65, 0.07  # inches: a panel, name and values of a setting, a turned letter
+PAD, SIGN = 0.1, 0.085  # parts of an axis: margin, width of a digit
 LOG_FROM = 16.0  # ratio of the largest to the smallest value from which the axis is logarithmic
 
 
@@ -120,9 +120,10 @@ def draw(data: pd.DataFrame, sweeps: Sequence[Sweep]) -> Figure:
     data = data[data["metric"].isin(metrics)]
     across = min(len(sweeps), COLUMNS)
     down = -(-len(sweeps) // across)
-    width = max(across * WIDTH / COLUMNS, NARROWEST)
-    figure = new_figure(width, down * (len(metrics) * PANEL + NAMES) + 0.5)
-    blocks = figure.add_gridspec(down, across)
+    rows = [sweeps[row * across : (row + 1) * across] for row in range(down)]
+    heights = [len(metrics) * PANEL + NAMES + LETTER * max(map(_turned, row)) for row in rows]
+    figure = new_figure(max(across * WIDTH / COLUMNS, NARROWEST), sum(heights) + 0.5)
+    blocks = figure.add_gridspec(down, across, height_ratios=heights)
     for index, sweep in enumerate(sweeps):
         panels = blocks[index // across, index % across].subgridspec(len(metrics), 1, hspace=0.0)
         part = data[data["setting"] == sweep.setting]
@@ -130,7 +131,7 @@ def draw(data: pd.DataFrame, sweeps: Sequence[Sweep]) -> Figure:
         _column(all_axes, metrics, sweep, part, chr(ord("a") + index))
         for axes, metric in zip(all_axes, metrics, strict=True):
             axes.set_ylabel("" if index % across else f"{METRICS[metric]} (%)", fontsize=8)
-    legend(figure, handles=_handles(data), loc="outside upper center", ncols=2)
+    legend(figure, handles=_handles(data), loc="outside upper center", ncols=max(1, across - 1))
     return figure
 
 
@@ -206,27 +207,43 @@ def _mark(axes: Axes, default: float, failed: list[float]) -> None:
 
 
 def _x_axis(axes: Axes, sweep: Sweep, lowest: bool) -> None:
-    """Limits and ticks: at the values that have room, or at all of them, slanted, if they are words."""
+    """Limits and ticks: at the values that have room, or at all of them, turned, if they are words."""
     from matplotlib.ticker import NullLocator
 
     places, words = _places(sweep), not _numbers(sweep)
     low, high = min(places.values()), max(places.values())
-    if not words and low > 0 and high / low >= LOG_FROM:
+    if _is_log(sweep):
         axes.set_xscale("log")
         pad = (high / low) ** PAD
         axes.set_xlim(low / pad, high * pad)
-        unit = {value: log(x / low) / log(high / low) for value, x in places.items()}
     else:
-        span = high - low or 1.0
-        pad = (2 if words else 1) * PAD * span
+        pad = (2 if words else 1) * PAD * (high - low or 1.0)
         axes.set_xlim(low - pad, high + pad)
-        unit = {value: (x - low) / span for value, x in places.items()}
-    shown = _with_room(unit, sweep.default)
-    slanted = words and len(shown) < len(places)
-    shown = list(places) if words else shown
+    shown = list(places) if words else _with_room(_unit(sweep), sweep.default)
     axes.set_xticks([places[value] for value in shown], shown, parse_math=False)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.tick_params(axis="x", labelbottom=lowest, rotation=30 if slanted else 0)
+    axes.tick_params(axis="x", labelbottom=lowest, rotation=90 if _turned(sweep) else 0)
+
+
+def _is_log(sweep: Sweep) -> bool:
+    numbers = _numbers(sweep).values()
+    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= LOG_FROM
+
+
+def _unit(sweep: Sweep) -> dict[str, float]:
+    """The position of each value as a part of the axis, in [0, 1]."""
+    places = _places(sweep)
+    if _is_log(sweep):
+        places = {value: log(x) for value, x in places.items()}
+    low, high = min(places.values()), max(places.values())
+    return {value: (x - low) / (high - low or 1.0) for value, x in places.items()}
+
+
+def _turned(sweep: Sweep) -> int:
+    """Letters of the longest value if the values are words without room side by side, else 0."""
+    if _numbers(sweep) or len(_with_room(_unit(sweep), sweep.default)) == len(sweep.values):
+        return 0
+    return max(map(len, sweep.values))
 
 
 def _with_room(unit: dict[str, float], default: str) -> list[str]:

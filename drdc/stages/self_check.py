@@ -23,6 +23,7 @@ from drdc.evaluation.calibration import offered_rate
 from drdc.evaluation.self_check import COLUMNS, pixel_auroc, sentence, summary
 from drdc.experiment.stage_settings import config_hash
 from drdc.methods.registry import Configured
+from drdc.reporting.gallery import coloured
 from drdc.results.layout import Layout
 from drdc.results.scores import write_table
 from drdc.runtime.files import artefact
@@ -33,8 +34,10 @@ log = logging.getLogger(__name__)
 
 #: Pixels of the longer side of the images that defects are drawn into, at most.
 SIDE = 1024
-#: Pixels of a panel of the picture and of its heading, and rows of panels at most.
-PANEL, HEAD, SHOWN = 128, 24, 8
+#: Pixels of a panel of the picture, of its heading and of what explains its colours; rows of panels at most.
+PANEL, HEAD, FOOT, SHOWN = 128, 24, 70, 8
+LETTERS, BAR = 16, (160, 14)  # pixels: height of letters, width and height of the colour bar
+FOUND, MISSED = (0, 140, 60), (200, 30, 30)
 
 
 def self_check(
@@ -122,7 +125,7 @@ def _panel(image: Drawn, found: Detection) -> NDArray[np.uint8]:
     both = [Image.fromarray(image.image), found.overlay()]
     own = np.concatenate([np.asarray(one.resize((PANEL, PANEL)).convert("RGB")) for one in both])
     framed = np.pad(own, ((3, 3), (3, 3), (0, 0)), constant_values=255)
-    framed[:2] = framed[-2:] = (0, 140, 60) if found.anomalous else (200, 30, 30)
+    framed[:2] = framed[-2:] = FOUND if found.anomalous else MISSED
     return framed
 
 
@@ -131,8 +134,22 @@ def _sheet(panels: list[dict[str, NDArray[np.uint8]]]) -> Image.Image:
     nothing = np.full((2 * PANEL + 6, PANEL + 6, 3), 255, np.uint8)
     chosen = panels[:: -(-len(panels) // SHOWN)]
     lines = [np.concatenate([own.get(kind, nothing) for kind in KINDS], axis=1) for own in chosen]
-    sheet = Image.fromarray(np.concatenate([np.full((HEAD, lines[0].shape[1], 3), 255, np.uint8), *lines]))
+    head, foot = (np.full((height, lines[0].shape[1], 3), 255, np.uint8) for height in (HEAD, FOOT))
+    sheet = Image.fromarray(np.concatenate([head, *lines, foot]))
     pen = ImageDraw.Draw(sheet)
     for place, kind in enumerate(KINDS):
-        pen.text((place * (PANEL + 6) + 4, 6), kind, fill=(0, 0, 0))
+        pen.text((place * (PANEL + 6) + 4, 3), kind, fill=(0, 0, 0), font_size=LETTERS)
+    _explain(sheet, pen, sheet.height - FOOT + 6)
     return sheet
+
+
+def _explain(sheet: Image.Image, pen: ImageDraw.ImageDraw, top: int) -> None:
+    """What the colours mean, in three lines from `top` on."""
+    bar = coloured(np.tile(np.linspace(0.0, 1.0, BAR[0]), (BAR[1], 1)))
+    sheet.paste(Image.fromarray(bar), (4, top + 2))
+    words = "heatmap: its middle is the pixel threshold, which is outlined; below a quarter it is transparent"
+    pen.text((BAR[0] + 12, top), words, fill=(0, 0, 0), font_size=LETTERS - 2)
+    words = "upper of two: the image with a synthetic defect; lower: with its heatmap"
+    pen.text((4, top + 20), words, fill=(0, 0, 0), font_size=LETTERS - 2)
+    for left, colour, said in ((4, FOUND, "green line: called anomalous"), (260, MISSED, "red line: missed")):
+        pen.text((left, top + 40), said, fill=colour, font_size=LETTERS - 2)

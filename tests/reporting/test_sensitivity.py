@@ -106,7 +106,7 @@ def test_lines_show_the_data_in_percent_in_the_order_of_the_numbers() -> None:
     np.testing.assert_allclose(line(right, "pixel_auroc")[0], [[5, 93.5], [10, 97.5], [20, 98.5]])
 
 
-def test_words_stand_evenly_spaced_and_are_slanted_where_they_have_no_room() -> None:
+def test_words_stand_evenly_spaced_and_are_turned_where_they_have_no_room() -> None:
     _, lower = figure(scores(), START).axes
     np.testing.assert_allclose(line(lower, "pixel_auroc")[0][:, 0], [0, 1])
     assert [tick.get_text() for tick in lower.get_xticklabels()] == ["mean", "none"]

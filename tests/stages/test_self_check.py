@@ -15,10 +15,12 @@ from drdc import Detector
 from drdc.data.defects import KINDS
 from drdc.evaluation.self_check import summary
 from drdc.experiment.stage_settings import config_hash
+from drdc.reporting.gallery import coloured
 from drdc.reporting.synthetic_defects import synthetic_defects
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers, write_table
 from drdc.stages.export import self_checked
+from drdc.stages.self_check import BAR, FOOT
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,8 @@ def test_a_picture_shows_the_defects(exported: Path) -> None:
     with Image.open(exported / "self_check/drdc.png") as picture:
         assert picture.width == 134 * len(KINDS)
         assert picture.height > 2 * 134
+        bar = np.asarray(picture.convert("RGB"))[-FOOT + 10, 4 : 4 + BAR[0]]
+    np.testing.assert_array_equal(bar, coloured(np.linspace(0.0, 1.0, BAR[0])))
 
 
 def test_the_same_command_finds_the_same(exported: Path) -> None:
