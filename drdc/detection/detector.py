@@ -60,6 +60,7 @@ class Detection:
         false_alarm_rate: the rate that both thresholds stand for; the image threshold alone, where it was
             given or something was added to it.
         calibrated_on: the held-out images that gave them, in words.
+        held_out: their number.
         lowest: smallest score of those held-out images.
         usual: value of a normal pixel.
         image: the image itself, RGB.
@@ -77,6 +78,7 @@ class Detection:
     seconds: float
     false_alarm_rate: float
     calibrated_on: str
+    held_out: int
     lowest: float = field(repr=False)
     usual: float = field(repr=False)
     image: Image.Image = field(repr=False)
@@ -88,10 +90,49 @@ class Detection:
 
         return overlay(self.image, self.heatmap, self.usual, self.pixel_threshold)
 
+    def outlined(self) -> Image.Image:
+        """The image with that outline alone, RGB."""
+        from drdc.reporting.overlay import outlined
+
+        return outlined(self.image, self.heatmap, self.pixel_threshold)
+
+    def coloured(self) -> Image.Image:
+        """The heatmap alone in the colours of `overlay`, RGB."""
+        from drdc.reporting.gallery import coloured
+        from drdc.reporting.overlay import heat_of
+
+        return Image.fromarray(coloured(heat_of(self.heatmap, self.usual, self.pixel_threshold)))
+
     @cached_property
     def regions(self) -> list[Region]:
         """What exceeds the pixel threshold, the largest first."""
         return regions(self.heatmap, self.pixel_threshold)
+
+    @property
+    def area(self) -> float:
+        """Percentage of the image that exceeds the pixel threshold."""
+        return 100 * sum(one.area for one in self.regions) / self.heatmap.size
+
+    @property
+    def verdict(self) -> str:
+        """The decision in plain words, as "Anomalous: 2 regions, 1.3 % of the image"."""
+        if not self.regions:
+            return "Anomalous as a whole: no single region stands out" if self.anomalous else "Looks normal"
+        regions = "1 region" if len(self.regions) == 1 else f"{len(self.regions)} regions"
+        share = f"{self.area:.1f}" if self.area >= 0.1 else "less than 0.1"
+        decision = "Anomalous" if self.anomalous else "Looks normal, but with an outline"
+        return f"{decision}: {regions}, {share} % of the image"
+
+    @property
+    def p_value_in_words(self) -> str:
+        """What the p-value says, without a full stop."""
+        as_high = round(self.p_value * (self.held_out + 1)) - 1
+        if as_high:
+            return f"{as_high} of the {self.held_out} normal images compared with score as high or higher"
+        return (
+            f"none of the {self.held_out} normal images compared with scores as high, and with so few "
+            "a p-value cannot be smaller"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,6 +396,7 @@ def judgement(score: float, reference: Reference) -> dict[str, Any]:
         "pixel_threshold": reference.pixel_threshold,
         "false_alarm_rate": reference.rate,
         "calibrated_on": reference.about,
+        "held_out": len(reference.scores),
         "lowest": float(np.min(reference.scores)),
     }
 

@@ -1,4 +1,4 @@
-"""The page of `drdc serve`: drop an image, see its score, its heatmap and the threshold.
+"""The page of `drdc serve`: drop images, see which are anomalous, and of each its heatmap and outline.
 
 It works without a network: nothing on it comes from elsewhere, and the browser may load nothing else.
 """
@@ -6,6 +6,11 @@ It works without a network: nothing on it comes from elsewhere, and the browser 
 from __future__ import annotations
 
 import html
+import io
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from math import ceil
@@ -22,41 +27,102 @@ from drdc.detection.backends import FAST
 from drdc.detection.detector import Detection, Detector, judgement
 from drdc.evaluation.calibration import RATE, smallest_rate
 from drdc.evaluation.self_check import sentence
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, out_of_memory
 
+IMAGES = 100  # of a drop
+MEGABYTES = 20  # of a file
 MEGAPIXELS = 50  # of an image: a small file may hold a picture that fills the memory
-SHOWN = 1024  # pixels of the longer side of what is kept and shown
-WAITING = 16  # images in the queue
+SHOWN, THUMBNAIL = 1024, 128  # pixels of the longer side of what is shown, and of what is shown in the list
+WAITING = 16  # drops in the queue
+TOLD_EVERY = 0.5  # seconds between two states of the list while it grows
 #: The choices of what an image is compared with, besides each category, and what `Detector` calls them.
 LIKE, TOGETHER = "the category it is most alike", "all categories"
 CHOICES = {LIKE: None, TOGETHER: ALL}
 STYLE = resources.files("drdc.reporting").joinpath("templates/serve.css")
+#: Runs in the browser when an image of the list is pressed.
+CHOOSE = """
+element.addEventListener("click", ({ target }) => {
+  const card = target.closest("button[data-image]");
+  if (!card) return;
+  element.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  card.setAttribute("aria-current", "true");
+  trigger("select", { index: Number(card.dataset.image) });
+  document.getElementById("view").scrollIntoView({ behavior: "smooth", block: "nearest" });
+});
+"""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The last image of one visitor.
+    """An image of a visitor's last drop. Its pictures are on the disk, so that many take little memory.
 
     Attributes:
-        path: the upload, on disk until the next one comes.
-        detection: of it, with image and heatmap reduced.
-        fast: whether in the fast mode.
+        upload: the file, which stays until the next drop.
+        fast: whether it was looked at in the fast mode.
+        said: the verdict, or why the image cannot be used.
+        pictures: file of image and heatmap, reduced to `SHOWN`; None where the image cannot be used.
+        detection: the rest of what was found; None likewise.
+        thumbnail: data URL of the outlined image.
     """
 
-    path: Path
-    detection: Detection
+    upload: Path
     fast: bool
+    said: str
+    pictures: Path | None = None
+    detection: Detection | None = None
+    thumbnail: str = ""
+
+    @classmethod
+    def of(cls, upload: Path, fast: bool, detection: Detection) -> Seen:
+        """With the pictures of a detection written to the disk."""
+        own = reduced(detection, SHOWN)
+        with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as file:
+            np.savez(file, image=np.asarray(own.image), heatmap=own.heatmap)
+        return cls(upload, fast, "", Path(file.name)).judged(own)
+
+    def judged(self, whole: Detection) -> Seen:
+        """The same with the verdict of a detection."""
+        bare = replace(whole, image=Image.new("RGB", (1, 1)), heatmap=np.zeros((1, 1), np.float32))
+        thumbnail = _data_url(reduced(whole, THUMBNAIL).outlined())
+        return replace(self, said=whole.verdict, detection=bare, thumbnail=thumbnail)
+
+    def whole(self) -> Detection:
+        """What was found, with its pictures.
+
+        Raises:
+            UserError: they were deleted meanwhile.
+        """
+        assert self.detection is not None
+        assert self.pictures is not None
+        try:
+            with np.load(self.pictures, allow_pickle=False) as own:
+                return replace(self.detection, image=Image.fromarray(own["image"]), heatmap=own["heatmap"])
+        except FileNotFoundError:
+            raise UserError(self.upload.name, "was deleted meanwhile", "drop it here again") from None
+
+    def forget(self) -> None:
+        """Delete its pictures."""
+        if self.pictures is not None:
+            self.pictures.unlink(missing_ok=True)
+
+
+Drop = Sequence[Seen]
 
 
 def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
     """The page for one model; it computes one image at a time and forgets it after `seconds_kept`."""
     with gr.Blocks(analytics_enabled=False, title=f"drdc: {detector.experiment}") as blocks:
         gr.HTML(_heading(detector), padding=False)
-        seen = gr.State(None, time_to_live=seconds_kept)
+        drop = gr.State((), time_to_live=seconds_kept)
+        chosen = gr.State(None, time_to_live=seconds_kept)  # place in the drop
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=280):
                 upload = gr.File(
-                    label="Drop an image here", file_types=sorted(EXTENSIONS), height=150, elem_id="upload"
+                    label="Drop images here",
+                    file_count="multiple",
+                    file_types=sorted(EXTENSIONS),
+                    height=150,
+                    elem_id="upload",
                 )
                 rate = gr.Slider(
                     **_rates(detector), label="False alarms among normal images, at most", elem_id="rate"
@@ -70,70 +136,119 @@ def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
                     elem_id="fast",
                     visible=FAST in detector.modes,
                 )
-            with gr.Column(scale=2, min_width=320):
-                verdict = gr.HTML(_hint(), elem_id="verdict", padding=False)
-                with gr.Row():
-                    picture, overlay = _picture("image", "Image"), _picture("overlay", "Heatmap and outline")
-        results = [seen, verdict, picture, overlay]
-        looking = Visit(detector)
-        alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
-        quiet: dict[str, Any] = {"api_visibility": "private"}
-        options = [seen, rate, category]
-        upload.upload(looking.new, [upload, *options, fast], [upload, *results], **alone, **quiet)
-        fast.input(looking.again, [*options, fast], results, **alone, **quiet)
-        last: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
-        gr.on([rate.change, category.input], looking.judged, options, results, **last, **quiet)
+            with gr.Column(scale=2, min_width=280):
+                found = gr.HTML(_hint(), elem_id="found", padding=False, js_on_load=CHOOSE)
+                with gr.Column(visible=False, elem_id="view") as view:
+                    verdict = gr.HTML(elem_id="verdict", padding=False)
+                    with gr.Row():
+                        image, outline = _picture("image", "Image"), _picture("outline", "Outline")
+                    with gr.Row():
+                        heatmap, overlay = _picture("heatmap", "Heatmap"), _picture("overlay", "Overlay")
+        looking, options = Visit(detector), [rate, category]
+        shown = [chosen, view, verdict, image, outline, heatmap, overlay]
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        alone = quiet | {"concurrency_limit": 1, "concurrency_id": "model", "trigger_mode": "multiple"}
+        last = quiet | {"trigger_mode": "always_last"}
+        looked = [drop, found, chosen, view]
+        new = upload.upload(looking.new, [upload, drop, *options, fast], [upload, *looked], **alone)
+        again = fast.input(looking.again, [drop, *options, fast], looked, **alone)
+        gr.on([new.success, again.success], looking.best, [drop, chosen], [found, *shown], **quiet)
+        gr.on(
+            [rate.change, category.input],
+            looking.judged,
+            [drop, chosen, *options],
+            [drop, found, *shown],
+            **last,
+        )
+        found.select(looking.chosen, drop, shown, **last)
     return blocks.queue(max_size=WAITING)
 
 
 class Visit:
-    """The actions of the page's controls: each returns the last image, the verdict and the two pictures."""
+    """The actions of the page's controls; each returns what it changes."""
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
 
-    def new(self, upload: str | None, seen: Seen | None, rate: float, category: str, fast: bool) -> tuple:
-        """Compute an upload; the former one is deleted, and the field is free for the next."""
-        if seen is not None:
-            seen.path.unlink(missing_ok=True)
-        if upload is None:
-            return None, None, _hint(), None, None
-        try:
-            return None, *self._look(Path(upload), rate, category, fast)
-        except UserError as error:
-            Path(upload).unlink(missing_ok=True)
-            return None, None, _problem(_without_folder(error, Path(upload))), None, None
+    def new(
+        self, uploads: list[str] | None, before: Drop, rate: float, category: str, fast: bool
+    ) -> Iterator[tuple]:
+        """Look at the images of a drop. The former ones are deleted, and the field is free for the next."""
+        paths = list(dict.fromkeys(map(Path, uploads or [])))
+        for one in before:
+            one.forget()
+        for path in {one.upload for one in before} - set(paths) | set(paths[IMAGES:]):
+            path.unlink(missing_ok=True)
+        for looked in self._look(paths[:IMAGES], rate, category, fast, len(paths[IMAGES:])):
+            yield None, *looked
 
-    def again(self, seen: Seen | None, rate: float, category: str, fast: bool) -> tuple:
-        """Compute the last image in the other mode."""
-        if seen is None:
-            return None, _hint(), None, None
-        if not seen.path.exists():
-            return None, _problem("The image was deleted meanwhile; drop it here again."), None, None
-        return self._look(seen.path, rate, category, fast)
+    def again(self, drop: Drop, rate: float, category: str, fast: bool) -> Iterator[tuple]:
+        """Look at the images of the last drop in the other mode."""
+        for one in drop:
+            one.forget()
+        yield from self._look([one.upload for one in drop], rate, category, fast)
 
-    def judged(self, seen: Seen | None, rate: float, category: str) -> tuple:
-        """Judge the last image by another rate or other held-out images, without the model."""
-        if seen is None:
-            return None, _hint(), None, None
-        try:
-            options: dict[str, Any] = {"false_alarm_rate": rate, "fast": seen.fast}
-            own = CHOICES.get(category, category)
-            reference = self.detector.reference(seen.detection.alike, category=own, **options)
-        except UserError as error:
-            return seen, _problem(str(error)), seen.detection.image, None
-        detection = replace(seen.detection, **judgement(seen.detection.score, reference))
-        return _shown(replace(seen, detection=detection))
+    def _look(
+        self, paths: list[Path], rate: float, category: str, fast: bool, left_out: int = 0
+    ) -> Iterator[tuple]:
+        """The images so far and their list, again and again; at first none of them is shown large."""
+        drop: list[Seen] = []
+        closed: tuple = None, gr.Column(visible=False)
+        told = -TOLD_EVERY
+        for path in paths:
+            if time.monotonic() - told > TOLD_EVERY:
+                progress = f"Looking at image {len(drop) + 1} of {len(paths)}."
+                yield tuple(drop), _listed(drop, progress), *closed
+                closed, told = (gr.skip(), gr.skip()), time.monotonic()
+            drop.append(self._seen(path, rate, category, fast))
+        yield tuple(drop), _listed(drop, _left_out(left_out)), *closed
 
-    def _look(self, path: Path, rate: float, category: str, fast: bool) -> tuple:
-        check_size(path)
+    def _seen(self, path: Path, rate: float, category: str, fast: bool) -> Seen:
         options: dict[str, Any] = {"false_alarm_rate": rate, "fast": fast}
-        detection = self.detector.detect(path, category=CHOICES.get(category, category), **options)
-        return _shown(Seen(path, small(detection), fast))
+        try:
+            check_size(path)
+            own = CHOICES.get(category, category)
+            return Seen.of(path, fast, self.detector.detect(path, category=own, **options))
+        except UserError as error:
+            return Seen(path, fast, _without_folder(error, path))
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return Seen(path, fast, f"{path.name}: needs more memory than there is; resize it")
+
+    def best(self, drop: Drop, chosen: int | None) -> tuple:
+        """Show the most anomalous image, unless the visitor has chosen one meanwhile."""
+        places = [place for place in _order(drop) if drop[place].detection]
+        if chosen is None and places:
+            return _listed(drop, chosen=places[0]), *_view(drop, places[0])
+        return (gr.skip(),) * 8
+
+    def chosen(self, drop: Drop, event: gr.EventData) -> tuple:
+        """Show the image that was pressed."""
+        return _view(drop, event.index)
+
+    def judged(self, drop: Drop, chosen: int | None, rate: float, category: str) -> tuple:
+        """Judge the images by another rate or other held-out images, without the model."""
+        drop = tuple(self._judged(one, rate, category) for one in drop)
+        return drop, _listed(drop, chosen=chosen), *_view(drop, chosen)
+
+    def _judged(self, seen: Seen, rate: float, category: str) -> Seen:
+        if seen.detection is None:
+            return seen
+        options: dict[str, Any] = {"false_alarm_rate": rate, "fast": seen.fast}
+        own = CHOICES.get(category, category)
+        try:
+            whole = seen.whole()
+            reference = self.detector.reference(whole.alike, category=own, **options)
+        except UserError as error:
+            return Seen(seen.upload, seen.fast, str(error))
+        return seen.judged(replace(whole, **judgement(whole.score, reference)))
 
 
 def check_size(path: Path) -> None:
-    """Raise UserError for an image of more pixels than the page accepts, before they are decoded."""
+    """Raise UserError for a file or an image that is larger than the page accepts, before it is decoded."""
+    if path.exists() and path.stat().st_size > MEGABYTES * 2**20:
+        raise UserError(path, f"is larger than {MEGABYTES} MB", "reduce it, or use `drdc detect`")
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -143,19 +258,26 @@ def check_size(path: Path) -> None:
         raise UserError(path, f"has {width} x {height} pixels, more than {MEGAPIXELS} million", "resize it")
 
 
-def small(detection: Detection) -> Detection:
-    """The same with image and heatmap of at most `SHOWN` pixels, so that a visit takes little memory."""
+def reduced(detection: Detection, side: int) -> Detection:
+    """The same with image and heatmap of at most `side` pixels, so that it takes little memory."""
     longer = max(detection.image.size)
-    if longer <= SHOWN:
+    if longer <= side:
         return detection
-    image = detection.image.resize([max(1, round(side * SHOWN / longer)) for side in detection.image.size])
+    image = detection.image.resize([max(1, round(own * side / longer)) for own in detection.image.size])
     heatmap = Image.fromarray(detection.heatmap).resize(image.size, Image.Resampling.BILINEAR)
     return replace(detection, image=image, heatmap=np.asarray(heatmap))
 
 
-def _shown(seen: Seen) -> tuple:
-    detection = seen.detection
-    return seen, _verdict(detection), detection.image, detection.overlay()
+def _view(drop: Drop, chosen: int | None) -> tuple:
+    """The chosen image, in large: its place, whether it is shown, its verdict and its four pictures."""
+    if chosen is None or not 0 <= chosen < len(drop) or drop[chosen].detection is None:
+        return None, gr.Column(visible=False), "", *(None,) * 4
+    try:
+        own = drop[chosen].whole()
+    except UserError as error:
+        return chosen, gr.Column(visible=True), _problem(str(error)), *(None,) * 4
+    pictures = own.image, own.outlined(), own.coloured(), own.overlay()
+    return chosen, gr.Column(visible=True), _verdict(own, drop[chosen].upload.name), *pictures
 
 
 def _rates(detector: Detector) -> dict[str, Any]:
@@ -195,15 +317,66 @@ def _heading(detector: Detector) -> str:
 
 
 def _hint() -> str:
-    return '<div class="verdict">Drop an image to see where it differs from the good ones.</div>'
+    return (
+        '<div class="verdict">Drop images to see which of them differ from the good ones, and where: up to '
+        f"{IMAGES} at once, of {MEGABYTES} MB and {MEGAPIXELS} million pixels each.</div>"
+    )
+
+
+def _left_out(images: int) -> str:
+    """What is said where a drop had more images than `IMAGES`."""
+    if not images:
+        return ""
+    return f"{images} more than {IMAGES} were dropped at once and are left out; drop them afterwards."
 
 
 def _problem(sentence: str) -> str:
     return f'<div class="verdict problem" role="alert">{html.escape(sentence)}</div>'
 
 
-def _verdict(detection: Detection) -> str:
-    """Decision, score and threshold as numbers and as a bar, p-value, and the meaning of the threshold."""
+def _order(drop: Drop) -> list[int]:
+    """Places in a drop, the most anomalous image first, and those that cannot be used last."""
+
+    def excess(place: int) -> float:
+        own = drop[place].detection
+        return -np.inf if own is None else own.score - own.threshold
+
+    return sorted(range(len(drop)), key=excess, reverse=True)
+
+
+def _listed(drop: Drop, about: str = "", chosen: int | None = None) -> str:
+    """How many are anomalous, and all of them with their verdicts; `about`: what else there is to say."""
+    cards = "".join(_card(drop[place], place, place == chosen) for place in _order(drop))
+    return (
+        f'<div class="summary" role="status">{html.escape(about)} {_counted(drop)}</div>'
+        f'<ol class="cards">{cards}</ol>'
+    )
+
+
+def _counted(drop: Drop) -> str:
+    usable = [one.detection.anomalous for one in drop if one.detection]
+    counts = {
+        "anomalous": sum(usable),
+        "normal": len(usable) - sum(usable),
+        "unusable": len(drop) - len(usable),
+    }
+    each = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    return f"<strong>{each}</strong>" if each else ""
+
+
+def _card(seen: Seen, place: int, chosen: bool) -> str:
+    if seen.detection is None:
+        return f'<li class="problem" role="alert">{html.escape(seen.said)}</li>'
+    kind = "anomalous" if seen.detection.anomalous else "normal"
+    return (
+        f'<li><button type="button" class="{kind}" data-image="{place}"'
+        f'{" aria-current=true" if chosen else ""}><img src="{seen.thumbnail}" alt="">'
+        f"<span><strong>{seen.said}</strong><bdi>{html.escape(seen.upload.name)}</bdi></span></button></li>"
+    )
+
+
+def _verdict(detection: Detection, name: str) -> str:
+    """The decision in words, then score and threshold as a bar and as numbers, and what they mean."""
     kind = "anomalous" if detection.anomalous else "normal"
     full = 2 * max(detection.threshold - detection.lowest, 1e-12)
     part = 100 * min(max((detection.score - detection.lowest) / full, 0), 1)
@@ -219,15 +392,22 @@ def _verdict(detection: Detection) -> str:
     notes = "".join(f"<p>Note: {html.escape(note)}.</p>" for note in detection.notes)
     rate = f"{100 * detection.false_alarm_rate:.0f} %"
     meaning = (
-        f"A normal image scores above the threshold with a probability of at most {rate}, calibrated on "
-        f"{detection.calibrated_on}. The outline marks all pixels above the pixel threshold; a normal "
-        "image has an outline with at most the same probability."
+        f"p-value: {detection.p_value_in_words}. A normal image scores above the threshold with a "
+        f"probability of at most {rate}, calibrated on {detection.calibrated_on}. The outline marks all "
+        "pixels above the pixel threshold; a normal image has an outline with at most the same probability."
     )
     return (
-        f'<div class="verdict {kind}" role="status"><strong>{kind}</strong>'
+        f'<div class="verdict {kind}" role="status"><strong>{detection.verdict}</strong>'
+        f"<bdi>{html.escape(name)}</bdi>{notes}"
         f'<div class="bar" aria-hidden="true"><span style="width:{part:.1f}%"></span></div>'
-        f"<dl>{cells}</dl>{notes}<p>{html.escape(meaning)}</p></div>"
+        f"<dl>{cells}</dl><p>{html.escape(meaning)}</p></div>"
     )
+
+
+def _data_url(picture: Image.Image) -> str:
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{b64encode(content.getbuffer()).decode()}"
 
 
 def _without_folder(error: UserError, path: Path) -> str:

@@ -28,8 +28,14 @@ def overlay(image: Image.Image, heatmap: NDArray[np.floating], usual: float, thr
     heat = heat_of(heatmap, usual, threshold)
     opacity = STRENGTH * opacity_of(heat)[..., None]
     mixed = np.round((1 - opacity) * np.asarray(image) + opacity * coloured(heat)).astype(np.uint8)
-    _outline(mixed, heatmap > threshold)
-    return Image.fromarray(mixed)
+    return outlined(Image.fromarray(mixed), heatmap, threshold)
+
+
+def outlined(image: Image.Image, heatmap: NDArray[np.floating], threshold: float) -> Image.Image:
+    """The image with the outline alone; arguments and result as of `overlay`."""
+    pixels = np.array(image)
+    _outline(pixels, heatmap > threshold)
+    return Image.fromarray(pixels)
 
 
 def heat_of(heatmap: NDArray[np.floating], usual: float, threshold: float) -> NDArray[np.floating]:

@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,9 +30,10 @@ _READ = re.compile(
 _FILES = "/gradio_api/file="
 _UPLOAD = "/gradio_api/upload"
 _SENT = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/")
-_LARGEST_MESSAGE = 2**16  # bytes of what the page sends apart from an upload
-_OVERHEAD = 2**14  # bytes around a file in an upload
-_DRAINED = 20  # times the limit that is read and thrown away, so that the sender reads the refusal
+_LARGEST_MESSAGE = 2**20  # bytes of what the page sends apart from an upload
+_OVERHEAD = 2**14  # bytes around the files of an upload
+_PART = 2**20  # bytes of an upload in memory; the rest is on the disk
+_DRAINED = 5  # times the limit that is read and thrown away, so that the sender reads the refusal
 
 
 class Refused(Exception):
@@ -50,7 +52,7 @@ class Guard:
     Args:
         app: what is guarded.
         folder: of uploads and pictures.
-        largest: bytes of a file.
+        largest: bytes of an upload, of all its files together.
     """
 
     def __init__(self, app: ASGIApp, folder: Path, largest: int) -> None:
@@ -65,16 +67,18 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            _refuse_foreign(Headers(scope=scope))
-            if scope["method"] in ("GET", "HEAD"):
-                self._refuse_other_addresses(scope["path"])
+        with SpooledTemporaryFile(_PART, dir=self.folder) as body:
+            try:
+                _refuse_foreign(Headers(scope=scope))
+                if scope["method"] in ("GET", "HEAD"):
+                    self._refuse_other_addresses(scope["path"])
+                else:
+                    await self._read(scope, receive, body)
+                    receive = _again(body, receive)
+            except Refused as error:
+                await PlainTextResponse(f"{error}\n", error.status)(scope, receive, send)
             else:
-                receive = _again(await self._content(scope, receive), receive)
-        except Refused as error:
-            await PlainTextResponse(f"{error}\n", error.status)(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+                await self.app(scope, receive, send)
 
     def _refuse_other_addresses(self, path: str) -> None:
         if path.startswith(_FILES):
@@ -82,20 +86,21 @@ class Guard:
         elif not _READ.fullmatch(path):
             raise Refused(404, "the page has nothing there")
 
-    async def _content(self, scope: Scope, receive: Receive) -> bytes:
-        """The body of a request that the page may send, whole."""
+    async def _read(self, scope: Scope, receive: Receive, body: IO[bytes]) -> None:
+        """Read a request that the page may send whole into `body`."""
         if scope["method"] != "POST" or scope["path"] not in _SENT:
             raise Refused(404, "the page accepts nothing there")
         if scope["path"] == _UPLOAD:
-            return await _body(receive, self.largest + _OVERHEAD)
-        content = await _body(receive, _LARGEST_MESSAGE)
+            await _copy(receive, body, self.largest + _OVERHEAD)
+            return
+        await _copy(receive, body, _LARGEST_MESSAGE)
+        body.seek(0)
         try:
-            paths = list(_paths(json.loads(content)))
+            paths = list(_paths(json.load(body)))
         except (ValueError, RecursionError):
             raise Refused(400, "the request is not JSON") from None
         for path in paths:
             self._refuse_outside(path)
-        return content
 
     def _refuse_outside(self, path: Any) -> None:
         """Raise unless a path is one in the folder, as Gradio returned it."""
@@ -128,27 +133,33 @@ def _host(origin: str) -> str:
         return ""
 
 
-async def _body(receive: Receive, limit: int) -> bytes:
-    """The whole body of a request, of at most `limit` bytes."""
-    body, size, more = bytearray(), 0, True
+async def _copy(receive: Receive, body: IO[bytes], limit: int) -> None:
+    """Write the whole body of a request, of at most `limit` bytes, into `body`."""
+    size, more = 0, True
     while more and size <= _DRAINED * limit:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refused(400, "the request was broken off")
         part, more = message.get("body", b""), message.get("more_body", False)
         size += len(part)
-        body = body + part if size <= limit else bytearray()
+        if size <= limit:
+            body.write(part)
     if size > limit:
         raise Refused(413, f"the request is larger than {limit} bytes, the maximum allowed size")
-    return bytes(body)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def _again(body: IO[bytes], receive: Receive) -> Receive:
     """A receiver that returns a body that was read already, and then the rest."""
-    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    size, more = body.seek(0, 2), True
+    body.seek(0)
 
     async def received() -> Message:
-        return left.pop() if left else await receive()
+        nonlocal more
+        if not more:
+            return await receive()
+        part = body.read(_PART)
+        more = body.tell() < size
+        return {"type": "http.request", "body": part, "more_body": more}
 
     return received
 

@@ -71,7 +71,6 @@ class Results:
                 boxes=tuple(tuple(one[:4]) for one in regions),
             )
         )
-        area = 100 * sum(one.area for one in regions) / (width * height)
         boxes = "; ".join(" ".join(map(str, one[:4])) for one in regions)
         self.rows.append(
             {
@@ -82,7 +81,7 @@ class Results:
                 "p_value": f"{found.p_value:.4g}",
                 "category": found.category,
                 "regions": len(regions),
-                "area_percent": f"{area:.3g}",
+                "area_percent": f"{found.area:.3g}",
                 "boxes": boxes,
                 "notes": "; ".join(found.notes),
             }

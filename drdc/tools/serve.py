@@ -1,4 +1,4 @@
-"""`drdc serve`: a local page that finds defects in single images with a trained method."""
+"""`drdc serve`: a local page that finds defects in images with a trained method."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from drdc.detection.detector import Detector
 
 
-MEGABYTES = 20  # of an upload
-SECONDS_KEPT = 600  # how long an upload and a picture shown stay on the disk
+MEGABYTES = 1000  # of a drop: all its files together
+SECONDS_KEPT = 3600  # how long an upload and a picture shown stay on the disk
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +102,6 @@ def application(detector: Detector, host: str, folder: Path) -> FastAPI:
         path="/",
         theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
         css=STYLE.read_text(encoding="utf-8"),
-        max_file_size=MEGABYTES * 2**20,
         show_error=False,
         ssr_mode=False,
         footer_links=[],

@@ -274,6 +274,7 @@ def test_the_page_shows_a_line_scan(size: tuple[int, int]) -> None:
         "seconds": 0.1,
         "false_alarm_rate": 0.05,
         "calibrated_on": "",
+        "held_out": 20,
         "lowest": 0.0,
         "usual": 0.0,
     }

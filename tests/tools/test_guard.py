@@ -16,7 +16,7 @@ import uvicorn
 
 from drdc.tools.guard import Guard
 
-LARGEST = 10_000  # bytes of a file, plus 16 KiB around it
+LARGEST = 3_000_000  # bytes of an upload, plus 16 KiB around its files
 
 
 class Page:
@@ -28,7 +28,10 @@ class Page:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = (await receive())["body"] if scope["method"] == "POST" else b""
+        body, more = b"", scope["method"] == "POST"
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
         self.seen.append((scope["method"], scope["path"], body))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"the page"})
@@ -144,16 +147,16 @@ def test_what_is_no_json_is_refused(ask: Any, body: bytes) -> None:
 
 def pieces(size: int) -> Iterator[bytes]:
     """A body of unknown length."""
-    for _ in range(0, size, 1000):
-        yield bytes(1000)
+    for _ in range(0, size, 100_000):
+        yield bytes(100_000)
 
 
 @pytest.mark.parametrize(
     ("path", "limit"),
     [
         ("/gradio_api/upload", LARGEST + 2**14),
-        ("/gradio_api/queue/join", 2**16),
-        ("/gradio_api/reset", 2**16),
+        ("/gradio_api/queue/join", 2**20),
+        ("/gradio_api/reset", 2**20),
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
