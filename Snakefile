@@ -35,6 +35,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/failure.smk"
+include: "workflow/rules/progress.smk"
 
 
 check_gpus()
@@ -67,6 +68,7 @@ rule all:
 onstart:
     for one in all_handed(EXPERIMENT):
         one.write()
+    tell_progress()
 
 
 # After all that Snakemake says, and also with --quiet.

@@ -38,7 +38,7 @@ _INTEGERS = ("label", "width", "height", "stored", "bits")
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[Iterable[int]], Iterable[int]]
+Progress = Callable[[Sequence[int]], Iterable[int]]
 
 
 def prepare(

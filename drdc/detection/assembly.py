@@ -217,7 +217,8 @@ def _predicted(
     inpainter = Inpainter.load(layout, seed, sampling)
     size = records["last"].shape[-1]
     images = load_array(layout.images(size), len(table), f"images {size}")
-    for batch in progress_bar(list(chunks(np.arange(len(records)), sampling.batch_size))):
+    rows = list(chunks(np.arange(len(records)), sampling.batch_size))
+    for batch in progress_bar(rows, images=sampling.batch_size):
         shown = to_unit_range(to_device(images[records["row"][batch]]))
         errors = inpainter.reconstruct(shown, [FAST] * len(batch), seed)
         store_errors(records, batch, errors, sampling.grid_sizes)

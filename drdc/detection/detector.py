@@ -127,12 +127,10 @@ class Detection:
     def p_value_in_words(self) -> str:
         """What the p-value says, without a full stop."""
         as_high = round(self.p_value * (self.held_out + 1)) - 1
+        images = f"{self.held_out} held-out normal images"
         if as_high:
-            return f"{as_high} of the {self.held_out} normal images compared with score as high or higher"
-        return (
-            f"none of the {self.held_out} normal images compared with scores as high, and with so few "
-            "a p-value cannot be smaller"
-        )
+            return f"{as_high} of {images} score as high or higher"
+        return f"none of {images} scores as high, and {self.held_out} images allow no smaller p-value"
 
 
 @dataclass(frozen=True, eq=False)

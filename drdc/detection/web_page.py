@@ -152,7 +152,8 @@ def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
         looked = [drop, found, chosen, view]
         new = upload.upload(looking.new, [upload, drop, *options, fast], [upload, *looked], **alone)
         again = fast.input(looking.again, [drop, *options, fast], looked, **alone)
-        gr.on([new.success, again.success], looking.best, [drop, chosen], [found, *shown], **quiet)
+        for done in (new, again):
+            done.success(looking.best, [drop, chosen], [found, *shown], **quiet)
         gr.on(
             [rate.change, category.input],
             looking.judged,
@@ -179,29 +180,35 @@ class Visit:
             one.forget()
         for path in {one.upload for one in before} - set(paths) | set(paths[IMAGES:]):
             path.unlink(missing_ok=True)
-        for looked in self._look(paths[:IMAGES], rate, category, fast, len(paths[IMAGES:])):
+        fault = f"is left out, because {IMAGES} images are looked at at once; drop it afterwards"
+        others = [Seen(path, fast, f"{path.name}: {fault}") for path in paths[IMAGES:]]
+        for looked in self._look(paths[:IMAGES], others, rate, category, fast):
             yield None, *looked
 
     def again(self, drop: Drop, rate: float, category: str, fast: bool) -> Iterator[tuple]:
         """Look at the images of the last drop in the other mode."""
         for one in drop:
             one.forget()
-        yield from self._look([one.upload for one in drop], rate, category, fast)
+        others = [one for one in drop if one.detection is None]
+        yield from self._look([one.upload for one in drop if one.detection], others, rate, category, fast)
 
     def _look(
-        self, paths: list[Path], rate: float, category: str, fast: bool, left_out: int = 0
+        self, paths: list[Path], others: list[Seen], rate: float, category: str, fast: bool
     ) -> Iterator[tuple]:
-        """The images so far and their list, again and again; at first none of them is shown large."""
-        drop: list[Seen] = []
+        """The images so far and their list, again and again; at first none of them is shown large.
+
+        `others`: images of the drop that cannot be used.
+        """
+        drop = list(others)
         closed: tuple = None, gr.Column(visible=False)
         told = -TOLD_EVERY
-        for path in paths:
+        for number, path in enumerate(paths, start=1):
             if time.monotonic() - told > TOLD_EVERY:
-                progress = f"Looking at image {len(drop) + 1} of {len(paths)}."
+                progress = f"Looking at image {number} of {len(paths)}."
                 yield tuple(drop), _listed(drop, progress), *closed
                 closed, told = (gr.skip(), gr.skip()), time.monotonic()
             drop.append(self._seen(path, rate, category, fast))
-        yield tuple(drop), _listed(drop, _left_out(left_out)), *closed
+        yield tuple(drop), _listed(drop), *closed
 
     def _seen(self, path: Path, rate: float, category: str, fast: bool) -> Seen:
         options: dict[str, Any] = {"false_alarm_rate": rate, "fast": fast}
@@ -298,7 +305,6 @@ def _picture(name: str, label: str) -> gr.Image:
         elem_id=name,
         interactive=False,
         format="png",
-        height=360,
         buttons=["download", "fullscreen"],
     )
 
@@ -323,13 +329,6 @@ def _hint() -> str:
     )
 
 
-def _left_out(images: int) -> str:
-    """What is said where a drop had more images than `IMAGES`."""
-    if not images:
-        return ""
-    return f"{images} more than {IMAGES} were dropped at once and are left out; drop them afterwards."
-
-
 def _problem(sentence: str) -> str:
     return f'<div class="verdict problem" role="alert">{html.escape(sentence)}</div>'
 
@@ -344,12 +343,13 @@ def _order(drop: Drop) -> list[int]:
     return sorted(range(len(drop)), key=excess, reverse=True)
 
 
-def _listed(drop: Drop, about: str = "", chosen: int | None = None) -> str:
-    """How many are anomalous, and all of them with their verdicts; `about`: what else there is to say."""
+def _listed(drop: Drop, progress: str = "", chosen: int | None = None) -> str:
+    """How many are anomalous, and all of them with their verdicts."""
+    if chosen is not None and len(drop) == 1:
+        return ""  # it is shown large
     cards = "".join(_card(drop[place], place, place == chosen) for place in _order(drop))
     return (
-        f'<div class="summary" role="status">{html.escape(about)} {_counted(drop)}</div>'
-        f'<ol class="cards">{cards}</ol>'
+        f'<div class="summary" role="status">{progress} {_counted(drop)}</div><ol class="cards">{cards}</ol>'
     )
 
 
@@ -361,7 +361,8 @@ def _counted(drop: Drop) -> str:
         "unusable": len(drop) - len(usable),
     }
     each = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    return f"<strong>{each}</strong>" if each else ""
+    order = ". The most anomalous first; press one to see where." if len(usable) > 1 else ""
+    return f"<strong>{each}</strong>{order}"
 
 
 def _card(seen: Seen, place: int, chosen: bool) -> str:

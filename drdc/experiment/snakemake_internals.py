@@ -73,6 +73,11 @@ def failed_jobs(workflow: Workflow) -> set[Job]:
     return set(workflow.scheduler.failed)
 
 
+def running_logs(workflow: Workflow) -> list[Path]:
+    """The logs of the jobs that are running now, or wait in the queue of a cluster."""
+    return [Path(job.log[0]) for job in list(workflow.scheduler.running) if job.log]
+
+
 def executor_error(workflow: Workflow) -> str:
     """Why the run was stopped, where it was not for a failed job; "" if nothing is known."""
     return str(workflow.scheduler._executor_error or "")

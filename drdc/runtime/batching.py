@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+log = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+#: A line of progress in a log, which `drdc status` and the workflow read.
+LINE = "progress: %d of %d images, %.0f s left"
+#: Seconds between two such lines, at least, and the part of the time that has passed.
+TOLD_AFTER, TOLD_AGAIN = 10.0, 0.02
 
 
 def chunks(rows: Sequence[int] | NDArray[np.int64], size: int = 32) -> Iterator[NDArray[np.int64]]:
@@ -24,9 +32,26 @@ def chunks(rows: Sequence[int] | NDArray[np.int64], size: int = 32) -> Iterator[
         yield np.asarray(rows[start : start + size])
 
 
-def progress_bar(items: Iterable[Item]) -> Iterable[Item]:
-    """The items, with a progress bar on a terminal and nothing in a log."""
-    return tqdm(items, disable=not sys.stderr.isatty())
+def progress_bar(items: Sequence[Item], first: int = 0, images: int = 1) -> Iterator[Item]:
+    """The items, with a progress bar on a terminal, and in a log a line now and then, see `LINE`.
+
+    Args:
+        items: what remains to be done.
+        first: number of items that were done before.
+        images: in an item; the last may have fewer.
+    """
+    total = first + len(items)
+    if sys.stderr.isatty() and log.isEnabledFor(logging.INFO):
+        yield from tqdm(items, initial=first, total=total)
+        return
+    started = told = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - told >= max(TOLD_AFTER, TOLD_AGAIN * (now - started)):
+            left = (now - started) / done * (len(items) - done)
+            log.info(LINE, (first + done) * images, total * images, left)
+            told = now
+        yield item
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

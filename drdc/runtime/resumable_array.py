@@ -106,7 +106,8 @@ class ResumableArray:
                 return
             self.begin()
             started, before = time.monotonic(), self.done
-            for batch in progress_bar(list(chunks(np.arange(self.done, self.size), batch_size))):
+            batches = list(chunks(np.arange(self.done, self.size), batch_size))
+            for batch in progress_bar(batches, self.done // batch_size, batch_size):
                 fill(batch)
                 self.advance(int(batch[-1]) + 1)
             self.finish()

@@ -35,7 +35,7 @@ def features(layout: Layout, *, backbone: Backbone) -> None:
     shape = (len(table), extractor.channels, backbone.feature_size, backbone.feature_size)
     with artefact(layout.features, layout.manifest) as path, torch.inference_mode():
         stored = create_array(path, np.float16, shape)
-        for batch in progress_bar(list(chunks(np.arange(len(table)), 8))):
+        for batch in progress_bar(list(chunks(np.arange(len(table)), 8)), images=8):
             pixels = to_device(images[batch]).permute(0, 3, 1, 2)
             found = extractor(pixels).half().cpu().numpy()
             refuse_not_finite("the features are", [found], table.path.iloc[batch], _FIX)

@@ -111,8 +111,12 @@ def run(
     if output.exists():
         raise UserError(output, "exists already and is not overwritten", "give another --name or --output")
     seen = look_at(Path(folder), good)
+    images, typical = sum(seen.train.values()), "{} x {}".format(*seen.typical)
+    say(f"{images} training images of {len(seen.train)} categories, the typical one of {typical} pixels.")
+    say("Timing training steps on this machine, which takes one to two minutes:")
     memory = _gpu_memory()
     planned = plan(seen, minutes, memory is not None, partial(_measured, memory))
+    say(_chosen(seen, planned))
     parts = accumulations(planned, memory) if memory is not None else {}
     text = write(name, seen, planned, minutes, memory is not None, parts)
     load_experiment(yaml.safe_load(text))
@@ -208,11 +212,22 @@ def _measured(memory: float | None, base: Experiment, diffusion: Experiment) -> 
     """Seconds per training image, each batch in as many parts as the memory asks for."""
     from drdc.tools.timing import base_training, diffusion_training
 
-    trainings = base_training(base), diffusion_training(diffusion)
-    if memory is not None:
-        trainings = parted(trainings[0], memory), parted(trainings[1], memory)
-    seconds = [training.timed().seconds / training.settings.batch_size for training in trainings]
-    return seconds[0], seconds[1]
+    side, size = base.backbone.feature_size, diffusion.dataset.image_size
+    return (
+        _image_seconds(f"base model on {side} x {side} features", base_training(base), memory),
+        _image_seconds(f"diffusion model at {size} x {size} pixels", diffusion_training(diffusion), memory),
+    )
+
+
+def _image_seconds(name: str, training: Training, memory: float | None) -> float:
+    """Time a training, and say so before and after."""
+    from drdc.tools.timing import LIMIT
+
+    say(f"  {name}: at most about {LIMIT:.0f} s ...")
+    own = training if memory is None else parted(training, memory)
+    seconds = own.timed().seconds / own.settings.batch_size
+    say(f"  {name}: {seconds:.2g} s for a training image")
+    return seconds
 
 
 def parted(training: Training, memory: float) -> Training:
@@ -352,6 +367,14 @@ def _head(seen: Folder, planned: Plan, minutes: float, gpu: bool) -> list[str]:
 def _minutes(seen: Folder, planned: Plan) -> float:
     base, diffusion = planned.seconds
     return (planned.epochs * sum(seen.train.values()) * base + planned.images * diffusion) / 60
+
+
+def _chosen(seen: Folder, planned: Plan) -> str:
+    side = settings_of(planned.model).dataset.image_size
+    return (
+        f"Chosen: {side} x {side} pixels, {planned.epochs} epochs of the base model and {planned.images:,} "
+        f"images of the diffusion model, about {_minutes(seen, planned):.0f} minutes."
+    )
 
 
 def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:

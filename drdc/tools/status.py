@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,8 +26,10 @@ from drdc.runtime.failures import reason
 
 #: Rules whose time is not measured, so that nothing says when they are done.
 UNMEASURED = ("about", "report", "points")
-_ANNOUNCED = re.compile(r"^(\S+ \S+) (\d+) steps of (\d+) images .* from step (\d+)$", re.M)
-_SEEN = re.compile(r"^(\S+ \S+) +(\d+) images  train .*$", re.M)
+#: Seconds between two looks of `keep_telling`, at least, and the part of the time that has passed.
+TOLD_AFTER, TOLD_AGAIN = 20.0, 0.02
+#: `drdc.runtime.batching.LINE` with its time.
+_PROGRESS = re.compile(r"^(\S+ \S+) progress: (\d+) of (\d+) images, (\d+) s left$", re.M)
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class JobState:
         name: of its log: the rule, and what it is of.
         state: "done", "running", "failed", or "silent" where no process of this computer writes its log.
         seconds: since it began, or until it was done.
-        part: of a training that is done; None where that is not known.
-        left: seconds that remain, by a training's own pace or by the jobs of the same rule that are done;
+        images: that are done, and all of them; None where the log does not say.
+        left: seconds that remain, by the job's own pace or by the jobs of the same rule that are done;
             None where nothing tells.
         last: the last line of its log, or why it failed.
     """
@@ -46,7 +49,7 @@ class JobState:
     name: str
     state: str
     seconds: float
-    part: float | None
+    images: tuple[int, int] | None
     left: float | None
     last: str
 
@@ -92,7 +95,33 @@ def _latest() -> str:
 def job_states(layout: Layout) -> list[JobState]:
     """All jobs that have a log, in the order in which they began."""
     logs = sorted(layout.log("").parent.glob("*.log"), key=lambda path: path.stat().st_mtime)
-    opened = _open_files()
+    return _states(layout, logs, _open_files())
+
+
+def progress(layout: Layout, logs: Collection[Path]) -> list[str]:
+    """A line for each of the running jobs with these logs, as far as these say how far they are."""
+    states = _states(layout, logs, {path.resolve() for path in logs})
+    return [
+        f"{one.name.replace('.', ' ')}: {_progress_of(one)}"
+        for one in states
+        if one.state == "running" and one.images
+    ]
+
+
+def keep_telling(layout: Layout, running: Callable[[], Collection[Path]]) -> None:
+    """Print how far the running jobs are on stderr, now and then, as long as this process lives.
+
+    `running`: gives their logs. One that is older than the call is of an earlier run of a job that waits.
+    """
+    began = time.time()
+    while True:
+        time.sleep(max(TOLD_AFTER, TOLD_AGAIN * (time.time() - began)))
+        with suppress(OSError):  # a log that is being replaced, a terminal that is gone
+            logs = [path for path in running() if path.exists() and path.stat().st_mtime > began]
+            sys.stderr.write("".join(f"{line}\n" for line in progress(layout, logs)))
+
+
+def _states(layout: Layout, logs: Collection[Path], opened: Collection[Path]) -> list[JobState]:
     took = {path: _took(layout, path) for path in logs if _rule(path.stem) not in UNMEASURED}
     of_rules: dict[str, list[float]] = {}
     for path, seconds in took.items():
@@ -123,13 +152,13 @@ def _state(log: Path, seconds: float | None, runs: bool, others: list[float]) ->
     text = log.read_text(encoding="utf-8", errors="replace")
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     if seconds is not None:
-        return JobState(log.stem, "done", seconds, 1.0, 0.0, last)
+        return JobState(log.stem, "done", seconds, None, 0.0, last)
     since = time.time() - _began(log, text)
     if runs:
-        part, left = _progress(text)
+        images, left = _seen(text)
         if left is None and others:
             left = max(0.0, sum(others) / len(others) - since)
-        return JobState(log.stem, "running", since, part, left, last)
+        return JobState(log.stem, "running", since, images, left, last)
     if last.startswith("drdc: "):
         return JobState(log.stem, "failed", since, None, None, reason(log))
     return JobState(log.stem, "silent", since, None, None, last)
@@ -142,22 +171,25 @@ def _began(log: Path, text: str) -> float:
     return log.stat().st_mtime
 
 
-def _progress(text: str) -> tuple[float | None, float | None]:
-    """Part of a training that is done, and seconds that remain."""
-    announced, seen = list(_ANNOUNCED.finditer(text)), list(_SEEN.finditer(text))
-    if not announced or not seen or seen[-1].start() < announced[-1].start():
+def _seen(text: str) -> tuple[tuple[int, int] | None, float | None]:
+    """Images that are done, and all of them, and seconds that remain."""
+    told = list(_PROGRESS.finditer(text))
+    if not told:
         return None, None
-    began, steps, batch, first = announced[-1].groups()
-    total, start = int(steps) * int(batch), int(first) * int(batch)
-    images = int(seen[-1][2])
-    took = (_time(seen[-1][1]) - _time(began)).total_seconds()
-    since = (datetime.now() - _time(seen[-1][1])).total_seconds()
-    left = took / max(1, images - start) * (total - images) - since
-    return images / total, max(0.0, left)
+    moment, done, total, left = told[-1].groups()
+    since = (datetime.now() - datetime.fromisoformat(moment.replace(",", "."))).total_seconds()
+    return (int(done), int(total)), max(0.0, int(left) - since)
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace(",", "."))
+def _progress_of(state: JobState) -> str:
+    """As 1,200 of 6,500 images, 18 %, about 4:10 min left."""
+    parts = []
+    if state.images is not None:
+        done, total = state.images
+        parts = [f"{done:,} of {total:,} images", f"{100 * done / total:.0f} %"]
+    if state.left is not None:
+        parts.append(f"about {_duration(state.left)} left")
+    return ", ".join(parts)
 
 
 def _open_files() -> set[Path]:
@@ -176,9 +208,8 @@ def lines(layout: Layout, states: list[JobState]) -> Iterator[str]:
     for one in states:
         if one.state == "done":
             continue
-        part = "" if one.part is None else f"  {100 * one.part:.0f} %"
-        left = "" if one.left is None else f", about {_duration(one.left)} left"
-        yield f"  {one.state:<8}{printable(one.name)}  {_duration(one.seconds)}{part}{left}"
+        far = _progress_of(one)
+        yield f"  {one.state:<8}{printable(one.name)}  {_duration(one.seconds)}{far and f'; {far}'}"
         yield f"          {printable(one.last.splitlines()[0][:160] if one.last else 'no message yet')}"
     waiting = _waiting(layout)
     told = ", ".join(f"{number} {what}" for what, number in waiting.items() if number)

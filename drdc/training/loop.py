@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from drdc.config.optimisation import Optimisation
+from drdc.runtime.batching import progress_bar
 from drdc.runtime.errors import UserError
 from drdc.runtime.identity import seed_of
 from drdc.training.distributed import Group
@@ -129,9 +128,9 @@ class _Training:
         self._announce()
         validations = self.settings.validations
         validate_at = {math.ceil(self.steps * (i + 1) / validations) for i in range(validations)}
-        quiet = self.group.rank > 0 or not sys.stderr.isatty()
-        first = self.progress.step
-        for step in tqdm(range(first, self.steps), initial=first, total=self.steps, disable=quiet):
+        first, left = self.progress.step, range(self.progress.step, self.steps)
+        shown = progress_bar(left, first, self.settings.batch_size) if self.group.rank == 0 else left
+        for step in shown:
             looked = step % self.look_every == 0 or step + 1 in validate_at
             save = looked and self._is_save_due()
             before = [buffer.clone() for buffer in self._buffers()] if save else None

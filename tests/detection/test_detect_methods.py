@@ -19,7 +19,7 @@ from running import planned, snakemake
 from drdc import Detector
 from drdc.detection.detector import Detection
 from drdc.detection.model_file import load_model_file, save_model_file
-from drdc.detection.web_page import Visit, page, small
+from drdc.detection.web_page import SHOWN, Seen, Visit, page, reduced
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
@@ -173,16 +173,11 @@ def test_the_page_offers_no_fast_mode_and_its_bar_fits_scores_of_any_size(
     assert parts["category"].visible
     widths = []
     for path in stored(trained, "small", "val")[0]:
-        verdict = Visit(detector).again(seen_before(detector, path), 0.05, "all categories", False)[1]
+        drop = [Seen.of(path, False, detector.detect(path))]
+        verdict = Visit(detector).judged(drop, 0, 0.05, "all categories")[4]
         widths.append(float(verdict.partition("width:")[2].partition("%")[0]))
     assert min(widths) < 1
     assert max(widths) == pytest.approx(50, abs=1)
-
-
-def seen_before(detector: Detector, path: Path) -> Any:
-    from drdc.detection.web_page import Seen
-
-    return Seen(path, detector.detect(path), False)
 
 
 def test_the_same_command_writes_the_same_bytes(trained: Path, tmp_path: Path) -> None:
@@ -264,22 +259,70 @@ def test_only_drdc_is_written_for_other_runtimes(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 1025), (2000, 1000), (10, 10)])
-def test_the_page_shows_a_line_scan(size: tuple[int, int]) -> None:
-    image = Image.new("RGB", size)
-    facts = {"score": 0.0, "p_value": 1.0, "threshold": 1.0, "anomalous": False, "pixel_threshold": 0.5}
-    facts |= {
+def detection(heatmap: np.ndarray, **changes: Any) -> Detection:
+    """A detection in a black image, with a pixel threshold of 0.5."""
+    facts: dict[str, Any] = {
+        "score": 0.0,
+        "p_value": 1.0,
         "alike": None,
         "category": "all",
+        "threshold": 1.0,
+        "anomalous": False,
+        "pixel_threshold": 0.5,
         "seconds": 0.1,
         "false_alarm_rate": 0.05,
         "calibrated_on": "",
         "held_out": 20,
         "lowest": 0.0,
         "usual": 0.0,
+        "image": Image.new("RGB", heatmap.shape[::-1]),
     }
-    shown = small(Detection(heatmap=np.ones(size[::-1], np.float32), image=image, **facts))
+    return Detection(heatmap=heatmap.astype(np.float32), **facts | changes)
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 1025), (2000, 1000), (10, 10)])
+def test_the_page_shows_a_line_scan(size: tuple[int, int]) -> None:
+    shown = reduced(detection(np.ones(size[::-1])), SHOWN)
     assert shown.heatmap.shape == shown.image.size[::-1]
     assert max(shown.image.size) == min(1024, max(size))
     assert min(shown.image.size) >= 1
-    assert shown.overlay().size == shown.image.size
+    assert shown.overlay().size == shown.outlined().size == shown.coloured().size == shown.image.size
+
+
+@pytest.mark.parametrize(
+    ("pixels", "anomalous", "words"),
+    [
+        ([], False, "Looks normal"),
+        ([], True, "Anomalous as a whole: no single region stands out"),
+        ([5, 6], True, "Anomalous: 1 region, 0.2 % of the image"),
+        ([5, 9], False, "Looks normal, but with an outline: 2 regions, 0.2 % of the image"),
+        ([5], True, "Anomalous: 1 region, 0.1 % of the image"),
+        (range(1000), True, "Anomalous: 1 region, 100.0 % of the image"),
+    ],
+)
+def test_a_verdict_says_in_plain_words_what_is_found(pixels: Any, anomalous: bool, words: str) -> None:
+    heatmap = np.zeros((25, 40))
+    heatmap.flat[list(pixels)] = 1
+    assert detection(heatmap, anomalous=anomalous).verdict == words
+    assert detection(np.ones((1, 1)), anomalous=True).area == 100
+
+
+@pytest.mark.parametrize(
+    ("p_value", "words"),
+    [
+        (1 / 21, "none of 20 held-out normal images scores as high, and 20 images allow no smaller p-value"),
+        (7 / 21, "6 of 20 held-out normal images score as high or higher"),
+        (1.0, "20 of 20 held-out normal images score as high or higher"),
+    ],
+)
+def test_a_p_value_is_said_in_words(p_value: float, words: str) -> None:
+    assert detection(np.zeros((2, 2)), p_value=p_value).p_value_in_words == words
+
+
+def test_the_outline_alone_leaves_every_other_pixel_as_it_is() -> None:
+    heatmap = np.zeros((20, 20))
+    heatmap[5:15, 5:15] = 1
+    changed = np.asarray(detection(heatmap).outlined()).any(-1)
+    assert changed[5, 5:15].all()
+    assert not changed[7:13, 7:13].any()
+    assert not changed[:4].any()

@@ -54,6 +54,7 @@ onerror:
     found["unmade_jobs"] = sorted(map(internals.rule_of, internals.unmade_jobs(workflow)))
     found["inputs_by_job"] = list(internals.inputs_by_job(workflow, waits)[failed])
     found["has_ended"] = internals.has_ended(workflow)
+    found["running_logs"] = internals.running_logs(workflow)
     found["executor_error"] = internals.executor_error(workflow)
     found.update((name, getattr(internals, name)(failed)) for name in ("rule_of", "log_of", "wildcards_of"))
     Path("found.json").write_text(json.dumps(found, default=plain))
@@ -82,6 +83,7 @@ def test_each_is_there_and_says_what_it_is_to_say(tmp_path: Path) -> None:
         "unmade_jobs": ["all", "join", "train"],
         "inputs_by_job": ["first.txt"],
         "has_ended": True,
+        "running_logs": [],
         "executor_error": "",
         "rule_of": "train",
         "log_of": "first.log",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -57,7 +58,14 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
     monkeypatch.setattr("drdc.tools.timing.LIMIT", 2.0)
     assert main(["new-experiment", str(folder), "--minutes", "1"]) == 0
     file = Path("config/our-parts-1.yaml")
-    assert f"drdc check --config {file}\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"drdc check --config {file}\n" in said
+    assert said.startswith(
+        "10 training images of 2 categories, the typical one of 120 x 100 pixels.\nTiming "
+    )
+    (timed,) = re.findall(r"  diffusion model at 64 x 64 pixels: at most about 2 s ...\n(.*)\n", said)
+    assert re.fullmatch(r"  diffusion model at 64 x 64 pixels: \S+ s for a training image", timed)
+    assert "Chosen: 64 x 64 pixels, " in said
     loaded = load_experiment(file)
     assert loaded.dataset.categories == ["Größe: 'M' # x", "no"]
     assert loaded.dataset.root == folder.name, "relative, because it lies in the working directory"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,9 @@ from drdc.cli import main
 from drdc.experiment.experiment import load_experiment
 from drdc.experiment.stage_settings import handed
 from drdc.results.layout import Layout
-from drdc.tools.status import job_states
+from drdc.runtime.batching import LINE
+from drdc.tools import status
+from drdc.tools.status import job_states, keep_telling
 
 LAYOUT = Layout("tiny")
 
@@ -39,15 +42,11 @@ def log(name: str, *texts: str, ago: float = 0) -> Path:
 
 @pytest.fixture
 def training(here: Path) -> Iterator[Path]:
-    """A training that began 100 s ago and has now seen a quarter of its images; its log is open."""
-    path = log(
-        "train.seed0.diffusion",
-        "100 steps of 8 images (one process), learning rate 0.001, from step 0",
-        ago=100,
-    )
+    """A training that has seen a quarter of its images; its log is open."""
+    path = log("train.seed0.diffusion", "100 steps of 8 images", ago=100)
     stamp = datetime.now().isoformat(" ", "milliseconds").replace(".", ",")
     with path.open("a") as file:
-        file.write(f"{stamp}       200 images  train 0.5  held out 0.4  lr 1.00e-03\n")
+        file.write(f"{stamp} {LINE % (2000, 8000, 300)}\n{stamp}      2000 images  train 0.5\n")
         file.flush()
         process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=file)
         yield path
@@ -57,10 +56,10 @@ def training(here: Path) -> Iterator[Path]:
 def test_a_running_training_has_its_part_and_its_remaining_time(training: Path) -> None:
     (state,) = job_states(LAYOUT)
     assert (state.name, state.state) == ("train.seed0.diffusion", "running")
-    assert state.part == 0.25
+    assert state.images == (2000, 8000)
     assert state.left == pytest.approx(300, rel=0.1)
     assert state.seconds == pytest.approx(100, abs=5)
-    assert state.last.endswith("lr 1.00e-03")
+    assert state.last.endswith("2000 images  train 0.5")
 
 
 def test_done_failed_and_silent_jobs_are_told_apart(here: Path, training: Path) -> None:
@@ -104,9 +103,28 @@ def test_the_command_shows_them_and_what_is_missing(
     first, running, last, missing = capsys.readouterr().out.splitlines()
     assert first == "tiny: 0 done, 1 running, 0 failed"
     assert running.startswith("  running train.seed0.diffusion  1:4")
-    assert running.partition("  25 %, about ")[2].endswith("min left")
-    assert last.strip().endswith("lr 1.00e-03")
+    assert running.partition("; 2,000 of 8,000 images, 25 %, about ")[2].endswith("min left")
+    assert last.strip().endswith("train 0.5")
     assert missing.startswith("  still to be made, running ones included: 2 trainings, ")
+
+
+def test_progress_of_running_jobs_is_told_again_and_again_and_nothing_of_an_earlier_run(
+    here: Path, training: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where no process of this computer writes the log, as on a cluster."""
+    waits = log("train.seed1.base", LINE % (8, 80, 10))
+    os.utime(waits, (time.time() - 60,) * 2)
+    monkeypatch.setattr(status, "TOLD_AFTER", 0.01)
+    rounds = iter([[waits], [training, waits, LAYOUT.log("not.there")]])
+
+    def running() -> list[Path]:
+        training.touch()
+        return next(rounds)
+
+    with pytest.raises(StopIteration):
+        keep_telling(LAYOUT, running)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("train seed0 diffusion: 2,000 of 8,000 images, 25 %, about ")
 
 
 def test_where_nothing_was_started_it_is_said(
