@@ -56,6 +56,7 @@ def write_gallery(
     calibration: str,
     scales: Scales,
     tested: bool = True,
+    faults: Sequence[str] = (),
 ) -> None:
     """Write the page; pictures are taken and written one image at a time.
 
@@ -73,6 +74,7 @@ def write_gallery(
         calibration: what these are calibrated on, and for which rate of false alarms, in words.
         scales: of each group of images.
         tested: whether it is known which images are anomalous.
+        faults: why further images cannot be shown.
 
     Raises:
         UserError: there is no image, or the file cannot be written.
@@ -99,6 +101,7 @@ def write_gallery(
         methods=methods,
         heatmaps=heatmaps,
         tested=tested,
+        faults=faults,
         grouped=len(scales) > 1,
         calibration=calibration,
         opacity=STRENGTH,

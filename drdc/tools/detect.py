@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from drdc.tools.results_page import Results
 
 RESULTS = "results.jsonl"
+#: What is printed of an image, and above all of them.
+LINE = "{:>9}  {:>7}  {:<9}  {:>7}  {:>6}  {:<10}  {}"
+HEAD = LINE.format("score", "p-value", "decision", "regions", "area", "alike", "image")
 ANOMALY = 1  # exit code of nothing else
 Named = tuple[Path, Path]  # an image, and the name of its results
 
@@ -41,7 +44,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "images", nargs="+", metavar="IMAGE", help="files, folders (with everything below) or patterns"
     )
     add_model(parser)
-    parser.add_argument("--output", required=True, type=Path, help="folder for the results")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="folder for the results; open index.html in it"
+    )
     add_rate(parser)
     parser.add_argument(
         "--threshold", type=float, metavar="SCORE", help="of image scores, in place of the calibrated one"
@@ -51,19 +56,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="SCORE",
-        help="to each calibrated threshold, as the slider of the gallery says",
+        help="to each calibrated threshold, as the slider of index.html shows it",
     )
     parser.add_argument(
         "--category",
-        help="compare with the held-out images of this category, or of all (default: of the category that "
-        "the image is most alike)",
+        help="compare with the normal images of this category, or with `all` (default: with those of the "
+        "category that the image is most alike)",
     )
     parser.add_argument(
         "--bits", type=_bits, help="bit depth of files of more than 8 bits (default: as the training images)"
     )
-    parser.add_argument("--fast", action="store_true", help="one timestep; reports the loss (DRDC only)")
     parser.add_argument(
-        "--heatmap", choices=("png", "npy"), default="png", help="16-bit PNG, or float32 array"
+        "--fast", action="store_true", help="less time, and less accurate by what is printed (DRDC only)"
+    )
+    parser.add_argument(
+        "--heatmap",
+        choices=("png", "npy"),
+        default="png",
+        help="heatmaps as 16-bit PNG, or as float32 arrays (default: %(default)s)",
     )
     parser.add_argument("--batch", type=positive, help="images at a time (default: the experiment's)")
     parser.add_argument("--threads", type=positive, help="CPU threads (default: all)")
@@ -138,11 +148,11 @@ def _announce(detector: Detector, *, category: str | None, **others: Any) -> Non
     whole = detector.reference(category=category, **others)  # which refuses wrong options
     if category is None and detector.groups is not None:
         each = {name: detector.reference(name, **others) for name in detector.categories}
-        limits = ", ".join(f"{name} {own.threshold:.4g}" for name, own in each.items())
+        limits = {name: f"{own.threshold:.4g}" for name, own in each.items()}
         rate = max(own.rate for own in each.values())
-        where = f"the threshold of the category that it is most alike ({limits})"
+        where = _differing(limits)
     else:
-        where, rate = f"{whole.threshold:.4g}", whole.rate
+        where, rate = f"a score of {whole.threshold:.4g}", whole.rate
     if detector.recommended:
         compared = ", ".join(f"{name} {100 * own:.1f} %" for name, own in detector.recommended.items())
         say(f"Model: {detector.method}, recommended by the self-check (image AUROC {compared}).")
@@ -156,6 +166,15 @@ def _announce(detector: Detector, *, category: str | None, **others: Any) -> Non
         say(f"Self-check: it {sentence(detector.self_check)}.")
     if others["fast"]:
         say(f"Fast: {detector.about_fast}.")
+    say(HEAD)
+
+
+def _differing(limits: dict[str, str]) -> str:
+    """The thresholds of all categories in words."""
+    if len(set(limits.values())) == 1:
+        return f"a score of {next(iter(limits.values()))}"
+    listed = ", ".join(f"{name} {limit}" for name, limit in limits.items())
+    return f"the threshold of the category that it is most alike ({listed})"
 
 
 def _detect(
@@ -252,17 +271,21 @@ class _Writer:
         self.seconds += found.seconds
         for note in found.notes:
             tell(f"warning: {printable(str(image))}: {note}")
+        numbers = f"{found.score:.4g}", f"{found.p_value:.3f}"
+        regions = len(found.regions), f"{found.area:.1f} %" if found.regions else ""
         decision = "anomalous" if found.anomalous else "normal"
-        like = printable(found.category)
-        say(f"{found.score:10.4g}  p {found.p_value:.3f}  {decision:<9}  {like:<10}  {printable(str(image))}")
+        say(LINE.format(*numbers, decision, *regions, printable(found.category), printable(str(image))))
 
     def summary(self, left_out: str) -> str:
         """One sentence."""
+        from drdc.tools.results_page import PAGE
+
+        place = self.output / PAGE if self.done else self.output
         speed = f", {self.seconds / self.done:.3g} s an image" if self.done else ""
         return (
             f"{self.done} images, {self.anomalous} anomalous{speed}; {self.failed} unusable; "
             f"{left_out and f'{left_out}; '}"
-            f"results in {printable(str(self.output))}"
+            f"results in {printable(str(place))}"
         )
 
     def _line(self, facts: dict[str, Any]) -> None:

@@ -79,7 +79,7 @@ def _meant(argument: str) -> Found:
     path = Path(argument)
     if path.is_dir():
         yield from _below(path)
-    elif path.exists() or not glob.has_magic(argument):
+    elif path.exists() or path.is_symlink():
         yield path, Path(path.name)
     else:
         for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute pattern

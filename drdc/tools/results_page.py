@@ -34,6 +34,7 @@ class Results:
         self.detector, self.options = detector, options
         self.facts: list[Facts] = []
         self.rows: list[dict[str, Any]] = []
+        self.faults: list[str] = []
         self._scales: Scales = {}
         self._limits: dict[str, float] = {}
         self._pictures: BinaryIO
@@ -49,6 +50,7 @@ class Results:
     def unusable(self, image: Path, reason: str) -> None:
         """An image that could not be read."""
         self.rows.append({"image": str(image), "decision": UNUSABLE, "notes": reason})
+        self.faults.append(reason)
 
     def add(self, image: Path, found: Detection) -> None:
         """An image, and what was found in it."""
@@ -114,6 +116,7 @@ class Results:
             calibration=whole.about,
             scales=self._scales,
             tested=False,
+            faults=self.faults,
         )
 
     def _all_pictures(self) -> Iterator[Pictures]:

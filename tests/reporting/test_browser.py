@@ -695,6 +695,7 @@ def test_without_ground_truth_images_are_anomalous_or_normal_and_boxes_are_drawn
         facts, (picture_of(image, {"drdc": (heat, 0.0, 0.5)}) for image in images), path, title="t",
         methods={"drdc": "drdc"}, heatmaps={"drdc": "Heatmap"}, thresholds={"drdc": {"lid": 0.5, "all": 0.5}},
         calibration="40 held-out normal images", scales={"lid": {"drdc": (0.0, 0.5)}}, tested=False,
+        faults=["<b>.png: not a readable image"],
     )  # fmt: skip
     page = open_page(path)
     assert counts_on(page) == {"anomalous": 3, "normal": 3}
@@ -702,6 +703,10 @@ def test_without_ground_truth_images_are_anomalous_or_normal_and_boxes_are_drawn
     assert paths_on(page) == [f"photos/{i}.png" for i in range(5, -1, -1)], "the highest score first"
     assert page.locator(".card").first.locator(".badge").inner_text() == "anomalous"
     assert page.locator(".card .boxes rect").count() == 2 + 1 + 0 + 2 + 1 + 0
+    kinds = page.locator(".card .kind").all_inner_texts()
+    assert kinds == [f"lid · {number} region{'s' * (number != 1)}" for number in (2, 1, 0, 2, 1, 0)]
+    assert page.locator("#faults").inner_text() == "1 unusable\n<b>.png: not a readable image"
+    assert not page.locator("input[name=method]").is_visible(), "there is one alone"
     frame = page.locator(".card .stack").first.bounding_box()
     box = page.locator(".card .boxes rect").first.bounding_box()
     scale = frame["width"] / 96  # fitted into a square, half as high as wide

@@ -73,7 +73,7 @@ def test_a_folder_gives_score_decision_heatmap_and_overlay_of_each_image(
     said, warned = capsys.readouterr()
     assert "drdc: 1 file left out: 1 .txt file; images are called .bmp, " in warned
     assert "a probability of 5 % at most. Calibrated on 20 held-out normal images of all categories." in said
-    assert "s an image; 0 unusable; 1 file left out; results in " in said
+    assert f"s an image; 0 unusable; 1 file left out; results in {out}/index.html\n" in said
     assert len([line for line in said.splitlines() if "anomalous  " in line or "normal  " in line]) == 3
     reference = Detector.load(exported)
     for one in found:
@@ -106,6 +106,7 @@ def test_a_table_and_a_page_have_all_images_of_the_call(exported: Path, photos: 
     assert 0 < float(blot.area_percent) < 100
     page = (out / "index.html").read_text()
     assert page.count('id="pictures-') == 3
+    assert "<summary>1 unusable</summary>" in page
 
 
 def test_a_threshold_of_ones_own_decides_and_its_rate_is_told(

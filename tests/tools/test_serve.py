@@ -102,21 +102,18 @@ def field(page: Any) -> Any:
 
 def drop(page: Any, *paths: Path) -> str:
     """What the page says of files, once it has looked at them: a list, or the verdict of a single image."""
-    page.evaluate(
-        "document.querySelector('#found').dataset.before = document.querySelector('#found').innerHTML"
-    )
+    page.evaluate("document.querySelectorAll('#found *, #verdict *').forEach(own => own.dataset.old = 1)")
     field(page).set_input_files(paths)
     page.wait_for_function(ENDED, timeout=60_000)
     said = page.locator("#found").inner_text().strip()
     return said or page.locator("#verdict").inner_text()
 
 
-#: The list is another one than before, and nothing is looked at; or a single image is shown large.
+#: Nothing is there of before, and the best image is shown large, or there is none.
 ENDED = """() => {
-  const found = document.querySelector("#found"), large = document.querySelector("#verdict .verdict");
-  const current = found.querySelector(".cards > .problem:only-child, [aria-current]");
-  return found.innerHTML !== found.dataset.before && !found.innerText.includes("Looking at")
-    && (current || (!found.innerText.trim() && large));
+  const found = document.querySelector("#found");
+  const ended = found.querySelector("[aria-current], .problem:only-child") || !found.innerText.trim();
+  return ended && !document.querySelector("[data-old]") && document.querySelector("#verdict dl, .problem");
 }"""
 
 

@@ -115,7 +115,9 @@ function newCard(image) {
   return item;
 }
 
-const kindOf = (image) => (image.defect_type ? `${image.category} · ${image.defect_type}` : image.category);
+const regionsOf = (image) => (image.boxes.length === 1 ? "1 region" : `${image.boxes.length} regions`);
+const kindOf = (image) => [image.category, image.defect_type, image.label === null && regionsOf(image)]
+  .filter(Boolean).join(" · ");
 
 function drawBoxes(svg, image) {
   // Fitted into its frame as the picture is.
