@@ -49,7 +49,7 @@ TOOLS: dict[str, str] = {
     "new-experiment": "write a configuration for a folder of images, sized for this machine",
     "plan": "print jobs, hours, disk and memory of an experiment before anything runs",
     "status": "show the running, failed and waiting jobs of a run of the workflow",
-    "serve": "serve a local page to drop an image on and see what is found",
+    "serve": "serve a local page to drop images on and see what is found",
     "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that an experiment needs",
     "weights": "fetch the pre-trained networks of an experiment: weights/",
 }

@@ -152,15 +152,8 @@ def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
         looked = [drop, found, chosen, view]
         new = upload.upload(looking.new, [upload, drop, *options, fast], [upload, *looked], **alone)
         again = fast.input(looking.again, [drop, *options, fast], looked, **alone)
-        for done in (new, again):
-            done.success(looking.best, [drop, chosen], [found, *shown], **quiet)
-        gr.on(
-            [rate.change, category.input],
-            looking.judged,
-            [drop, chosen, *options],
-            [drop, found, *shown],
-            **last,
-        )
+        for then in (new.then, again.then, rate.change, category.input):
+            then(looking.judged, [drop, chosen, *options], [drop, found, *shown], **last)
         found.select(looking.chosen, drop, shown, **last)
     return blocks.queue(max_size=WAITING)
 
@@ -223,20 +216,18 @@ class Visit:
                 raise
             return Seen(path, fast, f"{path.name}: needs more memory than there is; resize it")
 
-    def best(self, drop: Drop, chosen: int | None) -> tuple:
-        """Show the most anomalous image, unless the visitor has chosen one meanwhile."""
-        places = [place for place in _order(drop) if drop[place].detection]
-        if chosen is None and places:
-            return _listed(drop, chosen=places[0]), *_view(drop, places[0])
-        return (gr.skip(),) * 8
-
     def chosen(self, drop: Drop, event: gr.EventData) -> tuple:
         """Show the image that was pressed."""
         return _view(drop, event.index)
 
     def judged(self, drop: Drop, chosen: int | None, rate: float, category: str) -> tuple:
-        """Judge the images by another rate or other held-out images, without the model."""
+        """Judge the images by a rate and by held-out images, without the model.
+
+        The most anomalous one is shown large, unless the visitor has chosen another.
+        """
         drop = tuple(self._judged(one, rate, category) for one in drop)
+        if chosen is None:
+            chosen = next((place for place in _order(drop) if drop[place].detection), None)
         return drop, _listed(drop, chosen=chosen), *_view(drop, chosen)
 
     def _judged(self, seen: Seen, rate: float, category: str) -> Seen:
@@ -254,7 +245,9 @@ class Visit:
 
 def check_size(path: Path) -> None:
     """Raise UserError for a file or an image that is larger than the page accepts, before it is decoded."""
-    if path.exists() and path.stat().st_size > MEGABYTES * 2**20:
+    if not path.exists():
+        raise UserError(path, "was deleted meanwhile", "drop it here again")
+    if path.stat().st_size > MEGABYTES * 2**20:
         raise UserError(path, f"is larger than {MEGABYTES} MB", "reduce it, or use `drdc detect`")
     try:
         with Image.open(path) as image:
@@ -345,6 +338,8 @@ def _order(drop: Drop) -> list[int]:
 
 def _listed(drop: Drop, progress: str = "", chosen: int | None = None) -> str:
     """How many are anomalous, and all of them with their verdicts."""
+    if not (drop or progress):
+        return _hint()
     if chosen is not None and len(drop) == 1:
         return ""  # it is shown large
     cards = "".join(_card(drop[place], place, place == chosen) for place in _order(drop))
