@@ -67,7 +67,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with SpooledTemporaryFile(_PART, dir=self.folder) as body:
+        with SpooledTemporaryFile(_PART, dir=str(self.folder)) as body:
             try:
                 _refuse_foreign(Headers(scope=scope))
                 if scope["method"] in ("GET", "HEAD"):

@@ -102,7 +102,7 @@ def field(page: Any) -> Any:
 
 def drop(page: Any, *paths: Path) -> str:
     """What the page says of files, once it has looked at them: a list, or the verdict of a single image."""
-    page.evaluate("document.querySelectorAll('#found *, #verdict *').forEach(own => own.dataset.old = 1)")
+    page.evaluate("document.querySelectorAll('.summary, .verdict').forEach(own => own.dataset.old = 1)")
     field(page).set_input_files(paths)
     page.wait_for_function(ENDED, timeout=60_000)
     said = page.locator("#found").inner_text().strip()
