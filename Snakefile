@@ -2,18 +2,24 @@
 # `snakemake --cores all` runs the demo; `--configfile config/mvtec.yaml` the paper's experiment; `snakemake table5`
 # or `fig2` one result. Each rule is one command (`drdc <stage>`) and one module of drdc/stages/.
 import atexit
+from pathlib import Path
 
 from snakemake.utils import min_version, validate
 
 from drdc.experiment import snakemake_internals as internals
+from drdc.runtime.project import CONFIG, PROJECT
 
 min_version("9.18")
 
 
-# A file of config/ is a whole experiment: one that is given by --configfile is not laid over the demo's.
+# A file of config/ is a whole experiment: one that is given by --configfile is not laid over the demo's, which an
+# installed package brings along.
 if not internals.has_configfile(workflow):
 
-    configfile: "config/config.yaml"
+    configfile:
+        "config/config.yaml"
+        if Path("config/config.yaml").exists()
+        else str(CONFIG / "config.yaml")
 
 
 report: "workflow/report/workflow.rst"
@@ -42,8 +48,10 @@ check_gpus()
 check_targets()
 
 
-# All commands are `drdc`. Only with `--sdm conda` it is installed again, in an environment of its own.
-internals.use_environment(workflow, f"{workflow.basedir}/workflow/envs/drdc.yaml")
+# All commands are `drdc`. Only with `--sdm conda`, and where there is a checkout to install from, it is installed again,
+# in an environment of its own.
+if (PROJECT / "pyproject.toml").exists():
+    internals.use_environment(workflow, f"{workflow.basedir}/workflow/envs/drdc.yaml")
 
 
 # On a cluster these run next to Snakemake: the first two need a network, the others are seconds of one core.

@@ -3,12 +3,19 @@
 import signal
 import sys
 
+#: Interrupted runs rely on locks of the kernel (`fcntl.flock`), which end with the process that holds them.
+WINDOWS = "drdc: Windows is not supported, because it lacks the file locks of Unix; use WSL 2"
+
 
 def main() -> int:
     """Run the command of the command line; returns its exit code, see `drdc.cli.main`.
 
-    Ctrl-C is met from the first import on, and not any more once the exit code is known.
+    Ctrl-C is met from the first import on, and not any more once the exit code is known. On Windows that
+    import would fail.
     """
+    if sys.platform == "win32":
+        print(WINDOWS, file=sys.stderr)
+        return 2
     try:
         from drdc.cli import main as command
 

@@ -19,6 +19,7 @@ from stamping import stamped
 
 import drdc
 from drdc import cli
+from drdc.__main__ import WINDOWS
 from drdc.runtime.errors import UserError
 
 RESULTS = Path("results", "tiny")
@@ -352,6 +353,17 @@ def test_a_user_without_name_and_folder(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cli, "run", lambda *_, **__: (Path.home(), getpass.getuser()))
     assert drdc_command("tables") == 0
+
+
+def test_on_windows_one_sentence_says_that_it_is_not_supported() -> None:
+    """Without the modules that only Unix has."""
+    code = "import sys; sys.platform = 'win32'; sys.modules |= dict.fromkeys(('fcntl', 'pwd'))\n"
+    code += "from drdc.__main__ import main; sys.exit(main())"
+    environment = os.environ | {"PYTHONPATH": str(Path(drdc.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, f"{WINDOWS}\n")
 
 
 def test_the_program_itself(here: Path) -> None:

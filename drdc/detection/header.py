@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from drdc.config.section import MOST_PIXELS
 from drdc.config.variants import FULL
 from drdc.experiment.experiment import checked, validated
 from drdc.runtime.arguments import LARGEST_SEED
+from drdc.runtime.devices import total_memory
 from drdc.runtime.errors import UserError
 
 #: Bytes of a header: a thousand categories and ten thousand tensors need less.
@@ -77,7 +77,7 @@ def refuse_endless(path: Path) -> None:
 
 def refuse_larger_than_memory(path: Path) -> None:
     """Raise UserError for a file that is larger than this computer's memory."""
-    size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    size, memory = path.stat().st_size, total_memory()
     if size > memory:
         raise UserError(path, f"has {size} bytes, and this computer's memory {memory}", "use a larger one")
 

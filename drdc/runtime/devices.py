@@ -260,6 +260,13 @@ def on_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def total_memory() -> int:
+    """Bytes of this computer's memory."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
 def device_name() -> str:
     """The device's name, for the records."""
     if on_gpu():

@@ -106,9 +106,9 @@ class Here:
     def memory(self) -> float:
         import torch
 
-        if self.on_gpu:
-            return float(torch.cuda.mem_get_info()[1])
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        from drdc.runtime.devices import total_memory
+
+        return float(torch.cuda.mem_get_info()[1] if self.on_gpu else total_memory())
 
     @cached_property
     def start(self) -> float:

@@ -21,20 +21,19 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-import drdc
 from drdc.config.names import category_fault, printable
 from drdc.data.datasets import scan
 from drdc.data.samples import Sample
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping
+from drdc.runtime.devices import total_memory
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
+from drdc.runtime.project import CONFIG
 
 if TYPE_CHECKING:
     from drdc.tools.timing import Training
 
-#: The project's experiments, which lie next to the package.
-CONFIG = Path(drdc.__file__).parents[1] / "config"
 #: The experiments whose settings are used, smallest images first, and the least fraction of their training
 #: images per category for which their size is chosen. The paper's length takes days: a tenth of it suffices.
 MODELS = {"config.yaml": 0.0, "mvtec-small.yaml": 1.0, "mvtec.yaml": 0.1}
@@ -126,7 +125,8 @@ def run(
     say(f"{output} is written. Next:")
     say(f"  drdc check --config {file}")
     target = "" if seen.test else "detector "  # before the flag, which takes all words that follow
-    say(f"  snakemake --cores all {target}--configfile {file}")
+    snakefile = "" if Path("Snakefile").exists() else '--snakefile "$(drdc workflow)" '
+    say(f"  snakemake --cores all {snakefile}{target}--configfile {file}")
 
 
 def look_at(root: Path, good: list[str] | None = None) -> Folder:
@@ -349,7 +349,7 @@ def _flow(value: Any) -> str:
 
 def _head(seen: Folder, planned: Plan, minutes: float, gpu: bool) -> list[str]:
     images = f"{sum(seen.train.values())} training and {sum(seen.test.values())} test images"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = total_memory() / 2**30
     sizes = ["{} x {}".format(*size) for size in (seen.smallest, seen.typical, seen.largest)]
     base, diffusion = planned.seconds
     return [

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import drdc
 from drdc.config.evaluation import Evaluation
 from drdc.config.variants import CONTROLS, FULL, ORACLES, Variant, calls, predicted_parts, stored, variants
 from drdc.experiment import jobs
@@ -28,6 +27,7 @@ from drdc.results.heatmaps import stored_type
 from drdc.results.predictions import record_type
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
+from drdc.runtime.project import SNAKEFILE
 from drdc.tools.hardware import GPUS, Efficiency
 from drdc.tools.image_counts import ImageCounts
 from drdc.tools.machines import Elsewhere, Estimate, Here, Machine
@@ -81,8 +81,7 @@ def planned_jobs(config: Path) -> dict[str, int]:
     Raises:
         UserError: Snakemake refuses the experiment.
     """
-    snakefile = Path(drdc.__file__).parents[1] / "Snakefile"
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", "all"]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", "all"]
     command += ["--configfile", str(config), "--dry-run", "--forceall", "--nolock", "--quiet", "rules"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import psutil
+
 from drdc.config.evaluation import Evaluation
 from drdc.config.names import printable
 from drdc.config.variants import predicted_parts
@@ -195,9 +197,9 @@ def _progress_of(state: JobState) -> str:
 def _open_files() -> set[Path]:
     """The files that processes of this computer, and of this user, have as their standard output."""
     found = set()
-    for path in Path("/proc").glob("[0-9]*/fd/1"):
-        with suppress(OSError):
-            found.add(path.readlink())
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            found |= {Path(file.path) for file in process.open_files() if file.fd == 1}
     return found
 
 

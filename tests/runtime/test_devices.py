@@ -358,3 +358,23 @@ def test_gpus_that_torch_cannot_use_are_asked_for_and_told_once(
     assert len(asked) == 1
     assert caplog.text.count("torch can use none of the visible GPUs (0)") == 1
     devices._warn_of_unused_gpus.cache_clear()
+
+
+def test_without_the_files_of_linux_a_computer_is_described_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On macOS there is no /proc, and no `os.posix_fallocate`."""
+    monkeypatch.setattr(Path, "read_text", gone)
+    devices._cpu.cache_clear()
+    devices.use_bf16.cache_clear()
+    try:
+        assert devices.device_name()
+        assert not devices.use_bf16("auto", "cpu")
+        assert devices.total_memory() > 2**28
+    finally:
+        devices._cpu.cache_clear()
+        devices.use_bf16.cache_clear()
+
+
+def gone(path: Path, *_: object) -> str:
+    raise FileNotFoundError(2, "No such file or directory", str(path))

@@ -376,6 +376,15 @@ def test_an_array_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert names(tmp_path) == []
 
 
+def test_an_array_is_made_where_space_cannot_be_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    create_array(tmp_path / "images.npy", np.uint8, (100, 50))[:] = 1
+    assert np.load(tmp_path / "images.npy").sum() == 5000
+
+
 def test_an_array_of_another_manifest_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "features.npy", np.zeros((4, 3)))
     stamped(tmp_path / "features.npy")
