@@ -4,7 +4,7 @@ BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test check test-all lint benchmark
+.PHONY: install demo test check test-all lint manual benchmark
 
 install: .venv/installed
 
@@ -45,3 +45,7 @@ lint: install
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	codespell
+
+# The manual as a site, in site/; REPOSITORY is the address to which its links to code lead.
+manual: install
+	mkdocs build --strict

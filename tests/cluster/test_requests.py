@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from running import ROOT, TINY, snakemake
+from snakemake_executor_plugin_slurm import ExecutorSettings
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
@@ -73,6 +75,21 @@ def test_one_change_asks_for_all_gpus_in_the_other_form() -> None:
     )
     asked = yaml.safe_load(text)["set-resources"]
     assert asked == {rule: {"gpu": 0, "gres": "gpu:1"} for rule in GPU_RULES}
+
+
+def test_three_changes_submit_job_arrays() -> None:
+    """As the comments of the profile say; the tasks of an array get what the first one asks for."""
+    text = (PROFILES / "slurm/config.yaml").read_text()
+    text = re.sub(r"^jobs: 20 .*\n|^  train: \*gpu\n", "", text, flags=re.M)
+    for line in ("jobs:", "slurm-array-jobs:", "  train: {gpu: 1, runtime:"):
+        text = text.replace(f"#{line}", line)
+    asked = yaml.safe_load(text)
+    assert asked["jobs"] == 10000
+    assert "array_jobs" in {field.name for field in fields(ExecutorSettings)}
+    arrays = asked["slurm-array-jobs"].split(",")
+    varying = {name for name in arrays if re.search("(runtime|gpu)=lambda|mem_mb=lambda", rules()[name])}
+    assert varying == {name for name in arrays if "runtime" in asked["set-resources"].get(name, {})}
+    assert asked["set-resources"]["train"]["runtime"] >= method_class("diad").minutes
 
 
 def test_a_training_asks_slurm_for_gpu_memory_time_and_cores_and_is_not_begun_again_by_it() -> None:

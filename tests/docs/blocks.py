@@ -43,7 +43,7 @@ class Block:
     @property
     def is_for_doing(self) -> bool:
         """Whether a reader does what it says, and does not only look at it."""
-        return self.language not in ("text", "math")
+        return self.language not in ("text", "math", "mermaid")
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"

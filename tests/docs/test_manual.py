@@ -16,8 +16,8 @@ from checkout import run
 from drdc.cli import _parser
 
 EVERY = [block for page in PAGES for block in blocks(page)]
-#: `text` is printed or drawn, `math` an equation; a reader types all the others.
-LANGUAGES = {"sh", "python", "yaml", "toml", "diff", "json", "text", "math"}
+#: `text` is printed or drawn, `math` an equation, `mermaid` a graph; a reader types all the others.
+LANGUAGES = {"sh", "python", "yaml", "toml", "diff", "json", "text", "math", "mermaid"}
 LINKING = [*PAGES, ROOT / "config/README.md", ROOT / "results/published/README.md"]
 
 

@@ -18,9 +18,9 @@ from drdc.tools import plan
 from drdc.tools.hardware import GPUS, LAUNCH_SECONDS, Efficiency
 from drdc.tools.image_counts import ImageCounts
 from drdc.tools.machines import Elsewhere, Estimate
-from drdc.tools.memory import fitting
+from drdc.tools.memory import MARGIN, fitting
 from drdc.tools.operations import KEPT_BYTES, Operation, Work, training_work
-from drdc.tools.timing import base_training, diffusion_training
+from drdc.tools.timing import base_training, call_work, diffusion_training
 
 DEMO = ROOT / "config/config.yaml"
 
@@ -183,3 +183,17 @@ def test_bad_input_is_one_sentence(
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({"experiment": "x"}))
     assert main(["plan", *options]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("file", "gpu"), [("80gb", "h100"), ("24gb", "rtx4090"), ("11gb", "rtx2080ti")])
+def test_the_file_of_a_gpu_has_as_few_parts_as_its_memory_allows(file: str, gpu: str) -> None:
+    """Of the paper's batch of 32; predictions fit too."""
+    paper = yaml.safe_load((ROOT / "config/mvtec.yaml").read_text("utf-8"))
+    layer = yaml.safe_load((ROOT / f"config/gpu/{file}.yaml").read_text("utf-8"))
+    experiment = load_experiment({**paper, **{key: paper[key] | layer[key] for key in layer}})
+    machine = Elsewhere(experiment, GPUS[gpu], Efficiency())
+    training = diffusion_training(experiment)
+    assert training.settings.batch_size == 32
+    assert 32 // training.settings.accumulation == fitting(training, machine.memory, machine.precision)
+    assert call_work(experiment, machine.precision).memory <= (1 - MARGIN) * machine.memory
