@@ -254,7 +254,7 @@ def colour_bar(figure: Figure, each: str) -> None:
 
 def _wrapped(title: str) -> list[str]:
     """The title in lines that fit next to the panels, broken at spaces, hyphens and underscores."""
-    return [line.replace("_ ", "_") for line in textwrap.wrap(title.replace("_", "_ "), 13)]
+    return [line.replace("_ ", "_") for line in textwrap.wrap(title.replace("_", "_ "), 14)]
 
 
 def text_at(

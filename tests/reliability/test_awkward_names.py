@@ -106,7 +106,7 @@ def test_a_category_without_test_images_is_trained_on_and_has_no_scores(folder: 
     assert all(scores.note.str.startswith("not defined: no "))
     assert (folder / f"results/tiny/seed0/predictions/full/{LONG}.npy").is_file()
     width, height = Image.open(folder / f"results/tiny/figures/fig3-{LONG}.png").size
-    assert width > 10 * height, "one line that says so"
+    assert width > 5 * height, "words that say so"
 
 
 def test_pages_and_tables_show_names_as_text(folder: Path) -> None:

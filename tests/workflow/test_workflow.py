@@ -41,7 +41,8 @@ def test_everything_that_is_promised_is_there(folder: Path) -> None:
         for t in sorted({*TABLES} - {"readings", "study"})
         for kind in ("csv", "md", "tex", "html")
     ]
-    promised += [f"figures/{f}.png" for f in {*FIGURES, "fig3-capsule", "fig3-wood"} - {"heatmaps", "study"}]
+    drawn = {*FIGURES, "fig3-capsule", "fig3-wood"} - {"heatmaps", "study"}
+    promised += [f"figures/{name}.{ending}" for name in drawn for ending in ("png", "pdf")]
     promised += [
         "report.html",
         "gallery.html",
@@ -321,9 +322,11 @@ def test_variants_keep_only_the_means_that_they_are_scored_from(folder: Path) ->
 def test_report_and_gallery_need_nothing_else(folder: Path) -> None:
     report = (folder / RESULTS / "report.html").read_text(encoding="utf-8")
     for words in (
-        "Figure 2. Sensitivity",
-        "Table 5. What each part contributes",
+        "Figure 2: sensitivity to the settings",
+        "Table 5: what each part contributes",
         "Where the numbers come from",
+        "1 At a glance",
+        "Image AUROC: DRDC ",
     ):
         assert words in report
     gallery = (folder / RESULTS / "gallery.html").read_text(encoding="utf-8")
