@@ -65,7 +65,7 @@ OF = {
 }
 #: What `--help` shows as an example, after the command.
 EXAMPLES = {
-    "detect": "--model results/demo --output found photos",
+    "detect": "--model results/demo --output found results/demo/dataset/wood/test",
     "onnx": "--model results/demo --output detector.onnx",
     "check": "our-parts",
     "new-experiment": "our-parts --minutes 90",

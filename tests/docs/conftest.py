@@ -16,7 +16,7 @@ PROJECT += ("drdc", "docs", "profiles", "workflow", "config")
 
 @pytest.fixture(scope="session")
 def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The experiment of config/config.yaml, but small, and pictures as the manual's examples name them."""
+    """The experiment of config/config.yaml, but small, and folders as the manual's examples name them."""
     return shared(tmp_path_factory, "finished-demo", finish_demo)
 
 
@@ -40,9 +40,6 @@ def finish_demo(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     shutil.copytree(folder / "results/demo/dataset", folder / "our-parts")
     pictures = sorted((folder / "results/demo/dataset/wood").glob("t*/*/*.png"))
-    (folder / "photos").mkdir()
     (folder / "data/screws").mkdir(parents=True)
-    shutil.copy(pictures[0], folder / "image.png")
     for number, picture in enumerate(pictures[:16]):
-        shutil.copy(picture, folder / f"photos/{number}.png")
         shutil.copy(picture, folder / f"data/screws/{'ok' if number < 12 else 'bad'}_{number:02}.png")
