@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator
@@ -430,7 +430,8 @@ def _fault(model: Any, item: Any, prefix: tuple[str, ...]) -> Fault:
     if item["type"] == "extra_forbidden":
         section = model
         for part in item["loc"][:-1]:
-            section = section.model_fields[part].annotation
+            listed = isinstance(part, int)
+            section = get_args(section)[0] if listed else section.model_fields[part].annotation
         near = difflib.get_close_matches(str(item["loc"][-1]), section.model_fields, 1, 0.5)
         known = f"known: {', '.join(section.model_fields)}"
         return Fault(keys, "unknown key", f"did you mean {near[0]!r}?" if near else known)

@@ -192,7 +192,7 @@ def _described(experiment: Experiment) -> dict[str, Described]:
         kind, facts = method_class(settings["method"]), method_facts(experiment, name)
         found[name] = Described(
             paper_name=kind.name_in_paper(settings),
-            citation=kind.cited(settings, experiment.backbone.name),
+            citation=kind.cited(settings, experiment.backbone.title),
             normalisation=settings.get("normalisation", ""),
             input_size=experiment.backbone.input_size if facts.uses_features else facts.input_size,
             held_out=held_out,

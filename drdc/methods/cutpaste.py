@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms import ColorJitter  # type: ignore[import-untyped]
 from torchvision.transforms.functional import rotate  # type: ignore[import-untyped]
 
-from drdc.config.backbone import Backbone
+from drdc.config import backbone
 from drdc.config.optimisation import OPTIMIZER, SCHEDULE, Optimizer, Schedule
 from drdc.config.section import MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import upsample_base
@@ -21,14 +21,13 @@ from drdc.methods.pixels import backbone_pixels
 from drdc.methods.trainer import Trainer
 from drdc.models.backbone import FeatureExtractor
 from drdc.models.pretrained import Pretrained
-from drdc.runtime.errors import UserError
 from drdc.runtime.files import below
 
 #: The image side to which the paper's sizes of scars refer.
 PAPER_SIDE = 256
 
 
-class Network(Backbone):
+class Network(backbone.Network):
     """The network that is trained."""
 
     name: str = setting("resnet18.tv_in1k", "inferred", "timm model.")
@@ -127,10 +126,12 @@ class CutPaste(JointMethod):
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
-        state = weights and below(weights, "network")
-        if state is None and settings.initial == "random":
-            state = untrained(settings.backbone)
+        untrained = weights is None and settings.initial == "random"
+        state = "random" if untrained else weights and below(weights, "network")
         self.network = FeatureExtractor(settings.backbone, state).requires_grad_(True)
+        if untrained:  # it takes images in [-1, 1] as they are
+            self.network.mean.fill_(127.5)
+            self.network.std.fill_(127.5)
         channels = self.network.channels
         self.head = classifier(channels, settings.head)
         self.whole, self.place = Gaussian(channels), Gaussian(channels)
@@ -250,26 +251,6 @@ def classifier(channels: int, widths: list[int]) -> nn.Sequential:
     for inputs, outputs in zip([channels, *widths], widths, strict=False):
         layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear([channels, *widths][-1], 3))
-
-
-def untrained(settings: Backbone) -> dict[str, Tensor]:
-    """The state of a `FeatureExtractor` with random weights, which takes images in [-1, 1] as they are."""
-    import timm
-
-    try:
-        network = timm.create_model(
-            settings.name, pretrained=False, features_only=True, out_indices=tuple(settings.stages)
-        )
-    except Exception as error:  # timm raises many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            "",
-            f"backbone {settings.name!r} cannot be built ({reason})",
-            "backbone.name must be a timm model that has the stages of backbone.stages",
-        ) from None
-    middle = torch.full((1, 3, 1, 1), 127.5)
-    weights = {f"network.{key}": value for key, value in network.state_dict().items()}
-    return weights | {"mean": middle, "std": middle.clone()}
 
 
 def _between(low: float, high: float) -> float:

@@ -10,7 +10,7 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.backbone import Backbone
+from drdc.config.backbone import Network
 from drdc.config.optimisation import OPTIMIZER, SCHEDULE, Optimizer, Schedule
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
@@ -26,7 +26,7 @@ SMALLEST = 1e-6
 LITTLE = 0.05
 
 
-class FrozenLayers(Backbone):
+class FrozenLayers(Network):
     """The frozen, pre-trained first layers; by default those of VGG-11 up to its third pooling."""
 
     name: str = setting("vgg11_bn.tv_in1k", "inferred", "timm model.")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
 
-from drdc.config.backbone import Backbone, other_backbone
+from drdc.config.backbone import Network, other_backbone, title_of
 from drdc.config.optimisation import other_optimizer
 from drdc.equations.fusion import image_score
 from drdc.methods.inputs import Shapes
@@ -88,11 +88,11 @@ class Method(nn.Module):
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
         """Its citation, and how it differs with these settings, which are complete; for the tables.
 
-        `backbone` is the name of the experiment's.
+        `backbone` is the title of the experiment's.
         """
         own = cls.Settings.model_fields.get("backbone")
         published = own.default.name if own and own.default else cls.paper_backbone
-        used = settings["backbone"]["name"] if settings.get("backbone") else backbone
+        used = title_of(settings["backbone"]) if settings.get("backbone") else backbone
         optimizer = cls.Settings.model_fields.get("optimizer")
         differs = (cls.differs, other_optimizer(settings, optimizer.default if optimizer else ""))
         return "; ".join(filter(None, (cls.citation, *differs, other_backbone(used, published))))
@@ -105,7 +105,7 @@ class Method(nn.Module):
         setting `backbone`, if it has one; a method that loads others lists them here.
         """
         own = getattr(settings, "backbone", None)
-        return [pretrained(own)] if isinstance(own, Backbone) else []
+        return pretrained(own) if isinstance(own, Network) else []
 
     def loss(self, images: Tensor, features: Tensor) -> Tensor:
         """Training loss of a batch of normal images, a scalar."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.backbone import Backbone
+from drdc.config.backbone import Network
 from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.equations.fusion import upsample_base
@@ -41,8 +41,8 @@ class Distillation(JointMethod):
     class Settings(TrainedSettings):
         """Multiresolution Knowledge Distillation (Salehi et al., CVPR 2021)."""
 
-        backbone: Backbone = setting(
-            Backbone(name="vgg16.tv_in1k", input_size=128, stages=[1, 2, 3, 4]),
+        backbone: Network = setting(
+            Network(name="vgg16.tv_in1k", input_size=128, stages=[1, 2, 3, 4]),
             "inferred",
             "The source network and the compared stages; `feature_size` is not used.",
         )
@@ -132,7 +132,7 @@ class Distillation(JointMethod):
 
     def _source(self, pixels: Tensor) -> list[Tensor]:
         """The source's stages as they are compared."""
-        stages: list[Tensor] = self.source.network(pixels)
+        stages = self.source.stages(pixels)
         return [F.max_pool2d(stage, 2) for stage in stages] if self.settings.pooled else stages
 
     def _pixels(self, images: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class Distillation(JointMethod):
         """Whether no value of the source's stages is below zero, as after a ReLU."""
         side = self.settings.backbone.input_size
         noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-        return all(stage.min() >= 0 for stage in self.source.network(noise))
+        return all(stage.min() >= 0 for stage in self.source.stages(noise))
 
 
 class Cloner(nn.Module):

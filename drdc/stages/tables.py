@@ -39,7 +39,7 @@ def tables(
     A failed run is shown as "failed", with its log.
     """
     source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study)
-    told = described | _ours(described, backbone.name)
+    told = described | _ours(described, backbone.title)
     for one in chosen(TABLES, name, source):
         write(one.make(*source.read(one.of), described=told), layout.tables / one.name)
         log.info("\n%s", (layout.tables / f"{one.name}.md").read_text(encoding="utf-8"))

@@ -144,7 +144,7 @@ def planned_rows(
     for rule in ("download", "weights", "prepare", "images"):
         if rule in counted:
             yield Row(rule, "", counted[rule], Estimate(None, "depends on disk and network"), on_gpu=False)
-    yield Row("features", experiment.backbone.name, 1, _features(images, machine))
+    yield Row("features", experiment.backbone.title, 1, _features(images, machine))
     rehearse = partial(_rehearsal, experiment, images, {})
     for model, number in _numbers(model for model, _ in jobs.trainings(experiment, evaluation)):
         of_method = model in experiment.methods
@@ -273,10 +273,10 @@ def total(rows: list[Row], machine: Machine) -> str:
 
 def disk(experiment: Experiment, images: ImageCounts) -> float:
     """Bytes of all arrays: images at each size, masks, features and predictions."""
-    from drdc.tools.timing import backbone_network
+    from drdc.tools.timing import feature_channels
 
     size, side = experiment.dataset.image_size, experiment.backbone.feature_size
-    channels = sum(backbone_network(experiment.backbone).feature_info.channels())
+    channels = feature_channels(experiment.backbone)
     sizes = {size, experiment.backbone.input_size}
     sizes |= {method_facts(experiment, name).input_size for name in experiment.methods}
     found = images.all * (sum(3 * own**2 for own in sizes) + size**2 + 2 * channels * side**2)

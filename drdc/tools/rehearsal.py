@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from drdc.config.backbone import Backbone
+from drdc.config.backbone import Backbone, Network
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import method_facts
 from drdc.methods.inputs import Inputs, Shapes
@@ -26,7 +26,7 @@ from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError, first_line
 from drdc.tools.operations import Recorder, Work
-from drdc.tools.timing import backbone_network, part_within, wall_seconds
+from drdc.tools.timing import feature_channels, part_within, wall_seconds
 from drdc.training.job import Images
 from drdc.training.state import History
 
@@ -155,25 +155,31 @@ def _random_pair(experiment: Experiment, size: int, uses_features: bool) -> tupl
     if not uses_features:
         return (images, images.new_zeros(FEW, 0)), Shapes(size, 0, 1)
     backbone = experiment.backbone
-    channels, side = sum(backbone_network(backbone).feature_info.channels()), backbone.feature_size
+    channels, side = feature_channels(backbone), backbone.feature_size
     features: Tensor = torch.rand(FEW, channels, side, side, device=torch_device())
     return (images, features), Shapes(size, channels, side)
 
 
 def _without_hub(settings: Any, folder: Path) -> Any:
     """The settings with a file of random weights in place of each backbone of the hub."""
-    changed = {
-        name: value.model_copy(update={"weights": str(_random_weights(value, folder))})
-        for name, value in settings
-        if isinstance(value, Backbone) and value.weights == "hub"
-    }
+    changed = {name: _local(value, folder) for name, value in settings if isinstance(value, Network)}
     return settings.model_copy(update=changed)
 
 
-def _random_weights(backbone: Backbone, folder: Path) -> Path:
+def _local(network: Any, folder: Path) -> Any:
+    """A backbone, or one of its networks, with files of random weights."""
+    own: dict[str, Any] = {}
+    if network.weights == "hub":
+        own["weights"] = str(_random_weights(network.name, folder))
+    if isinstance(network, Backbone):
+        own["others"] = [_local(other, folder) for other in network.others]
+    return network.model_copy(update=own)
+
+
+def _random_weights(name: str, folder: Path) -> Path:
     import timm
 
-    path = folder / f"{backbone.name}.safetensors"
+    path = folder / f"{name}.safetensors"
     if not path.exists():
-        save_file(timm.create_model(backbone.name, pretrained=False).state_dict(), path)
+        save_file(timm.create_model(name, pretrained=False).state_dict(), path)
     return path

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from drdc.config.backbone import Backbone
 from drdc.equations.diffusion import linear_schedule
 from drdc.experiment.experiment import Experiment
 from drdc.methods.drdc.diffusion import draw_randomness, noise_loss
+from drdc.models.backbone import FeatureExtractor
 from drdc.models.denoiser import Denoiser
 from drdc.models.inpainter import Inpainter
 from drdc.models.reconstructor import Reconstructor, draw_jitter
@@ -141,7 +141,7 @@ def part_within(batch: int, images: float) -> int:
 def base_training(experiment: Experiment) -> Training:
     """The base model on random features; those of the backbone are computed once for all trainings."""
     settings, side = experiment.base, experiment.backbone.feature_size
-    channels = sum(backbone_network(experiment.backbone).feature_info.channels())
+    channels = feature_channels(experiment.backbone)
 
     def loss(network: nn.Module, features: Tensor, noise: Tensor | None, part: slice) -> Tensor:
         return F.mse_loss(network(features, None if noise is None else noise[part]), features)
@@ -213,22 +213,21 @@ def call_batch(experiment: Experiment) -> int:
 def feature_seconds(backbone: Backbone) -> float:
     """The backbone's features of one image on this machine."""
     device = torch_device()
-    network = backbone_network(backbone).eval().to(device, memory_format=torch.channels_last)
-    images = _backbone_inputs(backbone)[0].to(device)
+    network = FeatureExtractor(backbone, "random").to(device)
+    images = _backbone_inputs(backbone).to(device)
     with torch.inference_mode():
         return _median(lambda: network(images), STEPS) / FEATURE_BATCH
 
 
 def feature_work(backbone: Backbone) -> Work:
     """The operations of the backbone's features of `FEATURE_BATCH` images."""
-    return inference_work(lambda: backbone_network(backbone), lambda: _backbone_inputs(backbone))
+    return inference_work(lambda: FeatureExtractor(backbone, "random"), lambda: (_backbone_inputs(backbone),))
 
 
-def backbone_network(backbone: Backbone) -> Any:
-    """The backbone without its weights, on which its time does not depend."""
-    return timm.create_model(
-        backbone.name, pretrained=False, features_only=True, out_indices=tuple(backbone.stages)
-    )
+def feature_channels(backbone: Backbone) -> int:
+    """C of the backbone's features."""
+    with torch.device("meta"):
+        return FeatureExtractor(backbone, "random").channels
 
 
 def scoring_seconds(size: int) -> float:
@@ -269,9 +268,9 @@ def _unet_inputs(images: int, size: int) -> tuple[Tensor, ...]:
     return pixels, pixels, torch.ones(images, dtype=torch.long)
 
 
-def _backbone_inputs(backbone: Backbone) -> tuple[Tensor, ...]:
+def _backbone_inputs(backbone: Backbone) -> Tensor:
     images = torch.zeros(FEATURE_BATCH, 3, backbone.input_size, backbone.input_size)
-    return (images.to(memory_format=torch.channels_last),)
+    return images.to(memory_format=torch.channels_last)
 
 
 def _median(run: Callable[[], Any], times: int) -> float:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import chdir
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from drawn import CHEQUERED, PLAIN, Twofold, drawn_experiment, fitted_twofold
+from torch import Tensor
 
-from drdc.config.backbone import Backbone
+from drdc.config.backbone import Network
 from drdc.models import backbone
 from drdc.results.layout import Layout
 
@@ -20,20 +20,20 @@ ON_CHEQUERS = ("diad",)
 
 
 #: Weights of the backbones that the tests of this folder build, by name and file: most take the same.
-_WEIGHTS: dict[tuple[str, str], Any] = {}
+_WEIGHTS: dict[tuple[str, str], dict[str, Tensor]] = {}
 
 
 @pytest.fixture(autouse=True)
 def _weights_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = backbone._whole
+    read = backbone.pretrained_state
 
-    def cached(settings: Backbone) -> Any:
+    def cached(settings: Network) -> dict[str, Tensor]:
         key = (settings.name, settings.weights)
         if key not in _WEIGHTS:
             _WEIGHTS[key] = read(settings)
-        return _WEIGHTS[key]
+        return dict(_WEIGHTS[key])
 
-    monkeypatch.setattr(backbone, "_whole", cached)
+    monkeypatch.setattr(backbone, "pretrained_state", cached)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from drdc.config.backbone import Backbone
+from drdc.config.backbone import Network
 from drdc.methods.anomalib.models import build
 from drdc.methods.interface import History, Method
 from drdc.methods.trainer import Trainer
@@ -46,7 +46,8 @@ class Adapter:
 
     def weights_digest(self) -> str:
         """SHA-256 of its pre-trained network, or, where it has several, of their digests."""
-        found = [pretrained(Backbone(name=n, weights=self.settings.weights)).digest() for n in self.networks]
+        used = [Network(name=name, weights=self.settings.weights) for name in self.networks]
+        found = [network.digest() for own in used for network in pretrained(own)]
         return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
     def fit(self, method: Method, trainer: Trainer) -> History:

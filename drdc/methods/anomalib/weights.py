@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from drdc.config.backbone import Backbone
-from drdc.models.backbone import PACKAGE_WEIGHTS, FeatureExtractor
+from drdc.config.backbone import Network
+from drdc.models.backbone import pretrained_state
+from drdc.models.checkpoint import PACKAGE_WEIGHTS
 from drdc.models.pretrained import not_cached
 from drdc.runtime.errors import UserError
 
@@ -59,13 +60,10 @@ def _create(
     try:
         if source == "hub":
             return original(model_name, pretrained=True, **options)
-        if options.get("features_only"):
-            network = original(model_name, pretrained=False, **options)
-            stages = options.get("out_indices") or network.feature_info.out_indices
-            donor = FeatureExtractor(Backbone(name=model_name, weights=source, stages=list(stages)))
-            network.load_state_dict(donor.network.state_dict())
-            return network
-        return original(model_name, pretrained=True, pretrained_cfg_overlay={"file": source}, **options)
+        state = pretrained_state(Network(name=model_name, weights=source))
+        return original(model_name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
+    except UserError as error:
+        raise UserError("weights", error.problem, error.fix) from None
     except Exception as error:  # timm, safetensors and the hub raise many kinds
         if fix := not_cached(error):
             raise UserError(

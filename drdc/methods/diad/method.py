@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drdc.config.backbone import Backbone
+from drdc.config.backbone import Network
 from drdc.config.optimisation import Optimisation
 from drdc.equations.diffusion import ddim_step, predict_x0, q_sample
 from drdc.equations.fusion import image_score, map_scale, upsample_base
@@ -88,7 +88,7 @@ class DiAD(Method):
         from drdc.methods.diad.pretrained import load_stable_diffusion
 
         self.extractor = FeatureExtractor(
-            Backbone(**settings.backbone.model_dump()), weights and below(weights, "extractor")
+            Network(**settings.backbone.model_dump()), weights and below(weights, "extractor")
         )
         self.autoencoder = kl_autoencoder(settings.autoencoder)
         self.denoiser: GuidedDenoiser = GuidedDenoiser(
@@ -105,12 +105,12 @@ class DiAD(Method):
 
     @classmethod
     def pretrained(cls, settings: Any) -> list[Pretrained]:
-        extractor = pretrained(Backbone(**settings.backbone.model_dump()))
+        extractor = pretrained(Network(**settings.backbone.model_dump()))
         if settings.pretrained == "scratch":
-            return [extractor]
+            return extractor
         from drdc.methods.diad.pretrained import stable_diffusion
 
-        return [extractor, *stable_diffusion(settings.pretrained)]
+        return [*extractor, *stable_diffusion(settings.pretrained)]
 
     def fit(self, trainer: Trainer) -> History:
         settings = self.settings
@@ -198,8 +198,7 @@ class DiAD(Method):
     def _stages(self, images: Tensor) -> list[Tensor]:
         """Feature maps of images in [-1, 1], one for each stage."""
         pixels = (images + 1) * 127.5
-        stages: list[Tensor] = self.extractor.network((pixels - self.extractor.mean) / self.extractor.std)
-        return stages
+        return self.extractor.stages((pixels - self.extractor.mean) / self.extractor.std)
 
 
 def noise_of(images: Tensor, latents: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.backbone import Backbone
+from drdc.config.backbone import Network
 from drdc.config.optimisation import OPTIMIZER, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
@@ -83,8 +83,8 @@ class StudentTeacher(Method):
             le=MOST_PIXELS,
         )
         teacher: Teacher = setting(Teacher(), "inferred", "The distillation of the teachers.")
-        backbone: Backbone = setting(
-            Backbone(name="resnet18.tv_in1k", stages=[4]),
+        backbone: Network = setting(
+            Network(name="resnet18.tv_in1k", stages=[4]),
             "inferred",
             "The network that is distilled, of `stages` averaged over the patch; patches are resized to "
             "`input_size`, `feature_size` is not used.",

@@ -43,7 +43,7 @@ def drawn_patches(images: Tensor, field: int, each: int, zoom: float, recolour: 
 def pooled_features(source: FeatureExtractor, patches: Tensor, side: int) -> Tensor:
     """Outputs of the pre-trained network for whole patches, resized to that side, (B, C)."""
     whole = F.interpolate(backbone_pixels(patches), (side, side), mode="bilinear", antialias=True)
-    stages = source.network((whole - source.mean) / source.std)
+    stages = source.stages((whole - source.mean) / source.std)
     return torch.cat([stage.mean((2, 3)) for stage in stages], 1)
 
 
