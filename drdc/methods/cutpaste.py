@@ -127,7 +127,7 @@ class CutPaste(JointMethod):
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
         untrained = weights is None and settings.initial == "random"
-        state = "random" if untrained else weights and below(weights, "network")
+        state: Any = "random" if untrained else weights and below(weights, "network")
         self.network = FeatureExtractor(settings.backbone, state).requires_grad_(True)
         if untrained:  # it takes images in [-1, 1] as they are
             self.network.mean.fill_(127.5)

@@ -53,13 +53,12 @@ class FeatureExtractor(nn.Module):
         self.feature_size = settings.feature_size
         build = _load if weights is None else _built if weights == "random" else _empty
         self.network = build(first)
-        # a state dict without a key for them where there are none
-        self.others = nn.ModuleList(
+        further = [
             FeatureExtractor(own, below(weights, f"others.{i}") if isinstance(weights, Mapping) else weights)
             for i, own in enumerate(others)
-        )
-        self.channels: int = sum(self.network.feature_info.channels())
-        self.channels += sum(other.channels for other in self.others)
+        ]
+        self.others = nn.ModuleList(further)
+        self.channels: int = sum(self.network.feature_info.channels()) + sum(own.channels for own in further)
         mean, std = (torch.tensor(self.network.default_cfg[key]) for key in ("mean", "std"))
         self.register_buffer("mean", mean.view(1, 3, 1, 1) * 255)
         self.register_buffer("std", std.view(1, 3, 1, 1) * 255)
@@ -110,21 +109,31 @@ def pretrained_state(settings: Network) -> dict[str, Tensor]:
 
 
 def check_input_size(settings: Network) -> None:
-    """Raise UserError where the network takes no images of `input_size`; no weights are needed."""
+    """Raise UserError where the network cannot take images of `input_size`; no weights are needed."""
     side = settings.input_size
     with torch.device("meta"), torch.inference_mode():
         network = _built(settings).eval()
-        try:
-            maps(network, torch.zeros(1, 3, side, side))
-        except Exception as error:  # timm and torch raise many kinds
-            if "meta" in str(error):  # a network that looks at values; it says so when it is used
-                return
-            reason = " ".join(str(error).split())[:200]
+        if reason := _refusal(network, side):
             raise UserError(
                 "backbone.input_size",
                 f"{settings.name!r} cannot take images of {side} pixels ({reason})",
                 f"use a multiple of its patch size, or its own size, {network.default_cfg['input_size'][-1]}",
-            ) from None
+            )
+
+
+def _refusal(network: Any, side: int) -> str:
+    """Why a timm feature network on torch's meta device cannot take images of that side; empty if it can."""
+    from timm.layers.patch_embed import PatchEmbed
+
+    embeddings = (part for part in network.modules() if isinstance(part, PatchEmbed))
+    if any(side % part.patch_size[0] and not part.dynamic_img_pad for part in embeddings):
+        return "its patches do not divide them"  # timm may leave out the rest of an image in silence
+    try:
+        maps(network, torch.zeros(1, 3, side, side))
+    except Exception as error:  # timm and torch raise many kinds
+        if "meta" not in str(error):  # else it looks at values, which are not there
+            return " ".join(str(error).split())[:200]
+    return ""
 
 
 def _empty(settings: Network) -> Any:

@@ -31,7 +31,7 @@ from drdc.models.inpainter import Inpainter
 from drdc.models.reconstructor import Reconstructor, draw_jitter
 from drdc.results.layout import Layout
 from drdc.runtime.devices import compiles, torch_device
-from drdc.tools.operations import Work, inference_work, training_work
+from drdc.tools.operations import Recorder, Work, inference_work, training_work
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.loop import Task, train
@@ -221,7 +221,11 @@ def feature_seconds(backbone: Backbone) -> float:
 
 def feature_work(backbone: Backbone) -> Work:
     """The operations of the backbone's features of `FEATURE_BATCH` images."""
-    return inference_work(lambda: FeatureExtractor(backbone, "random"), lambda: (_backbone_inputs(backbone),))
+    with torch.device("meta"):  # some of timm's networks read values while they are built
+        network, images = FeatureExtractor(backbone, "random"), _backbone_inputs(backbone)
+        with Recorder() as recorder, torch.no_grad():
+            network(images)
+    return Work(tuple(recorder.operations), recorder.peak)
 
 
 def feature_channels(backbone: Backbone) -> int:

