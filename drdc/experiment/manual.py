@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from drdc.config.backbone import Network
 from drdc.config.optimisation import Optimisation
 from drdc.config.section import Section
 from drdc.data.datasets import READERS
@@ -53,6 +54,7 @@ code that it builds on; **ours** = chosen by this project because the paper does
 
 #: Settings that several sections share, and the headings under which they are printed once.
 SHARED: dict[type[Section], str] = {
+    Network: "Every backbone",
     Optimisation: "Every training",
     MethodSettings: "Every method of `methods`",
     TrainedSettings: "Every method that is trained by gradients",

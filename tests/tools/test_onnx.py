@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import timm
 import torch
-from exporting import drdc
+from exporting import STAGES, drdc, experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import save_file
 
 from drdc import Detector
 from drdc.data.images import to_square
@@ -66,6 +68,28 @@ def test_fifty_images_have_the_score_of_detect_fast_and_its_decision(exported: P
         if min(image.shape[:2]) >= detector.image_size:
             difference = np.abs(np.asarray(whole) - expected.heatmap)
             assert difference.max() < 5e-3 * np.abs(expected.heatmap).max()
+
+
+@pytest.mark.long
+def test_a_vision_transformer_and_a_second_network_as_backbone(tmp_path: Path) -> None:
+    """The exported detector and the file for other runtimes hold both, and need no other file."""
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_vit", pretrained=False).state_dict(), weights)
+    further = {"name": "tf_efficientnet_lite0", "weights": "package", "stages": [2]}
+    backbone = {"name": "test_vit", "weights": str(weights), "stages": [1, 3], "others": [further]}
+    stages = [stage for stage in STAGES if "steps=1" not in stage and stage != "self-check"]
+    model = experiment(tmp_path, stages, backbone=backbone)
+    weights.unlink()
+    detector = Detector.load(model, precision="fp32")
+    written = tmp_path / "detector.onnx"
+    command = ("onnx", "--model", str(model), "--output", str(written), "--false-alarm-rate", str(RATE))
+    assert drdc(tmp_path, *command) == 0
+    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    images = photos(detector.categories)[:6]
+    found = detector.detect_many(images, false_alarm_rate=RATE, fast=True)
+    for image, expected in zip(images, found, strict=True):
+        score = session.run(["score"], {"image": image})[0]
+        assert abs(score - expected.score) < 1e-3 * abs(expected.threshold)
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([16, 32, 56]), st.integers(0, 2**31 - 1))
