@@ -102,7 +102,7 @@ def pretrained_state(settings: Network) -> dict[str, Tensor]:
     """The state of the timm network up to its classifier, if it has one; any failure is one sentence."""
     import timm
 
-    with _failing_in_a_sentence(settings):
+    with _failing_in_a_sentence(settings, fetching=True):
         if settings.weights == "hub":
             return dict(timm.create_model(settings.name, pretrained=True).state_dict())
         return weights_of(settings.name, _weights_file(settings))
@@ -165,10 +165,9 @@ def _built(settings: Network, **options: Any) -> Any:
     known = timm.get_pretrained_cfg(settings.name) if timm.is_model(settings.name) else None
     if known and known.fixed_input_size:
         options["img_size"] = settings.input_size
-    with _failing_in_a_sentence(settings):
-        return timm.create_model(
-            settings.name, **options, features_only=True, out_indices=tuple(settings.stages)
-        )
+    stages = tuple(settings.stages)
+    with _failing_in_a_sentence(settings, fetching="pretrained" in options):
+        return timm.create_model(settings.name, features_only=True, out_indices=stages, **options)
 
 
 def _weights_file(settings: Network) -> Path:
@@ -176,24 +175,24 @@ def _weights_file(settings: Network) -> Path:
 
 
 @contextmanager
-def _failing_in_a_sentence(settings: Network) -> Iterator[None]:
-    """The error for a backbone that cannot be loaded; timm and the hub raise many kinds."""
+def _failing_in_a_sentence(settings: Network, fetching: bool) -> Iterator[None]:
+    """The error for a backbone that cannot be built or fetched; timm and the hub raise many kinds."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise _not_loaded(settings, error) from None
+        raise _not_loaded(settings, error, fetching) from None
 
 
-def _not_loaded(settings: Network, error: Exception) -> UserError:
+def _not_loaded(settings: Network, error: Exception, fetching: bool) -> UserError:
     head = f"backbone {settings.name!r} cannot be loaded"
     if fix := not_cached(error):
         return UserError(
             "", f"{head}: not in the hub's cache", f"{fix}, or set backbone.weights to a local file"
         )
     fix = "backbone.name must be a timm model that has the stages of backbone.stages"
-    if settings.weights == "hub":
+    if fetching and settings.weights == "hub":
         fix = "check the name and the connection, or set backbone.weights to a local file"
     if isinstance(error, OSError) and error.filename:
         fix = "set HOME or HF_HOME to a writable folder, or backbone.weights to a local file"

@@ -147,7 +147,7 @@ def test_random_weights_follow_from_the_seed_and_need_no_file() -> None:
 
 def test_an_unknown_network_and_impossible_sizes_are_refused_in_one_sentence() -> None:
     backbone = {"name": "resnet19"}
-    with pytest.raises(UserError, match=r"backbone 'resnet19' cannot be built .* must be a timm model"):
+    with pytest.raises(UserError, match=r"backbone 'resnet19' cannot be loaded .* must be a timm model"):
         method(initial="random", backbone=backbone)
     for key in ("area", "scar_width", "scar_height"):
         with pytest.raises(UserError, match=rf"methods\.cutpaste\.{key}: .*the smaller one first"):

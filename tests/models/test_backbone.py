@@ -292,7 +292,7 @@ def test_several_networks_are_concatenated(several: Backbone) -> None:
         again = FeatureExtractor(several, extractor.state_dict())
         assert torch.equal(extractor(pixels), expected)
         assert torch.equal(again(pixels), expected)
-    assert extractor.channels == expected.shape[1] == 40 + 112 + 2 * 64 + 16
+    assert extractor.channels == expected.shape[1] == 40 + 112 + 2 * 64 + 8
     assert not torch.equal(parts[0].mean, parts[2].mean)
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
 
