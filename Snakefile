@@ -74,7 +74,7 @@ rule all:
 
 # Not at planning: a dry run writes nothing.
 onstart:
-    for one in all_handed(EXPERIMENT):
+    for one in HANDED:
         one.write()
     tell_progress()
 

@@ -30,7 +30,7 @@ def races(size: Size) -> Iterator[Race]:
         write_images(layout, side)
         write_predictions(layout, size=side, feature_size=14, grid_sizes=settings["sampling"]["grid_sizes"])
         score(layout, 0, fusion=fusion, stored=stored)
-        run = partial(gallery, layout, seeds=[0], image_size=side, fusion=fusion, methods={})
+        run = partial(gallery, layout, seeds=[0], image_size=side, fusion=fusion, described={})
         yield Race(
             what=f"{size.images} images of {side} px",
             unit="image",

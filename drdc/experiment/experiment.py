@@ -18,6 +18,7 @@ from drdc.config.backbone import Backbone
 from drdc.config.base import Base
 from drdc.config.dataset import Dataset
 from drdc.config.diffusion import Diffusion
+from drdc.config.entry import Entry
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling, single_grid_size
@@ -98,7 +99,10 @@ class Experiment(Section):
         {},
         "ours",
         "Methods to compare DRDC with: names, each with the settings that differ from the defaults; `method` "
-        "names the method where the entry has another name.",
+        "names the method where the entry has another name, `label` and `citation` are shown.",
+    )
+    reported: list[str] = setting(
+        [], "ours", "CSV files of numbers from other work, which tables show next to ours."
     )
 
     @field_validator("seeds")
@@ -169,16 +173,32 @@ def _with_defaults(methods: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[s
         if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name) or name in TAKEN:
             fix = f"use small letters, digits, '-' and '_', and none of {', '.join(TAKEN)}"
             faults.append(Fault((f"methods.{name}",), f"{name!r} cannot be the name of a method", fix))
-        method = str(given.get("method", name))
-        own = {key: value for key, value in given.items() if key != "method"}
+        entry = {key: value for key, value in given.items() if key in Entry.model_fields}
+        own = {key: value for key, value in given.items() if key not in entry}
+        method = str(entry.get("method") or name)
+        model: type[Section] = Entry
         try:
+            about = Entry.model_validate(entry | {"method": method})
             model = method_class(method).Settings
-            complete[name] = {"method": method, **model.model_validate(own).model_dump(mode="json")}
+            settings = model.model_validate(own)
+            complete[name] = {**about.model_dump(exclude_defaults=True), **settings.model_dump(mode="json")}
         except UserError as error:
             faults.append(Fault((f"methods.{name}",), error.problem, error.fix))
         except ValidationError as error:
             faults += [_fault(model, item, ("methods", name)) for item in error.errors()]
-    return complete, faults
+    return complete, [*faults, *_label_faults(complete)]
+
+
+def _label_faults(methods: dict[str, dict[str, Any]]) -> Iterator[Fault]:
+    """Labels that are also the name of another method, so that no reader could tell them apart."""
+    used = {*methods, *TAKEN}
+    for name, own in methods.items():
+        label = own.get("label", name)
+        alike = label.casefold().replace(" ", "_")
+        if label != name and alike in used - {name}:
+            key = f"methods.{name}.label"
+            yield Fault((key,), f"{label!r} is the name of another method", "give each a name of its own")
+        used.add(alike)
 
 
 def _sweep_faults(experiment: Experiment, known: Collection[Fault]) -> Iterator[Fault]:

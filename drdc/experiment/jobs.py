@@ -5,7 +5,7 @@ from __future__ import annotations
 from drdc.config.evaluation import Evaluation
 from drdc.config.variants import CONTROLS, Variant, runs, variants
 from drdc.experiment.experiment import Experiment
-from drdc.experiment.stage_settings import method_facts
+from drdc.experiment.stage_settings import method_facts, trained_methods
 
 #: (model, seed) of a training; model: base, diffusion, unconditional, or a method of the configuration.
 Training = tuple[str, int]
@@ -24,7 +24,7 @@ def trainings(experiment: Experiment, evaluation: Evaluation) -> list[Training]:
         for variant, seed in runs(_variants(experiment, evaluation), experiment.seeds, evaluation)
         for model in ("base", variant.model)
     }
-    every |= {(name, seed) for name in experiment.methods for seed in experiment.seeds}
+    every |= {(name, seed) for name in trained_methods(experiment) for seed in experiment.seeds}
     return sorted(every, key=lambda one: (one[0] != "base", -time_limit(experiment, one[0]), *one))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from drdc.config.backbone import Network
+from drdc.config.entry import Entry
 from drdc.config.optimisation import Optimisation
 from drdc.config.section import Section
 from drdc.data.datasets import READERS
@@ -75,6 +76,7 @@ def manual() -> str:
     """The configuration manual: one table for each section, without what it shares with one above."""
     sections = _Sections()
     sections.add(Experiment, "Top level")
+    sections.add(Entry, "Every entry of `methods`")
     sections.add_shared(TrainedSettings)
     for name in own_methods():
         place = f"methods.{name}"

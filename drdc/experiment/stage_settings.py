@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from drdc.config.described import Described
+from drdc.config.entry import Entry
+from drdc.config.reported import Reported
 from drdc.config.variants import BACKBONE, CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
+from drdc.data.datasets import READERS
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping, validated
 from drdc.methods.registry import Configured, method_class, pretrained_networks
 from drdc.models.pretrained import Pretrained
@@ -22,7 +25,7 @@ from drdc.runtime.identity import fingerprint_of, fingerprint_of_text
 _DIGITS = 12
 ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
 _OF_DRDC = ("dataset", "backbone", "base", "diffusion", "sampling", "fusion")
-_OF_REPORTS = ("seeds", "image_size", "sampling", "fusion", "evaluation", "study", "methods")
+_OF_REPORTS = ("seeds", "image_size", "sampling", "fusion", "evaluation", "study", "described")
 _OF_A_METHOD = ("dataset", "backbone", "method")
 #: The settings that each stage uses: a rule is run again when one of them changes, and by no other.
 USES: dict[str, tuple[str, ...]] = {
@@ -31,19 +34,20 @@ USES: dict[str, tuple[str, ...]] = {
     "images": ("dataset",),
     "features": ("backbone",),
     "groups": (),
-    "costs": ("seeds", "image_size", "backbone", "sampling", "timed_steps", "methods"),
-    "collect": ("seeds", "sampling", "fusion", "evaluation", "methods"),
-    "tables": (*_OF_REPORTS, "backbone", "described"),
-    "figures": (*_OF_REPORTS, "described"),
-    "gallery": ("seeds", "image_size", "fusion", "methods"),
+    "costs": ("seeds", "image_size", "backbone", "sampling", "timed_steps", "trained"),
+    "collect": ("seeds", "sampling", "fusion", "evaluation", "names"),
+    "tables": (*_OF_REPORTS, "backbone", "reported_numbers"),
+    "figures": _OF_REPORTS,
+    "gallery": ("seeds", "image_size", "fusion", "described"),
     "about": ALL,
     "partial_report": ALL,
     "recommend": ALL,
     "points": ALL,
     "gather": ALL,
 }
-#: The same of the stages that all methods go through: of DRDC's parts by name, and of `ANY` other method.
-ANY = "*"
+#: The same of the stages that all methods go through: of DRDC's parts by name, of `ANY` other method, and of
+#: one that is `IMPORTED`, where it needs more.
+ANY, IMPORTED = "*", "imported"
 USES_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "weights": {BACKBONE: ("backbone",), ANY: ("method",)},
     "train": {
@@ -52,11 +56,21 @@ USES_OF: dict[str, dict[str, tuple[str, ...]]] = {
         "unconditional": ("image_size", "diffusion"),
         ANY: ("image_size", "method"),
     },
-    "predict": {FULL: ("image_size", "sampling", "stored"), ANY: ("image_size", "method")},
+    "predict": {
+        FULL: ("image_size", "sampling", "stored"),
+        ANY: ("image_size", "method"),
+        IMPORTED: ("image_size", "method", "imported"),
+    },
     "score": {FULL: (*_OF_DRDC, "variant", "stored"), CONTROLS: ("dataset", "pool_size"), ANY: _OF_A_METHOD},
     "self_check": {DRDC: ("seeds", "defects", *_OF_DRDC), ANY: ("seeds", "defects", *_OF_A_METHOD)},
     "export": {DRDC: ("seeds", *_OF_DRDC), ANY: ("seeds", *_OF_A_METHOD)},
 }
+#: Those of them that an imported method cannot go through, and why.
+NEED_A_NETWORK = ("train", "self_check", "export")
+WITHOUT_NETWORK = (
+    "its heatmaps were made elsewhere, and there is no network here to train, to try on synthetic defects or "
+    "to write as a detector"
+)
 
 
 def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, dict[str, Any]]:
@@ -72,8 +86,8 @@ def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, d
     _check_handed(Path(source), mapping["stage"], stage)
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
     types |= {"image_size": int, "pool_size": int, "variant": str, "stored": Stored, "timed_steps": list[int]}
-    types |= {"defects": int}
-    types |= {"method": Configured, "described": dict[str, Described]}
+    types |= {"defects": int, "names": list[str], "trained": list[str], "imported": str}
+    types |= {"method": Configured, "described": dict[str, Described], "reported_numbers": list[Reported]}
     possible = [USES[stage]] if stage in USES else USES_OF[stage].values()
     keys = next((k for k in possible if {"stage", "experiment", *k} == mapping.keys()), None)
     if keys is None:
@@ -150,24 +164,32 @@ def _known(experiment: Experiment, stage: str, every: Iterable[str]) -> list[str
     if stage in USES:
         return [""]
     own = list(every) if FULL in USES_OF[stage] else []
-    named = [name for name in USES_OF[stage] if name not in (FULL, ANY)]
-    return [*own, *named, *experiment.methods]
+    named = [name for name in USES_OF[stage] if name not in (FULL, ANY, IMPORTED)]
+    others = trained_methods(experiment) if stage in NEED_A_NETWORK else experiment.methods
+    return [*own, *named, *others]
 
 
 def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str) -> dict[str, Any]:
     values: dict[str, Any] = {key: getattr(experiment, key) for key in Experiment.model_fields}
     values |= {"image_size": experiment.dataset.image_size, "pool_size": experiment.fusion.pool_size}
     values |= {"timed_steps": experiment.evaluation.costs, "defects": experiment.evaluation.self_check}
+    values |= {"names": list(experiment.methods), "trained": trained_methods(experiment)}
     if stage in USES:
-        own = {"described": _described(experiment)} if "described" in USES[stage] else {}
+        own = {key: _DERIVED[key](experiment) for key in USES[stage] if key in _DERIVED}
         return {key: (values | own)[key] for key in USES[stage]}
     uses = USES_OF[stage]
     of = of or next(name for name in (FULL, DRDC, BACKBONE) if name in uses)
+    if stage in NEED_A_NETWORK and of in imported_methods(experiment):
+        raise UserError(f"methods.{of}", WITHOUT_NETWORK, "use it where they were made")
     if of not in (known := _known(experiment, stage, every)):
         raise UserError(stage, f"{of!r} is not part of {experiment.experiment}", f"known: {', '.join(known)}")
     if of in experiment.methods:
         values["method"] = _configured(experiment, of)
-        return {key: values[key] for key in uses[ANY]}
+        if of not in imported_methods(experiment):
+            return {key: values[key] for key in uses[ANY]}
+        if "imported" in (keys := uses.get(IMPORTED, uses[ANY])):
+            values["imported"] = _fingerprint(experiment, of)
+        return {key: values[key] for key in keys}
     if of in every:
         variant = every[of]
         values |= {"sampling": variant.sampling, "fusion": variant.fusion, "variant": variant.name}
@@ -177,8 +199,39 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
 
 
 def _configured(experiment: Experiment, name: str) -> Configured:
-    own = dict(experiment.methods[name])
-    return Configured(name=name, method=own.pop("method"), settings=own)
+    """A method without what is only shown of it."""
+    entry = experiment.methods[name]
+    own = {key: value for key, value in entry.items() if key not in Entry.model_fields}
+    return Configured(name=name, method=entry["method"], settings=own)
+
+
+def trained_methods(experiment: Experiment) -> list[str]:
+    """The methods of the configuration that are fitted here."""
+    return [name for name, own in experiment.methods.items() if method_class(own["method"]).trained]
+
+
+def imported_methods(experiment: Experiment) -> list[str]:
+    """Those whose heatmaps were made elsewhere."""
+    trained = trained_methods(experiment)
+    return [name for name in experiment.methods if name not in trained]
+
+
+def _fingerprint(experiment: Experiment, name: str) -> str:
+    """Of the files that an imported method is read from."""
+    from drdc.methods.heatmaps import fingerprint
+
+    try:
+        return fingerprint(experiment.methods[name]["folder"], experiment.seeds)
+    except UserError as error:
+        raise error.within(f"methods.{name}.folder") from None
+
+
+def _reported_numbers(experiment: Experiment) -> list[Reported]:
+    from drdc.reporting.reported import read_reported  # which few stages need
+
+    dataset = experiment.dataset
+    known = READERS[dataset.name].counts if dataset.name in READERS else ()
+    return read_reported(experiment.reported, list(dict.fromkeys((*dataset.categories, *known))))
 
 
 def _described(experiment: Experiment) -> dict[str, Described]:
@@ -190,14 +243,24 @@ def _described(experiment: Experiment) -> dict[str, Described]:
     }
     for name, settings in experiment.methods.items():
         kind, facts = method_class(settings["method"]), method_facts(experiment, name)
+        size = experiment.backbone.input_size if facts.uses_features else facts.input_size
         found[name] = Described(
+            label=settings.get("label", ""),
             paper_name=kind.name_in_paper(settings),
             citation=kind.cited(settings, experiment.backbone.title),
             normalisation=settings.get("normalisation", ""),
-            input_size=experiment.backbone.input_size if facts.uses_features else facts.input_size,
-            held_out=held_out,
+            input_size=size if kind.trained else None,
+            held_out=held_out if kind.trained else 0.0,
+            imported=not kind.trained,
         )
     return found
+
+
+#: Settings that are read from elsewhere or made of several others.
+_DERIVED: dict[str, Callable[[Experiment], Any]] = {
+    "described": _described,
+    "reported_numbers": _reported_numbers,
+}
 
 
 def pretrained_networks_of(experiment: Experiment, name: str) -> list[Pretrained]:

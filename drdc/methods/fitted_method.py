@@ -94,16 +94,16 @@ class FittedMethod:
             raw, scores = self.method.heatmaps_and_scores(batch.images, batch.features)
         for what, found in (("heatmaps", raw), ("scores", scores)):
             self.method.check_shape(what, found, batch.images)
-        maps = normalise(_resized(raw, self.map_size), self.scale, "mean_std").clamp(-LARGEST, LARGEST)
+        maps = normalise(resized(raw, self.map_size), self.scale, "mean_std").clamp(-LARGEST, LARGEST)
         maps = maps.where(raw.isfinite().all((1, 2), keepdim=True), torch.nan)  # clamped, infinity would pass
         records = np.zeros(len(maps), self.record_type)
         records["heatmap"], records["score"] = maps.half().cpu().numpy(), scores.float().cpu().numpy()
         return records
 
 
-def _resized(heatmaps: Tensor, size: int) -> Tensor:
+def resized(heatmaps: Tensor, size: int) -> Tensor:
     """(B, H, W) -> (B, size, size): bilinear, anti-aliased where it is reduced."""
-    if heatmaps.shape[-1] == size:
+    if heatmaps.shape[1:] == (size, size):
         return heatmaps
     whole = heatmaps[:, None].float()
     return F.interpolate(whole, (size, size), mode="bilinear", antialias=True)[:, 0]

@@ -49,6 +49,8 @@ class Method(nn.Module):
         citation: authors, title, place and year.
         differs: how this method differs from that, in few words, whatever the settings.
         minutes: time limit of its training on a cluster.
+        trained: whether there is a network that is fitted here and predicts; False where the heatmaps are
+            read from files that were made elsewhere (`drdc.methods.heatmaps`).
         paper_backbone: the pre-trained network of its paper, as timm names it, where this method uses the
             experiment's features; empty for none. Others have it as the default of `backbone`.
     """
@@ -59,6 +61,7 @@ class Method(nn.Module):
     citation: ClassVar[str] = ""
     differs: ClassVar[str] = ""
     minutes: ClassVar[int] = 1440
+    trained: ClassVar[bool] = True
     paper_backbone: ClassVar[str] = ""
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
@@ -88,6 +91,7 @@ class Method(nn.Module):
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
         """Its citation, and how it differs with these settings, which are complete; for the tables.
 
+        The settings have a `citation` where the configuration names one in place of the method's own.
         `backbone` is the title of the experiment's.
         """
         own = cls.Settings.model_fields.get("backbone")
@@ -95,7 +99,11 @@ class Method(nn.Module):
         used = title_of(settings["backbone"]) if settings.get("backbone") else backbone
         optimizer = cls.Settings.model_fields.get("optimizer")
         differs = (cls.differs, other_optimizer(settings, optimizer.default if optimizer else ""))
-        return "; ".join(filter(None, (cls.citation, *differs, other_backbone(used, published))))
+        return "; ".join(
+            filter(
+                None, (settings.get("citation") or cls.citation, *differs, other_backbone(used, published))
+            )
+        )
 
     @classmethod
     def pretrained(cls, settings: Any) -> list[Pretrained]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from drdc.reporting.aggregate import METHODS, reason_notes
 from drdc.reporting.declared import table
+from drdc.reporting.described import NONE, Methods, imported
 from drdc.reporting.formats import Cell, Column, Table
 from drdc.results.scores import typed
 from drdc.runtime.errors import UserError
@@ -36,7 +37,7 @@ NOTES = (
     section="glance",
     caption="Time, U-Net calls, parameters, operations and memory, measured in turns on one device.",
 )
-def costs(costs: pd.DataFrame) -> Table:
+def costs(costs: pd.DataFrame, described: Methods = NONE) -> Table:
     """Costs of a test image per method, in the order of the rows.
 
     `costs`: rows of costs.csv: method, variant, unet_calls, seconds_per_image, cpu_seconds_per_image,
@@ -56,7 +57,7 @@ def costs(costs: pd.DataFrame) -> Table:
         rows.append((name, tuple(Cell(note="not measured") if isnan(v) else Cell(v) for v in values)))
     columns = tuple(column for column, _ in COLUMNS.values())
     reasons = {(c.label, name): cells[i].note for name, cells in rows for i, c in enumerate(columns)}
-    notes = (*_conditions(names, frame), *NOTES, *reason_notes(reasons))
+    notes = (*_conditions(names, frame), *NOTES, *reason_notes(reasons), *imported(described, "costs"))
     return Table("Costs of a test image", "method", columns, tuple(rows), notes, best="none")
 
 

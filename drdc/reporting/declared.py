@@ -10,8 +10,9 @@ Snakemake's report sorts its sections, and what is in each, by name: hence the n
 tables and figures are called by their headings.
 
 The function is called with what `drdc.reporting.kinds` reads for its kind; a figure then gets the path of its
-PNG. One with a parameter `described` gets by that keyword the methods that the experiment compares
-(`drdc.reporting.described`). `drdc.reporting.registry` finds the declarations.
+PNG. What else it asks for by a parameter of that name: `described`, the methods that the experiment compares
+(`drdc.reporting.described`); a table `reported`, numbers from other work (`drdc.reporting.reported`).
+`drdc.reporting.registry` finds the declarations.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from drdc.reporting.described import Methods
 from drdc.reporting.kinds import READERS
 
 Shape = Literal["table", "figure"]
@@ -77,10 +77,10 @@ class Declared:
         }
         return {self.name: self.title} | further
 
-    def make(self, *arguments: Any, described: Methods) -> Any:
-        """The result of the function; it gets the methods if it has a parameter for them."""
-        asks = "described" in inspect.signature(self.function).parameters
-        return self.function(*arguments, **({"described": described} if asks else {}))
+    def make(self, *arguments: Any, **offered: Any) -> Any:
+        """The result of the function; of what is `offered` it gets what it has a parameter for."""
+        asked = inspect.signature(self.function).parameters
+        return self.function(*arguments, **{name: own for name, own in offered.items() if name in asked})
 
 
 #: All declarations of the modules that were imported so far.

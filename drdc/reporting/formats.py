@@ -15,6 +15,8 @@ import jinja2
 from drdc.runtime.files import atomic
 
 FAILED = "failed"
+#: Where the numbers of a column come from.
+Source = Literal["ours", "paper", "re-run", "reported"]
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$#])")
 TEX_SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -48,7 +50,7 @@ class Column:
     """
 
     label: str
-    source: Literal["ours", "paper", "re-run"] = "ours"
+    source: Source = "ours"
     decimals: int | None = None
     unit: str = "%"
     signed: bool = False

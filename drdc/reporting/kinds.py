@@ -7,6 +7,7 @@
 | `sweeps`           | tidy scores of the variants of Figure 2, and its panels                             |
 | `readings`         | tidy scores of all methods and of the variants that tell the readings of Eq. 17     |
 |                    | apart, map_scales.csv, and the panels of Figure 2                                   |
+| `reported`         | the same as `scores`; only where there are numbers from other work                  |
 | `costs`            | costs.csv                                                                           |
 | `costs_and_scores` | costs.csv, and tidy scores of all methods and of all numbers of timesteps           |
 | `estimates`        | the same, and image_scores.csv                                                      |
@@ -27,10 +28,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
+from drdc.config.reported import Reported
 from drdc.config.sampling import Sampling
 from drdc.config.study import Study
 from drdc.config.variants import (
@@ -47,9 +49,13 @@ from drdc.config.variants import (
     swept,
     variants,
 )
+from drdc.reporting.described import Methods, further, labels
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers, read_runs, read_scored
 from drdc.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,9 @@ class Source:
     """An experiment whose results are read: its folder and the settings that say what is in it.
 
     Attributes:
-        methods: names of the methods that the configuration lists.
+        described: the methods that the configuration lists, by name.
         study: what varies, and its values; none where the experiment is not a study.
+        reported: numbers from other work.
     """
 
     layout: Layout
@@ -67,8 +74,14 @@ class Source:
     sampling: Sampling
     fusion: Fusion
     evaluation: Evaluation
-    methods: Sequence[str]
+    described: Methods
     study: Study = field(default_factory=Study)
+    reported: Sequence[Reported] = ()
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of those that the configuration lists."""
+        return further(self.described)
 
     @property
     def variants(self) -> dict[str, Variant]:
@@ -80,8 +93,16 @@ class Source:
         return sweeps(self.sampling, self.fusion, self.evaluation)
 
     def read(self, kind: str) -> tuple[Any, ...]:
-        """The data of a kind, as the function of a table or a figure takes them; UserError where missing."""
+        """The data of a kind, as the function of a table or a figure takes them; UserError where missing.
+
+        A method has the name there by which it is shown.
+        """
         return READERS[kind](self)
+
+    def by_label(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Results with the name that is shown in the column `method`."""
+        shown = labels(self.described)
+        return frame.assign(method=frame["method"].map(lambda name: shown.get(name, name)))
 
 
 def lacking(
@@ -90,6 +111,7 @@ def lacking(
     methods: Collection[str],
     self_check: int = 1,
     study: Collection[Any] = (),
+    reported: Collection[Any] = (),
 ) -> str:
     """What an experiment lacks for tables and figures of a kind, and the fix; "" where it lacks nothing.
 
@@ -98,6 +120,7 @@ def lacking(
         variants, methods: names of those that the experiment runs.
         self_check: `evaluation.self_check`.
         study: `study.values`.
+        reported: numbers from other work.
     """
     if study and kind != "study":
         return "is not of a study but of each of its experiments; name the configuration of one"
@@ -114,6 +137,7 @@ def lacking(
             (bool(self_check), "synthetic defects; set evaluation.self_check above 0"),
         ),
         "heatmaps": (bool(methods), "methods to compare DRDC with; list some under `methods`"),
+        "reported": (bool(reported), "numbers from other work; list files of them under `reported`"),
     }
     there, need = needs.get(kind, (True, ""))
     return "" if there else f"needs {need}"
@@ -121,14 +145,14 @@ def lacking(
 
 #: Whose scores a kind of data has, of the variants that an experiment runs, besides the full one.
 VARIANTS_OF: dict[str, Callable[[Collection[str]], Collection[str]]] = {
-    "scores": lambda every: (),
+    **dict.fromkeys(("scores", "reported"), lambda every: ()),
     "ablation": lambda every: ABLATION,
     "sweeps": swept,
     "readings": of_readings,
     "costs_and_scores": partial(swept, setting="steps"),
 }
 #: Of these, the kinds that have the scores of controls and methods, too.
-WITH_METHODS = ("scores", "readings", "costs_and_scores")
+WITH_METHODS = ("scores", "reported", "readings", "costs_and_scores")
 
 
 def _scores(source: Source, kind: str) -> tuple[Any, ...]:
@@ -136,7 +160,7 @@ def _scores(source: Source, kind: str) -> tuple[Any, ...]:
     every = source.variants
     chosen = runs(every, list(source.seeds), source.evaluation, VARIANTS_OF[kind](every))
     names = [CONTROLS, *source.methods] if kind in WITH_METHODS else []
-    return (read_runs(source.layout, chosen, product(names, source.seeds)),)
+    return (source.by_label(read_runs(source.layout, chosen, product(names, source.seeds))),)
 
 
 def _sweeps(source: Source) -> tuple[Any, ...]:
@@ -149,7 +173,7 @@ def _readings(source: Source) -> tuple[Any, ...]:
 
 
 def _costs(source: Source) -> tuple[Any, ...]:
-    return (read_numbers(source.layout.costs, "costs", "costs"),)
+    return (source.by_label(read_numbers(source.layout.costs, "costs", "costs")),)
 
 
 def _costs_and_scores(source: Source) -> tuple[Any, ...]:
@@ -157,7 +181,12 @@ def _costs_and_scores(source: Source) -> tuple[Any, ...]:
 
 
 def _self_check(source: Source) -> tuple[Any, ...]:
-    paths = {name: source.layout.self_check(name) for name in (DRDC, *source.methods)}
+    shown = {DRDC: DRDC} | labels(source.described)
+    paths = {
+        label: source.layout.self_check(name)
+        for name, label in shown.items()
+        if name == DRDC or not source.described[name].imported
+    }
     found = {
         name: read_numbers(path, "self_check", "self-check") for name, path in paths.items() if path.is_file()
     }
@@ -171,7 +200,7 @@ def _estimates(source: Source) -> tuple[Any, ...]:
 
 
 def _study(source: Source) -> tuple[Any, ...]:
-    return read_numbers(source.layout.study, "study", "gather"), source.study.over
+    return source.by_label(read_numbers(source.layout.study, "study", "gather")), source.study.over
 
 
 def _regions(source: Source) -> tuple[Any, ...]:
@@ -189,13 +218,13 @@ def _losses(source: Source) -> tuple[Any, ...]:
 
 def _of_images(source: Source, kind: str) -> tuple[Any, ...]:
     runs_of_methods = product([FULL, *source.methods], source.seeds)
-    return (read_scored(source.layout, runs_of_methods, kind),)
+    return (source.by_label(read_scored(source.layout, runs_of_methods, kind)),)
 
 
 def _heatmaps(source: Source, methods: bool) -> tuple[Any, ...]:
     from drdc.reporting.shown_images import ShownImages
 
-    shown = source.methods if methods else ()
+    shown = labels(source.described) if methods else {}
     return (ShownImages(source.layout, source.seeds[0], source.image_size, source.fusion, shown),)
 
 
@@ -204,6 +233,7 @@ READERS: dict[str, Callable[[Source], tuple[Any, ...]]] = {
     "ablation": partial(_scores, kind="ablation"),
     "sweeps": _sweeps,
     "readings": _readings,
+    "reported": partial(_scores, kind="reported"),
     "costs": _costs,
     "costs_and_scores": _costs_and_scores,
     "regions": _regions,

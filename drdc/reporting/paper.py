@@ -5,9 +5,11 @@ mean of its row: AST in Table 2 (printed 94.7, the cells give 94.79) and the pix
 Table 4 (printed 97.13, the cells give 97.10).
 """
 
-from importlib.resources import files
+from importlib.resources import as_file, files
 
 import pandas as pd
+
+from drdc.runtime.csv_rows import read_rows
 
 TABLES = (1, 2, 3, 4, 5)
 #: Of what no source tells.
@@ -53,7 +55,7 @@ def reruns() -> pd.DataFrame:
 
 
 def _read(name: str) -> pd.DataFrame:
-    """A data file with text columns as text (BTAD's category "01" stays "01") and numbers as numbers."""
-    with (files("drdc.reporting") / "paper" / name).open(encoding="utf-8") as handle:
-        frame = pd.read_csv(handle, dtype=str, keep_default_na=False)
+    """A data file with text columns as text and numbers as numbers."""
+    with as_file(files("drdc.reporting") / "paper" / name) as path:
+        frame = pd.DataFrame([row for _, row in read_rows(path)])
     return frame.astype({column: kind for column, kind in NUMBERS.items() if column in frame})

@@ -1,4 +1,4 @@
-"""The published numbers next to ours: the paper's as printed, and those of re-runs by others."""
+"""The published numbers next to ours: the paper's as printed, re-runs by others, and the user's own files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from drdc.config.reported import Reported
 from drdc.reporting.aggregate import MEAN, METRICS
 from drdc.reporting.formats import Cell
 from drdc.reporting.paper import UNKNOWN, paper_values, reruns
@@ -96,6 +97,48 @@ def rerun(categories: Sequence[str], metric: str, dataset: str, methods: Sequenc
     notes = [f"{RERUN_NOTE}{'; '.join(sources)}."] if sources else []
     notes += [f"Other re-runs, {METRICS[metric]}: {'; '.join(others)}."] if others else []
     return Others(cells, (*notes, *dict.fromkeys(map(_protocol, used))))
+
+
+def of_other_work(
+    categories: Sequence[str], metric: str, dataset: str, numbers: Sequence[Reported] = ()
+) -> Others:
+    """A column for each method and source of `numbers` with this metric.
+
+    Its mean is the reported one, if that is over the shown categories as far as can be told; else the mean of
+    these, where all are reported.
+
+    Args:
+        dataset: the paper's dataset that the categories are of; "" for another.
+    """
+    columns: dict[str, dict[str, float]] = {}
+    for own in numbers:
+        if own.metric == metric:
+            columns.setdefault(called(own), {})[own.category] = own.value
+    cells = {
+        name: {c: Cell(values.get(c, nan)) for c in categories}
+        | {MEAN: Cell(_mean(values, categories, dataset))}
+        for name, values in columns.items()
+    }
+    told = dict.fromkeys(own.file for own in numbers if called(own) in cells)
+    note = (
+        f"reported: numbers from other work, not computed here ({', '.join(told)}); a mean is the reported "
+        "one if it is over the same categories, else that of the shown ones where all are reported."
+    )
+    return Others(cells, (note,) if cells else ())
+
+
+def called(number: Reported) -> str:
+    """The method, and who reports it where that is said."""
+    return f"{number.method} by {number.source}" if number.source else number.method
+
+
+def _mean(values: dict[str, float], categories: Sequence[str], dataset: str) -> float:
+    of_others = bool({*values} - {*categories, MEAN})
+    in_part = dataset != "" and not is_complete(categories, dataset)
+    if MEAN in values and not of_others and not (in_part and len(values) == 1):
+        return values[MEAN]
+    shown = [values.get(c, nan) for c in categories]
+    return sum(shown) / len(shown)
 
 
 def _epochs(run: Any) -> str:

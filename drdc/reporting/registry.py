@@ -24,7 +24,8 @@ FIGURES = dict(sorted(DECLARED["figure"].items()))
 
 
 def _lacks(kind: str, source: Source) -> str:
-    return lacking(kind, source.variants, source.methods, source.evaluation.self_check, source.study.values)
+    wanted = source.evaluation.self_check, source.study.values, source.reported
+    return lacking(kind, source.variants, source.methods, *wanted)
 
 
 def chosen(declared: Mapping[str, Declared], name: str | None, source: Source) -> list[Declared]:

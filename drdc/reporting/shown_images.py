@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -65,7 +66,8 @@ class ShownImages:
     """The test images of one run of DRDC, and of other methods.
 
     Attributes:
-        methods: those of the wanted methods that have scores.
+        methods: those of the wanted methods that have scores, as they are called here.
+        uncalibrated: those of them whose heatmaps were made elsewhere, without the held-out images.
         scores: image scores of the test images, by row of the manifest: facts and a column for each method.
         held_out: the same of the held-out normal images.
         untested: categories without test images.
@@ -73,8 +75,14 @@ class ShownImages:
     """
 
     def __init__(
-        self, layout: Layout, seed: int, image_size: int, fusion: Fusion, methods: Iterable[str] = ()
+        self,
+        layout: Layout,
+        seed: int,
+        image_size: int,
+        fusion: Fusion,
+        methods: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`methods`: names of other methods, and what they are called here."""
         # Planning imports this module too, and needs none of these.
         from drdc.data.manifest import read_manifest
         from drdc.results.heatmaps import Heatmaps
@@ -82,13 +90,15 @@ class ShownImages:
 
         table = read_manifest(layout.manifest)
         self._count = len(table)
-        self.methods = [name for name in methods if layout.scored(seed, name, "image_scores").is_file()]
-        runs = [(name, seed) for name in (FULL, *self.methods)]
-        scores = _by_row(read_scored(layout, runs, "image_scores"))
+        scored = {n: m for n, m in methods.items() if layout.scored(seed, n, "image_scores").is_file()}
+        self.methods = list(scored.values())
+        runs = [(name, seed) for name in (FULL, *scored)]
+        scores = _by_row(read_scored(layout, runs, "image_scores")).rename(columns=scored)
         self.scores, self.held_out = (scores[scores["split"] == split] for split in ("test", "val"))
+        self.uncalibrated = [name for name in self.methods if self.held_out[name].isna().any()]
         self.untested = sorted(set(table.category) - set(self.scores.category))
         self._drdc = Heatmaps.of_drdc(layout, seed, table, fusion, partial=True)
-        self._others = [Heatmaps.of_method(layout, seed, table, name) for name in self.methods]
+        self._others = [Heatmaps.of_method(layout, seed, table, *names) for names in scored.items()]
         self._images = load_array(layout.images(image_size), self._count, f"images {image_size}")
         self._masks = load_array(layout.masks, self._count, "prepare")
         predicted = np.concatenate([records["row"] for records in self._drdc.parts])
@@ -136,22 +146,37 @@ class ShownImages:
     def scales(self, rate: float, workers: int = 1) -> Scales:
         """The colour scales of the images of each group, as `drdc detect` has them for this rate.
 
-        From held-out normal images alone: the mean of their pixels, and the threshold that calibrates the
+        From the images of `calibrating`: the mean of their pixels, and the threshold that calibrates the
         largest pixels of those of the group to `rate`. Raises UserError where all together are too few.
         """
+        found = self._scales(self.held_out, rate, workers)
+        if not self.uncalibrated:
+            return found
+        others = self._scales(self.scores, rate, workers)
+        return {
+            group: own | {kind: others[group][kind] for kind in self.uncalibrated}
+            for group, own in found.items()
+        }
+
+    def calibrating(self, method: str) -> pd.DataFrame:
+        """The images that give a method's thresholds: held-out ones, or all test images where it has none."""
+        return self.scores if method in self.uncalibrated else self.held_out
+
+    def _scales(self, images: pd.DataFrame, rate: float, workers: int) -> Scales:
+        """Those that these images give, by row of the manifest."""
         rows: list[int] = []
         peaks: dict[str, list[NDArray[np.float32]]] = {}
         means: dict[str, list[Floats]] = {}
         for found, batch in self._batches(
             lambda records, maps: (records["row"].tolist(), _peaks_and_means(maps)),
-            self.held_out.index.tolist(),
+            images.index.tolist(),
             workers,
         ):
             rows += found
             for kind, (highest, mean) in batch.items():
                 peaks.setdefault(kind, []).append(highest)
                 means.setdefault(kind, []).append(mean)
-        groups = self.held_out.loc[rows, "group"].to_numpy(str)
+        groups = images.loc[rows, "group"].to_numpy(str)
         usual = {kind: float(np.concatenate(own).mean()) for kind, own in means.items()}
         limits = {
             kind: by_group(np.concatenate(own), groups, rate, self.groups) for kind, own in peaks.items()

@@ -10,7 +10,7 @@ import pandas as pd
 from drdc.config.names import ALL
 from drdc.evaluation.self_check import MEASURES, summary
 from drdc.reporting.declared import table
-from drdc.reporting.described import name_of
+from drdc.reporting.described import NONE, Methods, imported, name_of
 from drdc.reporting.formats import Cell, Column, Table
 
 #: Shares of the image at which sizes are told apart: smaller, between, larger.
@@ -34,11 +34,12 @@ NOTES = (
     no model was trained on. No real defect is needed; pictures are in `self_check/`.
     """,
 )
-def synthetic_defects(found: Mapping[str, pd.DataFrame]) -> Table:
+def synthetic_defects(found: Mapping[str, pd.DataFrame], described: Methods = NONE) -> Table:
     """A row for each method and category, and one over all; in percent.
 
     Args:
         found: rows of `self_check/<method>.csv` by method.
+        described: the methods of the configuration.
     """
     first = next(iter(found.values()))
     kinds = list(dict.fromkeys(first.loc[first["kind"] != "", "kind"]))
@@ -55,7 +56,8 @@ def synthetic_defects(found: Mapping[str, pd.DataFrame]) -> Table:
     )
     many = len(found)
     return Table(
-        "Self-check on synthetic defects (%)", "category", columns, rows, NOTES,
+        "Self-check on synthetic defects (%)", "category", columns, rows,
+        (*NOTES, *imported(described, "a self-check and a detector")),
         best="column" if many > 1 else "none", group=many if many > 1 else 0, footer=many,
     )  # fmt: skip
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import pandas as pd
 
+from drdc.config.reported import Reported
 from drdc.config.variants import COMPARED
 from drdc.reporting.aggregate import (
     HEADLINE,
@@ -23,9 +23,9 @@ from drdc.reporting.aggregate import (
 )
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, about, further, name_of
-from drdc.reporting.formats import Cell, Column, Table
+from drdc.reporting.formats import Cell, Column, Source, Table
 from drdc.reporting.paper import paper_values
-from drdc.reporting.published import Others, paper_dataset, printed, rerun
+from drdc.reporting.published import Others, of_other_work, paper_dataset, printed, rerun
 
 TRAINED = ("base", "diffusion", "drdc")
 SCALES = ("1", "1/2", "1/4", "1/8", "1/16")
@@ -81,15 +81,21 @@ def table1(scores: pd.DataFrame) -> Table:
     images. The paper's and other groups' numbers are in columns of their own.
     """,
 )
-def table2(scores: pd.DataFrame, dataset: str | None = None, described: Methods = NONE) -> Table:
+def table2(
+    scores: pd.DataFrame,
+    dataset: str | None = None,
+    described: Methods = NONE,
+    reported: Sequence[Reported] = (),
+) -> Table:
     """Table 2 (for BTAD: Table 4): image AUROC per category, ours next to the paper's and re-runs by others.
 
     `scores`: tidy scores of one experiment. `dataset`: "mvtec" or "btad" for the paper's columns, any other
     name for none; by default they appear when every category is one of the paper's. Re-runs appear when the
     categories are all of the paper's dataset. `described`: the methods that DRDC is compared with.
+    `reported`: numbers from other work.
     Raises `UserError` when no trained method (base, diffusion, drdc) is there.
     """
-    return _per_category(scores, {"image_auroc": ""}, dataset, described)
+    return _per_category(scores, {"image_auroc": ""}, dataset, described, reported)
 
 
 @table(
@@ -102,9 +108,14 @@ def table2(scores: pd.DataFrame, dataset: str | None = None, described: Methods 
     Large areas of easy background make this number high; pixel AP and AUPRO in *metrics* are stricter.
     """,
 )
-def table3(scores: pd.DataFrame, dataset: str | None = None, described: Methods = NONE) -> Table:
+def table3(
+    scores: pd.DataFrame,
+    dataset: str | None = None,
+    described: Methods = NONE,
+    reported: Sequence[Reported] = (),
+) -> Table:
     """Table 3 (for BTAD: Table 4): pixel AUROC per category, ours next to others'; arguments: `table2`."""
-    return _per_category(scores, {"pixel_auroc": ""}, dataset, described)
+    return _per_category(scores, {"pixel_auroc": ""}, dataset, described, reported)
 
 
 @table(
@@ -114,12 +125,58 @@ def table3(scores: pd.DataFrame, dataset: str | None = None, described: Methods 
     section="paper",
     caption="In the form of the paper's table for BTAD, whose numbers appear where the dataset is BTAD.",
 )
-def table4(scores: pd.DataFrame, dataset: str | None = None, described: Methods = NONE) -> Table:
+def table4(
+    scores: pd.DataFrame,
+    dataset: str | None = None,
+    described: Methods = NONE,
+    reported: Sequence[Reported] = (),
+) -> Table:
     """Table 4: image and pixel AUROC per category, side by side; the paper's only for BTAD.
 
     Arguments and errors: `table2`.
     """
-    return replace(_per_category(scores, AUROCS, dataset, described, papers=("btad",)), decimals=2)
+    return replace(_per_category(scores, AUROCS, dataset, described, reported, ("btad",)), decimals=2)
+
+
+@table(
+    "reported",
+    of="reported",
+    heading="Numbers from other work, next to ours.",
+    caption="Every metric that the files in `reported` have; what is reported was not computed here.",
+)
+def other_work(scores: pd.DataFrame, described: Methods = NONE, reported: Sequence[Reported] = ()) -> Table:
+    """A row for each metric and category of the numbers `reported`, and the mean; columns: ours, theirs.
+
+    `scores`: tidy scores of one experiment. Raises `UserError` when base, DRDC and all methods of `described`
+    are absent.
+    """
+    methods = (*COMPARED, *further(described))
+    metrics = [metric for metric in METRICS if any(own.metric == metric for own in reported)]
+    ours = {metric: measure(scores, metric, methods) for metric in metrics}
+    categories = next(iter(ours.values())).categories
+    dataset = paper_dataset(categories, None)
+    theirs = {metric: of_other_work(categories, metric, dataset, reported) for metric in metrics}
+    present = [m for m in methods if any(m in part.cells for part in ours.values())]
+    others = list(dict.fromkeys(name for part in theirs.values() for name in part.cells))
+    rows = tuple(
+        (
+            f"{METRICS[metric]}: {c}",
+            (
+                *(ours[metric].cell(m, c) for m in present),
+                *(theirs[metric].cells.get(name, {}).get(c, Cell()) for name in others),
+            ),
+        )
+        for metric in metrics
+        for c in (*categories, MEAN)
+    )
+    columns = (
+        *(Column(f"{name_of(m)} (ours)") for m in present),
+        *(Column(f"{name} (reported)", "reported") for name in others),
+    )
+    told = dict.fromkeys(note for part in theirs.values() for note in part.notes)
+    notes = (seed_note(*ours.values()), BOLD, *metric_notes(ours), *told, *about(described))
+    caption = f"Metrics (%) that other work reports, per category: {experiment_name(scores)}"
+    return Table(caption, "metric: category", columns, rows, notes)
 
 
 @table(
@@ -212,9 +269,12 @@ def _per_category(
     heads: Heads,
     dataset: str | None,
     described: Methods,
+    numbers: Sequence[Reported],
     papers: Sequence[str] = ("mvtec", "btad"),
 ) -> Table:
-    """A row per category and their mean; columns: ours, the paper's (for a dataset of `papers`), re-runs."""
+    """A row per category and their mean; columns: ours, the paper's (for a dataset of `papers`), re-runs by
+    others, and the `numbers` from other work.
+    """
     methods = (*TRAINED, *further(described))
     ours = {metric: measure(scores, metric, methods) for metric in heads}
     categories = next(iter(ours.values())).categories
@@ -222,14 +282,17 @@ def _per_category(
     names = [described[method].paper_name for method in further(described)]
     paper = {m: printed(categories, m, dataset if dataset in papers else "", names) for m in heads}
     others = {metric: rerun(categories, metric, dataset, names) for metric in heads}
+    told = {metric: of_other_work(categories, metric, dataset, numbers) for metric in heads}
     labels = (*categories, MEAN)
     columns = _ours(ours, methods, heads, labels)
     columns += [*_theirs(paper, heads, labels, "paper"), *_theirs(others, heads, labels, "re-run")]
+    columns += _theirs(told, heads, labels, "reported")
     rows = tuple((c, tuple(cells[i] for _, cells in columns)) for i, c in enumerate(labels))
     own = metric_notes(ours) if len(heads) > 1 else next(iter(ours.values())).notes
-    told = dict.fromkeys(note for part in (*paper.values(), *others.values()) for note in part.notes)
+    every = (*paper.values(), *others.values(), *told.values())
+    of_others = dict.fromkeys(note for part in every for note in part.notes)
     caption = f"{' and '.join(METRICS[m] for m in heads)} (%) per category: {experiment_name(scores)}"
-    notes = (seed_note(*ours.values()), BOLD, *own, *told, *about(described))
+    notes = (seed_note(*ours.values()), BOLD, *own, *of_others, *about(described))
     return Table(caption, "category", tuple(column for column, _ in columns), rows, notes, footer=1)
 
 
@@ -243,11 +306,9 @@ def _ours(
     ]  # fmt: skip
 
 
-def _theirs(
-    parts: dict[str, Others], heads: Heads, labels: Sequence[str], source: Literal["paper", "re-run"]
-) -> list[Filled]:
+def _theirs(parts: dict[str, Others], heads: Heads, labels: Sequence[str], source: Source) -> list[Filled]:
     methods = dict.fromkeys(method for part in parts.values() for method in part.cells)
     return [
         (Column(f"{method}{head} ({source})", source), [parts[metric].cells[method][c] for c in labels])
-        for method in methods for metric, head in heads.items()
+        for method in methods for metric, head in heads.items() if method in parts[metric].cells
     ]  # fmt: skip

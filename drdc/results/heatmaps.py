@@ -59,9 +59,12 @@ class DrdcReading:
         }
 
 
-def stored_type(image_size: int) -> np.dtype[np.void]:
-    """One image: `row` in the manifest, standardised `heatmap` (H, W) float16, image `score` float32."""
-    return np.dtype([("row", "i8"), ("heatmap", "f2", (image_size,) * 2), ("score", "f4")])
+def stored_type(image_size: int, number: str = "f2") -> np.dtype[np.void]:
+    """One image: `row` in the manifest, `heatmap` (H, W), image `score` float32.
+
+    `number`: of the heatmaps, which are standardised as float16, and as they are as float32.
+    """
+    return np.dtype([("row", "i8"), ("heatmap", number, (image_size,) * 2), ("score", "f4")])
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,12 @@ class Heatmaps:
         )
 
     @classmethod
-    def of_method(cls, layout: Layout, seed: int, table: pd.DataFrame, name: str) -> Heatmaps:
-        """Of another method."""
-        return cls(read_parts(layout, seed, name, table), StoredReading(name), (name,))
+    def of_method(
+        cls, layout: Layout, seed: int, table: pd.DataFrame, name: str, label: str = ""
+    ) -> Heatmaps:
+        """Of another method; `label`: what it is called here, if not by its name."""
+        shown = label or name
+        return cls(read_parts(layout, seed, name, table), StoredReading(shown), (shown,))
 
     @property
     def scales(self) -> Statistics:

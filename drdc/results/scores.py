@@ -152,18 +152,21 @@ def failed_before(
 ) -> Path:
     """The log of the first job that a run needs and that left no result, else of its scoring.
 
+    Of those that have a log, if one has: heatmaps that were made elsewhere leave no trained model.
+
     `variant`: that of DRDC which the run is; None for another method.
     """
     models = [run] if variant is None else ["base", variant.model]
     predictions = run if variant is None else variant.predictions
-    if run != CONTROLS:
-        for model in models:
-            if not layout.model(seed, model).is_file():
-                return layout.log(f"train.seed{seed}.{model}")
-        for part in predicted_parts(predictions, categories):
-            if not layout.predictions(seed, predictions, part).is_file():
-                return layout.log(f"predict.seed{seed}.{predictions}.{part}")
-    return layout.log(f"score.seed{seed}.{run}")
+    parts = predicted_parts(predictions, categories)
+    needed = {f"train.seed{seed}.{model}": layout.model(seed, model) for model in models}
+    needed |= {
+        f"predict.seed{seed}.{predictions}.{part}": layout.predictions(seed, predictions, part)
+        for part in parts
+    }
+    without = [layout.log(job) for job, left in needed.items() if run != CONTROLS and not left.is_file()]
+    without.append(layout.log(f"score.seed{seed}.{run}"))
+    return next((log for log in without if log.is_file()), without[0])
 
 
 def _scores(path: Path) -> pd.DataFrame:

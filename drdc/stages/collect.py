@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
@@ -20,15 +19,15 @@ def collect(
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
-    methods: dict[str, Any],
+    names: list[str],
 ) -> None:
     """Write `scores.csv`, with all seeds, variants and methods, and the other files of all methods.
 
     These have DRDC and all other methods, with all seeds; `map_scales.csv` has rows of DRDC alone.
     """
     every = variants(sampling, fusion, evaluation)
-    scores = read_runs(layout, runs(every, seeds, evaluation), product([CONTROLS, *methods], seeds))
+    scores = read_runs(layout, runs(every, seeds, evaluation), product([CONTROLS, *names], seeds))
     write_table(layout.collected("scores"), scores)
     for kind in SCORED[1:]:
-        of_methods = list(product([FULL, *methods], seeds))
+        of_methods = list(product([FULL, *names], seeds))
         write_table(layout.collected(kind), read_scored(layout, of_methods, kind))

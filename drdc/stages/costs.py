@@ -50,7 +50,7 @@ def costs(
     backbone: Backbone,
     sampling: Sampling,
     timed_steps: list[int],
-    methods: dict[str, Any],
+    trained: list[str],
 ) -> None:
     """Write `costs.csv`: base model (with its backbone), DRDC with several numbers of timesteps, and other
     methods (with the backbone where they use its features; one that is not fitted is left out).
@@ -76,7 +76,7 @@ def costs(
         predictor = DrdcPredictor(base, inpainter, image_size, seeds[0])
         variant = FULL if steps == sampling.steps else f"steps={steps}"
         images.measure(found, {"method": DRDC, "variant": variant, "unet_calls": inpainter.calls}, predictor)
-    for name in filter(lambda name: layout.model(seeds[0], name).is_file(), methods):
+    for name in filter(lambda name: layout.model(seeds[0], name).is_file(), trained):
         fitted = FittedMethod.load(layout, seeds[0], name, image_size)
         images.measure(found, {"method": name, "variant": FULL}, fitted)
     about: dict[str, Any] = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drdc.config.described import Described
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.config.study import Study
+from drdc.reporting.described import by_label
 from drdc.reporting.kinds import Source
 from drdc.reporting.registry import FIGURES, chosen
 from drdc.results.layout import Layout
@@ -24,10 +23,10 @@ def figures(
     fusion: Fusion,
     evaluation: Evaluation,
     study: Study,
-    methods: dict[str, Any],
     described: dict[str, Described],
 ) -> None:
     """Draw one figure, or all that the experiment has, as `figures/<name>.png`."""
-    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study)
+    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, described, study)
     for one in chosen(FIGURES, name, source):
-        one.make(*source.read(one.of), layout.figures / f"{one.name}.png", described=described)
+        path = layout.figures / f"{one.name}.png"
+        one.make(*source.read(one.of), path, described=by_label(described))

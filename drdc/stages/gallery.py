@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
+import pandas as pd
+
+from drdc.config.described import Described
 from drdc.config.fusion import Fusion
 from drdc.config.variants import COMPARED
 from drdc.evaluation.calibration import by_group, ceiled, offered_rate
 from drdc.reporting.browser import pictures_of, write_gallery
+from drdc.reporting.described import labels
 from drdc.reporting.shown_images import ShownImages
 from drdc.results.layout import Layout
 from drdc.runtime.batching import job_threads
@@ -19,19 +22,26 @@ HEATMAPS = {"drdc": "Fused", "base": "Base", "diffusion": "Diffusion"}
 
 
 def gallery(
-    layout: Layout, *, seeds: list[int], image_size: int, fusion: Fusion, methods: dict[str, Any]
+    layout: Layout,
+    *,
+    seeds: list[int],
+    image_size: int,
+    fusion: Fusion,
+    described: dict[str, Described],
 ) -> None:
     """Write `gallery.html` of the first seed; the thresholds start at those of `drdc detect`.
 
     The colours are those of its overlays, too. Where the held-out images are too few for its false-alarm
-    rate, both are of the smallest rate that they allow. A method without heatmaps is left out.
+    rate, both are of the smallest rate that they allow. A method without heatmaps is left out; of one whose
+    heatmaps were made elsewhere, without the held-out images, both are from all test images.
     """
-    images = ShownImages(layout, seeds[0], image_size, fusion, list(methods))
-    others = {name: name for name in images.methods}
+    shown = labels(described)
+    images = ShownImages(layout, seeds[0], image_size, fusion, {name: name for name in shown})
+    others = {name: shown[name] for name in images.methods}
     count, workers = len(images.held_out), job_threads()
     rate = offered_rate(count)
     scales = images.scales(rate, workers)
-    groups = images.held_out["group"].to_numpy(str)
+    without = ", ".join(others[name] for name in images.uncalibrated)
     write_gallery(
         images.facts(),
         images.each(partial(pictures_of, scales=scales), images.rows, workers),
@@ -40,10 +50,16 @@ def gallery(
         heatmaps=HEATMAPS | others,
         title=f"{layout.experiment}, seed {seeds[0]}",
         thresholds={
-            method: by_group(images.held_out[method].to_numpy(float), groups, rate, images.groups)
+            method: _thresholds(images.calibrating(method), method, rate, images.groups)
             for method in (*COMPARED, *others)
         },
         calibration=f"{count} held-out normal images for a false-alarm rate of at most "
-        f"{100 * float(ceiled(rate)):g} %",
+        f"{100 * float(ceiled(rate)):g} %"
+        + (f" (of {without}, which has none of them, on as many of all test images)" if without else ""),
         scales=scales,
     )
+
+
+def _thresholds(images: pd.DataFrame, method: str, rate: float, groups: list[str]) -> dict[str, float]:
+    """Where the thresholds of a method start, by group; `images`: those that give them."""
+    return by_group(images[method].to_numpy(float), images["group"].to_numpy(str), rate, groups)

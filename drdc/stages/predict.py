@@ -16,13 +16,15 @@ from drdc.config.variants import Stored
 from drdc.data.manifest import read_manifest
 from drdc.methods.drdc.predictor import DrdcPredictor
 from drdc.methods.fitted_method import FittedMethod
+from drdc.methods.heatmaps import INDEX, Heatmaps, Imported, folder_of
 from drdc.methods.inputs import Inputs
 from drdc.methods.predictor import Predictor
 from drdc.methods.registry import Configured
+from drdc.results.heatmaps import stored_type
 from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError, enough_memory
-from drdc.runtime.files import load_metadata
+from drdc.runtime.files import artefact, create_array, load_metadata
 from drdc.runtime.finite import refuse_not_finite
 from drdc.runtime.resumable_array import ResumableArray
 
@@ -38,15 +40,21 @@ def predict(
     sampling: Sampling | None = None,
     stored: Stored | None = None,
     method: Configured | None = None,
+    imported: str = "",
 ) -> None:
     """Write `seed<k>/predictions/<name>/<category>.npy`, the category `all` standing for all of them.
 
     One record for each test and each held-out normal image: of DRDC see `drdc.results.predictions`, of
     another method `drdc.results.heatmaps.stored_type`. Resumes after the last saved batch of a call that was
     killed, and computes nothing where the same predictions are there already.
+
+    Args:
+        imported: the fingerprint of the files that the heatmaps of a method without a network are read from.
     """
     rows = _rows(layout, category)
-    if method is not None:
+    if method is not None and imported:
+        _import(layout, seed, category, rows, image_size, method)
+    elif method is not None:
         predictor: Predictor = FittedMethod.load(layout, seed, method.name, image_size)
         _predict(
             layout, seed, method.name, category, rows, predictor, [method.name], _advice(method.name), {}
@@ -107,6 +115,23 @@ def _predict(
     log.info("%d U-Net calls an image", predictor.calls)
     with enough_memory(advice[0]), torch.inference_mode():
         work.complete(predictor.batch_size, fill)
+
+
+def _import(
+    layout: Layout, seed: int, category: str, rows: NDArray[np.int64], image_size: int, method: Configured
+) -> None:
+    """Store heatmaps that were made elsewhere; NaN for held-out images where these have none."""
+    settings = Heatmaps.Settings.model_validate(method.settings)
+    folder = folder_of(settings.folder, seed)
+    found, about = Imported.read(folder), read_manifest(layout.manifest).iloc[rows]
+    there = found.needed(about, folder / INDEX)
+    if not there.all():
+        log.warning("%s has no held-out image: there are no thresholds", folder / INDEX)
+    with artefact(layout.predictions(seed, method.name, category), layout.manifest) as part:
+        stored = create_array(part, stored_type(image_size, "f4"), (len(rows),))
+        for place, record in enumerate(found.records(about, image_size, settings.pool_size)):
+            stored[place] = record[0]
+        stored.flush()
 
 
 def _rows(layout: Layout, category: str) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from drdc.config.variants import DRDC
 from drdc.evaluation.recommendation import advice, ranked
 from drdc.evaluation.self_check import summary
 from drdc.experiment.experiment import Experiment
-from drdc.experiment.stage_settings import used_by
+from drdc.experiment.stage_settings import trained_methods, used_by
 from drdc.results.benchmarks import measured
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers
@@ -30,7 +30,7 @@ def recommend(layout: Layout, **settings: Any) -> None:
     experiment = Experiment(experiment=layout.experiment, **settings)
     summaries = {
         name: summary(read_numbers(layout.self_check(name), "self_check", "self-check"))
-        for name in (DRDC, *experiment.methods)
+        for name in (DRDC, *trained_methods(experiment))
     }
     order = ranked(summaries)
     best = str(order.index[0])
@@ -39,7 +39,8 @@ def recommend(layout: Layout, **settings: Any) -> None:
         layout, layout.recommended, None, recommended=compared, **used_by(experiment, "export", best)
     )
     images = experiment.diffusion.images / len(experiment.dataset.categories)
-    lines = advice(str(layout.recommended), summaries, images, _minutes(layout, experiment.seeds[0]))
+    shown = {experiment.methods.get(name, {}).get("label", name): own for name, own in summaries.items()}
+    lines = advice(str(layout.recommended), shown, images, _minutes(layout, experiment.seeds[0]))
     with artefact(layout.recommended.with_suffix(".txt")) as path:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     for line in lines:

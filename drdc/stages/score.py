@@ -187,7 +187,9 @@ def _held_out(run: _Run, table: pd.DataFrame) -> tuple[list[Row], dict[str, floa
     rows: list[Row] = []
     peaks: dict[str, list[NDArray[np.float32]]] = {}
     chosen = (table.split == "val").to_numpy() & table.category.isin(run.categories).to_numpy()
-    for images, found in run.batches(chosen):
+    for images, predicted in run.batches(chosen):
+        # Heatmaps that were made elsewhere may lack all of these images.
+        found = {name: own for name, own in predicted.items() if not np.isnan(own.scores).all()}
         rows += image_rows(table.iloc[images], {name: own.scores for name, own in found.items()})
         for name, own in found.items():
             peaks.setdefault(name, []).append(own.maps.max((1, 2)))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from drdc.config.backbone import Backbone, other_backbone
 from drdc.config.described import Described
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
+from drdc.config.reported import Reported
 from drdc.config.sampling import Sampling
 from drdc.config.study import Study
 from drdc.config.variants import COMPARED
+from drdc.reporting.described import by_label
 from drdc.reporting.formats import write
 from drdc.reporting.kinds import Source
 from drdc.reporting.registry import TABLES, chosen
@@ -31,17 +32,19 @@ def tables(
     fusion: Fusion,
     evaluation: Evaluation,
     study: Study,
-    methods: dict[str, Any],
     described: dict[str, Described],
+    reported_numbers: list[Reported],
 ) -> None:
     """Write one table, or all that the experiment has, to `tables/` as csv, md, tex and html.
 
     A failed run is shown as "failed", with its log.
     """
-    source = Source(layout, seeds, image_size, sampling, fusion, evaluation, list(methods), study)
-    told = described | _ours(described, backbone.title)
+    settings = image_size, sampling, fusion, evaluation
+    source = Source(layout, seeds, *settings, described, study, reported_numbers)
+    told = by_label(described | _ours(described, backbone.title))
     for one in chosen(TABLES, name, source):
-        write(one.make(*source.read(one.of), described=told), layout.tables / one.name)
+        made = one.make(*source.read(one.of), described=told, reported=reported_numbers)
+        write(made, layout.tables / one.name)
         log.info("\n%s", (layout.tables / f"{one.name}.md").read_text(encoding="utf-8"))
 
 

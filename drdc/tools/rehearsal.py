@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone, Network
+from drdc.config.entry import Entry
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import method_facts
 from drdc.methods.inputs import Inputs, Shapes
@@ -112,8 +113,11 @@ def rehearse(experiment: Experiment, name: str, training_images: int) -> Rehears
     Raises:
         UserError: it cannot be rehearsed; says why.
     """
-    given = dict(experiment.methods[name])
-    kind = method_class(given.pop("method"))
+    entry = experiment.methods[name]
+    kind = method_class(entry["method"])
+    given = {key: value for key, value in entry.items() if key not in Entry.model_fields}
+    if not kind.trained:
+        raise UserError("", "its heatmaps were made elsewhere", "")
     if given.get("model") and kind.__module__.startswith("drdc.methods.anomalib"):
         raise UserError("", "a model of anomalib brings a training of its own", "")
     facts = method_facts(experiment, name)

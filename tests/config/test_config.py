@@ -17,7 +17,16 @@ from drdc.config.dataset import Dataset
 from drdc.config.section import Section
 from drdc.experiment import manual
 from drdc.experiment.experiment import Experiment, as_in_a_file, load_experiment
-from drdc.experiment.stage_settings import ANY, USES, USES_OF, all_handed, config_hash, handed, stage_settings
+from drdc.experiment.stage_settings import (
+    ANY,
+    IMPORTED,
+    USES,
+    USES_OF,
+    all_handed,
+    config_hash,
+    handed,
+    stage_settings,
+)
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError, UserErrors
 from drdc.stages.prepare import prepare
@@ -405,7 +414,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 #: Every stage, and what may go through those that all methods share.
 STAGES = [(stage, "") for stage in USES]
-STAGES += [(stage, "net" if of == ANY else of) for stage, uses in USES_OF.items() for of in uses]
+STAGES += [
+    (stage, "net" if of == ANY else of) for stage, uses in USES_OF.items() for of in uses if of != IMPORTED
+]
 
 
 @pytest.mark.parametrize(("stage", "of"), STAGES)
@@ -586,3 +597,43 @@ def test_the_schema_rejects_what_loading_rejects(
     assert not validator.is_valid(wrong)
     with pytest.raises(UserError):
         load_experiment(SMALLEST | wrong)
+
+
+def test_what_is_only_shown_of_a_method_reaches_no_stage_that_computes() -> None:
+    """Another label: tables, figures and pages; the files that hold the whole experiment write it again."""
+    shown = {"tables", "figures", "gallery"} | {stage for stage, keys in USES.items() if "methods" in keys}
+    for change in ({"label": "Mine"}, {"citation": "Roe, 2026"}):
+        before, after = experiment(**METHOD), experiment(methods={"net": METHOD["methods"]["net"] | change})
+        changed = {stage for stage, of in STAGES if handed(before, stage, of) != handed(after, stage, of)}
+        assert changed == shown
+    assert not shown & {"train", "predict", "score", "collect", "costs", "self_check", "export", "prepare"}
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (
+            {"a": {"label": "b"}, "b": {}},
+            "methods.a.label: 'b' is the name of another method; give each a name",
+        ),
+        ({"a": {"label": "X"}, "b": {"label": "x"}}, "methods.b.label: 'x' is the name of another method"),
+        ({"a": {"label": "drdc"}}, "methods.a.label: 'drdc' is the name of another method"),
+        ({"a": {"label": "random map"}}, "methods.a.label: 'random map' is the name of another method"),
+        ({"a": {"label": "_x"}}, "methods.a.label: invalid value '_x'; must not begin with an underscore"),
+        ({"a": {"label": "x\ny"}}, "methods.a.label: invalid value 'x\\ny'; has a line break"),
+        ({"a": {"label": "x" * 41}}, "string should have at most 40 characters"),
+        (
+            {"a": {"citation": ["Doe"]}},
+            "methods.a.citation: invalid value ['Doe']; input should be a valid str",
+        ),
+    ],
+)
+def test_a_label_is_one_line_and_no_other_methods_name(methods: dict[str, Any], said: str) -> None:
+    named = {name: {"method": "simplenet"} | own for name, own in methods.items()}
+    assert said in fault(methods=named)
+
+
+def test_a_label_that_is_a_number_is_text() -> None:
+    assert (
+        experiment(methods={"net": {"method": "simplenet", "label": 2024}}).methods["net"]["label"] == "2024"
+    )

@@ -43,6 +43,8 @@ from drdc.runtime.errors import UserError
 from drdc.runtime.identity import fingerprint_of
 from drdc.stages.costs import described
 
+#: Those that are fitted here.
+TRAINED = sorted({*own_methods()} - {"heatmaps"})
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 
 
@@ -327,6 +329,21 @@ def test_a_backbone_that_is_not_the_papers_is_told_beside_the_citation() -> None
     assert told("diad", "resnet50").endswith("; trained from scratch, without Stable Diffusion")
 
 
+def test_a_source_of_ones_own_stands_in_place_of_the_methods_and_what_differs_stays() -> None:
+    def told(name: str, settings: dict[str, Any], used: str = "resnet50") -> str:
+        found = method_class(name)
+        complete = found.Settings.model_validate(settings).model_dump()
+        return found.cited(complete | {"citation": "Mine, 2026"}, used)
+
+    assert told("simplenet", {}) == "Mine, 2026; backbone differs (resnet50 for wide_resnet50_2)"
+    assert told("anomalib", {"model": "padim"}).startswith("Mine, 2026; run through anomalib")
+    assert told("psvdd", {"memory": 5}).startswith("Mine, 2026; ")
+    assert told("heatmaps", {"folder": "x"}).startswith(
+        "Mine, 2026; heatmaps made elsewhere (x, the same for"
+    )
+    assert "the same" not in told("heatmaps", {"folder": "x{seed}"})
+
+
 def plug_in(folder: Path, code: str) -> None:
     """Write what pip leaves of a package with a method of the name `needy`, one module with that code."""
     (folder / "needy.py").write_text(code)
@@ -389,7 +406,7 @@ def test_a_plug_in_that_cannot_be_imported_says_why(
     assert str(caught.value) == said.format(file=tmp_path / "needy.py", interface=interface)
 
 
-@pytest.mark.parametrize("name", own_methods())
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_method_separates_a_plain_defect_and_its_map_is_highest_there(
     fits: Callable[[str], Twofold], name: str
 ) -> None:
@@ -397,7 +414,7 @@ def test_a_method_separates_a_plain_defect_and_its_map_is_highest_there(
     assert_separates(fit.layout, fit.loaded)
 
 
-@pytest.mark.parametrize("name", sorted({*own_methods()} - {"anomalib"}))
+@pytest.mark.parametrize("name", sorted({*TRAINED} - {"anomalib"}))
 def test_each_phase_of_a_training_lowers_its_loss(fits: Callable[[str], Twofold], name: str) -> None:
     """PaDiM has no loss; that of the generator and its opponent together goes up and down."""
     losses = pd.read_csv(fits(name).layout.losses(0, name))
@@ -406,7 +423,7 @@ def test_each_phase_of_a_training_lowers_its_loss(fits: Callable[[str], Twofold]
         assert fell or (name == "uniad_gan" and phase.index[0] > 0)
 
 
-@pytest.mark.parametrize("name", own_methods())
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_saved_and_loaded_method_gives_the_scores_of_one_never_saved(
     fits: Callable[[str], Twofold], name: str
 ) -> None:
@@ -420,7 +437,7 @@ def test_a_saved_and_loaded_method_gives_the_scores_of_one_never_saved(
     assert torch.equal(found[0][1], found[1][1])
 
 
-@pytest.mark.parametrize("name", own_methods())
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_same_seed_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -436,7 +453,7 @@ def test_the_same_seed_gives_the_same_bytes(
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("name", own_methods())
+@pytest.mark.parametrize("name", TRAINED)
 def test_operations_are_counted_for_each_method(fits: Callable[[str], Twofold], name: str) -> None:
     layout, loaded, _ = fits(name)
     inputs = Inputs.read(layout, loaded.input_size, loaded.uses_features)

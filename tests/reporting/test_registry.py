@@ -19,7 +19,7 @@ from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 
 SLOW = {"torch", "matplotlib", "scipy", "diffusers", "timm"}
-PLAIN = Source(Layout("toy"), [0], 32, Sampling(), Fusion(), Evaluation(), [])
+PLAIN = Source(Layout("toy"), [0], 32, Sampling(), Fusion(), Evaluation(), {})
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def test_the_report_calls_each_by_another_name() -> None:
 
 def test_all_that_an_experiment_has_is_chosen_or_the_one_that_is_named() -> None:
     names = {one.name for one in chosen(TABLES, None, PLAIN)}
-    assert names == set(TABLES) - {"table5", "readings", "study"}
+    assert names == set(TABLES) - {"table5", "readings", "study", "reported"}
     assert [one.name for one in chosen(FIGURES, "curves", PLAIN)] == ["curves"]
-    listed = replace(PLAIN, methods=["net"])
+    listed = replace(PLAIN, described={"net": Described()})
     assert {one.name for one in chosen(FIGURES, None, listed)} == set(FIGURES) - {"fig2", "study"}
     with pytest.raises(UserError, match=r"there is no figure 'table5'; known: coverage, curves, estimates"):
         chosen(FIGURES, "table5", PLAIN)
@@ -110,7 +110,7 @@ def test_all_that_an_experiment_has_is_chosen_or_the_one_that_is_named() -> None
 
 def test_only_what_an_experiment_does_not_run_is_lacking() -> None:
     lacks = {kind for kind in READERS if lacking(kind, ["full"], [])}
-    assert lacks == {"ablation", "sweeps", "readings", "heatmaps", "study"}
+    assert lacks == {"ablation", "sweeps", "readings", "heatmaps", "study", "reported"}
     assert {kind for kind in READERS if not lacking(kind, ["full"], [], study=[4])} == {"study"}
     assert not lacking("readings", ["full", "raw"], [])
     assert not lacking("sweeps", ["full", "steps=5"], [])

@@ -19,9 +19,12 @@ from drdc.experiment.points import points
 from drdc.experiment.experiment import as_in_a_file, load_experiment
 from drdc.experiment.stage_settings import (
     all_handed,
+    WITHOUT_NETWORK,
     handed,
+    imported_methods,
     method_facts,
     pretrained_networks_of,
+    trained_methods,
 )
 from drdc.reporting.declared import SECTIONS
 from drdc.reporting.kinds import VARIANTS_OF, WITH_METHODS, lacking
@@ -38,6 +41,8 @@ def refuse(cause):
 try:
     EXPERIMENT = load_experiment(as_in_a_file(config, internals.given_config(workflow)))
     LISTING = listing(EXPERIMENT.dataset)
+    # With what is read of files of numbers and heatmaps from elsewhere.
+    HANDED = list(all_handed(EXPERIMENT))
 except UserError as error:
     refuse(error)
 # Complete, and with numbers where --config gave text.
@@ -55,9 +60,11 @@ VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EVALUATION)
 RUNS = runs(VARIANTS, SEEDS, EVALUATION)
 #: All methods: DRDC, by its predictions, and those of the configuration.
 METHODS = [FULL, *EXPERIMENT.methods]
+#: Those without a network: their heatmaps were made elsewhere.
+IMPORTED = imported_methods(EXPERIMENT)
 #: Those whose self-checks are compared, and whether they are: a single one needs no recommendation.
-COMPARED = [DRDC, *EXPERIMENT.methods]
-RECOMMENDED = bool(EXPERIMENT.methods and EXPERIMENT.evaluation.self_check)
+COMPARED = [DRDC, *trained_methods(EXPERIMENT)]
+RECOMMENDED = bool(COMPARED[1:] and EXPERIMENT.evaluation.self_check)
 #: The experiments of its study, which are run in place of the experiment itself.
 STUDIED = [one.experiment.experiment for one in points(EXPERIMENT)]
 #: All trainings and scorings, the former in the order in which to start them.
@@ -138,10 +145,15 @@ def check_targets():
     for one in (*TABLES.values(), *FIGURES.values()):
         if one.name in named and (fault := missing(one.of)):
             refuse(f"{one.name} {fault}")
+    for name in IMPORTED:
+        if LAYOUT.detector(name) in map(Path, sys.argv[1:]):
+            refuse(f"methods.{name}: {WITHOUT_NETWORK}")
 
 
 def seen_by(name):
     """The arrays that a method or a variant of DRDC sees."""
+    if name in IMPORTED:
+        return []
     if name in EXPERIMENT.methods:
         facts = method_facts(EXPERIMENT, name)
         own = [LAYOUT.images(facts.input_size)]
@@ -171,7 +183,7 @@ def fetched_for(model):
 def models_of(name):
     """The trained models of a method or a variant of DRDC."""
     if name in EXPERIMENT.methods:
-        return [name]
+        return [] if name in IMPORTED else [name]
     return ["base", VARIANTS[FULL if name == DRDC else name].model]
 
 
@@ -221,6 +233,7 @@ def missing(kind):
         EXPERIMENT.methods,
         EXPERIMENT.evaluation.self_check,
         EXPERIMENT.study.values,
+        EXPERIMENT.reported,
     )
 
 

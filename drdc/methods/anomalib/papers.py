@@ -135,6 +135,6 @@ def cited(settings: Mapping[str, Any], optimizer: str) -> str:
         f"{width} channels for 128": width != 128,
         "random weights": bool(paper.backbone) and settings["weights"] == "scratch",
     }
-    parts = [paper.citation, *(text for text, holds in told.items() if holds)]
+    parts = [settings.get("citation") or paper.citation, *(text for text, holds in told.items() if holds)]
     differs = other_optimizer(settings, optimizer) if paper.trained else ""
     return "; ".join(filter(None, (*parts, differs, other_backbone(used, paper.backbone))))
