@@ -33,6 +33,11 @@ class Entry(Section):
             raise ValueError(f"{fault}; write it on one line")
         return value.strip()
 
+    @field_validator("citation")
+    @classmethod
+    def _as_in_a_list(cls, value: str) -> str:
+        return value.removesuffix(".")  # what follows it is said behind a semicolon
+
     @field_validator("label")
     @classmethod
     def _in_a_legend(cls, value: str) -> str:

@@ -203,9 +203,10 @@ class PooledCurves:
 def image_rows(about: pd.DataFrame, scores: Mapping[str, Floats]) -> list[Row]:
     """`IMAGE_COLUMNS` for each image and method; `about`: rows of the manifest, with the images' `group`."""
     facts = about[["path", "category", "group", "split", "defect_type", "label"]].assign(row=about.index)
-    frames = [facts.assign(method=method, score=own) for method, own in scores.items()]
-    rows: list[Row] = pd.concat(frames)[list(IMAGE_COLUMNS)].to_dict("records")  # type: ignore[assignment]
-    return rows
+    frames = [facts.assign(method=method, score=own)[list(IMAGE_COLUMNS)] for method, own in scores.items()]
+    return [
+        {str(key): value for key, value in row.items()} for own in frames for row in own.to_dict("records")
+    ]
 
 
 def _result(name: str, metric: Metric) -> Row:

@@ -205,15 +205,15 @@ def _configured(experiment: Experiment, name: str) -> Configured:
     return Configured(name=name, method=entry["method"], settings=own)
 
 
-def trained_methods(experiment: Experiment) -> list[str]:
-    """The methods of the configuration that are fitted here."""
-    return [name for name, own in experiment.methods.items() if method_class(own["method"]).trained]
-
-
 def imported_methods(experiment: Experiment) -> list[str]:
-    """Those whose heatmaps were made elsewhere."""
-    trained = trained_methods(experiment)
-    return [name for name in experiment.methods if name not in trained]
+    """The methods of the configuration whose heatmaps were made elsewhere."""
+    return [name for name, own in experiment.methods.items() if method_class(own["method"]).imported]
+
+
+def trained_methods(experiment: Experiment) -> list[str]:
+    """Those that are fitted here."""
+    imported = imported_methods(experiment)
+    return [name for name in experiment.methods if name not in imported]
 
 
 def _fingerprint(experiment: Experiment, name: str) -> str:
@@ -249,9 +249,9 @@ def _described(experiment: Experiment) -> dict[str, Described]:
             paper_name=kind.name_in_paper(settings),
             citation=kind.cited(settings, experiment.backbone.title),
             normalisation=settings.get("normalisation", ""),
-            input_size=size if kind.trained else None,
-            held_out=held_out if kind.trained else 0.0,
-            imported=not kind.trained,
+            input_size=None if kind.imported else size,
+            held_out=0.0 if kind.imported else held_out,
+            imported=kind.imported,
         )
     return found
 

@@ -58,7 +58,7 @@ class Heatmaps(Method):
 
     citation = "source unknown"
     uses_features = False
-    trained = False
+    imported = True
 
     @classmethod
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:

@@ -49,8 +49,8 @@ class Method(nn.Module):
         citation: authors, title, place and year.
         differs: how this method differs from that, in few words, whatever the settings.
         minutes: time limit of its training on a cluster.
-        trained: whether there is a network that is fitted here and predicts; False where the heatmaps are
-            read from files that were made elsewhere (`drdc.methods.heatmaps`).
+        imported: whether there is no network that is fitted here and predicts, but the heatmaps are read from
+            files that were made elsewhere (`drdc.methods.heatmaps`).
         paper_backbone: the pre-trained network of its paper, as timm names it, where this method uses the
             experiment's features; empty for none. Others have it as the default of `backbone`.
     """
@@ -61,7 +61,7 @@ class Method(nn.Module):
     citation: ClassVar[str] = ""
     differs: ClassVar[str] = ""
     minutes: ClassVar[int] = 1440
-    trained: ClassVar[bool] = True
+    imported: ClassVar[bool] = False
     paper_backbone: ClassVar[str] = ""
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:

@@ -57,7 +57,7 @@ def sources(described: Methods) -> list[str]:
     for name in (*further(described), *compared(described, COMPARED)):
         if name in described and (citation := described[name].citation):
             names.setdefault(citation, []).append(name_of(name))
-    return [f"{', '.join(who)}: {citation.removesuffix('.')}." for citation, who in names.items()]
+    return [f"{', '.join(who)}: {citation}." for citation, who in names.items()]
 
 
 def imported(described: Methods, lacks: str) -> list[str]:

@@ -99,30 +99,24 @@ def rerun(categories: Sequence[str], metric: str, dataset: str, methods: Sequenc
     return Others(cells, (*notes, *dict.fromkeys(map(_protocol, used))))
 
 
-def of_other_work(
-    categories: Sequence[str], metric: str, dataset: str, numbers: Sequence[Reported] = ()
-) -> Others:
+def of_other_work(categories: Sequence[str], metric: str, numbers: Sequence[Reported]) -> Others:
     """A column for each method and source of `numbers` with this metric.
 
-    Its mean is the reported one, if that is over the shown categories as far as can be told; else the mean of
-    these, where all are reported.
-
-    Args:
-        dataset: the paper's dataset that the categories are of; "" for another.
+    Its mean is the reported one; where there is none, or the work has further categories, that of the shown
+    ones, if all are reported.
     """
     columns: dict[str, dict[str, float]] = {}
     for own in numbers:
         if own.metric == metric:
             columns.setdefault(called(own), {})[own.category] = own.value
     cells = {
-        name: {c: Cell(values.get(c, nan)) for c in categories}
-        | {MEAN: Cell(_mean(values, categories, dataset))}
+        name: {c: Cell(values.get(c, nan)) for c in categories} | {MEAN: Cell(_mean(values, categories))}
         for name, values in columns.items()
     }
-    told = dict.fromkeys(own.file for own in numbers if called(own) in cells)
+    told = dict.fromkeys(own.file for own in numbers if own.metric == metric)
     note = (
-        f"reported: numbers from other work, not computed here ({', '.join(told)}); a mean is the reported "
-        "one if it is over the same categories, else that of the shown ones where all are reported."
+        f"reported: numbers from other work, not computed here ({', '.join(told)}); a mean is as reported, "
+        "or that of the shown categories where further ones are reported, or no mean."
     )
     return Others(cells, (note,) if cells else ())
 
@@ -132,10 +126,8 @@ def called(number: Reported) -> str:
     return f"{number.method} by {number.source}" if number.source else number.method
 
 
-def _mean(values: dict[str, float], categories: Sequence[str], dataset: str) -> float:
-    of_others = bool({*values} - {*categories, MEAN})
-    in_part = dataset != "" and not is_complete(categories, dataset)
-    if MEAN in values and not of_others and not (in_part and len(values) == 1):
+def _mean(values: dict[str, float], categories: Sequence[str]) -> float:
+    if MEAN in values and {*values} <= {*categories, MEAN}:
         return values[MEAN]
     shown = [values.get(c, nan) for c in categories]
     return sum(shown) / len(shown)

@@ -154,8 +154,7 @@ def other_work(scores: pd.DataFrame, described: Methods = NONE, reported: Sequen
     metrics = [metric for metric in METRICS if any(own.metric == metric for own in reported)]
     ours = {metric: measure(scores, metric, methods) for metric in metrics}
     categories = next(iter(ours.values())).categories
-    dataset = paper_dataset(categories, None)
-    theirs = {metric: of_other_work(categories, metric, dataset, reported) for metric in metrics}
+    theirs = {metric: of_other_work(categories, metric, reported) for metric in metrics}
     present = [m for m in methods if any(m in part.cells for part in ours.values())]
     others = list(dict.fromkeys(name for part in theirs.values() for name in part.cells))
     rows = tuple(
@@ -282,7 +281,7 @@ def _per_category(
     names = [described[method].paper_name for method in further(described)]
     paper = {m: printed(categories, m, dataset if dataset in papers else "", names) for m in heads}
     others = {metric: rerun(categories, metric, dataset, names) for metric in heads}
-    told = {metric: of_other_work(categories, metric, dataset, numbers) for metric in heads}
+    told = {metric: of_other_work(categories, metric, numbers) for metric in heads}
     labels = (*categories, MEAN)
     columns = _ours(ours, methods, heads, labels)
     columns += [*_theirs(paper, heads, labels, "paper"), *_theirs(others, heads, labels, "re-run")]

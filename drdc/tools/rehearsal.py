@@ -116,7 +116,7 @@ def rehearse(experiment: Experiment, name: str, training_images: int) -> Rehears
     entry = experiment.methods[name]
     kind = method_class(entry["method"])
     given = {key: value for key, value in entry.items() if key not in Entry.model_fields}
-    if not kind.trained:
+    if kind.imported:
         raise UserError("", "its heatmaps were made elsewhere", "")
     if given.get("model") and kind.__module__.startswith("drdc.methods.anomalib"):
         raise UserError("", "a model of anomalib brings a training of its own", "")
