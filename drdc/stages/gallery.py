@@ -55,7 +55,7 @@ def gallery(
         },
         calibration=f"{count} held-out normal images for a false-alarm rate of at most "
         f"{100 * float(ceiled(rate)):g} %"
-        + (f" (of {without}, which has none of them, on as many of all test images)" if without else ""),
+        + (f" (of {without}, which has none of them, on all test images)" if without else ""),
         scales=scales,
     )
 

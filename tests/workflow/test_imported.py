@@ -161,7 +161,7 @@ def test_without_held_out_images_there_is_no_threshold_and_all_else_is_made(copy
     assert "and there are 0" in rates.note["wood: No threshold", "detection rate, one threshold"]
     assert rates.value["wood: No threshold", "overlap"] == rates.value["wood: DRDC", "overlap"]
     gallery = (copy / RESULTS / "gallery.html").read_text(encoding="utf-8")
-    assert "of No threshold, which has none of them, on as many of all test images" in gallery
+    assert "of No threshold, which has none of them, on all test images" in gallery
 
 
 def test_no_detector_can_be_asked_for(folder: Path) -> None:
