@@ -102,7 +102,7 @@ def test_experiments_and_profiles_are_found(site: Path, tmp_path: Path) -> None:
 def test_an_experiment_of_ones_own_is_written_and_planned(site: Path, exported: Path, tmp_path: Path) -> None:
     shutil.copytree(exported / "dataset", tmp_path / "parts")
     said = run(site, tmp_path, "drdc new-experiment parts --minutes 0.01")
-    commands = [line.strip() for line in said.splitlines() if line.startswith("  ")]
+    commands = [line.strip() for line in said.partition("Next:\n")[2].splitlines()]
     assert [command.split()[0] for command in commands] == ["drdc", "snakemake"]
     assert planned(run(site, tmp_path, f"{commands[1]} --dry-run"))["train"] == 2 + 3
 
