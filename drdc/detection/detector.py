@@ -2,7 +2,7 @@
 
     from drdc import Detector
     detector = Detector.load("results/demo")
-    result = detector.detect("image.png")
+    result = detector.detect("results/demo/dataset/wood/test/hole/000.png")
 
 The file is what `drdc export` writes (`drdc.stages.export`), for DRDC or another method: all networks,
 settings and the calibration. It is safetensors, plain numbers and text, so that loading it runs no code from

@@ -263,8 +263,7 @@ def test_three_lines_of_the_documentation_run(exported: Path, monkeypatch: pytes
     page = (Path(__file__).parents[2] / "docs/detect.md").read_text()
     assert "\n".join(block) in re.sub(r"\n+", "\n", page)
     copy = exported.parent.parent / "as-documented"
-    shutil.copytree(exported, copy / "results/demo", ignore=shutil.ignore_patterns("dataset"))
-    shutil.copy(images(exported)[0][0], copy / "image.png")
+    shutil.copytree(exported, copy / "results/demo")
     monkeypatch.chdir(copy)
     names: dict[str, Any] = {}
     exec("\n".join(block), names)
