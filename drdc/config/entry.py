@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import field_validator
 
 from drdc.config.names import path_fault
@@ -44,3 +47,8 @@ class Entry(Section):
         if value.startswith("_"):
             raise ValueError("must not begin with an underscore, which legends leave out")
         return value
+
+
+def own_settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the method itself, without what every entry can have."""
+    return {key: value for key, value in entry.items() if key not in Entry.model_fields}

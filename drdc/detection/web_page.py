@@ -9,7 +9,6 @@ import html
 import io
 import tempfile
 import time
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -27,6 +26,7 @@ from drdc.detection.backends import FAST
 from drdc.detection.detector import Detection, Detector, judgement
 from drdc.evaluation.calibration import RATE, smallest_rate
 from drdc.evaluation.self_check import sentence
+from drdc.reporting.browser import data_url
 from drdc.runtime.errors import UserError, out_of_memory
 
 IMAGES = 100  # of a drop
@@ -83,7 +83,7 @@ class Seen:
     def judged(self, whole: Detection) -> Seen:
         """The same with the verdict of a detection."""
         bare = replace(whole, image=Image.new("RGB", (1, 1)), heatmap=np.zeros((1, 1), np.float32))
-        thumbnail = _data_url(reduced(whole, THUMBNAIL).outlined())
+        thumbnail = _jpeg(reduced(whole, THUMBNAIL).outlined())
         return replace(self, said=whole.verdict, detection=bare, thumbnail=thumbnail)
 
     def whole(self) -> Detection:
@@ -400,10 +400,10 @@ def _verdict(detection: Detection, name: str) -> str:
     )
 
 
-def _data_url(picture: Image.Image) -> str:
+def _jpeg(picture: Image.Image) -> str:
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{b64encode(content.getbuffer()).decode()}"
+    return data_url("image/jpeg", content.getvalue())
 
 
 def _without_folder(error: UserError, path: Path) -> str:

@@ -18,7 +18,7 @@ from drdc.config.backbone import Backbone
 from drdc.config.base import Base
 from drdc.config.dataset import Dataset
 from drdc.config.diffusion import Diffusion
-from drdc.config.entry import Entry
+from drdc.config.entry import Entry, own_settings
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling, single_grid_size
@@ -174,7 +174,7 @@ def _with_defaults(methods: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[s
             fix = f"use small letters, digits, '-' and '_', and none of {', '.join(TAKEN)}"
             faults.append(Fault((f"methods.{name}",), f"{name!r} cannot be the name of a method", fix))
         entry = {key: value for key, value in given.items() if key in Entry.model_fields}
-        own = {key: value for key, value in given.items() if key not in entry}
+        own = own_settings(given)
         method = str(entry.get("method") or name)
         model: type[Section] = Entry
         try:

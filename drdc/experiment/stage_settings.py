@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from drdc.config.described import Described
-from drdc.config.entry import Entry
+from drdc.config.entry import own_settings
 from drdc.config.reported import Reported
 from drdc.config.variants import BACKBONE, CONTROLS, DRDC, FULL, Stored, Variant, stored, variants
 from drdc.data.datasets import READERS
@@ -201,8 +201,7 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
 def _configured(experiment: Experiment, name: str) -> Configured:
     """A method without what is only shown of it."""
     entry = experiment.methods[name]
-    own = {key: value for key, value in entry.items() if key not in Entry.model_fields}
-    return Configured(name=name, method=entry["method"], settings=own)
+    return Configured(name=name, method=entry["method"], settings=own_settings(entry))
 
 
 def imported_methods(experiment: Experiment) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import pkgutil
 import traceback
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -49,10 +50,11 @@ class Configured(Section):
     settings: dict[str, Any]
 
 
-def own_methods() -> list[str]:
+@cache  # planning asks thousands of times
+def own_methods() -> tuple[str, ...]:
     """The methods of this folder."""
     found = {file.name for file in pkgutil.iter_modules(drdc.methods.__path__)}
-    return sorted(found - _OTHERS)
+    return tuple(sorted(found - _OTHERS))
 
 
 def known_methods() -> list[str]:

@@ -213,14 +213,15 @@ def _jpeg(picture: Image.Image) -> str:
     factor = -(-max(picture.size) // PICTURE_SIDE)
     reduced = picture if factor == 1 else picture.reduce(factor)
     reduced.save(content, "JPEG", quality=QUALITY)
-    return _data_url("image/jpeg", content)
+    return data_url("image/jpeg", content.getvalue())
 
 
 def _png(picture: Image.Image) -> str:
     content = io.BytesIO()
     picture.save(content, "PNG", compress_level=3)
-    return _data_url("image/png", content)
+    return data_url("image/png", content.getvalue())
 
 
-def _data_url(kind: str, content: io.BytesIO) -> str:
-    return f"data:{kind};base64,{b64encode(content.getbuffer()).decode()}"
+def data_url(kind: str, content: bytes) -> str:
+    """A file of that media type as an address, so that a page needs nothing from elsewhere."""
+    return f"data:{kind};base64,{b64encode(content).decode()}"

@@ -8,8 +8,9 @@ matplotlib, because planning the workflow imports all modules that declare a fig
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,6 +119,19 @@ def plain(axes: Axes) -> None:
 def percent_height(low: float, high: float) -> float:
     """Height in percentage points of an axis that shows [low, high] with a margin."""
     return max(1.3 * (high - low), LEAST_POINTS)
+
+
+def is_log(numbers: Collection[float], ratio: float) -> bool:
+    """Whether their axis is logarithmic: all are positive, and the largest is `ratio` times the smallest."""
+    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= ratio
+
+
+def on_axis(numbers: Mapping[str, float], ratio: float) -> dict[str, float]:
+    """Where each number stands on an axis from 0 to 1, linear or, see `is_log`, logarithmic."""
+    if is_log(numbers.values(), ratio):
+        numbers = {value: math.log(number) for value, number in numbers.items()}
+    least, most = min(numbers.values(), default=0.0), max(numbers.values(), default=0.0)
+    return {value: (number - least) / ((most - least) or 1.0) for value, number in numbers.items()}
 
 
 def percent_limits(low: float, high: float, height: float) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from drdc.reporting.aggregate import METHODS, METRICS, POOLED
+from drdc.reporting.browser import data_url
 
 SHOWN = ("image_auroc", "pixel_auroc")
 BASE, DRDC = METHODS["base"], METHODS["drdc"]
@@ -35,7 +35,7 @@ def front_page(experiment: str, summary: Path, overview: Path) -> str:
     return environment.get_template("front_page.html.j2").render(
         experiment=experiment,
         headlines=headlines(pd.read_csv(summary.with_suffix(".csv"), keep_default_na=False)),
-        picture=f"data:image/png;base64,{b64encode(overview.read_bytes()).decode()}",
+        picture=data_url("image/png", overview.read_bytes()),
         table=Markup(page[page.index("<table>") : page.index("</table>")] + "</table>"),
     )
 

@@ -151,8 +151,8 @@ def _histogram(axes: Axes, part: pd.DataFrame, threshold: float, colour: str) ->
     normal, anomalous = classes(part[part["split"] == "test"])
     plain(axes)
     edges = np.histogram_bin_edges(np.concatenate([normal, anomalous]), BINS)
-    looks = LOOKS["normal"], LOOKS["anomalous"] | {"edgecolor": colour}
-    for values, look in zip((normal, anomalous), looks, strict=True):
+    kinds = LOOKS["normal"], LOOKS["anomalous"] | {"edgecolor": colour}
+    for values, look in zip((normal, anomalous), kinds, strict=True):
         if len(values):
             parts = np.full(len(values), 100.0 / len(values))
             axes.hist(values, edges.tolist(), weights=parts, histtype="stepfilled", **look)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from math import isfinite, log
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,11 @@ from drdc.reporting.declared import figure
 from drdc.reporting.figures import (
     OURS,
     WIDTH,
+    is_log,
     legend,
     new_figure,
     no_figure,
+    on_axis,
     percent_height,
     percent_limits,
     plain,
@@ -212,36 +214,24 @@ def _x_axis(axes: Axes, sweep: Sweep, lowest: bool) -> None:
 
     places, words = _places(sweep), not _numbers(sweep)
     low, high = min(places.values()), max(places.values())
-    if _is_log(sweep):
+    if is_log(places.values(), LOG_FROM):
         axes.set_xscale("log")
         pad = (high / low) ** PAD
         axes.set_xlim(low / pad, high * pad)
     else:
         pad = (2 if words else 1) * PAD * (high - low or 1.0)
         axes.set_xlim(low - pad, high + pad)
-    shown = list(places) if words else _with_room(_unit(sweep), sweep.default)
+    shown = list(places) if words else _with_room(on_axis(places, LOG_FROM), sweep.default)
     axes.set_xticks([places[value] for value in shown], shown, parse_math=False)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(axis="x", labelbottom=lowest, rotation=90 if _turned(sweep) else 0)
 
 
-def _is_log(sweep: Sweep) -> bool:
-    numbers = _numbers(sweep).values()
-    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= LOG_FROM
-
-
-def _unit(sweep: Sweep) -> dict[str, float]:
-    """The position of each value as a part of the axis, in [0, 1]."""
-    places = _places(sweep)
-    if _is_log(sweep):
-        places = {value: log(x) for value, x in places.items()}
-    low, high = min(places.values()), max(places.values())
-    return {value: (x - low) / (high - low or 1.0) for value, x in places.items()}
-
-
 def _turned(sweep: Sweep) -> int:
     """Letters of the longest value if the values are words without room side by side, else 0."""
-    if _numbers(sweep) or len(_with_room(_unit(sweep), sweep.default)) == len(sweep.values):
+    if _numbers(sweep) or len(_with_room(on_axis(_places(sweep), LOG_FROM), sweep.default)) == len(
+        sweep.values
+    ):
         return 0
     return max(map(len, sweep.values))
 

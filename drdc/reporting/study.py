@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from drdc.reporting.figures import (
     legend,
     looks,
     new_figure,
+    on_axis,
     percent_height,
     percent_limits,
     plain,
@@ -135,9 +135,4 @@ def _panel(axes: Axes, means: pd.DataFrame, look: dict[str, Look]) -> None:
 def _places(values: list[str]) -> dict[str, float]:
     """Where each value stands: numbers from 0 to 1 on a linear or a logarithmic scale, "all" after them."""
     numbers = {value: float(value) for value in values if value != ALL}
-    least, most = min(numbers.values(), default=0.0), max(numbers.values(), default=0.0)
-    if least > 0 and most / least >= LOG_FROM:
-        numbers = {value: log(number) for value, number in numbers.items()}
-        least, most = log(least), log(most)
-    found = {value: (number - least) / ((most - least) or 1.0) for value, number in numbers.items()}
-    return found | {value: 1 + 1 / len(values) for value in values if value == ALL}
+    return on_axis(numbers, LOG_FROM) | {value: 1 + 1 / len(values) for value in values if value == ALL}

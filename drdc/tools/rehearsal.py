@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone, Network
-from drdc.config.entry import Entry
+from drdc.config.entry import own_settings
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import method_facts
 from drdc.methods.inputs import Inputs, Shapes
@@ -115,7 +115,7 @@ def rehearse(experiment: Experiment, name: str, training_images: int) -> Rehears
     """
     entry = experiment.methods[name]
     kind = method_class(entry["method"])
-    given = {key: value for key, value in entry.items() if key not in Entry.model_fields}
+    given = own_settings(entry)
     if kind.imported:
         raise UserError("", "its heatmaps were made elsewhere", "")
     if given.get("model") and kind.__module__.startswith("drdc.methods.anomalib"):
