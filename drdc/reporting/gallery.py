@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 COLUMNS = {
     "input": "input",
-    "ground truth": "truth",
+    "ground\ntruth": "truth",
     "base\nheatmap": "base",
     "diffusion\nheatmap": "diffusion",
     "fused\nheatmap": "fused",
-    "reconstruction": "reconstr.",
+    "recon-\nstruction": "reconstr.",
 }  # heading of a wide panel: of a narrow one
 HEATMAPS = ("base", "diffusion", "drdc")
 COLOUR_MAP = "inferno"  # perceptually even
