@@ -21,7 +21,7 @@ from benchmarks.harness import Contestant, Race, Row, measured, peak_of, python
 from benchmarks.report import COLUMNS, add, page, read
 from benchmarks.uniad import UniAD
 
-STUDIES = ("conditioning", "synthetic_defects")
+STUDIES = ("beyond", "conditioning", "synthetic_defects")
 #: Those that start processes or import anomalib.
 LONG = {"detect", "jobs", "load", "metrics"}
 EACH = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in BENCHMARKS]
@@ -161,6 +161,25 @@ def test_conditioning_compares_both_models(
     shares = [int(share) for line in kept for share in re.findall(r"(-?\d+) % of a", line)]
     assert len(shares) == 8
     assert all(-20 <= share <= 120 for share in shares)
+
+
+def test_variants_beyond_the_paper_are_tried_on_synthetic_defects(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with chdir(exported.parents[1]):
+        study(monkeypatch, "beyond", "config.yaml", "--weights", "0.3", "1", "--defects", "1")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    found = {tuple(line[:3]): line[3:] for line in map(_in_parts, lines)}
+    assert len(found) == 8
+    assert all(0 <= float(value) <= 100 for numbers in found.values() for value in numbers)
+    for shown in ("as", "centred"):
+        assert found["memory", shown, "1"] == found["transformer", shown, "1"], "the diffusion map alone"
+        assert found["memory", shown, "0.3"] != found["transformer", shown, "0.3"]
+
+
+def _in_parts(line: list[str]) -> list[str]:
+    """A printed line without the last words of "as it is"."""
+    return [word for word in line if word not in ("it", "is")]
 
 
 def test_synthetic_defects(

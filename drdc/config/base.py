@@ -35,6 +35,14 @@ class Base(Optimisation):
     )
     clip_norm: float | None = setting(0.1, "inferred", "Maximum norm of the gradient.", gt=0)
     schedule: Schedule = setting("step", "inferred", SCHEDULE)
+    memory: int = setting(
+        0,
+        "ours",
+        "Features of training images to keep as a memory bank, for `fusion.base: memory` and "
+        "`evaluation.beyond`; 0: none.",
+        ge=0,
+        le=10_000_000,
+    )
     precision: Precision = setting("auto", "ours", PRECISION)
     compile: Compile = setting("auto", "ours", COMPILE)
 

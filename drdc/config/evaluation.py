@@ -40,6 +40,12 @@ class Evaluation(Section):
     ablation: bool = setting(
         False, "ours", "Run the seven variants of Table 5; trains a second, unconditional diffusion model."
     )
+    beyond: bool = setting(
+        False,
+        "ours",
+        "Score variants of the fusion that go beyond the paper, from the same predictions; "
+        "needs a memory bank (`base.memory`).",
+    )
     sweeps: Sweeps = setting(Sweeps(), "ours", "Sensitivity (Figure 2).")
     seeds: list[int] | None = setting(
         None, "ours", "Seeds of ablation and sweeps, a subset of the experiment's; null: all."

@@ -51,3 +51,15 @@ class Fusion(Section):
     base_scales: list[Literal[1, 2, 4, 8]] = setting(
         [1], "paper", "Downscaling factors of the base model's features; more of them were worse (Table 5)."
     )
+    base: Literal["transformer", "memory"] = setting(
+        "transformer",
+        "ours",
+        "The base heatmap (Eq. 2): distance to the features that the transformer reconstructs, as in the "
+        "paper, or to the nearest ones of normal images in the memory bank (`base.memory`).",
+    )
+    centred: bool = setting(
+        False,
+        "ours",
+        "Subtract from each image's diffusion map its own median: images differ in how hard they are to "
+        "inpaint, defect or not.",
+    )

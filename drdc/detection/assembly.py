@@ -126,7 +126,7 @@ def _drdc(
     fusion: Fusion,
     **trainings: Any,
 ) -> Assembled:
-    tensors, about = _networks(layout, seed, backbone)
+    tensors, about = _networks(layout, seed, backbone, fusion)
     full = Heatmaps.of_drdc(layout, seed, table, fusion, whole=False)
     modes = {}
     wanted = {FULL: sampling} | ({FAST: sampling.model_copy(update={"steps": 1})} if fast else {})
@@ -192,9 +192,13 @@ def calibrated(
     return Calibration(scores, peaks, categories, groups)
 
 
-def _networks(layout: Layout, seed: int, backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _networks(
+    layout: Layout, seed: int, backbone: Backbone, fusion: Fusion
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights of all three networks, and the settings from which each is built."""
     base, about_base = load_trained(layout, seed, "base", "base")
+    if fusion.base != "memory":
+        base.pop("memory", None)
     diffusion, about_diffusion = load_trained(layout, seed, "diffusion", "diffusion")
     extractor = FeatureExtractor(backbone).state_dict()
     FeatureExtractor(backbone, extractor)  # a name that only the hub knows cannot be built from the file

@@ -146,7 +146,7 @@ def _networks(
     backbone = Backbone(**about["backbone"])
     extractor = FeatureExtractor(backbone, below(tensors, "backbone"))
     base = Reconstructor(Base(**about["base"]), extractor.channels, backbone.feature_size).eval()
-    base.load_state_dict(below(tensors, "base"))
+    base.restore(below(tensors, "base"))
     denoiser = Denoiser(Diffusion(**about["diffusion"]))
     denoiser.load_state_dict(below(tensors, "diffusion"))
     return extractor, base, denoiser
@@ -158,7 +158,7 @@ def _usual(fusion: Fusion, scale: Statistics) -> float:
         normalise(torch.tensor(scale[kind][0]), scale[kind], fusion.normalisation)
         for kind in ("base", "diffusion")
     )
-    return float(weighted_sum(diffusion, base, fusion.weight))
+    return float(weighted_sum(diffusion * (not fusion.centred), base, fusion.weight))
 
 
 def _of_method(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, Backend]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from drdc.detection.backends import FAST
 from drdc.detection.detector import Detector
 from drdc.equations.fusion import (
+    centred,
     feature_error,
     image_score,
     mean_filter,
@@ -115,8 +116,8 @@ class DetectorNetwork(nn.Module):
     def _fused(self, features: Tensor, errors: Errors) -> Tensor:
         """Eq. 2 and 14-17 with the rounding of stored predictions, (1, H, H)."""
         fusion, scale = self.reading.fusion, self.reading.scale
-        reconstructed = self.base(features)
-        maps = (feature_error(features, reconstructed, own) for own in fusion.base_scales)
+        expected = self.base.nearest(features) if fusion.base == "memory" else self.base(features)
+        maps = (feature_error(features, expected, own) for own in fusion.base_scales)
         base = mean_of(upsample_base(own, self.size) for own in maps)
         if fusion.timesteps == "last":
             diffusion = errors.last.half().float()
@@ -129,6 +130,8 @@ class DetectorNetwork(nn.Module):
             diffusion = spatio_temporal_map(scales, self.size)
         diffusion = mean_filter(diffusion, fusion.filter_size)
         diffusion = normalise(diffusion, scale["diffusion"], fusion.normalisation)
+        if fusion.centred:
+            diffusion = centred(diffusion)
         base = normalise(base, scale["base"], fusion.normalisation)
         return weighted_sum(diffusion, base, fusion.weight)
 

@@ -81,6 +81,16 @@ def mean_filter(heatmap: Tensor, filter_size: int) -> Tensor:
     return _box_means(heatmap, filter_size, filter_size // 2)
 
 
+def centred(diffusion: Tensor) -> Tensor:
+    """Maps (B, H, W) without the median of each (of two in the middle the lower): ours, not the paper's.
+
+    By the largest of the lower half, which an ONNX file can compute.
+    """
+    values = diffusion.flatten(1)
+    lower = values.topk((values.shape[1] + 1) // 2, largest=False).values
+    return diffusion - lower.amax(1)[:, None, None]
+
+
 def channel_scale(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over all values of (B, C, H, W), each (C,) float64."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())

@@ -345,6 +345,12 @@ def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
             "list the values in evaluation.sweeps.weight",
         ),
         (
+            (e.evaluation.beyond or e.fusion.base == "memory") and not e.base.memory,
+            ("base.memory", "fusion.base", "evaluation.beyond"),
+            "0 leaves no memory bank, which fusion.base or evaluation.beyond asks for",
+            "set it above 0, for example to 40000",
+        ),
+        (
             e.evaluation.ablation and not e.diffusion.model_conditioning,
             ("evaluation.ablation", "diffusion.model_conditioning"),
             "compares with a conditional model",

@@ -46,7 +46,7 @@ def load_base(layout: Layout, seed: int) -> Reconstructor:
     """The trained base model, ready for inference."""
     weights, about = load_trained(layout, seed, "base", "base")
     model = Reconstructor(Base(**about["base"]), about["channels"], about["feature_size"])
-    model.load_state_dict(weights)
+    model.restore(weights)
     return model.to(torch_device()).eval()
 
 

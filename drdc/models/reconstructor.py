@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from drdc.config.base import Base
 from drdc.runtime.devices import use_bf16
+from drdc.runtime.errors import UserError
 
 
 class PositionEmbedding(nn.Module):
@@ -122,6 +123,7 @@ class Reconstructor(nn.Module):
     """
 
     mask: Tensor | None
+    memory: Tensor | None
 
     def __init__(self, settings: Base, channels: int, feature_size: int) -> None:
         super().__init__()
@@ -136,6 +138,7 @@ class Reconstructor(nn.Module):
         window = settings.neighbour_window
         mask = neighbour_mask(feature_size, window) if window else None
         self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("memory", None)  # (M, C) float16: features of normal images, see `nearest`
         self.apply(_initialise)
 
     def forward(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -147,6 +150,28 @@ class Reconstructor(nn.Module):
         with torch.autocast(features.device.type, torch.bfloat16, enabled=bf16):
             reconstructed = self._reconstruct(tokens)
         return reconstructed.float().transpose(1, 2).reshape(features.shape)
+
+    def nearest(self, features: Tensor) -> Tensor:
+        """The feature in the memory bank that is nearest to each, both (B, C, h, w): ours, not the paper's.
+
+        Raises:
+            UserError: the model has no memory bank.
+        """
+        if self.memory is None:
+            raise UserError("base.memory", "the base model has no memory bank", "raise it and train again")
+        known = self.memory.float()
+        lengths = known.square().sum(1)
+        tokens = features.flatten(2).transpose(1, 2)
+        # Image by image: the distances of 14×14 tokens to 40,000 of the bank take 31 MB.
+        found = [known[(lengths - 2 * own @ known.T).argmin(1)] for own in tokens.unbind()]
+        return torch.stack(found).transpose(1, 2).reshape(features.shape)
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Load a trained state, with its memory bank where it has one."""
+        if "memory" in weights:
+            size = len(weights["memory"]), self.output.out_features
+            self.memory = torch.empty(size, dtype=torch.float16)
+        self.load_state_dict(weights)
 
     def _reconstruct(self, tokens: Tensor) -> Tensor:
         """(B, h·w, C) -> the same."""

@@ -7,6 +7,7 @@
 | `sweeps`           | tidy scores of the variants of Figure 2, and its panels                             |
 | `readings`         | tidy scores of all methods and of the variants that tell the readings of Eq. 17     |
 |                    | apart, map_scales.csv, and the panels of Figure 2                                   |
+| `beyond`           | tidy scores of all methods and of the variants that go beyond the paper             |
 | `reported`         | the same as `scores`; only where there are numbers from other work                  |
 | `costs`            | costs.csv                                                                           |
 | `costs_and_scores` | costs.csv, and tidy scores of all methods and of all numbers of timesteps           |
@@ -43,6 +44,7 @@ from drdc.config.variants import (
     RAW,
     Sweep,
     Variant,
+    beyond,
     of_readings,
     runs,
     sweeps,
@@ -131,6 +133,7 @@ def lacking(
             "the variants of the ablation; set evaluation.ablation to true",
         ),
         "sweeps": (bool(swept(variants)), "values to compare; name some in evaluation.sweeps"),
+        "beyond": (bool(beyond(variants)), "variants beyond the paper; set evaluation.beyond to true"),
         "readings": (RAW in variants, "weights of raw maps; name some in evaluation.sweeps.raw_weight"),
         **dict.fromkeys(
             ("self_check", "estimates"),
@@ -149,10 +152,11 @@ VARIANTS_OF: dict[str, Callable[[Collection[str]], Collection[str]]] = {
     "ablation": lambda every: ABLATION,
     "sweeps": swept,
     "readings": of_readings,
+    "beyond": beyond,
     "costs_and_scores": partial(swept, setting="steps"),
 }
 #: Of these, the kinds that have the scores of controls and methods, too.
-WITH_METHODS = ("scores", "reported", "readings", "costs_and_scores")
+WITH_METHODS = ("scores", "reported", "readings", "beyond", "costs_and_scores")
 
 
 def _scores(source: Source, kind: str) -> tuple[Any, ...]:
@@ -233,6 +237,7 @@ READERS: dict[str, Callable[[Source], tuple[Any, ...]]] = {
     "ablation": partial(_scores, kind="ablation"),
     "sweeps": _sweeps,
     "readings": _readings,
+    "beyond": partial(_scores, kind="beyond"),
     "reported": partial(_scores, kind="reported"),
     "costs": _costs,
     "costs_and_scores": _costs_and_scores,

@@ -234,7 +234,11 @@ def summary(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     `scores`: tidy scores of one experiment; `described`: the methods that DRDC is compared with. Raises
     `UserError` when none of the methods is there.
     """
-    methods = (*METHODS, *further(described))
+    return at_a_glance(scores, (*METHODS, *further(described)), described)
+
+
+def at_a_glance(scores: pd.DataFrame, methods: Sequence[str], described: Methods) -> Table:
+    """`summary` of those methods, in that order."""
     columns = {metric: measure(scores, metric, methods) for metric in HEADLINE}
     present = [m for m in methods if any(m in column.cells for column in columns.values())]
     rows = tuple((name_of(m), tuple(c.cell(m, MEAN) for c in columns.values())) for m in present)

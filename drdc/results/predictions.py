@@ -22,6 +22,7 @@ from drdc.config.fusion import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.config.variants import predicted_parts
 from drdc.equations.stored_maps import (
     Maps,
+    centred,
     map_scales,
     mean_filter,
     mean_of,
@@ -38,6 +39,8 @@ from drdc.runtime.files import open_array
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: How the fields of each kind of base map begin, by the value of `fusion.base`.
+BASE_FIELDS = {"transformer": "base", "memory": "memory"}
 #: (mean, standard deviation) of a kind of map over held-out normal images.
 Statistics = dict[str, tuple[float, float]]
 
@@ -58,23 +61,32 @@ class Errors:
     reconstruction: Tensor
 
 
-def record_type(image_size: int, feature_size: int, grid_sizes: Sequence[int] | None) -> np.dtype[np.void]:
+def record_type(
+    image_size: int, feature_size: int, grid_sizes: Sequence[int] | None, remembers: bool = False
+) -> np.dtype[np.void]:
     """One image's prediction.
 
-    Fields: `row` in the manifest; `base1` … `base8`; for each grid size k `k<k>.scale1` … `k<k>.scale16`,
-    then `last` and `reconstruction`; or, where `grid_sizes` is None, `scale1` … `scale16` alone.
+    Fields: `row` in the manifest; `base1` … `base8`; where the base model has a memory bank (`remembers`)
+    `memory1` … `memory8`; for each grid size k `k<k>.scale1` … `k<k>.scale16`, then `last` and
+    `reconstruction`; or, where `grid_sizes` is None, `scale1` … `scale16` alone.
     """
     heads = [""] if grid_sizes is None else [f"k{k}." for k in grid_sizes]
-    base = [(f"base{s}", "f4", (-(-feature_size // s),) * 2) for s in BASE_SCALES]
+    kinds = [BASE_FIELDS[kind] for kind in ("transformer", "memory")[: 1 + remembers]]
+    base = [(f"{kind}{s}", "f4", (-(-feature_size // s),) * 2) for kind in kinds for s in BASE_SCALES]
     scales = [(f"{head}scale{s}", "f2", (image_size // s,) * 2) for head in heads for s in STORED_SCALES]
     details = [("last", "f2", (image_size,) * 2), ("reconstruction", "u1", (image_size, image_size, 3))]
     return np.dtype([("row", "i8"), *base, *scales, *([] if grid_sizes is None else details)])
 
 
-def store_base(records: np.ndarray, batch: NDArray[np.int64], errors: Mapping[int, Tensor]) -> None:
-    """Write the base maps (Eq. 2) of a batch into its records: for each scale (B, ⌈h / s⌉, ⌈w / s⌉)."""
+def store_base(
+    records: np.ndarray, batch: NDArray[np.int64], kind: str, errors: Mapping[int, Tensor]
+) -> None:
+    """Write base maps (Eq. 2) of a batch into its records: for each scale (B, ⌈h / s⌉, ⌈w / s⌉).
+
+    `kind`: a value of `fusion.base`.
+    """
     for scale, maps in errors.items():
-        records[f"base{scale}"][batch] = maps.cpu().numpy()
+        records[f"{BASE_FIELDS[kind]}{scale}"][batch] = maps.cpu().numpy()
 
 
 def store_errors(
@@ -147,7 +159,9 @@ def raw_maps(records: NDArray[np.void], fusion: Fusion) -> tuple[Maps, Maps]:
     """A_base (Eq. 2) and Ã_st (Eq. 14-16) of some images, each (B, H, W), before normalisation."""
     names = records.dtype.names or ()
     size = records["last" if "last" in names else "scale1"].shape[-1]
-    base = [upsample_base(_field(records, f"base{s}"), size) for s in fusion.base_scales]
+    base = [
+        upsample_base(_field(records, f"{BASE_FIELDS[fusion.base]}{s}"), size) for s in fusion.base_scales
+    ]
     if fusion.timesteps == "last":
         return mean_of(base), mean_filter(_field(records, "last"), fusion.filter_size)
     scales: dict[int, Maps] = {s: _over_grid_sizes(records, s, fusion) for s in fusion.scales}
@@ -170,6 +184,8 @@ def fuse(records: NDArray[np.void], fusion: Fusion, statistics: Statistics) -> F
     base, diffusion = raw_maps(records, fusion)
     base = normalise(base, statistics["base"], fusion.normalisation)
     diffusion = normalise(diffusion, statistics["diffusion"], fusion.normalisation)
+    if fusion.centred:
+        diffusion = centred(diffusion)
     return Fused(base, diffusion, weighted_sum(diffusion, base, fusion.weight))
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.config.fusion import Fusion
-from drdc.config.variants import COMPARED, CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
+from drdc.config.variants import BEYOND, COMPARED, CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
 from drdc.data.manifest import read_manifest
 from drdc.equations.stored_maps import image_score
 from drdc.evaluation.calibration import RATE, needed, threshold
@@ -123,7 +123,7 @@ def _of_drdc(
     compared = COMPARED if whole else (DRDC,)
     told = {kind: float(f"{mean:.3g}") for kind, (mean, _) in maps.scales.items()}
     log.info("means of the raw maps of held-out normal images: %s", told)
-    pooled = compared if whole else ()
+    pooled = compared if whole or variant in BEYOND else ()
     return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches, pooled, maps.scales)
 
 

@@ -72,7 +72,7 @@ def self_check(
     rate = offered_rate(len(scores))
     rows = [_normal_row(about, float(own)) for about, own in zip(held_out.itertuples(), scores, strict=True)]
     panels: list[dict[str, NDArray[np.uint8]]] = []
-    drawn = _drawn(held_out, root_of(layout, dataset), defects)
+    drawn = drawn_defects(held_out, root_of(layout, dataset), defects)
     while batch := list(islice(drawn, detector.batch_size)):
         pixels = [image.image for _, image in batch]
         for (about_image, image), found in zip(
@@ -89,11 +89,17 @@ def self_check(
     log.info("%s %s", name, sentence(summary(frame)))
 
 
-def _drawn(held_out: pd.DataFrame, root: Path, defects: int) -> Iterator[tuple[Any, Drawn]]:
-    """(row of the manifest, its image with a defect): so many of each kind in each category."""
+def drawn_defects(held_out: pd.DataFrame, root: Path, defects: int) -> Iterator[tuple[Any, Drawn]]:
+    """(row of the manifest, its image with a defect): so many of each kind in each category.
+
+    Args:
+        held_out: those rows of the manifest.
+        root: the dataset's folder.
+        defects: of each kind in each category.
+    """
     for _, own in held_out.groupby("category"):
         about = list(own.itertuples())
-        images = [_read(root, row) for row in about[: defects + 1]]
+        images = [read_shown(root, row) for row in about[: defects + 1]]
         for place in range(defects):
             image, other = (images[(place + step) % len(images)] for step in (0, 1))
             row = about[place % len(images)]
@@ -104,7 +110,8 @@ def _drawn(held_out: pd.DataFrame, root: Path, defects: int) -> Iterator[tuple[A
                     yield row, found
 
 
-def _read(root: Path, row: Any) -> NDArray[np.uint8]:
+def read_shown(root: Path, row: Any) -> NDArray[np.uint8]:
+    """The original image of a row of the manifest, (H, W, 3), reduced to `SIDE` where it is larger."""
     image = read_original(root, row)
     image.thumbnail((SIDE, SIDE))
     return np.asarray(image)

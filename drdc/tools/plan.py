@@ -283,15 +283,19 @@ def disk(experiment: Experiment, images: ImageCounts) -> float:
     evaluation = experiment.evaluation if images.test else Evaluation()
     every = variants(experiment.sampling, experiment.fusion, evaluation)
     for (name, _), variant in jobs.predictions(experiment, evaluation).items():
-        found += images.predicted * _record_bytes(every, name, variant, size, side)
+        remembers = experiment.base.memory > 0
+        found += images.predicted * _record_bytes(every, name, variant, size, side, remembers)
     return found
 
 
-def _record_bytes(every: dict[str, Variant], name: str, variant: Variant | None, size: int, side: int) -> int:
+def _record_bytes(
+    every: dict[str, Variant], name: str, variant: Variant | None, size: int, side: int, remembers: bool
+) -> int:
     if variant is None:
         return stored_type(size).itemsize
     detailed = stored(every, name).detailed
-    return record_type(size, side, variant.sampling.grid_sizes if detailed else None).itemsize
+    grid_sizes = variant.sampling.grid_sizes if detailed else None
+    return record_type(size, side, grid_sizes, remembers).itemsize
 
 
 def memory(experiment: Experiment, machine: Machine, model: str) -> str:

@@ -12,6 +12,7 @@ from drdc.config.variants import (
     FULL,
     RAW,
     Variant,
+    beyond,
     of_readings,
     raw_name,
     runs,
@@ -165,3 +166,24 @@ def test_an_ablation_of_an_unconditional_experiment_is_refused() -> None:
                 "evaluation": {"ablation": True},
             }
         )
+
+
+def test_variants_beyond_the_paper_cost_no_call_of_the_unet() -> None:
+    e = load_experiment(
+        {
+            "dataset": {"root": "data"},
+            "base": {"memory": 100},
+            "evaluation": {"ablation": True, "beyond": True},
+        }
+    )
+    found = every(e)
+    assert set(beyond(found)) == {"centred", "memory", "memory+centred"}
+    for name in beyond(found):
+        assert (found[name].predictions, found[name].model) == (FULL, "diffusion")
+        assert found[name].sampling == e.sampling
+    assert found["centred"].fusion == e.fusion.model_copy(update={"centred": True})
+    assert found["memory"].fusion.base == "memory"
+    assert not beyond(every(experiment(ablation=True)))
+    with pytest.raises(UserError, match=r"base\.memory: 0 leaves no memory bank") as error:
+        experiment(beyond=True)
+    assert "\n" not in str(error.value)

@@ -9,6 +9,7 @@ from scipy import ndimage
 from drdc.config.fusion import BASE_SCALES, STORED_SCALES, Fusion
 from drdc.equations import stored_maps
 from drdc.equations.fusion import (
+    centred,
     feature_error,
     image_score,
     map_scale,
@@ -218,3 +219,39 @@ def test_masks_are_reduced_and_enlarged_as_torch_does(reduction: int) -> None:
     small = F.interpolate(whole, (SIZE // reduction,) * 2, mode="bilinear", align_corners=False)
     large = F.interpolate(small, (SIZE, SIZE), mode="bilinear", align_corners=False)[:, 0]
     np.testing.assert_array_equal(oracle_mask(masks, reduction), large.numpy())
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_centred_maps_are_the_same_for_images_that_are_harder_to_inpaint_everywhere(size: int) -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.random((3, size, size), dtype=np.float32)
+    found = stored_maps.centred(maps)
+    np.testing.assert_allclose(stored_maps.centred(maps + 7), found, atol=1e-5)
+    below, above = (found < 0).sum((1, 2)), (found > 0).sum((1, 2))
+    assert ((found == 0).sum((1, 2)) == 1).all()
+    assert (abs(below - above) <= 1).all(), "half of the pixels on either side"
+    np.testing.assert_array_equal(centred(torch.from_numpy(maps)), found)
+
+
+def test_centring_changes_the_diffusion_map_alone() -> None:
+    rng = np.random.default_rng(0)
+    records = np.zeros(2, record_type(SIZE, 4, None))
+    records["base1"] = rng.random((2, 4, 4))
+    for s in STORED_SCALES:
+        records[f"scale{s}"] = rng.random((2, SIZE // s, SIZE // s))
+    scale = {"base": (0.5, 0.2), "diffusion": (0.3, 0.1)}
+    plain = fuse(records, Fusion(filter_size=3, pool_size=4), scale)
+    other = fuse(records, Fusion(filter_size=3, pool_size=4, centred=True), scale)
+    np.testing.assert_array_equal(other.base, plain.base)
+    np.testing.assert_array_equal(other.diffusion, stored_maps.centred(plain.diffusion))
+    np.testing.assert_allclose(other.drdc, 0.9 * other.diffusion + 0.1 * other.base, rtol=1e-6)
+
+
+def test_the_base_map_is_that_of_the_memory_bank_where_the_fusion_says_so() -> None:
+    rng = np.random.default_rng(0)
+    records = np.zeros(1, record_type(SIZE, 4, None, remembers=True))
+    for name in ("base1", "memory1", "memory2", *(f"scale{s}" for s in STORED_SCALES)):
+        records[name] = rng.random(records[name].shape)
+    for kind, field in (("transformer", "base1"), ("memory", "memory1")):
+        base, _ = raw_maps(records, Fusion(filter_size=3, base=kind))
+        np.testing.assert_array_equal(base, stored_maps.upsample_base(records[field], SIZE))

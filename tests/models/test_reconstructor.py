@@ -20,6 +20,7 @@ from drdc.models.reconstructor import (
     jitter,
     neighbour_mask,
 )
+from drdc.runtime.errors import UserError
 
 SIDE, WIDTH = 5, 8
 
@@ -224,3 +225,47 @@ def test_attention_has_a_dropout_of_its_own() -> None:
 
     assert rates(dropout=0.2) == {0.2}
     assert rates(dropout=0.2, attention_dropout=0.0) == {0.0}
+
+
+def remembering(entries: int, channels: int = 6) -> tuple[Reconstructor, Tensor]:
+    """A model and its memory bank, of features as they are stored."""
+    torch.manual_seed(0)
+    model = Reconstructor(settings(), channels=channels, feature_size=SIDE).eval()
+    model.memory = torch.randn(entries, channels).half()
+    return model, model.memory.float()
+
+
+def test_each_feature_is_compared_with_the_nearest_one_of_the_memory_bank() -> None:
+    model, known = remembering(40)
+    features = torch.randn(3, 6, SIDE, SIDE)
+    found = model.nearest(features)
+    assert found.shape == features.shape
+    for image, row, column in itertools.product(range(3), range(SIDE), range(SIDE)):
+        distances = (known - features[image, :, row, column]).norm(dim=1)
+        torch.testing.assert_close(found[image, :, row, column], known[distances.argmin()])
+
+
+def test_what_is_in_the_memory_bank_is_nearest_to_itself() -> None:
+    model, known = remembering(SIDE**2)
+    features = known.T.reshape(1, 6, SIDE, SIDE)
+    assert torch.equal(model.nearest(features), features)
+
+
+def test_a_trained_state_brings_its_memory_bank_along_whatever_its_size() -> None:
+    model, known = remembering(17)
+    restored = Reconstructor(settings(), channels=6, feature_size=SIDE).eval()
+    restored.restore(model.state_dict())
+    assert restored.memory is not None
+    assert torch.equal(restored.memory.float(), known)
+    features = torch.randn(1, 6, SIDE, SIDE)
+    assert torch.equal(restored.nearest(features), model.nearest(features))
+    other = Reconstructor(settings(), channels=5, feature_size=SIDE)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        other.restore(model.state_dict())
+
+
+def test_without_a_memory_bank_there_is_nothing_to_compare_with() -> None:
+    model = Reconstructor(settings(), channels=6, feature_size=SIDE)
+    assert "memory" not in model.state_dict()
+    with pytest.raises(UserError, match=r"base\.memory: the base model has no memory bank"):
+        model.nearest(torch.randn(1, 6, SIDE, SIDE))

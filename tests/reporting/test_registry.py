@@ -94,7 +94,7 @@ def test_the_report_calls_each_by_another_name() -> None:
 
 def test_all_that_an_experiment_has_is_chosen_or_the_one_that_is_named() -> None:
     names = {one.name for one in chosen(TABLES, None, PLAIN)}
-    assert names == set(TABLES) - {"table5", "readings", "study", "reported"}
+    assert names == set(TABLES) - {"table5", "readings", "beyond", "study", "reported"}
     assert [one.name for one in chosen(FIGURES, "curves", PLAIN)] == ["curves"]
     listed = replace(PLAIN, described={"net": Described()})
     assert {one.name for one in chosen(FIGURES, None, listed)} == set(FIGURES) - {"fig2", "study"}
@@ -110,9 +110,10 @@ def test_all_that_an_experiment_has_is_chosen_or_the_one_that_is_named() -> None
 
 def test_only_what_an_experiment_does_not_run_is_lacking() -> None:
     lacks = {kind for kind in READERS if lacking(kind, ["full"], [])}
-    assert lacks == {"ablation", "sweeps", "readings", "heatmaps", "study", "reported"}
+    assert lacks == {"ablation", "sweeps", "readings", "beyond", "heatmaps", "study", "reported"}
     assert {kind for kind in READERS if not lacking(kind, ["full"], [], study=[4])} == {"study"}
     assert not lacking("readings", ["full", "raw"], [])
+    assert not lacking("beyond", ["full", "centred"], [])
     assert not lacking("sweeps", ["full", "steps=5"], [])
     assert not lacking("heatmaps", ["full"], ["net"])
 

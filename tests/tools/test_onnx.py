@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import onnxruntime
 import pytest
 import timm
 import torch
+import yaml
 from exporting import STAGES, drdc, experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from drdc import Detector
+from drdc.config.variants import BEYOND
 from drdc.data.images import to_square
 from drdc.data.synthetic import render
 from drdc.detection.network import resized
@@ -138,3 +142,32 @@ def test_a_bad_model_rate_or_folder_is_one_sentence(
         error = capsys.readouterr().err
         assert said in error
         assert "Traceback" not in error
+
+
+def test_a_detector_with_a_memory_bank_is_the_same_as_a_file_for_other_runtimes(
+    exported: Path, tmp_path: Path
+) -> None:
+    """The variant beyond the paper: nearest features, and each diffusion map without its median."""
+    shutil.copytree(exported.parents[1], tmp_path / "copy")
+    config = yaml.safe_load((tmp_path / "copy/config.yaml").read_text())
+    config["fusion"] |= BEYOND["memory+centred"]
+    (tmp_path / "copy/config.yaml").write_text(yaml.safe_dump(config))
+    for stage in ("score", "score steps=1", "self-check", "export"):
+        assert drdc(tmp_path / "copy", *stage.split(), "--config", "config.yaml", "--threads", "1") == 0
+    model = tmp_path / "copy/results/tiny"
+    with safe_open(model / "detectors/drdc.safetensors", "np") as file:
+        assert file.get_tensor("base.memory").shape[0] == config["base"]["memory"]
+    with safe_open(exported / "detectors/drdc.safetensors", "np") as file:
+        assert "base.memory" not in file.keys(), "which nothing would use"  # noqa: SIM118
+    detector = Detector.load(model, precision="fp32")
+    written = tmp_path / "detector.onnx"
+    command = ("onnx", "--model", str(model), "--output", str(written), "--false-alarm-rate", str(RATE))
+    assert drdc(tmp_path, *command) == 0
+    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    images = photos(detector.categories)[:8]
+    found = detector.detect_many(images, false_alarm_rate=RATE, fast=True)
+    plain = Detector.load(exported, precision="fp32").detect_many(images, false_alarm_rate=RATE, fast=True)
+    for image, expected, other in zip(images, found, plain, strict=True):
+        score = session.run(["score"], {"image": image})[0]
+        assert abs(score - expected.score) < 1e-3 * abs(expected.threshold)
+        assert score != pytest.approx(other.score, rel=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from drdc.models.reconstructor import Reconstructor, draw_jitter
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks
 from drdc.runtime.devices import compiles, to_device, torch_device
+from drdc.runtime.identity import entropy_of
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, train
@@ -62,4 +64,23 @@ def _train(job: Job, group: Group) -> None:
     )
     trained, history = train(task, job, group)
     if group.rank == 0:
+        if base.memory:
+            trained.memory = memory_bank(images, base.memory, job.seed)
         finish(job, trained, history, {"channels": channels, "feature_size": side})
+
+
+def memory_bank(images: Images, size: int, seed: int) -> Tensor:
+    """Random features of the training images, (`size` or as many as there are, C) float16.
+
+    `images.stored`: the features of all images, (N, C, h, w) float16.
+    """
+    tokens = images.stored.shape[2] * images.stored.shape[3]
+    every = len(images.train) * tokens
+    rng = np.random.default_rng(entropy_of(seed, "memory"))
+    drawn = np.sort(rng.choice(every, min(size, every), replace=False))
+    image, place = np.divmod(drawn, tokens)
+    parts = [
+        images.stored[row].reshape(-1, tokens).T[place[image == number]]
+        for number, row in enumerate(images.train)
+    ]
+    return to_device(np.concatenate(parts))

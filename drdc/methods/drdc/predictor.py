@@ -54,7 +54,8 @@ class DrdcPredictor:
 
     @property
     def record_type(self) -> np.dtype[np.void]:
-        return record_type(self.input_size, self.base.feature_size, self._grid_sizes)
+        remembers = self.base.memory is not None
+        return record_type(self.input_size, self.base.feature_size, self._grid_sizes, remembers)
 
     @property
     def batch_size(self) -> int:
@@ -76,10 +77,13 @@ class DrdcPredictor:
     def predict(self, batch: Batch) -> NDArray[np.void]:
         records = np.zeros(len(batch.keys), self.record_type)
         everything = np.arange(len(records))
-        reconstructed = self.base(batch.features)
-        base = {scale: feature_error(batch.features, reconstructed, scale) for scale in BASE_SCALES}
-        store_base(records, everything, base)
+        expected = {"transformer": self.base(batch.features)}
+        if self.base.memory is not None:
+            expected["memory"] = self.base.nearest(batch.features)
+        for kind, features in expected.items():
+            errors = {scale: feature_error(batch.features, features, scale) for scale in BASE_SCALES}
+            store_base(records, everything, kind, errors)
         keys = list(batch.keys) if self.key is None else [self.key] * len(records)
-        errors = self.inpainter.reconstruct(batch.images, keys, self.seed)
-        store_errors(records, everything, errors, self._grid_sizes)
+        found = self.inpainter.reconstruct(batch.images, keys, self.seed)
+        store_errors(records, everything, found, self._grid_sizes)
         return records

@@ -1,0 +1,132 @@
+"""Choosing among the variants beyond the paper without test images: synthetic defects of the self-check.
+
+    python benchmarks/beyond.py CONFIG --weights 0.1 0.2 0.3 0.4 0.5 0.7 0.9 --defects 6
+
+For a trained experiment with a memory bank (`base.memory`). The defects are those of `drdc self-check`: six
+kinds, so many of each in held-out normal images of each category. Printed, in percent, for either base
+heatmap, with the diffusion map as it is and centred, and each weight λ of Eq. 17: image AUROC, mean of the
+categories and pooled; pixel AUROC and AP, mean of the categories. The maps' scale is that of the held-out
+images without defects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from drdc.config.variants import FULL, Stored
+from drdc.data.images import to_square
+from drdc.data.manifest import read_manifest
+from drdc.data.pictures import Picture, read_picture
+from drdc.detection.backends import PictureFeatures
+from drdc.equations.stored_maps import image_score
+from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.methods.drdc.predictor import DrdcPredictor
+from drdc.methods.inputs import Batch
+from drdc.models.backbone import FeatureExtractor
+from drdc.results.layout import Layout
+from drdc.results.predictions import fuse, statistics
+from drdc.runtime.batching import chunks
+from drdc.runtime.devices import torch_device
+from drdc.stages.prepare import root_of
+from drdc.stages.self_check import drawn_defects, read_shown
+
+BASES = ("transformer", "memory")
+Mask = NDArray[np.bool_]
+
+
+class Tried:
+    """Held-out images without and with defects, and what the models of an experiment predict of them.
+
+    Attributes:
+        records: predictions, (N,).
+        masks: (N, H, H), true on a defect.
+        category: (N,).
+    """
+
+    def __init__(self, experiment: Experiment, defects: int) -> None:
+        layout, size = Layout(experiment.experiment), experiment.dataset.image_size
+        table = read_manifest(layout.manifest)
+        held_out, root = table[table.split == "val"], root_of(layout, experiment.dataset)
+        pictures, masks, category = [], [], []
+        for row in held_out.itertuples():
+            pictures.append(read_picture(read_shown(root, row)))
+            masks.append(np.zeros((size, size), bool))
+            category.append(row.category)
+        for row, drawn in drawn_defects(held_out, root, defects):
+            pictures.append(read_picture(drawn.image))
+            masks.append(np.asarray(Image.fromarray(drawn.mask).resize((size, size))))
+            category.append(row.category)
+        self.masks, self.category = np.stack(masks), np.array(category)
+        self.records = _predicted(layout, experiment, pictures)
+
+    def measure(self, experiment: Experiment, base: str, centred: bool, weight: float) -> list[float]:
+        """Image AUROC and pooled, pixel AUROC and AP."""
+        changes = {"base": base, "centred": centred, "weight": weight}
+        fusion = experiment.fusion.model_copy(update=changes)
+        defective: Mask = np.asarray(self.masks.any((1, 2)))
+        scale = statistics([self.records], ~defective, fusion)
+        parts = chunks(np.arange(len(self.records)))
+        maps = np.concatenate([fuse(self.records[part], fusion, scale).drdc for part in parts])
+        scores = image_score(maps, fusion.pool_size)
+
+        def mean(
+            measure: Callable[[Mask, NDArray[np.float32]], float], wanted: Mask, found: NDArray
+        ) -> float:
+            own = [self.category == name for name in sorted(set(self.category))]
+            return float(np.mean([measure(wanted[each].ravel(), found[each].ravel()) for each in own]))
+
+        return [
+            mean(roc_auc_score, defective, scores),
+            roc_auc_score(defective, scores),
+            mean(roc_auc_score, self.masks, maps),
+            mean(average_precision_score, self.masks, maps),
+        ]
+
+
+def _predicted(layout: Layout, experiment: Experiment, pictures: list[Picture]) -> NDArray[np.void]:
+    size = experiment.dataset.image_size
+    extractor = FeatureExtractor(experiment.backbone).to(torch_device())
+    features = PictureFeatures(experiment.backbone, extractor)
+    stored = Stored(name=FULL, model="diffusion", detailed=True)
+    predictor = DrdcPredictor.load(layout, experiment.seeds[0], size, experiment.sampling, stored)
+    found = []
+    with torch.inference_mode():
+        for places in chunks(np.arange(len(pictures)), predictor.batch_size):
+            own = [pictures[place] for place in places]
+            pixels = np.stack([to_square(picture.image, size) for picture in own])
+            found.append(predictor.predict(Batch.of(pixels, features(own), [one.key for one in own])))
+    records = np.concatenate(found)
+    records["row"] = np.arange(len(records))
+    return records
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config")
+    parser.add_argument("--weights", type=float, nargs="+", default=[0.1, 0.3, 0.5, 0.7, 0.9])
+    parser.add_argument("--defects", type=int, default=6)
+    options = parser.parse_args()
+    experiment = load_experiment(options.config)
+    tried = Tried(experiment, options.defects)
+    print("base         diffusion map  λ     image AUROC  pooled  pixel AUROC  pixel AP")
+    for base, centred, weight in itertools.product(BASES, (False, True), options.weights):
+        image, pooled, pixel, ap = (100 * value for value in tried.measure(experiment, base, centred, weight))
+        shown = "centred" if centred else "as it is"
+        print(
+            f"{base:11}  {shown:13}  {weight:<4g}  {image:11.1f}  {pooled:6.1f}  {pixel:11.1f}  {ap:8.1f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
