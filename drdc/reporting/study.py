@@ -32,7 +32,7 @@ MEASURES = {name: METRICS[name] for name in ("image_auroc", "pixel_auroc", "pixe
 #: What varies, and what its values are, in words.
 OVER = {
     "images": "training images of each category",
-    "defective": "defective part of the training images",
+    "defective": "defective ones among the training images (%)",
     "categories": "categories in one model",
 }
 HEIGHT, DODGE = 2.6, 0.012  # inches; part of the axis between two methods
@@ -67,10 +67,18 @@ def study_table(rows: pd.DataFrame, over: str) -> Table:
         for title in MEASURES.values()
     )
     lines = tuple(
-        (str(at), tuple(_cell(own, method, metric) for method in methods for metric in MEASURES))
+        (
+            _shown(str(at), over),
+            tuple(_cell(own, method, metric) for method in methods for metric in MEASURES),
+        )
         for at, own in means.groupby("at", sort=False)
     )
     return Table("Accuracy with other training data (%)", OVER[over], columns, lines, (), best="row")
+
+
+def _shown(value: str, over: str) -> str:
+    """A value as it is written: a share of defective images in percent."""
+    return f"{100 * float(value):g}" if over == "defective" else value
 
 
 def of_draws(rows: pd.DataFrame) -> pd.DataFrame:
@@ -106,7 +114,7 @@ def study_figure(rows: pd.DataFrame, over: str, path: Path, described: Methods =
     drawn = new_figure(WIDTH, HEIGHT)
     panels = drawn.subplots(1, len(MEASURES))
     for axes, (metric, title) in zip(panels, MEASURES.items(), strict=True):
-        _panel(axes, means[means["metric"] == metric], looks(means["method"], described))
+        _panel(axes, means[means["metric"] == metric], looks(means["method"], described), over)
         axes.set_title(f"{title} (%)", fontsize=8.5)
     drawn.supxlabel(OVER[over], fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -114,7 +122,7 @@ def study_figure(rows: pd.DataFrame, over: str, path: Path, described: Methods =
     save(drawn, path)
 
 
-def _panel(axes: Axes, means: pd.DataFrame, look: dict[str, Look]) -> None:
+def _panel(axes: Axes, means: pd.DataFrame, look: dict[str, Look], over: str) -> None:
     plain(axes)
     places = _places(list(dict.fromkeys(means["at"])))
     methods = list(dict.fromkeys(means["method"]))
@@ -129,7 +137,7 @@ def _panel(axes: Axes, means: pd.DataFrame, look: dict[str, Look]) -> None:
         axes.plot(each.index, each, marker, color=colour, ms=4.5, label=name_of(method))
     low, high = 100 * means["value"].min(), 100 * means["value"].max()
     axes.set_ylim(*percent_limits(low, high, percent_height(low, high)))
-    axes.set_xticks(list(places.values()), list(places))
+    axes.set_xticks(list(places.values()), [_shown(value, over) for value in places])
 
 
 def _places(values: list[str]) -> dict[str, float]:

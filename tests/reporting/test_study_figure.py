@@ -30,7 +30,7 @@ def test_numbers_stand_at_their_places_and_all_after_them() -> None:
 def test_means_of_the_draws_are_joined_and_all_is_not() -> None:
     axes = new_figure(3.0, 3.0).subplots()
     means = of_draws(rows("4", "8", "all"))
-    _panel(axes, means[means["metric"] == "pixel_ap"], looks(["drdc", "net"]))
+    _panel(axes, means[means["metric"] == "pixel_ap"], looks(["drdc", "net"]), "images")
     joined = [line for line in axes.lines if line.get_linestyle() not in ("None", "")]
     assert [len(line.get_xdata()) for line in joined] == [2, 2]
     np.testing.assert_allclose(joined[0].get_ydata(), 90.5)
@@ -39,5 +39,7 @@ def test_means_of_the_draws_are_joined_and_all_is_not() -> None:
 
 def test_table_and_figure_say_what_varies(tmp_path: Path) -> None:
     assert study_table(rows("1", "2"), "categories").corner == OVER["categories"]
-    study_figure(rows("0", "0.1"), "defective", tmp_path / "study.png")
+    shares = rows("0", "0.01", "0.1")
+    assert [label for label, _ in study_table(shares, "defective").rows] == ["0", "1", "10"], "in percent"
+    study_figure(shares, "defective", tmp_path / "study.png")
     assert Image.open(tmp_path / "study.png").width == 1200

@@ -16,6 +16,7 @@ from PIL import Image
 from running import planned, snakemake
 
 from drdc.cli import main
+from drdc.config.variants import BEYOND
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.runtime.errors import UserError
 from drdc.tools.new_experiment import accumulations, look_at, plan, settings_of, write
@@ -114,8 +115,9 @@ def test_quick_methods_are_those_of_the_demos_experiment_and_follow_the_images(
 def test_a_slow_machine_gets_the_smallest_images_and_a_fast_one_larger_ones(folder: Path) -> None:
     small, middle = settings_of("config.yaml"), settings_of("mvtec-small.yaml")
     slow = written(folder, 90, False, rates(0.1, {64: 1.0, 96: 2.0}))
-    assert (slow.dataset.image_size, slow.diffusion.images) == (64, 4400)
-    assert slow.fusion == small.fusion
+    assert (slow.dataset.image_size, slow.diffusion.images) == (64, 5100)
+    assert slow.fusion == small.fusion.model_copy(update=BEYOND["memory+centred"])
+    assert slow.base.memory == 40_000
     fast = written(folder, 90, False, rates(0.001, {64: 0.01, 96: 0.1}))
     assert (fast.dataset.image_size, fast.sampling) == (96, middle.sampling)
     assert fast.backbone == middle.backbone
