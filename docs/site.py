@@ -58,7 +58,8 @@ def on_page_content(content: str, **_: Any) -> str:
 
 def pages() -> list[str]:
     """The files that the index names, in its order."""
-    return [path for picture, path in links(INDEX) if not picture and path.endswith(".md")]
+    named = (path for picture, path in links(INDEX) if not picture and path.endswith(".md"))
+    return list(dict.fromkeys(named))
 
 
 def pictures() -> Iterator[str]:

@@ -17,10 +17,13 @@ from pathlib import Path
 from drdc.config.names import category_fault, sounds_good
 from drdc.data.listing import folders, images
 
+#: Behind the name of the folder of photos, for that of the links.
+LINKED = "-dataset"
+
 
 def commands(root: Path) -> str:
     """Commands after which a folder's images are a dataset, and its name; "" where none are recognised."""
-    target = Path(f"{root.resolve().name}-dataset")
+    target = Path(root.resolve().name + LINKED)
     lines = [line for name, folder in _products(root) for line in _links(target / name, folder)]
     return f"`{' && '.join(lines)}`, and name {shlex.quote(str(target))}" if lines else ""
 

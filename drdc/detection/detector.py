@@ -34,7 +34,7 @@ from drdc.data.pictures import Picture, Source, read_picture
 from drdc.detection.backends import FAST, Backend, backends
 from drdc.detection.model_file import load_model_file, read_calibration, read_groups
 from drdc.detection.regions import Region, regions
-from drdc.evaluation.calibration import RATE, Calibration, Reference, p_value
+from drdc.evaluation.calibration import Calibration, Reference, p_value
 from drdc.evaluation.groups import embedding
 from drdc.methods.registry import method_class
 from drdc.runtime.errors import UserError, out_of_memory
@@ -216,7 +216,7 @@ class Detector:
         image: Source,
         *,
         category: str | None = None,
-        false_alarm_rate: float = RATE,
+        false_alarm_rate: float | None = None,
         fast: bool = False,
         threshold: float | None = None,
         added: float = 0.0,
@@ -231,7 +231,7 @@ class Detector:
         images: Iterable[Source],
         *,
         category: str | None = None,
-        false_alarm_rate: float = RATE,
+        false_alarm_rate: float | None = None,
         fast: bool = False,
         threshold: float | None = None,
         added: float = 0.0,
@@ -247,7 +247,8 @@ class Detector:
             category: compare with the held-out images of this category; "all" for those of all categories;
                 None for those that are most alike the same category as the image (`drdc.evaluation.groups`).
                 Categories with too few images for the rate join.
-            false_alarm_rate: probability, at most, with which a normal image is called anomalous.
+            false_alarm_rate: probability, at most, with which a normal image is called anomalous; None: 5 %,
+                or the smallest that the held-out images allow.
             fast: one timestep instead of all, where there is such a mode; `about_fast` tells the loss.
             threshold: of image scores, in place of the calibrated one.
             added: to the threshold.
@@ -286,7 +287,7 @@ class Detector:
         group: str | None = None,
         *,
         category: str | None = None,
-        false_alarm_rate: float = RATE,
+        false_alarm_rate: float | None = None,
         fast: bool = False,
         threshold: float | None = None,
         added: float = 0.0,

@@ -69,7 +69,7 @@ class DetectorNetwork(nn.Module):
     scale: Tensor
     votes: Tensor
 
-    def __init__(self, detector: Detector, rate: float) -> None:
+    def __init__(self, detector: Detector, rate: float | None) -> None:
         super().__init__()
         if FAST not in detector.modes:
             raise UserError("", detector.about_fast, "name the file that `drdc export` writes for DRDC")

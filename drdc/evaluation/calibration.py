@@ -153,11 +153,13 @@ class Calibration:
                 "", "scores of held-out images are NaN or infinite", "train and export the model again"
             )
 
-    def reference(self, rate: float, category: str | None = None, group: str | None = None) -> Reference:
+    def reference(
+        self, rate: float | None, category: str | None = None, group: str | None = None
+    ) -> Reference:
         """The thresholds at a rate of false alarms.
 
         Args:
-            rate: of false alarms.
+            rate: of false alarms; None for `offered_rate`.
             category: compare with the held-out images of this category.
             group: compare with those of this group. Categories, or groups, with too few images join.
                 Without either, compare with all images.
@@ -165,6 +167,8 @@ class Calibration:
         Raises:
             UserError: an unknown category, or too few images for the rate even in all categories together.
         """
+        if rate is None:
+            rate = offered_rate(len(self.scores)) if len(self.scores) else RATE
         names, own = (self.groups, group) if category is None else (self.categories, category)
         if category is not None and category not in names:
             known = ", ".join(sorted(set(names.tolist())))

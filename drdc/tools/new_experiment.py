@@ -25,6 +25,7 @@ import yaml
 from drdc.config.names import category_fault, printable
 from drdc.config.variants import BEYOND
 from drdc.data.datasets import scan
+from drdc.data.natural import LINKED
 from drdc.data.samples import Sample
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping
 from drdc.runtime.devices import total_memory
@@ -86,7 +87,7 @@ class Plan:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The folder, and options for the new file."""
     parser.add_argument("folder", help="dataset: <category>/train/good, <category>/test/<defect>, ...")
-    parser.add_argument("--name", help="name of the experiment (default: of the folder)")
+    parser.add_argument("--name", help=f"name of the experiment (default: of the folder, without `{LINKED}`)")
     parser.add_argument("--output", type=Path, help="file to write (default: config/<name>.yaml)")
     parser.add_argument(
         "--good",
@@ -109,7 +110,7 @@ def run(
     """
     if not 0 < minutes < 1_000_000:
         raise UserError("--minutes", f"invalid value {minutes:g}", "give more than 0 and less than two years")
-    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "own"
+    name = name or name_of(folder)
     output = output or Path("config", f"{name}.yaml")
     if output.exists():
         raise UserError(output, "exists already and is not overwritten", "give another --name or --output")
@@ -131,6 +132,12 @@ def run(
     target = "" if seen.test else "detector "  # before the flag, which takes all words that follow
     snakefile = "" if Path("Snakefile").exists() else '--snakefile "$(drdc workflow)" '
     say(f"  snakemake --cores all {snakefile}{target}--configfile {file}")
+
+
+def name_of(folder: str) -> str:
+    """The experiment's name, from the folder's: of links that stand for a folder of photos, that folder's."""
+    called = Path(folder).resolve().name.removesuffix(LINKED)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("-._") or "own"
 
 
 def look_at(root: Path, good: list[str] | None = None) -> Folder:

@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_rate(parser)
 
 
-def run(*, model: str, output: Path, false_alarm_rate: float) -> None:
+def run(*, model: str, output: Path, false_alarm_rate: float | None) -> None:
     """Write the fast mode of a detector of DRDC: from an image's pixels to its score and its threshold.
 
     Input `image`: RGB, upright, uint8 (h, w, 3) of any size. Outputs: those of
@@ -63,7 +63,7 @@ def run(*, model: str, output: Path, false_alarm_rate: float) -> None:
         facts = {
             "experiment": detector.experiment,
             "categories": detector.categories,
-            "false_alarm_rate": false_alarm_rate,
+            "false_alarm_rate": detector.reference(false_alarm_rate=false_alarm_rate, fast=True).rate,
             "provenance": detector.provenance,
         }
         program.model.metadata_props["drdc"] = json.dumps(facts)

@@ -17,7 +17,7 @@ def add_rate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--false-alarm-rate",
         type=float,
-        default=RATE,
         metavar="RATE",
-        help="probability, at most, of calling a normal image anomalous (default: %(default)s)",
+        help="probability, at most, of calling a normal image anomalous "
+        f"(default: {RATE}, or the smallest that the held-out images allow)",
     )

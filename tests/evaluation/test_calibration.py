@@ -139,6 +139,18 @@ def calibration() -> Calibration:
     return Calibration(scores, 2 * scores, names, names[::-1])
 
 
+def test_few_held_out_images_have_thresholds_where_no_rate_is_asked_for() -> None:
+    assert calibration().reference(None).rate == RATE
+    nine = Calibration(
+        np.arange(9.0), np.arange(9.0), np.repeat(["cap", "nut", "pin"], 3), np.repeat("cap", 9)
+    )
+    found = nine.reference(None, category="nut")
+    assert (found.rate, found.threshold) == (0.1, 8.0)
+    assert found.about == "9 held-out normal images of all categories"
+    with pytest.raises(UserError, match="needs at least 19"):
+        nine.reference(RATE)
+
+
 def test_a_category_with_enough_images_is_compared_with_itself() -> None:
     reference = calibration().reference(0.05, "cap")
     assert (reference.threshold, reference.pixel_threshold) == (24.0, 48.0)

@@ -19,7 +19,7 @@ from drdc.cli import main
 from drdc.config.variants import BEYOND
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.runtime.errors import UserError
-from drdc.tools.new_experiment import accumulations, look_at, plan, settings_of, write
+from drdc.tools.new_experiment import accumulations, look_at, name_of, plan, settings_of, write
 
 
 def draw(root: Path, category: str, *, train: int, test: int, masks: bool, side: int = 100) -> None:
@@ -81,6 +81,14 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
     assert main(["new-experiment", str(folder), "--minutes", "2"]) == 2
     assert "exists already and is not overwritten" in capsys.readouterr().err
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    {"our-parts": "our-parts", "our-parts-dataset": "our-parts", "a/b c": "b-c", "-dataset": "own"}.items(),
+)
+def test_the_links_to_a_folder_of_photos_have_its_name(folder: str, name: str) -> None:
+    assert name_of(folder) == name
 
 
 @pytest.mark.long

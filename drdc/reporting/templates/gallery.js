@@ -110,7 +110,8 @@ function newCard(image) {
   item.firstElementChild.dataset.index = image.index;
   item.querySelector(".kind").textContent = kindOf(image);
   drawBoxes(item.querySelector(".boxes"), image);
-  item.querySelector(".path").textContent = image.path;
+  // Lines end behind a slash where they can.
+  item.querySelector(".path").append(...image.path.split(/(?<=[/])/).flatMap((part) => [part, document.createElement("wbr")]));
   item.firstElementChild.title = image.path;
   return item;
 }
