@@ -13,7 +13,7 @@ import yaml
 from running import ROOT, TINY, digests, planned, snakemake
 from safetensors.numpy import load_file
 
-from drdc.config.variants import ABLATION
+from drdc.config.variants import ABLATION, BEYOND
 from drdc.evaluation.metrics import METRICS, POOLED
 from drdc.reporting.registry import FIGURES, TABLES
 from drdc.results.layout import SCORED
@@ -67,8 +67,8 @@ def test_scores_are_tidy_and_complete(folder: Path) -> None:
     assert set(scores.method) == methods
     assert not scores.duplicated(["method", "variant", "seed", "category", "metric"]).any()
     pooled = scores[scores.category == "all"]
-    assert len(pooled) == 2 * len(POOLED), "base and DRDC"
-    assert len(scores) == (len(methods) + 6 + 3) * 2 * len(METRICS) + len(pooled)
+    assert len(pooled) == (2 + len(BEYOND)) * len(POOLED), "base, DRDC and its variants beyond the paper"
+    assert len(scores) == (len(methods) + 6 + 3 + len(BEYOND)) * 2 * len(METRICS) + len(pooled)
     oracle = scores[(scores.method == "oracle_mask@1") & (scores.metric == "pixel_auroc")]
     assert (oracle.value.astype(float) == 1).all()
 
@@ -254,7 +254,7 @@ def test_a_new_value_of_a_sweep_computes_that_value(
 
 def test_variants_are_what_they_say(folder: Path) -> None:
     scores = pd.read_csv(folder / RESULTS / "scores.csv", keep_default_na=False)
-    assert set(scores.variant) == {*ABLATION, "steps=1", "weight=0.5", "grid_sizes=4"}
+    assert set(scores.variant) == {*ABLATION, *BEYOND, "steps=1", "weight=0.5", "grid_sizes=4"}
     values = scores[scores.method == "drdc"].set_index(["variant", "category", "metric"]).value
     names = sorted(set(scores.variant))
     same = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if values[a].equals(values[b])]
