@@ -49,6 +49,7 @@ def costs(
     image_size: int,
     backbone: Backbone,
     sampling: Sampling,
+    remembers: bool,
     timed_steps: list[int],
     trained: list[str],
 ) -> None:
@@ -58,11 +59,13 @@ def costs(
     All are measured on the same images and device, from decoded pixels to what is stored; a GPU gets
     `sampling.batch_size` images at a time, a CPU at most `BATCH`. Columns: method, variant, unet_calls,
     seconds_per_image and cpu_seconds_per_image (`timed`), parameters, flops and peak_memory (`described`),
-    device, threads, batch_size.
+    device, threads, batch_size. Without `remembers` no memory bank is asked: DRDC's own fusion uses none.
     """
     size = sampling.batch_size if torch.cuda.is_available() else min(BATCH, sampling.batch_size)
     images = _Images.read(layout, backbone, size)
     base, known = load_base(layout, seeds[0]), Inpainter.load(layout, seeds[0], sampling)
+    if not remembers:
+        base.memory = None
     found = _Measurements(len(images.rows))
 
     def base_maps(batch: slice) -> Tensor:

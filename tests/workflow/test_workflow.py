@@ -335,5 +335,5 @@ def test_report_and_gallery_need_nothing_else(folder: Path) -> None:
     given = yaml.safe_load(TINY.read_text())
     assert settings["sampling"].items() >= given["sampling"].items()
     about = (folder / RESULTS / "about.html").read_text(encoding="utf-8")
-    for words in ("28 U-Net calls an image and seed\ninstead of 60", "train", "torch "):
+    for words in ("28 U-Net calls an image and seed\ninstead of 84", "train", "torch "):
         assert words in about
