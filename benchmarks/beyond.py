@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from drdc.config.variants import FULL, Stored
-from drdc.data.images import to_square
+from drdc.config.variants import DRDC, FULL, Stored
 from drdc.data.manifest import read_manifest
 from drdc.data.pictures import Picture, read_picture
-from drdc.detection.backends import PictureFeatures
+from drdc.detection.backends import Backend, PictureFeatures
 from drdc.equations.stored_maps import image_score
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.methods.drdc.predictor import DrdcPredictor
-from drdc.methods.inputs import Batch
 from drdc.models.backbone import FeatureExtractor
+from drdc.results.heatmaps import DrdcReading
 from drdc.results.layout import Layout
 from drdc.results.predictions import fuse, statistics
 from drdc.runtime.batching import chunks
@@ -92,17 +91,16 @@ class Tried:
 
 
 def _predicted(layout: Layout, experiment: Experiment, pictures: list[Picture]) -> NDArray[np.void]:
-    size = experiment.dataset.image_size
-    extractor = FeatureExtractor(experiment.backbone).to(torch_device())
-    features = PictureFeatures(experiment.backbone, extractor)
+    size, extractor = experiment.dataset.image_size, FeatureExtractor(experiment.backbone)
     stored = Stored(name=FULL, model="diffusion", detailed=True)
     predictor = DrdcPredictor.load(layout, experiment.seeds[0], size, experiment.sampling, stored)
+    features = PictureFeatures(experiment.backbone, extractor.to(torch_device()))
+    backend = Backend(DRDC, predictor, features, DrdcReading(experiment.fusion, {}, parts=False), usual=0.0)
     found = []
     with torch.inference_mode():
         for places in chunks(np.arange(len(pictures)), predictor.batch_size):
             own = [pictures[place] for place in places]
-            pixels = np.stack([to_square(picture.image, size) for picture in own])
-            found.append(predictor.predict(Batch.of(pixels, features(own), [one.key for one in own])))
+            found.append(backend.records(own, backend.features_of(own)))
     records = np.concatenate(found)
     records["row"] = np.arange(len(records))
     return records

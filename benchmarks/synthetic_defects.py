@@ -190,9 +190,8 @@ def of_weights(synthetic: Synthetic, path: Path, weights: list[float], raw_weigh
     """Print what DRDC's exported model reaches with each weight, in both readings of Eq. 17."""
     backend = Detector.load(path).modes[FULL].backend
     own = cast(DrdcReading, backend.reading)
-    predict = backend.predictor.predict
     parts = _parts(synthetic, backend)
-    records = np.concatenate([predict(backend.batch(part, backend.features_of(part))) for part in parts])
+    records = np.concatenate([backend.records(part, backend.features_of(part)) for part in parts])
     scaled = own.fusion.normalisation
     for reading, weight in [*((scaled, w) for w in weights), *(("none", w) for w in raw_weights)]:
         fusion = own.fusion.model_copy(update={"normalisation": reading, "weight": weight})

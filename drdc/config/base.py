@@ -46,6 +46,11 @@ class Base(Optimisation):
     precision: Precision = setting("auto", "ours", PRECISION)
     compile: Compile = setting("auto", "ours", COMPILE)
 
+    @property
+    def base_maps(self) -> tuple[str, ...]:
+        """The kinds of base heatmap that the trained model gives: values of `fusion.base`."""
+        return ("transformer", "memory") if self.memory else ("transformer",)
+
     def images_seen(self, train: int) -> int:
         """Training images seen, of `train` different ones."""
         return round(self.epochs * train) if self.images is None else self.images

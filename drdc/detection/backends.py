@@ -87,7 +87,11 @@ class Backend:
 
         `features`: `features_of` the pictures.
         """
-        return self.reading(self.predictor.predict(self.batch(pictures, features)))[self.method]
+        return self.reading(self.records(pictures, features))[self.method]
+
+    def records(self, pictures: list[Picture], features: Tensor | None) -> NDArray[np.void]:
+        """What the workflow stores of such images, (B,); `features`: `features_of` the pictures."""
+        return self.predictor.predict(self.batch(pictures, features))
 
     def batch(self, pictures: list[Picture], features: Tensor | None) -> Batch:
         """What the method sees of them."""
@@ -133,7 +137,9 @@ def _of_drdc(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, 
         inpainter = Inpainter(*chain, Sampling(**mode["sampling"]))
         scale = {kind: (mean, deviation) for kind, (mean, deviation) in mode["statistics"].items()}
         key = FAST if name == FAST else None
-        predictor = DrdcPredictor(base, inpainter, about["image_size"], about["seed"], key=key)
+        predictor = DrdcPredictor(
+            base, inpainter, about["image_size"], about["seed"], key=key, base_maps=(fusion.base,)
+        )
         reading = DrdcReading(fusion, scale, parts=False)
         found[name] = Backend(DRDC, predictor, features, reading, _usual(fusion, scale))
     return found
@@ -158,7 +164,9 @@ def _usual(fusion: Fusion, scale: Statistics) -> float:
         normalise(torch.tensor(scale[kind][0]), scale[kind], fusion.normalisation)
         for kind in ("base", "diffusion")
     )
-    return float(weighted_sum(diffusion * (not fusion.centred), base, fusion.weight))
+    if fusion.centred:
+        diffusion = torch.zeros(())
+    return float(weighted_sum(diffusion, base, fusion.weight))
 
 
 def _of_method(tensors: dict[str, Tensor], about: Mapping[str, Any]) -> dict[str, Backend]:

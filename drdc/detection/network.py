@@ -116,7 +116,7 @@ class DetectorNetwork(nn.Module):
     def _fused(self, features: Tensor, errors: Errors) -> Tensor:
         """Eq. 2 and 14-17 with the rounding of stored predictions, (1, H, H)."""
         fusion, scale = self.reading.fusion, self.reading.scale
-        expected = self.base.nearest(features) if fusion.base == "memory" else self.base(features)
+        expected = self.base.expected(features, fusion.base)
         maps = (feature_error(features, expected, own) for own in fusion.base_scales)
         base = mean_of(upsample_base(own, self.size) for own in maps)
         if fusion.timesteps == "last":

@@ -34,7 +34,7 @@ USES: dict[str, tuple[str, ...]] = {
     "images": ("dataset",),
     "features": ("backbone",),
     "groups": (),
-    "costs": ("seeds", "image_size", "backbone", "sampling", "remembers", "timed_steps", "trained"),
+    "costs": ("seeds", "image_size", "backbone", "sampling", "base_map", "timed_steps", "trained"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "names"),
     "tables": (*_OF_REPORTS, "backbone", "reported_numbers"),
     "figures": _OF_REPORTS,
@@ -86,8 +86,7 @@ def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, d
     _check_handed(Path(source), mapping["stage"], stage)
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
     types |= {"image_size": int, "pool_size": int, "variant": str, "stored": Stored, "timed_steps": list[int]}
-    types |= {"remembers": bool}
-    types |= {"defects": int, "names": list[str], "trained": list[str], "imported": str}
+    types |= {"base_map": str, "defects": int, "names": list[str], "trained": list[str], "imported": str}
     types |= {"method": Configured, "described": dict[str, Described], "reported_numbers": list[Reported]}
     possible = [USES[stage]] if stage in USES else USES_OF[stage].values()
     keys = next((k for k in possible if {"stage", "experiment", *k} == mapping.keys()), None)
@@ -174,7 +173,7 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
     values: dict[str, Any] = {key: getattr(experiment, key) for key in Experiment.model_fields}
     values |= {"image_size": experiment.dataset.image_size, "pool_size": experiment.fusion.pool_size}
     values |= {"timed_steps": experiment.evaluation.costs, "defects": experiment.evaluation.self_check}
-    values |= {"remembers": experiment.fusion.base == "memory"}
+    values |= {"base_map": experiment.fusion.base}
     values |= {"names": list(experiment.methods), "trained": trained_methods(experiment)}
     if stage in USES:
         own = {key: _DERIVED[key](experiment) for key in USES[stage] if key in _DERIVED}

@@ -151,6 +151,11 @@ class Reconstructor(nn.Module):
             reconstructed = self._reconstruct(tokens)
         return reconstructed.float().transpose(1, 2).reshape(features.shape)
 
+    def expected(self, features: Tensor, base_map: str) -> Tensor:
+        """What features (B, C, h, w) are compared with in Eq. 2, the same; `base_map`: as `fusion.base`."""
+        found: Tensor = self.nearest(features) if base_map == "memory" else self(features)
+        return found
+
     def nearest(self, features: Tensor) -> Tensor:
         """The feature in the memory bank that is nearest to each, both (B, C, h, w): ours, not the paper's.
 

@@ -62,31 +62,34 @@ class Errors:
 
 
 def record_type(
-    image_size: int, feature_size: int, grid_sizes: Sequence[int] | None, remembers: bool = False
+    image_size: int,
+    feature_size: int,
+    grid_sizes: Sequence[int] | None,
+    base_maps: Sequence[str] = ("transformer",),
 ) -> np.dtype[np.void]:
     """One image's prediction.
 
-    Fields: `row` in the manifest; `base1` … `base8`; where the base model has a memory bank (`remembers`)
+    Fields: `row` in the manifest; of the `base_maps`, values of `fusion.base`, `base1` … `base8` and
     `memory1` … `memory8`; for each grid size k `k<k>.scale1` … `k<k>.scale16`, then `last` and
     `reconstruction`; or, where `grid_sizes` is None, `scale1` … `scale16` alone.
     """
     heads = [""] if grid_sizes is None else [f"k{k}." for k in grid_sizes]
-    kinds = [BASE_FIELDS[kind] for kind in ("transformer", "memory")[: 1 + remembers]]
-    base = [(f"{kind}{s}", "f4", (-(-feature_size // s),) * 2) for kind in kinds for s in BASE_SCALES]
+    sides = {s: -(-feature_size // s) for s in BASE_SCALES}
+    base = [(f"{BASE_FIELDS[one]}{s}", "f4", (side, side)) for one in base_maps for s, side in sides.items()]
     scales = [(f"{head}scale{s}", "f2", (image_size // s,) * 2) for head in heads for s in STORED_SCALES]
     details = [("last", "f2", (image_size,) * 2), ("reconstruction", "u1", (image_size, image_size, 3))]
     return np.dtype([("row", "i8"), *base, *scales, *([] if grid_sizes is None else details)])
 
 
 def store_base(
-    records: np.ndarray, batch: NDArray[np.int64], kind: str, errors: Mapping[int, Tensor]
+    records: np.ndarray, batch: NDArray[np.int64], base_map: str, errors: Mapping[int, Tensor]
 ) -> None:
     """Write base maps (Eq. 2) of a batch into its records: for each scale (B, ⌈h / s⌉, ⌈w / s⌉).
 
-    `kind`: a value of `fusion.base`.
+    `base_map`: a value of `fusion.base`.
     """
     for scale, maps in errors.items():
-        records[f"{BASE_FIELDS[kind]}{scale}"][batch] = maps.cpu().numpy()
+        records[f"{BASE_FIELDS[base_map]}{scale}"][batch] = maps.cpu().numpy()
 
 
 def store_errors(
@@ -159,9 +162,8 @@ def raw_maps(records: NDArray[np.void], fusion: Fusion) -> tuple[Maps, Maps]:
     """A_base (Eq. 2) and Ã_st (Eq. 14-16) of some images, each (B, H, W), before normalisation."""
     names = records.dtype.names or ()
     size = records["last" if "last" in names else "scale1"].shape[-1]
-    base = [
-        upsample_base(_field(records, f"{BASE_FIELDS[fusion.base]}{s}"), size) for s in fusion.base_scales
-    ]
+    field = BASE_FIELDS[fusion.base]
+    base = [upsample_base(_field(records, f"{field}{s}"), size) for s in fusion.base_scales]
     if fusion.timesteps == "last":
         return mean_of(base), mean_filter(_field(records, "last"), fusion.filter_size)
     scales: dict[int, Maps] = {s: _over_grid_sizes(records, s, fusion) for s in fusion.scales}

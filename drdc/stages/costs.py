@@ -49,7 +49,7 @@ def costs(
     image_size: int,
     backbone: Backbone,
     sampling: Sampling,
-    remembers: bool,
+    base_map: str,
     timed_steps: list[int],
     trained: list[str],
 ) -> None:
@@ -59,24 +59,22 @@ def costs(
     All are measured on the same images and device, from decoded pixels to what is stored; a GPU gets
     `sampling.batch_size` images at a time, a CPU at most `BATCH`. Columns: method, variant, unet_calls,
     seconds_per_image and cpu_seconds_per_image (`timed`), parameters, flops and peak_memory (`described`),
-    device, threads, batch_size. Without `remembers` no memory bank is asked: DRDC's own fusion uses none.
+    device, threads, batch_size. `base_map`: the kind of base heatmap that is fused, as `fusion.base`.
     """
     size = sampling.batch_size if torch.cuda.is_available() else min(BATCH, sampling.batch_size)
     images = _Images.read(layout, backbone, size)
     base, known = load_base(layout, seeds[0]), Inpainter.load(layout, seeds[0], sampling)
-    if not remembers:
-        base.memory = None
     found = _Measurements(len(images.rows))
 
     def base_maps(batch: slice) -> Tensor:
         features = images.features(batch)
-        return feature_error(features, base(features))
+        return feature_error(features, base.expected(features, base_map))
 
     found.add({"method": "base", "variant": FULL, "unet_calls": 0}, base_maps, [images.extractor, base])
     for steps in sorted({*timed_steps, sampling.steps}):
         own = sampling.model_copy(update={"steps": steps})
         inpainter = Inpainter(known.denoiser, known.alpha_bar, own)
-        predictor = DrdcPredictor(base, inpainter, image_size, seeds[0])
+        predictor = DrdcPredictor(base, inpainter, image_size, seeds[0], base_maps=(base_map,))
         variant = FULL if steps == sampling.steps else f"steps={steps}"
         images.measure(found, {"method": DRDC, "variant": variant, "unet_calls": inpainter.calls}, predictor)
     for name in filter(lambda name: layout.model(seeds[0], name).is_file(), trained):

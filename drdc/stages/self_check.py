@@ -19,7 +19,6 @@ from drdc.data.defects import KINDS, Drawn, defective
 from drdc.data.manifest import read_manifest, read_original
 from drdc.detection.assembly import assembled
 from drdc.detection.detector import Detection, Detector
-from drdc.evaluation.calibration import offered_rate
 from drdc.evaluation.self_check import COLUMNS, pixel_auroc, sentence, summary
 from drdc.experiment.stage_settings import config_hash
 from drdc.methods.registry import Configured
@@ -69,15 +68,12 @@ def self_check(
     table = read_manifest(layout.manifest)
     held_out = table[table.split == "val"]
     scores = detector.modes[FULL].calibration.scores
-    rate = offered_rate(len(scores))
     rows = [_normal_row(about, float(own)) for about, own in zip(held_out.itertuples(), scores, strict=True)]
     panels: list[dict[str, NDArray[np.uint8]]] = []
     drawn = drawn_defects(held_out, root_of(layout, dataset), defects)
     while batch := list(islice(drawn, detector.batch_size)):
         pixels = [image.image for _, image in batch]
-        for (about_image, image), found in zip(
-            batch, detector.detect_many(pixels, false_alarm_rate=rate), strict=True
-        ):
+        for (about_image, image), found in zip(batch, detector.detect_many(pixels), strict=True):
             rows.append(_row(about_image, image, found))
             if not panels or image.kind in panels[-1]:
                 panels.append({})

@@ -283,19 +283,17 @@ def disk(experiment: Experiment, images: ImageCounts) -> float:
     evaluation = experiment.evaluation if images.test else Evaluation()
     every = variants(experiment.sampling, experiment.fusion, evaluation)
     for (name, _), variant in jobs.predictions(experiment, evaluation).items():
-        remembers = experiment.base.memory > 0
-        found += images.predicted * _record_bytes(every, name, variant, size, side, remembers)
+        detailed = variant is not None and stored(every, name).detailed
+        found += images.predicted * _record_bytes(experiment, variant, detailed)
     return found
 
 
-def _record_bytes(
-    every: dict[str, Variant], name: str, variant: Variant | None, size: int, side: int, remembers: bool
-) -> int:
+def _record_bytes(experiment: Experiment, variant: Variant | None, detailed: bool) -> int:
+    size = experiment.dataset.image_size
     if variant is None:
         return stored_type(size).itemsize
-    detailed = stored(every, name).detailed
     grid_sizes = variant.sampling.grid_sizes if detailed else None
-    return record_type(size, side, grid_sizes, remembers).itemsize
+    return record_type(size, experiment.backbone.feature_size, grid_sizes, experiment.base.base_maps).itemsize
 
 
 def memory(experiment: Experiment, machine: Machine, model: str) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from drdc.config.variants import FULL
 from drdc.data.samples import Sample
-from drdc.evaluation.calibration import offered_rate
 from drdc.runtime.batching import progress_bar
 from drdc.runtime.errors import UserError
 
@@ -64,16 +62,14 @@ def suspects(model: str, root: Path, samples: Sequence[Sample]) -> list[Suspect]
 
 def _looked_at(detector: Detector, root: Path, samples: Iterable[Sample]) -> Iterator[Suspect]:
     """Without those that cannot be read, which `drdc check` says by itself."""
-    rate = offered_rate(len(detector.modes[FULL].calibration.scores))
     known: dict[str, tuple[float, float]] = {}  # usual score and spread of each category
     for sample in samples:
-        options: dict[str, Any] = {"category": sample.category, "false_alarm_rate": rate}
         try:
-            found = detector.detect(root / sample.path, **options)
+            found = detector.detect(root / sample.path, category=sample.category)
         except UserError:
             continue
         if sample.category not in known:
-            scores = detector.reference(**options).scores
+            scores = detector.reference(category=sample.category).scores
             known[sample.category] = float(np.median(scores)), float(np.std(scores)) or 1.0
         usual, spread = known[sample.category]
         yield Suspect(sample.path, found.score, usual, found.p_value, (found.score - usual) / spread)

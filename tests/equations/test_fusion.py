@@ -1,9 +1,12 @@
 """Heatmaps and fusion: the stored low-resolution means give the maps of Eq. 14-17 taken literally."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from drdc.config.fusion import BASE_SCALES, STORED_SCALES, Fusion
@@ -152,12 +155,16 @@ def test_normalisation_brings_maps_of_any_scale_together() -> None:
         assert torch.equal(normalise(scaled, statistics, "none"), scaled)
 
 
+def random_records(images: int, base_maps: Sequence[str] = ("transformer",)) -> NDArray[np.void]:
+    """Predictions whose maps, of any kind and scale, are noise."""
+    rng, records = np.random.default_rng(0), np.zeros(images, record_type(SIZE, 4, None, base_maps))
+    for name in (records.dtype.names or ())[1:]:
+        records[name] = rng.random(records[name].shape)
+    return records
+
+
 def test_fused_maps_do_not_depend_on_the_scale_of_the_features() -> None:
-    rng = np.random.default_rng(0)
-    records = np.zeros(1, record_type(SIZE, 4, None))
-    records["base1"] = rng.random((1, 4, 4))
-    for s in STORED_SCALES:
-        records[f"scale{s}"] = rng.random((1, SIZE // s, SIZE // s))
+    records = random_records(1)
     larger = records.copy()
     larger["base1"] *= 50
     fusion = Fusion(filter_size=3, pool_size=4)
@@ -234,11 +241,7 @@ def test_centred_maps_are_the_same_for_images_that_are_harder_to_inpaint_everywh
 
 
 def test_centring_changes_the_diffusion_map_alone() -> None:
-    rng = np.random.default_rng(0)
-    records = np.zeros(2, record_type(SIZE, 4, None))
-    records["base1"] = rng.random((2, 4, 4))
-    for s in STORED_SCALES:
-        records[f"scale{s}"] = rng.random((2, SIZE // s, SIZE // s))
+    records = random_records(2)
     scale = {"base": (0.5, 0.2), "diffusion": (0.3, 0.1)}
     plain = fuse(records, Fusion(filter_size=3, pool_size=4), scale)
     other = fuse(records, Fusion(filter_size=3, pool_size=4, centred=True), scale)
@@ -248,10 +251,7 @@ def test_centring_changes_the_diffusion_map_alone() -> None:
 
 
 def test_the_base_map_is_that_of_the_memory_bank_where_the_fusion_says_so() -> None:
-    rng = np.random.default_rng(0)
-    records = np.zeros(1, record_type(SIZE, 4, None, remembers=True))
-    for name in ("base1", "memory1", "memory2", *(f"scale{s}" for s in STORED_SCALES)):
-        records[name] = rng.random(records[name].shape)
+    records = random_records(1, ("transformer", "memory"))
     for kind, field in (("transformer", "base1"), ("memory", "memory1")):
         base, _ = raw_maps(records, Fusion(filter_size=3, base=kind))
         np.testing.assert_array_equal(base, stored_maps.upsample_base(records[field], SIZE))

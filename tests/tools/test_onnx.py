@@ -32,15 +32,34 @@ RATE = 0.1
 
 @pytest.fixture(scope="module")
 def written(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "detector.onnx"
-    command = ("onnx", "--model", str(exported), "--output", str(path), "--false-alarm-rate", str(RATE))
-    assert drdc(path.parent, *command) == 0
-    return path
+    return write(exported, tmp_path_factory.mktemp("onnx"))
 
 
 @pytest.fixture(scope="module")
 def session(written: Path) -> Any:
-    return onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    return opened(written)
+
+
+def write(model: Path, folder: Path) -> Path:
+    """The detector of a model as a file for other runtimes, in that folder."""
+    path = folder / "detector.onnx"
+    command = ("onnx", "--model", str(model), "--output", str(path), "--false-alarm-rate", str(RATE))
+    assert drdc(folder, *command) == 0
+    return path
+
+
+def opened(path: Path) -> Any:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def same_scores(model: Path, folder: Path, images: list[np.ndarray]) -> list[float]:
+    """The scores that the file gives, which are those of `drdc detect --fast`."""
+    session, detector = opened(write(model, folder)), Detector.load(model, precision="fp32")
+    found = detector.detect_many(images, false_alarm_rate=RATE, fast=True)
+    scores = [float(session.run(["score"], {"image": image})[0]) for image in images]
+    for score, expected in zip(scores, found, strict=True):
+        assert abs(score - expected.score) < 1e-3 * abs(expected.threshold)
+    return scores
 
 
 def photos(categories: list[str]) -> list[np.ndarray]:
@@ -84,16 +103,7 @@ def test_a_vision_transformer_and_a_second_network_as_backbone(tmp_path: Path) -
     stages = [stage for stage in STAGES if "steps=1" not in stage and stage != "self-check"]
     model = experiment(tmp_path, stages, backbone=backbone)
     weights.unlink()
-    detector = Detector.load(model, precision="fp32")
-    written = tmp_path / "detector.onnx"
-    command = ("onnx", "--model", str(model), "--output", str(written), "--false-alarm-rate", str(RATE))
-    assert drdc(tmp_path, *command) == 0
-    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
-    images = photos(detector.categories)[:6]
-    found = detector.detect_many(images, false_alarm_rate=RATE, fast=True)
-    for image, expected in zip(images, found, strict=True):
-        score = session.run(["score"], {"image": image})[0]
-        assert abs(score - expected.score) < 1e-3 * abs(expected.threshold)
+    same_scores(model, tmp_path, photos(Detector.load(model).categories)[:6])
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([16, 32, 56]), st.integers(0, 2**31 - 1))
@@ -159,15 +169,8 @@ def test_a_detector_with_a_memory_bank_is_the_same_as_a_file_for_other_runtimes(
         assert file.get_tensor("base.memory").shape[0] == config["base"]["memory"]
     with safe_open(exported / "detectors/drdc.safetensors", "np") as file:
         assert "base.memory" not in file.keys(), "which nothing would use"  # noqa: SIM118
-    detector = Detector.load(model, precision="fp32")
-    written = tmp_path / "detector.onnx"
-    command = ("onnx", "--model", str(model), "--output", str(written), "--false-alarm-rate", str(RATE))
-    assert drdc(tmp_path, *command) == 0
-    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
-    images = photos(detector.categories)[:8]
-    found = detector.detect_many(images, false_alarm_rate=RATE, fast=True)
+    images = photos(Detector.load(model).categories)[:8]
+    scores = same_scores(model, tmp_path, images)
     plain = Detector.load(exported, precision="fp32").detect_many(images, false_alarm_rate=RATE, fast=True)
-    for image, expected, other in zip(images, found, plain, strict=True):
-        score = session.run(["score"], {"image": image})[0]
-        assert abs(score - expected.score) < 1e-3 * abs(expected.threshold)
+    for score, other in zip(scores, plain, strict=True):
         assert score != pytest.approx(other.score, rel=1e-3)

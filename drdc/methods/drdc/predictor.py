@@ -32,6 +32,7 @@ class DrdcPredictor:
         seed: of the run.
         detailed: see `drdc.config.variants.Stored`.
         key: from which the noise of all images follows; None where each image has its own.
+        base_maps: the kinds of base heatmap to store, values of `fusion.base`.
     """
 
     base: Reconstructor
@@ -40,6 +41,7 @@ class DrdcPredictor:
     seed: int
     detailed: bool = True
     key: str | None = None
+    base_maps: Sequence[str] = ("transformer",)
 
     uses_features = True
 
@@ -50,12 +52,12 @@ class DrdcPredictor:
         """Raises UserError where a trained model is missing or damaged."""
         base = load_base(layout, seed)
         inpainter = Inpainter.load(layout, seed, sampling, stored.model)
-        return cls(base, inpainter, image_size, seed, stored.detailed)
+        base_maps = base.settings.base_maps
+        return cls(base, inpainter, image_size, seed, stored.detailed, base_maps=base_maps)
 
     @property
     def record_type(self) -> np.dtype[np.void]:
-        remembers = self.base.memory is not None
-        return record_type(self.input_size, self.base.feature_size, self._grid_sizes, remembers)
+        return record_type(self.input_size, self.base.feature_size, self._grid_sizes, self.base_maps)
 
     @property
     def batch_size(self) -> int:
@@ -77,13 +79,11 @@ class DrdcPredictor:
     def predict(self, batch: Batch) -> NDArray[np.void]:
         records = np.zeros(len(batch.keys), self.record_type)
         everything = np.arange(len(records))
-        expected = {"transformer": self.base(batch.features)}
-        if self.base.memory is not None:
-            expected["memory"] = self.base.nearest(batch.features)
-        for kind, features in expected.items():
-            errors = {scale: feature_error(batch.features, features, scale) for scale in BASE_SCALES}
-            store_base(records, everything, kind, errors)
+        for base_map in self.base_maps:
+            expected = self.base.expected(batch.features, base_map)
+            base = {scale: feature_error(batch.features, expected, scale) for scale in BASE_SCALES}
+            store_base(records, everything, base_map, base)
         keys = list(batch.keys) if self.key is None else [self.key] * len(records)
-        found = self.inpainter.reconstruct(batch.images, keys, self.seed)
-        store_errors(records, everything, found, self._grid_sizes)
+        errors = self.inpainter.reconstruct(batch.images, keys, self.seed)
+        store_errors(records, everything, errors, self._grid_sizes)
         return records
