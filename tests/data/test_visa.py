@@ -122,15 +122,15 @@ def test_categories_that_are_not_there_are_not_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("object,split\ncandle,train", "line 2: is not a sample of a one-class split"),
+        ("object,split\ncandle,train", "line 1: column label, image, mask is missing"),
         ("object,split,label,image,mask\ncandle,dev,normal,a.JPG,", "line 2: is not a sample"),
         ("object,split,label,image,mask\ncandle,train,anomaly,a.JPG,m.png", "line 2: is not a sample"),
         ("object,split,label,image,mask\ncandle,test,anomaly,a.JPG,", "line 2: is not a sample"),
         ("object,split,label,image,mask\ncandle,test,normal,,", "line 2: is not a sample"),
         ("object,split,label,image,mask\ncandle,test,normal,/a.JPG,", "line 2: is not a sample"),
         ("object,split,label,image,mask\ncandle,test,normal,candle/../../a.JPG,", "line 2: is not a sample"),
-        ("a,b\nc,d", "has no columns object, split, label, image, mask"),
-        (b"\xff\xfe\x00", "is not a readable table"),
+        ("a,b\nc,d", "line 1: column object, split, label, image, mask is missing"),
+        (b"\xff\xfe\x00", "cannot be read"),
     ],
 )
 def test_a_damaged_split_table_is_named(tmp_path: Path, content: str | bytes, message: str) -> None:

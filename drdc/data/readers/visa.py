@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from drdc.data.reader import Source
 from drdc.data.samples import NORMAL, Sample, choose
-from drdc.runtime.errors import UserError, first_line
+from drdc.runtime.csv_rows import read_rows
+from drdc.runtime.errors import UserError
 
 
 def read_visa(root: Path, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -46,34 +46,20 @@ def _visa_rows(root: Path) -> list[dict[str, str]]:
             "VisA's split table is missing",
             "unpack the whole archive there, or set dataset.name to mvtec for a copy in MVTec AD's layout",
         )
-    rows = _csv_rows(table, ("object", "split", "label", "image", "mask"))
+    rows = read_rows(table, ("object", "split", "label", "image", "mask"))
     allowed = {("train", "normal"), ("test", "normal"), ("test", "anomaly")}
-    for number, row in enumerate(rows, start=2):
+    for place, row in rows:
         paths = [row["image"], row["mask"]] if row["label"] == "anomaly" else [row["image"]]
         inside = all(p.startswith(f"{row['object']}/") and ".." not in p.split("/") for p in paths)
         if (row["split"], row["label"]) not in allowed or not inside:
-            raise UserError(
-                f"{table}, line {number}", "is not a sample of a one-class split", "restore the table"
-            )
-    return rows
+            raise UserError(place, "is not a sample of a one-class split", "restore the table")
+    return [row for _, row in rows]
 
 
 def _visa_defects(table: Path) -> dict[str, str]:
     """Defect type of each image that VisA's annotation names; empty without the table."""
-    rows = _csv_rows(table, ("image", "label")) if table.is_file() else []
-    return {row["image"]: "combined" if "," in row["label"] else row["label"] for row in rows}
-
-
-def _csv_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a table with a header, as text, nothing as ""."""
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = [{name: row.get(name) or "" for name in columns} for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(table, f"is not a readable table ({first_line(error)})", "restore it") from None
-    if rows and not any(rows[0].values()):
-        raise UserError(table, f"has no columns {', '.join(columns)}", "restore it")
-    return rows
+    rows = read_rows(table, ("image", "label")) if table.is_file() else []
+    return {row["image"]: "combined" if "," in row["label"] else row["label"] for _, row in rows}
 
 
 # Address and SHA-256: openvinotoolkit/anomalib, src/anomalib/data/datamodules/image/visa.py. Size: reported
