@@ -25,7 +25,7 @@ from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.experiment.stage_settings import method_facts
 from drdc.results.heatmaps import stored_type
 from drdc.results.predictions import record_type
-from drdc.runtime.endings import say
+from drdc.runtime.endings import say, tell
 from drdc.runtime.errors import UserError
 from drdc.runtime.project import SNAKEFILE
 from drdc.tools.hardware import GPUS, Efficiency
@@ -125,7 +125,7 @@ def report(
         f"{images.categories} categories ({images.source}); seeds: {len(experiment.seeds)}"
     )
     yield ""
-    rows = list(planned_rows(experiment, images, counted, machine))
+    rows = list(_told(planned_rows(experiment, images, counted, machine)))
     yield from table(rows)
     yield ""
     yield total(rows, machine)
@@ -134,6 +134,14 @@ def report(
         yield memory(experiment, machine, model)
     if isinstance(machine, Elsewhere):
         yield machine.assumptions
+
+
+def _told(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows, each told as soon as it is known: measuring all of them takes minutes."""
+    for row in rows:
+        if row.each.seconds is not None:
+            tell(f"{row.stage} {row.what}".strip() + f": {duration(row.each.seconds)} each")
+        yield row
 
 
 def planned_rows(

@@ -70,6 +70,20 @@ def test_jobs_are_those_of_snakemake_and_hours_follow_from_steps_and_calls(demo:
     assert plan.total(rows, Made()).endswith("on 4 cores")
 
 
+def test_each_row_is_told_as_soon_as_it_is_measured(
+    demo: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = demo.model_copy(update={"methods": {}})
+    list(plan.report(quick, ImageCounts.of(quick), {"prepare": 1}, Made()))
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "drdc: features tf_efficientnet_lite0: 2.4 s each"
+    assert [line.split(":")[1] for line in told[1:4]] == [
+        " train base",
+        " train diffusion",
+        " train unconditional",
+    ]
+
+
 def test_what_cannot_be_estimated_says_so_and_is_not_in_the_sum() -> None:
     known = plan.Row("train", "a", 2, Estimate(30.0, "measured"))
     unknown = plan.Row("train", "b", 3, Estimate(None, "it is from elsewhere"))
