@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from drdc.config.backbone import Backbone, other_backbone
 from drdc.config.described import Described
 from drdc.config.entry import own_settings
 from drdc.config.reported import Reported
@@ -36,7 +37,7 @@ USES: dict[str, tuple[str, ...]] = {
     "groups": (),
     "costs": ("seeds", "image_size", "backbone", "sampling", "base_map", "timed_steps", "trained"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "names"),
-    "tables": (*_OF_REPORTS, "backbone", "reported_numbers"),
+    "tables": (*_OF_REPORTS, "reported_numbers"),
     "figures": _OF_REPORTS,
     "gallery": ("seeds", "image_size", "fusion", "described"),
     "about": ALL,
@@ -237,9 +238,10 @@ def _reported_numbers(experiment: Experiment) -> list[Reported]:
 def _described(experiment: Experiment) -> dict[str, Described]:
     """What reports say of base, DRDC and each method of the configuration."""
     held_out = experiment.dataset.holdout
+    sizes = {"base": experiment.backbone.input_size, DRDC: experiment.dataset.image_size}
     found = {
-        "base": Described(input_size=experiment.backbone.input_size, held_out=held_out),
-        DRDC: Described(input_size=experiment.dataset.image_size, held_out=held_out),
+        name: Described(input_size=size, held_out=held_out, citation=_departures(experiment, name))
+        for name, size in sizes.items()
     }
     for name, settings in experiment.methods.items():
         kind, facts = method_class(settings["method"]), method_facts(experiment, name)
@@ -254,6 +256,17 @@ def _described(experiment: Experiment) -> dict[str, Described]:
             imported=kind.imported,
         )
     return found
+
+
+def _departures(experiment: Experiment, name: str) -> str:
+    """In what base or DRDC is not the paper's, whatever its numbers."""
+    fusion = experiment.fusion
+    said = (
+        other_backbone(experiment.backbone.title, Backbone().name),
+        "its base map, from a memory bank, is not the paper's" if fusion.base == "memory" else "",
+        "its diffusion map, centred, is not the paper's" if fusion.centred and name == DRDC else "",
+    )
+    return "; ".join(filter(None, said))
 
 
 #: Settings that are read from elsewhere or made of several others.

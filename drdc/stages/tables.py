@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from drdc.config.backbone import Backbone, other_backbone
 from drdc.config.described import Described
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.reported import Reported
 from drdc.config.sampling import Sampling
 from drdc.config.study import Study
-from drdc.config.variants import COMPARED
 from drdc.reporting.described import by_label
 from drdc.reporting.formats import write
 from drdc.reporting.kinds import Source
@@ -27,7 +25,6 @@ def tables(
     *,
     seeds: list[int],
     image_size: int,
-    backbone: Backbone,
     sampling: Sampling,
     fusion: Fusion,
     evaluation: Evaluation,
@@ -41,15 +38,8 @@ def tables(
     """
     settings = image_size, sampling, fusion, evaluation
     source = Source(layout, seeds, *settings, described, study, reported_numbers)
-    told = by_label(described | _ours(described, backbone.title))
+    told = by_label(described)
     for one in chosen(TABLES, name, source):
         made = one.make(*source.read(one.of), described=told, reported=reported_numbers)
         write(made, layout.tables / one.name)
         log.info("\n%s", (layout.tables / f"{one.name}.md").read_text(encoding="utf-8"))
-
-
-def _ours(described: dict[str, Described], backbone: str) -> dict[str, Described]:
-    """The descriptions of base and DRDC: their input size, and the backbone where it is not the paper's."""
-    differs = other_backbone(backbone, Backbone().name)
-    known = {name: described.get(name, Described()) for name in COMPARED}
-    return {name: one.model_copy(update={"citation": differs}) for name, one in known.items()}

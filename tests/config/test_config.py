@@ -462,6 +462,19 @@ def test_a_change_reaches_the_stages_that_use_it_and_no_other(section: str) -> N
     assert whole <= changed <= whole | part
 
 
+def test_tables_are_told_in_what_base_and_drdc_are_not_the_papers() -> None:
+    def told(**changes: Any) -> list[str]:
+        described = json.loads(handed(experiment(**changes), "tables").text)["described"]
+        return [described[name].get("citation", "") for name in ("base", "drdc")]
+
+    bank = "its base map, from a memory bank, is not the paper's"
+    other = "backbone differs (resnet18 for tf_efficientnet_b4)"
+    beyond = {"base": {"memory": 100}, "fusion": {"base": "memory", "centred": True}}
+    assert told() == ["", ""]
+    assert told(backbone={"name": "resnet18"}) == [other, other]
+    assert told(**beyond) == [bank, f"{bank}; its diffusion map, centred, is not the paper's"]
+
+
 def test_fusion_retrains_and_predicts_nothing() -> None:
     stages = {stage for stage, of in STAGES if "fusion" in uses(stage, of)}
     assert "score" in stages
