@@ -17,6 +17,9 @@ def main() -> int:
         print(WINDOWS, file=sys.stderr)
         return 2
     try:
+        from drdc.runtime.allocator import use_huge_pages
+
+        use_huge_pages()
         from drdc.cli import main as command
 
         return command()
