@@ -259,7 +259,7 @@ def _described(experiment: Experiment) -> dict[str, Described]:
 
 
 def _departures(experiment: Experiment, name: str) -> str:
-    """In what base or DRDC is not the paper's, whatever its numbers."""
+    """In what base or DRDC, with these settings, is not the paper's method; "" for nothing."""
     fusion = experiment.fusion
     said = (
         other_backbone(experiment.backbone.title, Backbone().name),

@@ -38,8 +38,7 @@ def tables(
     """
     settings = image_size, sampling, fusion, evaluation
     source = Source(layout, seeds, *settings, described, study, reported_numbers)
-    told = by_label(described)
     for one in chosen(TABLES, name, source):
-        made = one.make(*source.read(one.of), described=told, reported=reported_numbers)
+        made = one.make(*source.read(one.of), described=by_label(described), reported=reported_numbers)
         write(made, layout.tables / one.name)
         log.info("\n%s", (layout.tables / f"{one.name}.md").read_text(encoding="utf-8"))
