@@ -93,6 +93,11 @@ def rule_of(job: Job) -> str:
     return str(job.rule.name)
 
 
+def outputs_of(job: Job) -> set[str]:
+    """The files that a job makes."""
+    return set(job.output)
+
+
 def log_of(job: Job) -> Path:
     """The job's log."""
     return Path(job.log[0])

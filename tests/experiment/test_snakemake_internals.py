@@ -56,7 +56,8 @@ onerror:
     found["has_ended"] = internals.has_ended(workflow)
     found["running_logs"] = internals.running_logs(workflow)
     found["executor_error"] = internals.executor_error(workflow)
-    found.update((name, getattr(internals, name)(failed)) for name in ("rule_of", "log_of", "wildcards_of"))
+    names = ("rule_of", "log_of", "outputs_of", "wildcards_of")
+    found.update((name, getattr(internals, name)(failed)) for name in names)
     Path("found.json").write_text(json.dumps(found, default=plain))
 """
 
@@ -74,6 +75,7 @@ def test_each_is_there_and_says_what_it_is_to_say(tmp_path: Path) -> None:
     assert len(found.pop("failed_jobs")) == 1
     assert found == {
         "has_configfile": False,
+        "outputs_of": ["first.txt"],
         "given_config": {"two": 1},
         "snakefile": str(tmp_path / "Snakefile"),
         "local_cores": 1,

@@ -108,6 +108,24 @@ def test_a_changed_dataset_is_read_again_once(tmp_path: Path) -> None:
         assert plan(tmp_path, manifest) == {}
 
 
+def test_new_test_images_train_nothing(tmp_path: Path) -> None:
+    configure(tmp_path, ["cap"], {})
+    normal = [f"train/good/{number}.png" for number in range(4)]
+    results, target = tmp_path / "results/tiny", "results/tiny/seed0/predictions/full/cap.npy"
+    base = results / "seed0/base.safetensors"
+    for images in (1, 2):
+        draw(tmp_path / "data", "cap", *normal, *(f"test/bent/{number}.png" for number in range(images)))
+        done = snakemake(tmp_path, target, "--configfile", tmp_path / "config.yaml")
+        assert done.returncode == 0, done.stderr
+        assert len(np.load(tmp_path / target)) == images + 1, "and a held-out one"
+        assert plan(tmp_path, target) == {}
+        if images == 1:
+            trained = base.stat().st_ino
+    assert base.stat().st_ino == trained
+    for model in ("base", "diffusion"):
+        assert "is finished already" in (results / f"logs/train.seed0.{model}.log").read_text()
+
+
 @pytest.mark.parametrize("download", [True, False])
 def test_images_are_downloaded_where_the_configuration_says_so(tmp_path: Path, download: bool) -> None:
     """And before the folder is there: it is taken for one with test images."""

@@ -40,6 +40,9 @@ def wanted_in_part():
     """Jobs of this run, by the names of their logs, and the files that they must not read."""
     lost = internals.unmade_jobs(workflow)
     jobs, outdated = [], set()
+    for failed in internals.failed_jobs(workflow):
+        # Snakemake has restored those that are marked with `update`.
+        outdated |= internals.outputs_of(failed)
     for rule_name in MADE_IN_PART:
         for job in [
             one

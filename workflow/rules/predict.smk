@@ -1,5 +1,5 @@
 # Predictions are shared by all cells of Table 5 and Figure 2 with the same model and sampling
-# (drdc/config/variants.py).
+# (drdc/config/variants.py). Those of the same models and images are kept, as in train.smk.
 
 
 rule predict:
@@ -10,7 +10,9 @@ rule predict:
             LAYOUT.model(w.seed, name) for name in models_of(w.predictions)
         ],
     output:
-        predictions="results/{experiment}/seed{seed}/predictions/{predictions}/{part}.npy",
+        predictions=update(
+            "results/{experiment}/seed{seed}/predictions/{predictions}/{part}.npy"
+        ),
     log:
         "results/{experiment}/logs/predict.seed{seed}.{predictions}.{part}.log",
     benchmark:

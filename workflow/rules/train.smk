@@ -1,5 +1,6 @@
 # An interrupted training resumes from results/{experiment}/state/, which is not an output: Snakemake deletes the
-# outputs of a rule before it runs it.
+# outputs of a rule before it runs it. It keeps those that are marked with `update`: where only test images are new,
+# `drdc train` finds that the model is finished already.
 
 
 rule train:
@@ -8,8 +9,8 @@ rule train:
         arrays=lambda w: trained_on(w.model),
         weights=lambda w: fetched_for(w.model),
     output:
-        model="results/{experiment}/seed{seed}/{model}.safetensors",
-        losses="results/{experiment}/seed{seed}/{model}.losses.csv",
+        model=update("results/{experiment}/seed{seed}/{model}.safetensors"),
+        losses=update("results/{experiment}/seed{seed}/{model}.losses.csv"),
     log:
         "results/{experiment}/logs/train.seed{seed}.{model}.log",
     benchmark:
