@@ -23,6 +23,7 @@ BENCHMARKS = {
     "metrics": "the seven metrics of a category",
     "inference": "the diffusion model in use",
     "train_diffusion": "a training step of the diffusion model",
+    "huge_pages": "a training with and without huge pages",
     "train_base": "a training step of the base model at the paper's size",
     "detect": "one image, from its file to its heatmap",
     "scoring": "scoring a category of the paper's size, without the imports",

@@ -23,7 +23,7 @@ from benchmarks.uniad import UniAD
 
 STUDIES = ("beyond", "conditioning", "synthetic_defects")
 #: Those that start processes or import anomalib.
-LONG = {"detect", "jobs", "load", "metrics"}
+LONG = {"detect", "huge_pages", "jobs", "load", "metrics"}
 EACH = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in BENCHMARKS]
 
 

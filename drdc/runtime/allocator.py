@@ -9,11 +9,7 @@ import sys
 #: huge pages; with the thresholds, freed memory below 4 GiB is kept for the next tensor of that size instead
 #: of being returned and asked for again, page by page, in every step.
 VARIABLE = "GLIBC_TUNABLES"
-TUNABLES = {
-    "glibc.malloc.hugetlb": 1,
-    "glibc.malloc.mmap_threshold": 2**32,
-    "glibc.malloc.trim_threshold": 2**32,
-}
+TUNABLES = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={2**32}:glibc.malloc.trim_threshold={2**32}"
 
 
 def use_huge_pages() -> None:
@@ -23,5 +19,5 @@ def use_huge_pages() -> None:
     """
     if sys.platform != "linux" or VARIABLE in os.environ:
         return
-    os.environ[VARIABLE] = ":".join(f"{name}={value}" for name, value in TUNABLES.items())
+    os.environ[VARIABLE] = TUNABLES
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
