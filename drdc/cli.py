@@ -44,14 +44,14 @@ STAGES = {
 #: Commands that are not rules: modules of `drdc.tools`, which define their own arguments.
 TOOLS: dict[str, str] = {
     "detect": "find defects in images with a trained method: scores, decisions, heatmaps",
-    "onnx": "write a whole detector as one ONNX file, for other runtimes",
+    "onnx": "write the fast mode of DRDC's detector as one ONNX file, for other runtimes",
     "check": "list all problems of a dataset",
     "new-experiment": "write a configuration for a folder of images, sized for this machine",
     "workflow": "print where the Snakefile is, and the experiments and profiles next to it",
     "plan": "print jobs, hours, disk and memory of an experiment before anything runs",
     "status": "show the running, failed and waiting jobs of a run of the workflow",
     "serve": "serve a local page to drop images on and see what is found",
-    "download": "fetch, verify and unpack MVTec AD, BTAD or VisA, or all that an experiment needs",
+    "download": "fetch, verify and unpack a published dataset, or all that an experiment needs",
     "weights": "fetch the pre-trained networks of an experiment: weights/",
 }
 SEEDED = ("train", "predict", "score")
@@ -216,7 +216,7 @@ def _overview() -> str:
     """All commands in two groups: what a user types, and what the workflow does."""
     groups = {
         "tools:": TOOLS,
-        "stages, which the workflow runs in this order (`snakemake`), each from a configuration:": STAGES,
+        "stages, the rules of the workflow (`snakemake` runs them), each from a configuration:": STAGES,
     }
     lines = []
     for title, commands in groups.items():
@@ -235,7 +235,7 @@ def _add_stage_arguments(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("of", metavar="NAME", nargs=None if name == "train" else "?", help=OF[name])
     if name == "train":
         command.add_argument(
-            "--processes", type=positive, help="share each batch (default: one process for each GPU)"
+            "--processes", type=positive, help="processes that share each batch (default: one for each GPU)"
         )
     if name == "images":
         command.add_argument("size", type=positive, help="height and width in pixels")

@@ -60,8 +60,8 @@ class Drawn(Section):
     reserved: float = setting(
         0.0,
         "ours",
-        "So many anomalous images leave the test at least, as a fraction of the training images, so that "
-        "several values of `defective` are tested on the same images.",
+        "Anomalous images that leave the test at least, as a fraction of the training images, so that all "
+        "values of `defective` are tested on the same images.",
         ge=0,
         lt=1,
     )
@@ -106,7 +106,8 @@ class Dataset(Section):
     holdout: float = setting(
         0.1,
         "ours",
-        "Fraction of the normal training images held out, for validation losses and map normalisation.",
+        "Fraction of the normal training images held out of all trainings: for thresholds, validation "
+        "losses, map normalisation and the self-check.",
         gt=0,
         lt=1,
     )

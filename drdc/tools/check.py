@@ -32,7 +32,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--model", help="also rank the training images by this detector's scores (file, or folder)"
     )
     parser.add_argument(
-        "--worst", type=positive, default=20, metavar="N", help="of them so many (default: %(default)s)"
+        "--worst",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="how many of them to list (default: %(default)s)",
     )
     parser.add_argument("--threads", type=positive, help="threads that read images (default: all cores)")
 

@@ -49,14 +49,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_rate(parser)
     parser.add_argument(
-        "--threshold", type=float, metavar="SCORE", help="of image scores, in place of the calibrated one"
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="threshold for image scores, in place of the calibrated one",
     )
     parser.add_argument(
         "--added",
         type=float,
         default=0.0,
         metavar="SCORE",
-        help="to each calibrated threshold, as the slider of index.html shows it",
+        help="add this to each calibrated threshold (the number at the slider of index.html)",
     )
     parser.add_argument(
         "--category",
@@ -67,7 +70,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--bits", type=_bits, help="bit depth of files of more than 8 bits (default: as the training images)"
     )
     parser.add_argument(
-        "--fast", action="store_true", help="less time, and less accurate by what is printed (DRDC only)"
+        "--fast",
+        action="store_true",
+        help="one timestep instead of all; what that costs in accuracy is printed (DRDC only)",
     )
     parser.add_argument(
         "--heatmap",

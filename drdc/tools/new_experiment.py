@@ -367,7 +367,7 @@ def _head(seen: Folder, planned: Plan, minutes: float, gpu: bool) -> list[str]:
         "# Written by `drdc new-experiment`; every setting is explained in config/README.md.",
         f"# Folder: {images}, {seen.masks} masks; {sizes[1]} pixels ({sizes[0]} to {sizes[2]}).",
         f"# Machine: {'a GPU' if gpu else 'no GPU'}, {os.cpu_count()} CPU cores, {memory:.0f} GiB of memory.",
-        f"# Sizes, networks and sampling are those of config/{planned.model}; only the length is new.",
+        f"# Sizes, networks and sampling are those of config/{planned.model}; length and fusion are new.",
         f"# Measured here over a few steps, for one training image: {base:.2g} s of the base model,",
         f"# {diffusion:.2g} s of the diffusion model; both trainings take about "
         f"{_minutes(seen, planned):.0f} minutes (asked for: {minutes:g}).",

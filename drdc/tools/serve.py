@@ -30,7 +30,7 @@ SECONDS_KEPT = 3600  # how long an upload and a picture shown stay on the disk
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_model(parser)
-    parser.add_argument("--port", type=_port, default=7860, help="(default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=7860, help="port to listen on (default: %(default)s)")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this computer alone)"
     )

@@ -64,7 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="show it anew every two seconds, until no job runs; Ctrl-C ends it",
+        help="refresh every two seconds until no job is running; Ctrl-C stops it",
     )
 
 
