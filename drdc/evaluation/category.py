@@ -66,7 +66,6 @@ class CategoryEvaluation:
         methods: names of those that are measured.
         has_masks: whether the dataset has ground-truth masks for it, see `has_masks`.
         compared: those of them with curves and defect types, not metrics alone.
-        pixel_thresholds: of the methods, see `CategoryEvaluator`.
     """
 
     def __init__(
@@ -75,11 +74,9 @@ class CategoryEvaluation:
         methods: Iterable[str],
         has_masks: bool,
         compared: Iterable[str],
-        pixel_thresholds: Mapping[str, float] | None = None,
     ) -> None:
         self.category, self.has_masks, self.compared = category, has_masks, tuple(compared)
-        limits = pixel_thresholds or {}
-        self._methods = {method: CategoryEvaluator(has_masks, limits.get(method)) for method in methods}
+        self._methods = {method: CategoryEvaluator(has_masks) for method in methods}
         self._defect_pixels: dict[tuple[str, str], RankingCurve] = {}
         self.image_rows: list[Row] = []
 
@@ -89,6 +86,7 @@ class CategoryEvaluation:
         masks: NDArray[np.bool_],
         maps: Mapping[str, Floats],
         scores: Mapping[str, Floats],
+        pixel_thresholds: Mapping[str, Floats] | None = None,
     ) -> None:
         """Add a batch of B test images. Pixels of anomalous images without a mask are left out as unknown.
 
@@ -97,6 +95,7 @@ class CategoryEvaluation:
             masks: (B, H, W), true on defects.
             maps: for each method (B, H, W) finite anomaly scores of the pixels.
             scores: for each method (B,) finite anomaly scores of the images.
+            pixel_thresholds: for each method that has them (B,), see `CategoryEvaluator`.
 
         Raises:
             UserError: a score is NaN or infinite; names the images.
@@ -105,7 +104,8 @@ class CategoryEvaluation:
         for method, evaluator in self._methods.items():
             what = f"the scores of {method} are"
             refuse_not_finite(what, [maps[method], scores[method]], about.path, "predict these images again")
-            evaluator.update(maps[method], masks, scores[method], about.label.to_numpy(), known)
+            limits = (pixel_thresholds or {}).get(method)
+            evaluator.update(maps[method], masks, scores[method], about.label.to_numpy(), known, limits)
         self.image_rows += image_rows(about, scores)
         for defect in set(about.defect_type[(about.label == 1) & known]) if self.has_masks else ():
             chosen = (about.defect_type == defect).to_numpy() & known
@@ -186,10 +186,17 @@ class PooledCurves:
         for (method, level), curve in self._curves.items():
             curve.merge(evaluation.curve(method, level))
 
-    def metric_rows(self) -> list[Row]:
-        """category, method, metric, value, note, of each of `POOLED`."""
+    def metric_rows(self, missing: str = "") -> list[Row]:
+        """category, method, metric, value, note, of each of `POOLED`.
+
+        `missing`: why a category is not among them, "" if all are.
+        """
         return [
-            {"category": ALL, "method": method, **_result(name, self._measured(method, metric))}
+            {
+                "category": ALL,
+                "method": method,
+                **_result(name, Metric(np.nan, missing) if missing else self._measured(method, metric)),
+            }
             for method in dict.fromkeys(method for method, _ in self._curves)
             for name, metric in POOLED.items()
         ]

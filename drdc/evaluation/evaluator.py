@@ -25,15 +25,14 @@ class CategoryEvaluator:
 
     Args:
         has_masks: whether there are ground-truth masks.
-        pixel_threshold: of the method, from held-out normal images; None where they are too few.
     """
 
-    def __init__(self, has_masks: bool, pixel_threshold: float | None = None) -> None:
+    def __init__(self, has_masks: bool) -> None:
         self.has_masks = has_masks
         self.images = RankingCurve(unit="images")
         self.pixels = RankingCurve(unit="pixels")
         self.overlaps = ImageOverlaps()
-        self.decisions = PixelDecisions(pixel_threshold)
+        self.decisions = PixelDecisions()
 
     def update(
         self,
@@ -42,6 +41,7 @@ class CategoryEvaluator:
         image_scores: ArrayLike,
         labels: ArrayLike,
         known: NDArray[np.bool_] | slice = EVERY,
+        pixel_thresholds: NDArray[np.floating] | None = None,
     ) -> None:
         """Add a batch of B images.
 
@@ -51,6 +51,7 @@ class CategoryEvaluator:
             image_scores: (B,) finite anomaly scores of the images, any range.
             labels: (B,) bool or 0/1, 1 for anomalous.
             known: (B,) bool, whose masks are known; the pixels of the others do not count.
+            pixel_thresholds: (B,) of the images, from held-out normal images; None where these are too few.
 
         Raises:
             ValueError: shapes do not agree, or some scores are NaN or infinite.
@@ -63,7 +64,8 @@ class CategoryEvaluator:
             areas = [region_areas(mask) for mask in defects[defects.any(axis=(1, 2))]]
             self.pixels.update(whole, defects, np.concatenate([NO_AREAS, *areas]))
             self.overlaps.update(whole, defects, np.asarray(labels).astype(bool)[known])
-            self.decisions.update(whole, defects)
+            limits = None if pixel_thresholds is None else np.asarray(pixel_thresholds)[known]
+            self.decisions.update(whole, defects, limits)
         self.images.update(image_scores, labels)
 
     def results(self) -> dict[str, Metric]:

@@ -154,9 +154,9 @@ def aupimo(overlaps: ImageOverlaps) -> Metric:
 
 @metric("segf1", "SegF1", levels=("pixel",), source="decisions", headline=False)
 def seg_f1(decisions: PixelDecisions) -> Metric:
-    """F1 = 2 TP / (2 TP + FP + FN) of all pixels at the threshold that `drdc detect` outlines them with.
+    """F1 = 2 TP / (2 TP + FP + FN) of all pixels at the thresholds that `drdc detect` outlines them with.
 
-    The threshold is from held-out normal images alone, see `drdc.evaluation.calibration`.
+    Each image has that of its group, from held-out normal images alone, see `drdc.evaluation.calibration`.
     """
     right = 2 * decisions.true_positives
     return Metric(right / (right + decisions.false_positives + decisions.false_negatives))

@@ -351,10 +351,44 @@ def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
             "set it above 0, for example to 40000",
         ),
         (
-            e.evaluation.ablation and not e.diffusion.model_conditioning,
-            ("evaluation.ablation", "diffusion.model_conditioning"),
-            "compares with a conditional model",
-            "set diffusion.model_conditioning to true",
+            e.evaluation.beyond and (e.fusion.base != "transformer" or e.fusion.centred),
+            ("evaluation.beyond", "fusion.base", "fusion.centred"),
+            "compares with the paper's fusion",
+            "set fusion.base to transformer and fusion.centred to false, or evaluation.beyond to false",
+        ),
+        *(
+            (
+                e.evaluation.ablation and differs,
+                ("evaluation.ablation", key),
+                f"compares the parts of DRDC, which {what}",
+                f"set {key} to {value}, or evaluation.ablation to false",
+            )
+            for key, value, differs, what in (
+                (
+                    "diffusion.model_conditioning",
+                    "true",
+                    not e.diffusion.model_conditioning,
+                    "has a conditional model",
+                ),
+                (
+                    "sampling.test_time_conditioning",
+                    "true",
+                    not e.sampling.test_time_conditioning,
+                    "uses test-time conditioning",
+                ),
+                (
+                    "fusion.timesteps",
+                    "all",
+                    e.fusion.timesteps != "all",
+                    "fuses all timesteps",
+                ),
+                (
+                    "fusion.base_scales",
+                    "[1]",
+                    e.fusion.base_scales != [1],
+                    "has one base heatmap",
+                ),
+            )
         ),
         (
             e.dataset.name not in READERS,

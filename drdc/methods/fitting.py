@@ -10,7 +10,7 @@ import torch
 
 from drdc.equations.fusion import map_scale
 from drdc.methods.inputs import Inputs
-from drdc.methods.registry import Configured, method_class
+from drdc.methods.registry import Configured, method_class, pretrained_networks
 from drdc.methods.trainer import MethodJob, Trainer
 from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
@@ -35,6 +35,7 @@ def fit_method(layout: Layout, seed: int, *, image_size: int, method: Configured
         "seed": seed,
         "method": method.method,
         "settings": settings.model_dump(mode="json", exclude={"save_images", "save_minutes"}),
+        "pretrained": [network.digest() for network in pretrained_networks(method)],
         "categories": inputs.images.categories[inputs.images.train].tolist(),
         "inputs": [inputs.digest(rows) for rows in (inputs.images.train, inputs.images.held_out)],
     }

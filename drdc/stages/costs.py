@@ -63,7 +63,7 @@ def costs(
     """
     size = sampling.batch_size if torch.cuda.is_available() else min(BATCH, sampling.batch_size)
     images = _Images.read(layout, backbone, size)
-    base, known = load_base(layout, seeds[0]), Inpainter.load(layout, seeds[0], sampling)
+    base = load_base(layout, seeds[0])
     found = _Measurements(len(images.rows))
 
     def base_maps(batch: slice) -> Tensor:
@@ -71,6 +71,7 @@ def costs(
         return feature_error(features, base.expected(features, base_map))
 
     found.add({"method": "base", "variant": FULL, "unet_calls": 0}, base_maps, [images.extractor, base])
+    known = Inpainter.load(layout, seeds[0], sampling)
     for steps in sorted({*timed_steps, sampling.steps}):
         own = sampling.model_copy(update={"steps": steps})
         inpainter = Inpainter(known.denoiser, known.alpha_bar, own)

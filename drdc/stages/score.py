@@ -15,7 +15,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.variants import BEYOND, COMPARED, CONTROLS, DRDC, FULL, ORACLES, RANDOM, Stored
 from drdc.data.manifest import read_manifest
 from drdc.equations.stored_maps import image_score
-from drdc.evaluation.calibration import RATE, needed, threshold
+from drdc.evaluation.calibration import RATE, by_group, needed
 from drdc.evaluation.category import (
     CURVE_COLUMNS,
     DEFECT_COLUMNS,
@@ -50,6 +50,8 @@ COLUMNS = {
     "map_scales": ("map", "mean", "std"),
 }
 
+#: method -> group of images -> threshold of their pixels.
+Limits = dict[str, dict[str, float]]
 #: (rows of the manifest, what each method finds), a few images at a time, for the chosen rows.
 Batches = Callable[[NDArray[np.bool_]], Iterator[tuple[NDArray[np.int64], dict[str, Found]]]]
 
@@ -100,9 +102,12 @@ def score(
             "there are no test images to score",
             "add some, or use the target `detector`, which trains and exports a model without them",
         )
-    rows = _rows(run, table, masks)
-    for category in sorted(set(table.category) - run.categories):
-        note = failure_note(layout.log(f"predict.seed{seed}.{run.name}.{category}"))
+    failed = {
+        category: failure_note(layout.log(f"predict.seed{seed}.{run.name}.{category}"))
+        for category in sorted(set(table.category) - run.categories)
+    }
+    rows = _rows(run, table, masks, next(iter(failed.values()), ""))
+    for category, note in failed.items():
         rows["scores"] += undefined_rows(category, run.methods, note)
     rows["map_scales"] = [{"map": kind, "mean": mean, "std": std} for kind, (mean, std) in run.scales.items()]
     _write(layout, seed, run, variant, rows, provenance(others))
@@ -165,8 +170,8 @@ class _Controls:
             yield rows, {name: Found(own, image_score(own, self.pool_size)) for name, own in maps.items()}
 
 
-def _rows(run: _Run, table: pd.DataFrame, masks: NDArray[np.bool_]) -> dict[str, list[Row]]:
-    """The rows of all categories with predictions, by kind."""
+def _rows(run: _Run, table: pd.DataFrame, masks: NDArray[np.bool_], failed: str) -> dict[str, list[Row]]:
+    """The rows of all categories with predictions, by kind; `failed`: why others have none, "" if none is."""
     rows: dict[str, list[Row]] = {kind: [] for kind in SCORED}
     rows["image_scores"], limits = _held_out(run, table)
     pooled = PooledCurves(run.pooled)
@@ -178,23 +183,28 @@ def _rows(run: _Run, table: pd.DataFrame, masks: NDArray[np.bool_]) -> dict[str,
         pooled.add(evaluation)
         for kind, own in found.items():
             rows[kind] += own
-    rows["scores"] += pooled.metric_rows()
+    rows["scores"] += pooled.metric_rows(failed)
     return rows
 
 
-def _held_out(run: _Run, table: pd.DataFrame) -> tuple[list[Row], dict[str, float]]:
-    """Rows of the held-out images' scores, and the pixel threshold of each method where they are enough."""
+def _held_out(run: _Run, table: pd.DataFrame) -> tuple[list[Row], Limits]:
+    """Rows of the held-out images' scores, and the pixel thresholds of each method where they are enough."""
     rows: list[Row] = []
-    peaks: dict[str, list[NDArray[np.float32]]] = {}
+    peaks: dict[str, list[pd.Series]] = {}
     chosen = (table.split == "val").to_numpy() & table.category.isin(run.categories).to_numpy()
     for images, predicted in run.batches(chosen):
         # Heatmaps that were made elsewhere may lack all of these images.
         found = {name: own for name, own in predicted.items() if not np.isnan(own.scores).all()}
         rows += image_rows(table.iloc[images], {name: own.scores for name, own in found.items()})
         for name, own in found.items():
-            peaks.setdefault(name, []).append(own.maps.max((1, 2)))
-    every = {name: np.concatenate(own) for name, own in peaks.items()}
-    return rows, {name: threshold(own, RATE) for name, own in every.items() if len(own) >= needed(RATE)}
+            peaks.setdefault(name, []).append(pd.Series(own.maps.max((1, 2)), index=table.group.iloc[images]))
+    every = {name: pd.concat(own) for name, own in peaks.items()}
+    groups = sorted(set(table.group))
+    return rows, {
+        name: by_group(own.to_numpy(), own.index.to_numpy(str), RATE, groups)
+        for name, own in every.items()
+        if len(own) >= needed(RATE)
+    }
 
 
 def _evaluate(
@@ -202,18 +212,20 @@ def _evaluate(
     table: pd.DataFrame,
     masks: NDArray[np.bool_],
     category: str,
-    pixel_thresholds: dict[str, float],
+    pixel_thresholds: Limits,
 ) -> tuple[CategoryEvaluation, dict[str, list[Row]]]:
     """One category, and its rows by kind."""
     test = ((table.category == category) & (table.split == "test")).to_numpy()
     masked = has_masks(table[test])
     without = [] if masked else [name for name in run.methods if name in ORACLES.values()]
     methods = [name for name in run.methods if name not in without]
-    evaluation = CategoryEvaluation(category, methods, masked, run.compared, pixel_thresholds)
+    evaluation = CategoryEvaluation(category, methods, masked, run.compared)
     for rows, found in run.batches(test):
         maps = {name: found[name].maps for name in methods}
         scores = {name: found[name].scores for name in methods}
-        evaluation.update(table.iloc[rows], np.asarray(masks[rows]), maps, scores)
+        groups = table.group.iloc[rows]
+        limits = {name: groups.map(own).to_numpy(float) for name, own in pixel_thresholds.items()}
+        evaluation.update(table.iloc[rows], np.asarray(masks[rows]), maps, scores, limits)
     return evaluation, {
         "scores": evaluation.metric_rows() + undefined_rows(category, without, NO_MASKS),
         "image_scores": evaluation.image_rows,

@@ -10,13 +10,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from drdc.config.optimisation import Optimisation
 from drdc.runtime.batching import progress_bar
@@ -29,7 +30,6 @@ from drdc.training.state import History, Progress
 
 log = logging.getLogger(__name__)
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
 #: Steps between two looks at losses and gradients, for which a GPU has to finish all that it was given.
 LOOK_EVERY = {"cpu": 1, "cuda": 50}
 
@@ -110,10 +110,8 @@ class _Training:
         self.settings: Optimisation = job.settings
         self.steps = math.ceil(task.images / self.settings.batch_size)
         self.optimizer = optimizer(self.settings, parameter_groups(task.model, task.rates))
-        self.average: AveragedModel | None = None
-        if task.ema_decay is not None:
-            self.average = AveragedModel(task.model, multi_avg_fn=self._average)
-        self.result = task.model if self.average is None else self.average.module
+        self.average = None if task.ema_decay is None else deepcopy(task.model)
+        self.result = task.model if self.average is None else self.average
         self.parts = {"model": task.model, "optimizer": self.optimizer}
         self.parts |= {} if self.average is None else {"average": self.average}
         device = next(task.model.parameters()).device.type
@@ -141,17 +139,25 @@ class _Training:
                 self._save(before)
             self.optimizer.step()
             if self.average is not None:
-                self.average.update_parameters(self.task.model)
+                self._update(self.average)
             self.progress.step = step + 1
             if self.progress.step in validate_at:
                 self._validate()
         return self.result, self.progress.history
 
-    def _average(self, means: Tensors, values: Tensors, _count: Tensor | int) -> None:
-        """Exponential moving average whose decay grows with the number of steps up to `ema_decay`."""
+    @torch.no_grad()
+    def _update(self, average: nn.Module) -> None:
+        """Exponential moving average whose decay grows with the number of steps up to `ema_decay`.
+
+        Without torch's `AveragedModel`, whose count of the steps makes a CPU wait for its GPU in each one.
+        """
         assert self.task.ema_decay is not None
         done = self.progress.step
-        get_ema_multi_avg_fn(min(self.task.ema_decay, (1 + done) / (10 + done)))(means, values, done)
+        decay = min(self.task.ema_decay, (1 + done) / (10 + done)) if done else 0.0
+        means, values = (list(network.parameters()) for network in (average, self.task.model))
+        get_ema_multi_avg_fn(decay)(means, values, done)
+        for mean, value in zip(average.buffers(), self._buffers(), strict=True):
+            mean.copy_(value)
 
     def _resume(self) -> Progress:
         """The first process sets unusable states aside; the others read what remains."""
@@ -251,6 +257,7 @@ class _Training:
 
     def _validate(self) -> None:
         self.result.eval()
+        self.optimizer.zero_grad(set_to_none=True)  # memory for the held-out images
         with torch.no_grad():
             held_out_loss = self.task.held_out_loss(self.result)
             rate = self.optimizer.param_groups[0]["lr"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from drdc.config.sampling import Sampling, single_grid_size
 from drdc.config.variants import (
     ABLATION,
     FULL,
@@ -157,13 +158,32 @@ def test_a_value_that_does_not_fit_is_named(evaluation: dict[str, Any], named: s
         experiment(**evaluation)
 
 
-def test_an_ablation_of_an_unconditional_experiment_is_refused() -> None:
-    with pytest.raises(UserError, match=r"evaluation\.ablation.*model_conditioning"):
+@pytest.mark.parametrize(
+    ("section", "settings"),
+    [
+        ("diffusion", {"model_conditioning": False}),
+        ("sampling", {"test_time_conditioning": False}),
+        ("fusion", {"timesteps": "last", "scales": [1], "grid_sizes": [single_grid_size(Sampling())]}),
+        ("fusion", {"base_scales": [1, 2]}),
+    ],
+)
+def test_an_ablation_of_what_is_not_drdc_is_refused(section: str, settings: dict[str, Any]) -> None:
+    """Else its last column would be DRDC, and no longer what the experiment's detector computes."""
+    given = {"dataset": {"root": "data"}, section: settings}
+    load_experiment(given)
+    with pytest.raises(UserError, match=rf"evaluation\.ablation: .*set {section}\.{next(iter(settings))} to"):
+        load_experiment(given | {"evaluation": {"ablation": True}})
+
+
+@pytest.mark.parametrize("fusion", [{"base": "memory"}, {"centred": True}])
+def test_variants_beyond_the_paper_are_compared_with_the_papers_fusion(fusion: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"evaluation\.beyond: compares with the paper's fusion"):
         load_experiment(
             {
                 "dataset": {"root": "data"},
-                "diffusion": {"model_conditioning": False},
-                "evaluation": {"ablation": True},
+                "base": {"memory": 100},
+                "fusion": fusion,
+                "evaluation": {"beyond": True},
             }
         )
 

@@ -101,29 +101,34 @@ def test_no_metric_leaves_the_unit_interval_by_rounding() -> None:
         rng = np.random.default_rng(seed)
         masks = rng.random((6, 24, 24)) < rng.uniform(0.01, 0.5)
         masks[:2] = False
-        evaluator = CategoryEvaluator(True, 0.5)
-        evaluator.update(masks.astype(np.float32), masks, masks.max((1, 2)), masks.any((1, 2)))
+        evaluator = CategoryEvaluator(True)
+        maps, half = masks.astype(np.float32), np.full(len(masks), 0.5)
+        evaluator.update(maps, masks, masks.max((1, 2)), masks.any((1, 2)), pixel_thresholds=half)
         for name, metric in evaluator.results().items():
             assert 0 <= metric.value <= 1, name
 
 
-def test_segf1_is_the_f1_of_the_pixels_above_the_threshold() -> None:
+def test_segf1_is_the_f1_of_the_pixels_above_the_threshold_of_their_image() -> None:
     maps, masks, labels = drawn(5, 5, 32)
-    threshold = float(np.quantile(maps, 0.9))
-    evaluator = CategoryEvaluator(True, threshold)
+    limits = np.quantile(maps, np.linspace(0.8, 0.95, len(maps)))
+    known = np.arange(len(maps)) != 7
+    evaluator = CategoryEvaluator(True)
     for part in (slice(0, 4), slice(4, 10)):
-        evaluator.update(maps[part], masks[part], maps[part].max((1, 2)), labels[part])
-    expected = f1_score(masks.ravel(), maps.ravel() > threshold)
+        evaluator.update(
+            maps[part], masks[part], maps[part].max((1, 2)), labels[part], known[part], limits[part]
+        )
+    above = maps > limits[:, None, None]
+    expected = f1_score(masks[known].ravel(), above[known].ravel())
     assert evaluator.results()["pixel_segf1"].value == pytest.approx(expected)
 
 
 def test_segf1_says_why_it_is_not_defined() -> None:
     maps, masks, _ = drawn(2, 2, 16)
-    without = PixelDecisions(None)
+    without = PixelDecisions()
     without.update(maps, masks)
     assert without.undefined() == "not defined: fewer than 19 held-out normal images"
-    clean = PixelDecisions(0.0)
-    clean.update(maps, np.zeros_like(masks))
+    clean = PixelDecisions()
+    clean.update(maps, np.zeros_like(masks), np.zeros(len(maps)))
     assert clean.undefined() == "not defined: no anomalous pixels"
 
 

@@ -347,11 +347,12 @@ def test_regions_join_diagonals_and_count_their_pixels() -> None:
 
 
 def evaluated(maps: Scores, masks: Labels, *, has_masks: bool = True, batch: int = 4) -> dict[str, float]:
-    evaluator = CategoryEvaluator(has_masks, pixel_threshold=0.5)
+    evaluator = CategoryEvaluator(has_masks)
+    limits = np.full(len(maps), 0.5)
     for first in range(0, len(maps), batch):
         part = slice(first, first + batch)
-        labels = masks[part].any(axis=(1, 2))
-        evaluator.update(maps[part], masks[part], maps[part].max(axis=(1, 2)), labels)
+        labels, scores = masks[part].any(axis=(1, 2)), maps[part].max(axis=(1, 2))
+        evaluator.update(maps[part], masks[part], scores, labels, pixel_thresholds=limits[part])
     return {name: metric.value for name, metric in evaluator.results().items()}
 
 
@@ -387,10 +388,11 @@ def test_evaluator_does_not_depend_on_batches_or_later_changes_of_its_input() ->
     maps, masks = small_maps(50)
     whole = evaluated(maps, masks, batch=6)
     assert evaluated(maps[::-1].copy(), masks[::-1], batch=1) == pytest.approx(whole, abs=1e-12)
-    evaluator, buffer = CategoryEvaluator(True, pixel_threshold=0.5), np.empty_like(maps[:1])
+    evaluator, buffer, limits = CategoryEvaluator(True), np.empty_like(maps[:1]), np.array([0.5])
     for scores, mask in zip(maps, masks, strict=True):
         buffer[:] = scores
-        evaluator.update(buffer, mask[None], buffer.max(axis=(1, 2)), [mask.any()])
+        scores = buffer.max(axis=(1, 2))
+        evaluator.update(buffer, mask[None], scores, [mask.any()], pixel_thresholds=limits)
     assert {name: metric.value for name, metric in evaluator.results().items()} == pytest.approx(
         whole, abs=1e-12
     )

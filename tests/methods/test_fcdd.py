@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from drawn import SMALL, assert_needs_no_features
+from drawn import SMALL, assert_needs_no_features, fitted, shortest
+from safetensors.torch import save_file
 from torch import Tensor
 
 from drdc.experiment.experiment import validated
 from drdc.methods.fcdd import FCDD, classifier_loss, contrasted, gaussians, trained_layers, with_confetti
 from drdc.methods.interface import Shapes
+from drdc.models.backbone import pretrained_state
+from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
+from drdc.runtime.files import load_metadata
 
 SHAPES = Shapes(image_size=16, channels=4, feature_size=4)
 
@@ -182,3 +187,18 @@ def test_the_defaults_fit_the_published_size() -> None:
 
 def test_it_needs_no_features_of_the_experiment() -> None:
     assert_needs_no_features(method())
+
+
+def test_another_pretrained_network_in_the_same_file_is_another_training(
+    layout: Layout, tmp_path: Path
+) -> None:
+    """The settings have its path alone."""
+    path = tmp_path / "own.safetensors"
+    settings = shortest(SMALL["fcdd"] | {"backbone": SMALL["fcdd"]["backbone"] | {"weights": str(path)}})
+    state = pretrained_state(method().settings.backbone)
+    found = set()
+    for factor in (1.0, 1.01):
+        save_file({k: (v * factor).to(v.dtype).contiguous() for k, v in state.items()}, path)
+        fitted(layout, "fcdd", settings)
+        found.add(load_metadata(layout.model(0, "fcdd"))["fingerprint"])
+    assert len(found) == 2

@@ -1,14 +1,21 @@
-"""Eq. 10 for a batch that several processes share."""
+"""Eq. 10 for a batch that is computed in parts."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.stored import write_images, write_manifest
 from drdc.config.diffusion import Diffusion
 from drdc.equations.diffusion import linear_schedule
+from drdc.methods.drdc import diffusion
 from drdc.methods.drdc.diffusion import draw_randomness, noise_loss
+from drdc.results.layout import Layout
+from drdc.results.scores import read_numbers
 
 SIZE, BATCH = 16, 6
 
@@ -60,3 +67,31 @@ def test_the_randomness_has_the_distribution_of_eq_10() -> None:
         assert noise.mean().item() == pytest.approx(0, abs=0.01)
         assert noise.std().item() == pytest.approx(1, abs=0.01)
     assert not torch.equal(drawn.fill, drawn.noise)
+
+
+def test_held_out_images_are_computed_in_as_many_parts_as_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a GPU whose memory is enough for the parts of a batch fails at the first validation."""
+    monkeypatch.chdir(tmp_path)
+    layout = Layout("parts")
+    write_manifest(layout, ["nut"], size=SIZE, train=8, val=7)
+    write_images(layout, SIZE)
+    sizes: list[int] = []
+
+    def watched(network: nn.Module, images: Tensor, *others: Any) -> Tensor:
+        sizes.append(0 if torch.is_grad_enabled() else len(images))
+        return noise_loss(network, images, *others)
+
+    monkeypatch.setattr(diffusion, "noise_loss", watched)
+    losses = []
+    for parts in (1, 4):
+        settings = Diffusion(
+            **{"multipliers": [1], "attention_levels": [], "grid_sizes": [4], "width": 32},
+            **{"images": 8, "batch_size": 4, "validations": 1, "accumulation": parts, "loss_region": "hole"},
+        )
+        diffusion.train_diffusion(layout, 0, image_size=SIZE, diffusion=settings)
+        losses.append(read_numbers(layout.losses(0, "diffusion"), "losses", "train").val_loss.item())
+        layout.model(0, "diffusion").unlink()
+    assert sizes == [0, 0, 7, *[0] * 8, 2, 2, 2, 1]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)

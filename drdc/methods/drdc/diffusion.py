@@ -59,11 +59,14 @@ def _train(size: int, job: Job, group: Group) -> None:
 
     def held_out_loss(network: nn.Module) -> float:
         torch.manual_seed(seed_of(job.seed, -1))  # the same noise and holes at each validation
-        parts = [
-            len(rows) * loss(network, rows, draw(len(rows)), slice(None)).item()
-            for rows in chunks(images.held_out)
-        ]
-        return sum(parts) / len(images.held_out)
+        total = 0.0
+        for rows in chunks(images.held_out):
+            drawn = draw(len(rows))
+            size = -(-len(rows) // settings.accumulation)  # in memory at once, as in training
+            for first in range(0, len(rows), size):
+                part = slice(first, first + size)
+                total += len(rows[part]) * loss(network, rows, drawn, part).item()
+        return total / len(images.held_out)
 
     task = Task(
         model=denoiser,
