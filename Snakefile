@@ -76,6 +76,10 @@ rule all:
 onstart:
     for one in HANDED:
         one.write()
+    if not RECOMMENDED:
+        # One of an earlier run with other methods; `drdc detect` would take it.
+        for one in (LAYOUT.recommended, LAYOUT.recommended.with_suffix(".txt")):
+            one.unlink(missing_ok=True)
     tell_progress()
 
 

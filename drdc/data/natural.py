@@ -5,7 +5,8 @@
     part/ok/*.png, part/nok/*.png    normal and defective images
     parts/lid/..., parts/gear/...    several products, each in one of these ways
 
-Nothing is copied or moved: the commands make links.
+Nothing is copied or moved: the commands make links. Where it is not plain which images are normal (several
+folders that say so, or photos next to such a folder), there are none, so that no image is left out unseen.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ LINKED = "-dataset"
 def commands(root: Path) -> str:
     """Commands after which a folder's images are a dataset, and its name; "" where none are recognised."""
     target = Path(root.resolve().name + LINKED)
-    lines = [line for name, folder in _products(root) for line in _links(target / name, folder)]
+    products = list(_products(root))
+    if not all(_is_plain(folder) for _, folder in products):
+        return ""
+    lines = [line for name, folder in products for line in _links(target / name, folder)]
     return f"`{' && '.join(lines)}`, and name {shlex.quote(str(target))}" if lines else ""
 
 
@@ -44,6 +48,12 @@ def _normal(folder: Path) -> list[Path]:
     if images(folder):
         return [folder]
     return [one for one in folders(folder) if sounds_good(one.name) and images(one)]
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether the normal images of a product are in one place."""
+    said = [one for one in folders(folder) if sounds_good(one.name) and images(one)]
+    return len(said) + bool(images(folder)) == 1
 
 
 def _links(category: Path, folder: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from drdc.config.backbone import Backbone
 from drdc.config.dataset import Dataset
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
-from drdc.config.variants import DRDC, FULL
+from drdc.config.variants import BACKBONE, DRDC, FULL
 from drdc.data.manifest import noted_ranges, read_manifest
 from drdc.detection.backends import FAST, backends
 from drdc.detection.model_file import calibration_tensors, group_tensors
@@ -24,7 +25,7 @@ from drdc.evaluation.calibration import Calibration
 from drdc.experiment.provenance import provenance
 from drdc.methods.fitted_method import read_fitted
 from drdc.methods.registry import Configured, method_class
-from drdc.models.backbone import FeatureExtractor
+from drdc.models.backbone import FeatureExtractor, pretrained
 from drdc.models.inpainter import Inpainter, load_trained
 from drdc.results.groups import read_groups, training_groups
 from drdc.results.heatmaps import Heatmaps
@@ -154,7 +155,7 @@ def _method(
     parts = {"method": weights}
     uses_features = method_class(about["method"]).uses_features_with(about["settings"])
     if uses_features or table.category.nunique() > 1:  # without them, groups could not be told apart
-        parts["backbone"] = FeatureExtractor(backbone).state_dict()
+        parts["backbone"] = _backbone(layout, backbone)
         about["backbone"] = backbone.model_dump()
     heatmaps = Heatmaps.of_method(layout, seed, table, method.name)
     mode = AssembledMode(heatmaps, method.name, shared | {"method": method}, {})
@@ -200,11 +201,26 @@ def _networks(
     if fusion.base != "memory":
         base.pop("memory", None)
     diffusion, about_diffusion = load_trained(layout, seed, "diffusion", "diffusion")
-    extractor = FeatureExtractor(backbone).state_dict()
+    extractor = _backbone(layout, backbone)
     FeatureExtractor(backbone, extractor)  # a name that only the hub knows cannot be built from the file
     about = {"backbone": backbone.model_dump(), "base": about_base["base"]}
     tensors = _named({"backbone": extractor, "base": base, "diffusion": diffusion})
     return tensors, about | {"diffusion": about_diffusion["diffusion"]}
+
+
+def _backbone(layout: Layout, backbone: Backbone) -> dict[str, Tensor]:
+    """The state of the backbone, which is to be the one that the features were computed with."""
+    noted = layout.weights(BACKBONE)
+    if noted.is_file():
+        known = [row["sha256"] for row in json.loads(noted.read_text(encoding="utf-8"))]
+        if known != [network.digest() for network in pretrained(backbone)]:
+            raise UserError(
+                "backbone.weights",
+                f"the network is no longer the one of {noted}, of which features and calibration are",
+                "run the same `snakemake` command again, or begin again with `drdc weights`",
+            )
+    state: dict[str, Tensor] = FeatureExtractor(backbone).state_dict()
+    return state
 
 
 @torch.inference_mode()

@@ -15,7 +15,8 @@ from drdc.config.variants import DRDC
 from drdc.detection.header import check_header, refuse_endless, refuse_larger_than_memory
 from drdc.evaluation.calibration import Calibration
 from drdc.evaluation.groups import Familiar, Groups
-from drdc.results.layout import DETECTORS, RECOMMENDED
+from drdc.results.layout import DETECTORS, MANIFEST, RECOMMENDED
+from drdc.runtime.digests import digest_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import below, read_metadata, read_weights, save_weights
 
@@ -32,10 +33,11 @@ def load_model_file(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[st
     """(path, tensors, header) of a model file, given itself or the folder of its experiment.
 
     Raises:
-        UserError: the file is missing, damaged, not a model file, or written by a newer version.
+        UserError: the file is missing, damaged, not a model file, or written by a newer version; or that of a
+            folder is of other images than the folder's.
     """
-    path = Path(model)
-    path = _in_folder(path) if path.is_dir() else path
+    given = Path(model)
+    path = _in_folder(given) if given.is_dir() else given
     if not path.is_file():
         raise UserError(path, "is missing", f"`snakemake {path}` or `drdc export` writes it")
     refuse_larger_than_memory(path)
@@ -55,6 +57,8 @@ def load_model_file(model: str | Path) -> tuple[Path, dict[str, Tensor], dict[st
             "update drdc, or export the model again",
         )
     check_header(path, about)
+    if given.is_dir():
+        _refuse_other_images(path, about, given / MANIFEST)
     try:
         tensors, about = read_weights(path, "detector")
     except (OSError, ValueError, RuntimeError, OverflowError) as error:
@@ -66,6 +70,16 @@ def _in_folder(folder: Path) -> Path:
     """The recommended detector of an experiment, or where there is none that of DRDC."""
     recommended = folder / RECOMMENDED
     return recommended if recommended.is_file() else folder / DETECTORS / f"{DRDC}.safetensors"
+
+
+def _refuse_other_images(path: Path, about: Mapping[str, Any], manifest: Path) -> None:
+    """A file of an earlier run stays where a later one with other images has not come to its end."""
+    if manifest.is_file() and about["provenance"]["manifest_sha256"] != digest_of(manifest):
+        raise UserError(
+            path,
+            f"was trained and calibrated on other images than those of {manifest}",
+            "run `snakemake` again with the experiment's configuration, or name the file itself",
+        )
 
 
 def calibration_tensors(modes: Mapping[str, Calibration], categories: list[str]) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ from drdc.reporting.aggregate import (
     experiment_name,
     measure,
     metric_notes,
+    of_shared_seeds,
     seed_note,
-    without_failed_seeds,
 )
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, only_ours, sources
@@ -77,7 +77,7 @@ def table5(scores: pd.DataFrame, described: Methods = NONE) -> Table:
             "", "The scores contain no variant of Table 5", "score the ablation of this experiment first"
         )
     present = [name for name in paper if name in set(rows["variant"])]
-    rows, dropped = _comparable(rows, present)
+    rows, dropped = of_shared_seeds(rows, "variant", present)
     rows = rows.assign(method=rows["variant"], variant=FULL)
     ours = {metric: measure(rows, metric, present) for metric in OURS}
     lines = tuple((_label(name, paper[name]), _row(name, ours, paper[name])) for name in present)
@@ -110,26 +110,6 @@ def _label(name: str, variant: Variant) -> str:
 def _row(name: str, ours: dict[str, Measured], variant: Variant) -> tuple[Cell, ...]:
     theirs = (Cell(variant.values[metric]) for metric in THEIRS)
     return (*(part.cell(name, MEAN) for part in ours.values()), *theirs)
-
-
-def _comparable(rows: pd.DataFrame, present: list[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The rows of the seeds that all variants share, and notes on those left out."""
-    notes, seeds = [], {}
-    for name in present:
-        kept, lost = without_failed_seeds(rows[rows["variant"] == name])
-        notes += [f"{name}: {note}" for note in lost]
-        seeds[name] = set(kept["seed"])
-    shared = set.intersection(*seeds.values())
-    if not shared:
-        raise UserError("", "The variants of Table 5 share no seed", "score each of them for the same seeds")
-    extra = {name: sorted(own - shared) for name, own in seeds.items() if own - shared}
-    if extra:
-        told = "; ".join(f"{name}: {', '.join(own)}" for name, own in extra.items())
-        kept_seeds = ", ".join(sorted(shared))
-        notes.append(
-            f"compared on the seeds that all variants share ({kept_seeds}); left out are seeds of {told}."
-        )
-    return rows[rows["seed"].isin(shared)], tuple(notes)
 
 
 def _missing(absent: set[str], paper: dict[str, Variant]) -> tuple[str, ...]:

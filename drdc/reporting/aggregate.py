@@ -124,6 +124,32 @@ def without_failed_seeds(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, .
     return rows[~rows["seed"].isin(lost)], tuple(notes)
 
 
+def of_shared_seeds(
+    rows: pd.DataFrame, by: str, names: Iterable[str]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows of the seeds that all `names` in the column `by` share, and notes on those left out.
+
+    Raises:
+        UserError: they share none.
+    """
+    notes, seeds = [], {}
+    for name in names:
+        kept, lost = without_failed_seeds(rows[rows[by] == name])
+        notes += [f"{name}: {note}" for note in lost]
+        seeds[name] = set(kept["seed"])
+    shared = set.intersection(*seeds.values())
+    if not shared:
+        raise UserError(
+            "", f"The scores of {', '.join(seeds)} share no seed", "score each for the same seeds"
+        )
+    extra = {name: sorted(own - shared) for name, own in seeds.items() if own - shared}
+    if extra:
+        told = "; ".join(f"{name}: {', '.join(own)}" for name, own in extra.items())
+        kept_seeds = ", ".join(sorted(shared))
+        notes.append(f"compared on the seeds that all share ({kept_seeds}); left out are seeds of {told}.")
+    return rows[rows["seed"].isin(shared)], tuple(notes)
+
+
 def in_paper_order(categories: Iterable[str]) -> tuple[str, ...]:
     """The paper's categories in its order, then all others by name."""
     paper = {name: rank for rank, name in enumerate(dict.fromkeys(paper_values(2)["category"]))}

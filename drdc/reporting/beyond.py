@@ -7,10 +7,12 @@ from dataclasses import replace
 import pandas as pd
 
 from drdc.config.variants import BEYOND, DRDC, FULL
+from drdc.reporting.aggregate import of_shared_seeds
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, further, name_of
 from drdc.reporting.formats import Table
 from drdc.reporting.tables import at_a_glance
+from drdc.results.scores import TEXTS, typed
 
 #: How each variant is shown.
 NAMES = {
@@ -43,12 +45,17 @@ def beyond(scores: pd.DataFrame, described: Methods = NONE) -> Table:
 
     `scores`: tidy scores of one experiment, with the variants. Raises `UserError` where none is there.
     """
+    scores = typed(scores, TEXTS, ("value",), "scores.csv")
     of_drdc = (scores["method"] == DRDC) & scores["variant"].isin(list(NAMES))
     own = scores.assign(
         method=scores["method"].where(~of_drdc, scores["variant"].map(NAMES)),
         variant=scores["variant"].where(~of_drdc, FULL),
     )
-    made = at_a_glance(own, ("base", DRDC, *NAMES.values(), *further(described)), described)
+    shown = ("base", DRDC, *NAMES.values(), *further(described))
+    rows, dropped = of_shared_seeds(own, "method", [name for name in shown if name in set(own["method"])])
+    made = at_a_glance(rows, shown, described)
     return replace(
-        made, notes=(*made.notes, *NOTES), caption=f"{name_of(DRDC)} beyond the paper. {made.caption}"
+        made,
+        notes=(*made.notes, *dropped, *NOTES),
+        caption=f"{name_of(DRDC)} beyond the paper. {made.caption}",
     )

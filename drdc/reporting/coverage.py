@@ -16,7 +16,7 @@ from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE
 from drdc.reporting.figures import OURS, WIDTH, legend, new_figure, no_figure, plain, save
-from drdc.reporting.separation import ALL, scores_of
+from drdc.reporting.separation import ALL, of_first_seed, scores_of
 from drdc.runtime.files import atomic
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
         asked (`RATE`, or the rate for which two fifths of each category's images suffice by themselves),
         images (normal ones), splits; empty where half of the images are too few.
     """
-    rows = scores_of(image_scores, NONE)
+    rows = of_first_seed(scores_of(image_scores, NONE))
     chosen = rows[DRDC] if DRDC in rows else next(iter(rows.values()))
-    normal = chosen[(chosen["seed"] == chosen["seed"].min()) & (chosen["label"] == 0)]
+    normal = chosen[chosen["label"] == 0]
     scores, groups = normal["score"].to_numpy(float), normal["group"].to_numpy(str)
     categories = normal["category"].to_numpy(str)
     half = len(scores) // 2

@@ -14,7 +14,7 @@ from drdc.evaluation.self_check import image_auroc, summary
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.figures import WIDTH, legend, looks, new_figure, no_figure, plain, save
-from drdc.reporting.separation import classes, scores_of
+from drdc.reporting.separation import classes, of_first_seed, scores_of
 from drdc.runtime.files import atomic
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def estimates_data(
     found: Mapping[str, pd.DataFrame], image_scores: pd.DataFrame, described: Methods = NONE
 ) -> pd.DataFrame:
     """Method, category, and the image AUROC in percent: `estimate` and `truth`, NaN where not defined."""
-    scored = scores_of(image_scores, described)
+    scored = of_first_seed(scores_of(image_scores, described))
     rows = []
     for method, checked in found.items():
         if method not in scored:
             continue
         own = scored[method]
-        test = own[(own["seed"] == own["seed"].min()) & (own["split"] == "test")]
+        test = own[own["split"] == "test"]
         estimated = summary(checked)["image_auroc"]
         for category, part in test.groupby("category"):
             truth = image_auroc(*classes(part)).value

@@ -14,7 +14,7 @@ from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.effect_sizes import by_category, tested
 from drdc.reporting.figures import WIDTH, legend, looks, new_figure, plain, save
-from drdc.reporting.separation import ALL, PERCENT, classes, limit, overlap
+from drdc.reporting.separation import ALL, PERCENT, classes, limit, of_first_seed, overlap
 from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def histograms(
 ) -> None:
     """Histograms of the image scores of normal and anomalous test images: a column for each method.
 
-    One row per category and one for all together, or only the row of `category`; of the lowest seed. Many
+    One row per category and one for all together, or only the row of `category`; of the first seed. Many
     methods are broken into blocks one below the other. The overlap (in the corner; n/d without one of the
     two) and the threshold (dashed; left out where the held-out normal images are too few) are those of the
     table of separation.
@@ -112,10 +112,8 @@ def draw_histograms(
     image_scores: pd.DataFrame, category: str | None = None, described: Methods = NONE
 ) -> Figure:
     """The figure that `histograms` writes."""
-    frames = tested(image_scores, described)
-    seed = min((seed for frame in frames.values() for seed in frame["seed"].unique()), key=int)
-    frames = {method: frame[frame["seed"] == seed] for method, frame in frames.items()}
-    frames = {method: frame for method, frame in frames.items() if len(frame)}
+    frames = of_first_seed(tested(image_scores, described))
+    seed = next(iter(frames.values()))["seed"].iloc[0]
     held_out = {method: frame[frame["split"] == "val"] for method, frame in frames.items()}
     rows = [(name, own) for name, own in by_category(frames) if category in (None, name)]
     if not rows:

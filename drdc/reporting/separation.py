@@ -95,6 +95,16 @@ def scores_of(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.Da
     return {method: frames[method] for method in methods}
 
 
+def of_first_seed(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The rows of the experiment's first seed, of which detectors and self-checks are; of methods with some.
+
+    `frames`: as `scores_of` returns them, in the order of image_scores.csv, which is that of the seeds.
+    """
+    first = next(iter(frames.values()))["seed"].iloc[0]
+    own = {method: frame[frame["seed"] == first] for method, frame in frames.items()}
+    return {method: frame for method, frame in own.items() if len(frame)}
+
+
 def without_scores(frames: Mapping[str, pd.DataFrame], described: Methods) -> list[str]:
     """A note on the methods that should be compared and have no scores of images."""
     absent = [name_of(name) for name in (*COMPARED, *further(described)) if name not in frames]

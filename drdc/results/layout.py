@@ -11,6 +11,8 @@ from drdc.config.variants import DRDC
 DETECTORS = "detectors"
 #: The one to use among them, next to that folder.
 RECOMMENDED = "recommended.safetensors"
+#: Every image of the experiment.
+MANIFEST = "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Layout:
 
     @property
     def manifest(self) -> Path:
-        return self.root / "manifest.csv"
+        return self.root / MANIFEST
 
     @property
     def dataset(self) -> Path:

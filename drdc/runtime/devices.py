@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drdc.runtime.errors import UserError
+from drdc.runtime.errors import UserError, first_line
 from drdc.runtime.identity import fingerprint_of_text
 from drdc.runtime.locks import lock, open_plain
 
@@ -199,14 +199,13 @@ def use_bf16(precision: str, device: torch.device | str) -> bool:
 
 @cache
 def compiles(setting: bool | str) -> bool:
-    """Whether torch compiles a network before its training; `auto` on a GPU that Triton supports.
+    """Whether torch compiles a network before its training; `auto` on a GPU where Triton can.
 
     Raises:
-        UserError: it is asked for, and torch finds no C++ compiler for the CPU.
+        UserError: it is asked for, and torch or Triton finds no compiler.
     """
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
-    from torch.utils._triton import has_triton
 
     on_gpu = torch_device() == "cuda"
     if setting is True and not on_gpu:
@@ -216,15 +215,37 @@ def compiles(setting: bool | str) -> bool:
             raise UserError(
                 "compile", "torch finds no C++ compiler", "install g++, or choose false"
             ) from None
-    return on_gpu and has_triton() if setting == "auto" else bool(setting)
+    if setting is False or not on_gpu:
+        return setting is True
+    if reason := _without_triton():
+        if setting is True:
+            raise UserError("compile", reason, "install gcc and Python's headers, or choose false")
+        log.warning("networks are not compiled, which is slower: %s", reason)
+    return not reason
+
+
+def _without_triton() -> str:
+    """Why Triton cannot compile for this GPU; "" if it can. It builds a helper in C when it is first used."""
+    from torch.utils._triton import has_triton
+
+    if not has_triton():
+        return "Triton does not support this GPU"
+    try:
+        from triton.runtime import driver
+
+        _ = driver.active.utils
+    except Exception as error:  # of a compiler, a header, a linker
+        return f"Triton cannot compile its helper ({first_line(error)})"
+    return ""
 
 
 def torch_device() -> str:
     """`cuda` where torch can use a GPU, else `cpu`; from then on the same computation gives the same numbers.
 
     On a CPU with the same number of threads, and on a GPU of the same kind: of several algorithms for a layer
-    torch chooses those that add in a fixed order (cuBLAS and cuDNN too). Where a GPU has none, torch warns
-    in the log. Another device, number of threads or version of torch rounds differently.
+    torch chooses those that add in a fixed order (cuBLAS and cuDNN too). Where a GPU has none, as for the
+    gradient of attention, torch warns in the log. Another device, number of threads or version of torch
+    rounds differently.
     """
     import torch
     from torch.utils import deterministic

@@ -1,7 +1,8 @@
 """The training loop: optimiser, schedule, moving average, held-out loss, and a state to resume from.
 
 "Resume" is running the same command again. Batches, noise and dropout of a step follow from (seed, step), so
-an interrupted run ends with the same weights as an uninterrupted one.
+an interrupted run ends with the same weights as an uninterrupted one, as far as the device computes the same
+twice (`drdc.runtime.devices.torch_device`).
 """
 
 from __future__ import annotations

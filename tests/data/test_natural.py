@@ -56,6 +56,22 @@ def test_the_printed_commands_make_a_dataset(
     assert not [one for one in problems if one.kind == "no-training-images"]
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("lid/good_monday", "lid/good_tuesday", "lid/scratch"),
+        ("lid", "lid/good", "lid/nok"),
+        ("gear/good", "lid/good 1", "lid/good 2"),
+    ],
+)
+def test_no_image_is_left_out_where_it_is_not_plain_which_are_normal(
+    parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    for part in parts:
+        photos(tmp_path / part, 2)
+    assert commands(tmp_path) == commands(tmp_path / "lid") == ""
+
+
 def test_of_a_folder_without_images_nothing_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty/below").mkdir(parents=True)
     (tmp_path / "empty/notes.txt").touch()

@@ -393,3 +393,14 @@ def test_the_header_says_where_the_model_comes_from(detector: Detector, exported
     assert detector.provenance["config_hash"] == scores.config_hash.iloc[0]
     assert len(detector.provenance["manifest_sha256"]) == 64
     assert str(exported) not in json.dumps(header), "no path of this machine"
+
+
+def test_the_detector_of_a_folder_is_of_its_images(exported: Path, tmp_path: Path) -> None:
+    """One of an earlier run stays until a later one comes to its end."""
+    folder = shutil.copytree(exported, tmp_path / "tiny")
+    Detector.load(folder)
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("train", "val", 1))
+    with pytest.raises(UserError, match=r"on other images than those of .*manifest"):
+        Detector.load(folder)
+    Detector.load(folder / "detectors/drdc.safetensors")

@@ -34,5 +34,19 @@ def test_each_variant_stands_next_to_drdc_and_the_other_methods() -> None:
     assert any("chosen on synthetic defects" in note for note in table.notes)
 
 
+def test_all_are_compared_on_the_seeds_of_the_variants() -> None:
+    """`evaluation.seeds` are some of the experiment's; DRDC and the other methods have all of them."""
+    first, second = scores(), scores()
+    second = second[~second["variant"].isin(list(NAMES))].assign(
+        seed="1", value=second["value"].map(lambda value: value / 2)
+    )
+    table = beyond(pd.concat([first, second]), {"net": Described()})
+    alone, column = cells(beyond(first, {"net": Described()})), table.columns[0].label
+    assert {label: cells(table)[label, column].mean for label, _ in table.rows} == pytest.approx(
+        {label: alone[label, column].mean for label, _ in table.rows}
+    )
+    assert any(note.startswith("compared on the seeds that all share (0)") for note in table.notes)
+
+
 def test_every_variant_has_a_name() -> None:
     assert NAMES.keys() == BEYOND.keys()

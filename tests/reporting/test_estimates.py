@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from synthetic_images import images, of
 
 from drdc.evaluation.self_check import COLUMNS
+from drdc.reporting.coverage import coverage_data
 from drdc.reporting.estimates import correlation, estimates, estimates_data, within_categories
 
 
@@ -37,6 +38,14 @@ def test_estimate_and_truth_are_the_image_aurocs() -> None:
         scores = [of(own, "drdc", label) for label in (0, 1)]
         truth = roc_auc_score(np.repeat([0, 1], [len(part) for part in scores]), np.concatenate(scores))
         assert row["truth"] == pytest.approx(100 * truth)
+
+
+def test_the_truth_is_that_of_the_first_seed_of_which_the_self_check_is() -> None:
+    first = images(2, first=10)
+    both = pd.concat([first, images(2, first=9)])
+    found = {"drdc": checked(first, 0.35)}
+    pd.testing.assert_frame_equal(estimates_data(found, both), estimates_data(found, first))
+    pd.testing.assert_frame_equal(coverage_data(both), coverage_data(first))
 
 
 def points(*rows: tuple[str, str, float, float]) -> pd.DataFrame:

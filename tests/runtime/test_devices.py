@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -378,3 +379,37 @@ def test_without_the_files_of_linux_a_computer_is_described_all_the_same(
 
 def gone(path: Path, *_: object) -> str:
     raise FileNotFoundError(2, "No such file or directory", str(path))
+
+
+@pytest.mark.parametrize("compiler", [True, False])
+def test_a_gpu_without_a_compiler_computes_uncompiled(
+    compiler: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretend_triton(monkeypatch, compiler)
+    assert devices.compiles.__wrapped__("auto") is compiler
+    assert ("Failed to find C compiler" in caplog.text) is not compiler
+
+
+def test_compiling_that_is_asked_for_and_impossible_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_triton(monkeypatch, compiler=False)
+    with pytest.raises(
+        UserError, match=r"^compile: Triton cannot .*Failed to find C compiler.*; install gcc"
+    ):
+        devices.compiles.__wrapped__(True)
+    assert devices.compiles.__wrapped__(False) is False
+
+
+def pretend_triton(monkeypatch: pytest.MonkeyPatch, compiler: bool) -> None:
+    """A GPU that Triton supports, on a machine with or without a C compiler."""
+
+    class Active:
+        @property
+        def utils(self) -> object:
+            if not compiler:
+                raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+            return self
+
+    monkeypatch.setattr(devices, "torch_device", lambda: "cuda")
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: True)
+    runtime = SimpleNamespace(driver=SimpleNamespace(active=Active()))
+    monkeypatch.setitem(sys.modules, "triton.runtime", runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -116,3 +117,16 @@ def test_the_workflow_scores_for_the_detector_only_where_there_are_test_images(
         "predict": 3,
         "score": 2,
     }
+
+
+def test_another_backbone_than_that_of_the_features_is_refused(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a file of weights was replaced since."""
+    assert drdc(copy, "weights", "backbone", "--config", "config.yaml") == 0
+    assert export(copy) == 0
+    noted = copy / "results/tiny/weights/backbone.json"
+    (network,) = json.loads(noted.read_text())
+    noted.write_text(json.dumps([network | {"sha256": "0" * 64}]))
+    assert export(copy) == 2
+    assert "backbone.weights: the network is no longer the one of " in capsys.readouterr().err

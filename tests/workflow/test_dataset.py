@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from running import planned, snakemake
+from running import call, planned, snakemake
 
 TINY = Path(__file__).with_name("tiny.yaml")
 EVALUATION = {"ablation": True, "sweeps": {"steps": [1]}}
@@ -146,6 +148,43 @@ def test_features_are_computed_from_images_of_the_backbones_size_and_its_weights
     assert plan(tmp_path, target, *more) == {}, "another method changes no features"
     larger = ("--config", "backbone={input_size: 96}")
     assert plan(tmp_path, target, *larger) == {"images": 1, "weights": 1, "features": 1}
+
+
+def test_a_replaced_file_of_weights_is_noticed(tmp_path: Path) -> None:
+    configure(tmp_path, ["cap"], {})
+    file, config, target = (
+        tmp_path / "own.pth",
+        tmp_path / "config.yaml",
+        "results/tiny/weights/backbone.json",
+    )
+    settings = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(settings | {"backbone": settings["backbone"] | {"weights": str(file)}}))
+    for weights in (b"some", b"others"):
+        file.write_bytes(weights)
+        assert plan(tmp_path, target) == {"weights": 1}
+        done = snakemake(tmp_path, target, "--configfile", config)
+        assert done.returncode == 0, done.stderr
+        assert plan(tmp_path, target) == {}
+
+
+def test_changed_images_are_noticed_by_a_study(tmp_path: Path) -> None:
+    """Each of its experiments is a run of the workflow, which then sees what of it is to be done again."""
+    draw(tmp_path / "data", "cap", *(f"train/good/{number}.png" for number in range(4)), "test/bent/0.png")
+    configure(tmp_path, ["cap"], {})
+    study = {"study": {"over": "images", "values": [2, "all"], "draws": 1}}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | study))
+    target = "results/tiny/points/tiny.2.0.done"
+    run = call(tmp_path, target, "--cores", "2", "--configfile", config)
+    inner = tmp_path / "bin/snakemake"  # that of the point, which does nothing here
+    inner.parent.mkdir()
+    inner.write_text("#!/bin/sh\n")
+    inner.chmod(0o755)
+    run["env"] |= {"PATH": f"{inner.parent}{os.pathsep}{run['env']['PATH']}"}
+    subprocess.run(**run, check=True, capture_output=True)
+    assert plan(tmp_path, target) == {}
+    draw(tmp_path / "data", "cap", *(f"train/good/{number}.png" for number in range(5)))
+    assert plan(tmp_path, target) == {"point": 1}
 
 
 def test_a_thousand_categories_with_long_names_fit_the_command_line(tmp_path: Path) -> None:

@@ -148,3 +148,12 @@ def test_a_run_that_is_stopped_makes_nothing_and_says_how_to_go_on(tmp_path: Pat
     assert running.returncode == 1
     assert told.splitlines()[-1].startswith("drdc: stopped before the end; the same command resumes")
     assert in_part(tmp_path) == []
+
+
+def test_a_recommendation_goes_with_the_methods_that_it_compared(tmp_path: Path) -> None:
+    """`drdc detect --model results/tiny` would go on using it after DRDC was trained anew."""
+    recommended = tmp_path / RESULTS / "recommended.safetensors"
+    assert run(tmp_path, "detector", "--config", "methods={simplenet: {}}").returncode == 0
+    assert recommended.exists()
+    assert run(tmp_path, "detector", "--config", "base={epochs: 3}").returncode == 0
+    assert not recommended.exists()

@@ -180,6 +180,16 @@ def fetched_for(model):
     return [LAYOUT.weights(model)] if pretrained_networks_of(EXPERIMENT, model) else []
 
 
+def weights_files(network):
+    """The local files of the weights of the experiment's backbone, or of a method's networks."""
+    sources = (
+        [one.weights for one in EXPERIMENT.backbone.networks]
+        if network == BACKBONE
+        else [one.source for one in pretrained_networks_of(EXPERIMENT, network)]
+    )
+    return [source for source in sources if Path(source).is_file()]
+
+
 def models_of(name):
     """The trained models of a method or a variant of DRDC."""
     if name in EXPERIMENT.methods:

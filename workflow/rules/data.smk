@@ -21,6 +21,9 @@ rule download:
 
 
 rule weights:
+    input:
+        # A local file of weights that is replaced is another network.
+        files=lambda w: weights_files(w.network),
     output:
         weights="results/{experiment}/weights/{network}.json",
     log:

@@ -34,6 +34,8 @@ rule point:
         gpu=1,
     params:
         snakefile=internals.snakefile(workflow),
+        # Not for the command: it makes the rule run again when files of the dataset have changed.
+        dataset=LISTING.fingerprint if LISTING else "",
     message:
         "Running {wildcards.point}"
     shell:
