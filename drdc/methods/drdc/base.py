@@ -48,9 +48,11 @@ def _train(job: Job, group: Group) -> None:
         return F.mse_loss(reconstructed, target)  # Eq. 1, the target without jitter
 
     def held_out_loss(network: nn.Module) -> float:
-        batches = [load(rows) for rows in chunks(images.held_out)]
-        errors = [F.mse_loss(network(batch), batch, reduction="sum").item() for batch in batches]
-        return sum(errors) / (len(images.held_out) * batches[0][0].numel())
+        total = 0.0
+        for rows in chunks(images.held_out):
+            batch = load(rows)
+            total += F.mse_loss(network(batch), batch, reduction="sum").item()
+        return total / (len(images.held_out) * batch[0].numel())
 
     task = Task(
         model=model,
