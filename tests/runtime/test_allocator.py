@@ -56,3 +56,27 @@ def test_the_program_has_it() -> None:
     code = "import os, sys; from drdc.__main__ import main; sys.argv[1:] = ['check', 'nowhere']\n"
     code += f"main(); print(os.environ[{VARIABLE!r}])"
     assert "hugetlb=1" in started("-c", code)[-1]
+
+
+#: The steps of a greedy selection of patches: large arrays, and small objects between them that stay.
+SELECTION = """
+import resource
+from drdc.runtime.allocator import use_huge_pages
+use_huge_pages()
+import torch
+torch.set_num_threads(1)
+features, kept = torch.ones(600_000, 128), []
+nearest, place = torch.full((len(features), 1), float("inf")), torch.tensor(0)
+for step in range(10):
+    distance = (features - features[place]).pow(2).sum(1, keepdim=True).sqrt()
+    nearest = torch.minimum(nearest, distance)
+    place = torch.max(nearest.squeeze(1), 0)[1]
+    kept += [place, bytearray(3000 + 977 * step)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.long
+def test_memory_does_not_grow_by_holes_between_what_stays() -> None:
+    (peak,) = map(int, started("-c", SELECTION))
+    assert peak < 1600, "MB; the features and two arrays of their size have 920"
