@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,9 +232,7 @@ def _without_triton() -> str:
     if not has_triton():
         return "Triton does not support this GPU"
     try:
-        from triton.runtime import driver
-
-        _ = driver.active.utils
+        _ = import_module("triton.runtime").driver.active.utils  # comes with torch for GPUs
     except Exception as error:  # of a compiler, a header, a linker
         return f"Triton cannot compile its helper ({first_line(error)})"
     return ""

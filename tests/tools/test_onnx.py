@@ -161,6 +161,7 @@ def test_a_detector_with_a_memory_bank_is_the_same_as_a_file_for_other_runtimes(
     shutil.copytree(exported.parents[1], tmp_path / "copy")
     config = yaml.safe_load((tmp_path / "copy/config.yaml").read_text())
     config["fusion"] |= BEYOND["memory+centred"]
+    config["evaluation"]["beyond"] = False
     (tmp_path / "copy/config.yaml").write_text(yaml.safe_dump(config))
     for stage in ("score", "score steps=1", "self-check", "export"):
         assert drdc(tmp_path / "copy", *stage.split(), "--config", "config.yaml", "--threads", "1") == 0
