@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from drdc.config.variants import FULL
 from drdc.data.manifest import COLUMNS, read_manifest
+from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
 from drdc.results.scores import write_table
@@ -25,6 +26,13 @@ def demo_settings() -> dict[str, Any]:
     """config/config.yaml as a mapping."""
     settings: dict[str, Any] = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
     return settings
+
+
+def experiment_of(settings: dict[str, Any]) -> tuple[Experiment, Layout]:
+    """Write settings as `config.yaml`; the experiment that they are, and its layout."""
+    Path("config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    experiment = load_experiment("config.yaml")
+    return experiment, Layout(experiment.experiment)
 
 
 def write_manifest(layout: Layout, categories: list[str], *, size: int, **splits: int) -> None:

@@ -7,32 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import chdir
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
-from drdc.experiment.experiment import load_experiment
-from drdc.results.layout import Layout
 from drdc.runtime.allocator import TUNABLES, VARIABLE
 
 from ..harness import Contestant, Race, Size, peak_of, python
-from ..stored import demo_settings, write_images, write_manifest
+from ..stored import demo_settings, experiment_of, write_images, write_manifest
 
 STEPS, SIDE = 8, 128
 
 
 def races(size: Size) -> Iterator[Race]:
-    settings = demo_settings() | {"seeds": [0], "evaluation": {"ablation": False, "sweeps": {}, "costs": []}}
+    settings, side = demo_settings(), 32 if size.tiny else SIDE
+    settings["dataset"]["image_size"] = side
     settings["diffusion"] |= {"images": settings["diffusion"]["batch_size"] * STEPS, "validations": 1}
-    settings["dataset"]["image_size"] = SIDE
     if size.tiny:
-        settings["dataset"]["image_size"] = 32
         settings["diffusion"] |= {"multipliers": [1], "attention_levels": []}
     with TemporaryDirectory() as folder, chdir(folder):
-        Path("config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        experiment = load_experiment("config.yaml")
-        layout, side = Layout(experiment.experiment), experiment.dataset.image_size
+        experiment, layout = experiment_of(settings)
         write_manifest(layout, experiment.dataset.categories, size=side, train=8, val=1)
         write_images(layout, side)
 

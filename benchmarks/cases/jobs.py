@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import chdir
 from functools import partial
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
-from drdc.experiment.experiment import load_experiment
-from drdc.results.layout import Layout
-
 from ..harness import Contestant, Race, Size, peak_of, python
-from ..stored import demo_settings, write_images, write_manifest, write_masks, write_predictions
+from ..stored import (
+    demo_settings,
+    experiment_of,
+    write_images,
+    write_manifest,
+    write_masks,
+    write_predictions,
+)
 
 #: The second and later ones are measured; each needs those before it.
 JOBS = ("score", "score weight=0.5", "collect", "tables table2", "figures histograms")
@@ -24,10 +25,8 @@ FEW = {"seeds": [0], "evaluation": {"ablation": False, "sweeps": {"weight": [0.5
 def races(size: Size) -> Iterator[Race]:
     settings = demo_settings() | FEW
     with TemporaryDirectory() as folder, chdir(folder):
-        Path("config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        experiment = load_experiment("config.yaml")
-        layout, side = Layout(experiment.experiment), experiment.dataset.image_size
-        categories = experiment.dataset.categories
+        experiment, layout = experiment_of(settings)
+        side, categories = experiment.dataset.image_size, experiment.dataset.categories
         write_manifest(layout, categories, size=side, test=4 if size.tiny else 32, val=7)
         write_masks(layout, side)
         write_images(layout, side)

@@ -106,8 +106,9 @@ def variants(sampling: Sampling, fusion: Fusion, evaluation: Evaluation) -> dict
     """All variants of an experiment with these settings, by name, `full` first."""
     settings = {FULL: ("diffusion", sampling, fusion)}
     if evaluation.ablation:
-        cells = {name: flags for name, flags in ABLATION.items() if name != FULL}
-        settings |= {name: _ablated(sampling, fusion, *flags) for name, flags in cells.items()}
+        settings |= {
+            name: _ablated(sampling, fusion, *flags) for name, flags in ABLATION.items() if name != FULL
+        }
     if evaluation.sweeps.raw_weight:
         settings |= {
             raw_name(name): (model, its_sampling, _raw(its_fusion, PAPER_WEIGHT))

@@ -26,7 +26,7 @@ def commands(root: Path) -> str:
     """Commands after which a folder's images are a dataset, and its name; "" where none are recognised."""
     target = Path(root.resolve().name + LINKED)
     products = list(_products(root))
-    if not all(_is_plain(folder) for _, folder in products):
+    if any(len(_normal(folder)) > 1 for _, folder in products):
         return ""
     lines = [line for name, folder in products for line in _links(target / name, folder)]
     return f"`{' && '.join(lines)}`, and name {shlex.quote(str(target))}" if lines else ""
@@ -44,16 +44,9 @@ def _products(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _normal(folder: Path) -> list[Path]:
-    """The folders with normal images of a product: itself, or those below it that are called so."""
-    if images(folder):
-        return [folder]
-    return [one for one in folders(folder) if sounds_good(one.name) and images(one)]
-
-
-def _is_plain(folder: Path) -> bool:
-    """Whether the normal images of a product are in one place."""
-    said = [one for one in folders(folder) if sounds_good(one.name) and images(one)]
-    return len(said) + bool(images(folder)) == 1
+    """The folders that may hold the normal images of a product: itself, and those below it called so."""
+    said = [one for one in folders(folder) if sounds_good(one.name)]
+    return [one for one in (folder, *said) if images(one)]
 
 
 def _links(category: Path, folder: Path) -> Iterator[str]:

@@ -33,7 +33,7 @@ from drdc.results.layout import Layout
 from drdc.results.predictions import batches, store_errors
 from drdc.runtime.batching import chunks, progress_bar
 from drdc.runtime.devices import to_device
-from drdc.runtime.digests import digest_of
+from drdc.runtime.digests import digest_of, verify
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_array
 from drdc.runtime.finite import refuse_not_finite
@@ -212,6 +212,7 @@ def _backbone(layout: Layout, backbone: Backbone) -> dict[str, Tensor]:
     """The state of the backbone, which is to be the one that the features were computed with."""
     noted = layout.weights(BACKBONE)
     if noted.is_file():
+        verify(noted, "weights")
         known = [row["sha256"] for row in json.loads(noted.read_text(encoding="utf-8"))]
         if known != [network.digest() for network in pretrained(backbone)]:
             raise UserError(

@@ -74,7 +74,7 @@ def _in_folder(folder: Path) -> Path:
 
 def _refuse_other_images(path: Path, about: Mapping[str, Any], manifest: Path) -> None:
     """A file of an earlier run stays where a later one with other images has not come to its end."""
-    if manifest.is_file() and about["provenance"]["manifest_sha256"] != digest_of(manifest):
+    if manifest.is_file() and about["provenance"].get("manifest_sha256") != digest_of(manifest):
         raise UserError(
             path,
             f"was trained and calibrated on other images than those of {manifest}",

@@ -243,6 +243,7 @@ def inconsistencies(e: Experiment) -> list[Fault]:
 def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
     """(whether it is wrong, the keys that it concerns, the problem, the fix) for each rule."""
     grid_size = single_grid_size(e.sampling)
+    conditional, conditioned = e.diffusion.model_conditioning, e.sampling.test_time_conditioning
     widest = 2 * (e.backbone.feature_size // 2) - 1
     return [
         (
@@ -358,36 +359,16 @@ def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
         ),
         *(
             (
-                e.evaluation.ablation and differs,
+                e.evaluation.ablation and not whole,
                 ("evaluation.ablation", key),
                 f"compares the parts of DRDC, which {what}",
                 f"set {key} to {value}, or evaluation.ablation to false",
             )
-            for key, value, differs, what in (
-                (
-                    "diffusion.model_conditioning",
-                    "true",
-                    not e.diffusion.model_conditioning,
-                    "has a conditional model",
-                ),
-                (
-                    "sampling.test_time_conditioning",
-                    "true",
-                    not e.sampling.test_time_conditioning,
-                    "uses test-time conditioning",
-                ),
-                (
-                    "fusion.timesteps",
-                    "all",
-                    e.fusion.timesteps != "all",
-                    "fuses all timesteps",
-                ),
-                (
-                    "fusion.base_scales",
-                    "[1]",
-                    e.fusion.base_scales != [1],
-                    "has one base heatmap",
-                ),
+            for key, value, whole, what in (
+                ("diffusion.model_conditioning", "true", conditional, "has a conditional model"),
+                ("sampling.test_time_conditioning", "true", conditioned, "uses test-time conditioning"),
+                ("fusion.timesteps", "all", e.fusion.timesteps == "all", "fuses all timesteps"),
+                ("fusion.base_scales", "[1]", e.fusion.base_scales == [1], "has one base heatmap"),
             )
         ),
         (

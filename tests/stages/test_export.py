@@ -12,6 +12,7 @@ import pytest
 import yaml
 from exporting import CHANGES, STAGES, drdc, experiment
 from running import planned, snakemake
+from stamping import stamped
 
 from drdc import Detector
 from drdc.detection.model_file import load_model_file
@@ -128,5 +129,6 @@ def test_another_backbone_than_that_of_the_features_is_refused(
     noted = copy / "results/tiny/weights/backbone.json"
     (network,) = json.loads(noted.read_text())
     noted.write_text(json.dumps([network | {"sha256": "0" * 64}]))
+    stamped(noted)
     assert export(copy) == 2
     assert "backbone.weights: the network is no longer the one of " in capsys.readouterr().err

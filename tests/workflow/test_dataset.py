@@ -152,11 +152,8 @@ def test_features_are_computed_from_images_of_the_backbones_size_and_its_weights
 
 def test_a_replaced_file_of_weights_is_noticed(tmp_path: Path) -> None:
     configure(tmp_path, ["cap"], {})
-    file, config, target = (
-        tmp_path / "own.pth",
-        tmp_path / "config.yaml",
-        "results/tiny/weights/backbone.json",
-    )
+    file, config = tmp_path / "own.pth", tmp_path / "config.yaml"
+    target = "results/tiny/weights/backbone.json"
     settings = yaml.safe_load(config.read_text())
     config.write_text(yaml.safe_dump(settings | {"backbone": settings["backbone"] | {"weights": str(file)}}))
     for weights in (b"some", b"others"):

@@ -35,7 +35,7 @@ rule point:
     params:
         snakefile=internals.snakefile(workflow),
         # Not for the command: it makes the rule run again when files of the dataset have changed.
-        dataset=LISTING.fingerprint if LISTING else "",
+        dataset=trigger(LAYOUT.dataset, LISTING),
     message:
         "Running {wildcards.point}"
     shell:

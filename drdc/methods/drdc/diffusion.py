@@ -62,9 +62,9 @@ def _train(size: int, job: Job, group: Group) -> None:
         total = 0.0
         for rows in chunks(images.held_out):
             drawn = draw(len(rows))
-            size = -(-len(rows) // settings.accumulation)  # in memory at once, as in training
-            for first in range(0, len(rows), size):
-                part = slice(first, first + size)
+            most = -(-len(rows) // settings.accumulation)  # in memory at once, as in training
+            for first in range(0, len(rows), most):
+                part = slice(first, first + most)
                 total += len(rows[part]) * loss(network, rows, drawn, part).item()
         return total / len(images.held_out)
 
