@@ -19,7 +19,8 @@ class ImageOverlaps:
     """
 
     def __init__(self) -> None:
-        self._highest: Floats = np.empty(0, dtype=np.float32)
+        self._highest: list[Floats] = []
+        self._least = -np.inf
         self._normal = 0
         self._defects: list[Floats] = []
 
@@ -33,8 +34,10 @@ class ImageOverlaps:
         """
         normal = maps[~labels].ravel()
         self._normal += normal.size
-        kept = np.concatenate([self._highest, normal])
-        self._highest = kept if len(kept) <= KEPT else np.partition(kept, -KEPT)[-KEPT:]
+        self._highest.append(normal if np.isneginf(self._least) else normal[normal > self._least])
+        if sum(map(len, self._highest)) > 2 * KEPT:  # so rarely that a pixel costs no more for many images
+            self._highest = [_highest(self._highest, KEPT)]
+            self._least = self._highest[0].min()
         self._defects += [
             own[mask] for own, mask in zip(maps[labels], masks[labels], strict=True) if mask.any()
         ]
@@ -57,6 +60,14 @@ class ImageOverlaps:
         weights = np.diff(np.log(edges)) / np.log(high / low)
         # A pixel is found at all rates whose threshold lies below it: the sum of weights from a step on.
         found = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
-        thresholds = np.sort(self._highest)[-len(steps) :]
+        thresholds = np.sort(_highest(self._highest, len(steps)))
         above = (len(thresholds) - np.searchsorted(thresholds, scores, "left") for scores in self._defects)
         return np.array([found[own].mean() for own in above])
+
+
+def _highest(parts: list[Floats], number: int) -> Floats:
+    """The `number` highest values of some arrays, in any order; all of them if there are fewer."""
+    values = np.concatenate(parts)
+    if len(values) > number:
+        values.partition(-number)
+    return values[-number:]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from drdc.config.backbone import Backbone, other_backbone
+from drdc.config.departures import departures
 from drdc.config.described import Described
 from drdc.config.entry import own_settings
 from drdc.config.reported import Reported
@@ -261,7 +262,9 @@ def _described(experiment: Experiment) -> dict[str, Described]:
 def _departures(experiment: Experiment, name: str) -> str:
     """In what base or DRDC, with these settings, is not the paper's method; "" for nothing."""
     fusion = experiment.fusion
+    own = ("base",) if name == "base" else ("diffusion", "sampling", "fusion")
     said = (
+        departures(experiment.model_dump(), Experiment(), set(ALL) - set(own)),
         other_backbone(experiment.backbone.title, Backbone().name),
         "its base map, from a memory bank, is not the paper's" if fusion.base == "memory" else "",
         "its diffusion map, centred, is not the paper's" if fusion.centred and name == DRDC else "",

@@ -106,7 +106,7 @@ class FCDD(Method):
         pool_size: int = setting(
             1, "ours", "Side of the average pool (`score: max`); 1 for none.", ge=1, le=MOST_PIXELS
         )
-        batch_size: int = setting(16, "inferred", "Images per step.", ge=1, le=MOST_IMAGES)
+        batch_size: int = setting(16, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
         optimizer: Optimizer = setting("sgd", "inferred", OPTIMIZER)
         learning_rate: float = setting(1e-3, "inferred", "Learning rate.", gt=0)
         weight_decay: float = setting(1e-4, "inferred", "Weight decay.", ge=0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur  # type: ignore[import-untyped]
 
 from drdc.config.backbone import Network, other_backbone, title_of
+from drdc.config.departures import departures
 from drdc.config.optimisation import other_optimizer
 from drdc.equations.fusion import image_score
 from drdc.methods.inputs import Shapes
@@ -98,7 +99,11 @@ class Method(nn.Module):
         published = own.default.name if own and own.default else cls.paper_backbone
         used = title_of(settings["backbone"]) if settings.get("backbone") else backbone
         optimizer = cls.Settings.model_fields.get("optimizer")
-        differs = (cls.differs, other_optimizer(settings, optimizer.default if optimizer else ""))
+        differs = (
+            cls.differs,
+            departures(settings, cls.Settings()),
+            other_optimizer(settings, optimizer.default if optimizer else ""),
+        )
         return "; ".join(
             filter(
                 None, (settings.get("citation") or cls.citation, *differs, other_backbone(used, published))

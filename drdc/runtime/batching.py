@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 #: A line of progress in a log, which `drdc status` and the workflow read.
-LINE = "progress: %d of %d images, %.0f s left"
+LINE = "progress: %d of %d %s, %.0f s left"
 #: Seconds between two such lines, at least, and the part of the time that has passed.
 TOLD_AFTER, TOLD_AGAIN = 10.0, 0.02
 
@@ -32,13 +32,16 @@ def chunks(rows: Sequence[int] | NDArray[np.int64], size: int = 32) -> Iterator[
         yield np.asarray(rows[start : start + size])
 
 
-def progress_bar(items: Sequence[Item], first: int = 0, images: int = 1) -> Iterator[Item]:
+def progress_bar(
+    items: Sequence[Item], first: int = 0, images: int = 1, unit: str = "images"
+) -> Iterator[Item]:
     """The items, with a progress bar on a terminal, and in a log a line now and then, see `LINE`.
 
     Args:
         items: what remains to be done.
         first: number of items that were done before.
         images: in an item; the last may have fewer.
+        unit: what they are, if not images.
     """
     total = first + len(items)
     if sys.stderr.isatty() and log.isEnabledFor(logging.INFO):
@@ -49,7 +52,7 @@ def progress_bar(items: Sequence[Item], first: int = 0, images: int = 1) -> Iter
         now = time.monotonic()
         if done and now - told >= max(TOLD_AFTER, TOLD_AGAIN * (now - started)):
             left = (now - started) / done * (len(items) - done)
-            log.info(LINE, (first + done) * images, total * images, left)
+            log.info(LINE, (first + done) * images, total * images, unit, left)
             told = now
         yield item
 

@@ -31,7 +31,7 @@ UNMEASURED = ("about", "report", "points")
 #: Seconds between two looks of `keep_telling`, at least, and the part of the time that has passed.
 TOLD_AFTER, TOLD_AGAIN = 20.0, 0.02
 #: `drdc.runtime.batching.LINE` with its time.
-_PROGRESS = re.compile(r"^(\S+ \S+) progress: (\d+) of (\d+) images, (\d+) s left$", re.M)
+_PROGRESS = re.compile(r"^(\S+ \S+) progress: (\d+) of (\d+) (\w+), (\d+) s left$", re.M)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class JobState:
         name: of its log: the rule, and what it is of.
         state: "done", "running", "failed", or "silent" where no process of this computer writes its log.
         seconds: since it began, or until it was done.
-        images: that are done, and all of them; None where the log does not say.
+        progress: how many are done, of how many, and what; None where the log does not say.
         left: seconds that remain, by the job's own pace or by the jobs of the same rule that are done;
             None where nothing tells.
         last: the last line of its log, or why it failed.
@@ -51,7 +51,7 @@ class JobState:
     name: str
     state: str
     seconds: float
-    images: tuple[int, int] | None
+    progress: tuple[int, int, str] | None
     left: float | None
     last: str
 
@@ -106,7 +106,7 @@ def progress(layout: Layout, logs: Collection[Path]) -> list[str]:
     return [
         f"{one.name.replace('.', ' ')}: {_progress_of(one)}"
         for one in states
-        if one.state == "running" and one.images
+        if one.state == "running" and one.progress
     ]
 
 
@@ -157,10 +157,10 @@ def _state(log: Path, seconds: float | None, runs: bool, others: list[float]) ->
         return JobState(log.stem, "done", seconds, None, 0.0, last)
     since = time.time() - _began(log, text)
     if runs:
-        images, left = _seen(text)
+        seen, left = _seen(text)
         if left is None and others:
             left = max(0.0, sum(others) / len(others) - since)
-        return JobState(log.stem, "running", since, images, left, last)
+        return JobState(log.stem, "running", since, seen, left, last)
     if last.startswith("drdc: "):
         return JobState(log.stem, "failed", since, None, None, reason(log))
     return JobState(log.stem, "silent", since, None, None, last)
@@ -173,22 +173,22 @@ def _began(log: Path, text: str) -> float:
     return log.stat().st_mtime
 
 
-def _seen(text: str) -> tuple[tuple[int, int] | None, float | None]:
-    """Images that are done, and all of them, and seconds that remain."""
+def _seen(text: str) -> tuple[tuple[int, int, str] | None, float | None]:
+    """The progress of a job, as `JobState` has it, and seconds that remain."""
     told = list(_PROGRESS.finditer(text))
     if not told:
         return None, None
-    moment, done, total, left = told[-1].groups()
+    moment, done, total, unit, left = told[-1].groups()
     since = (datetime.now() - datetime.fromisoformat(moment.replace(",", "."))).total_seconds()
-    return (int(done), int(total)), max(0.0, int(left) - since)
+    return (int(done), int(total), unit), max(0.0, int(left) - since)
 
 
 def _progress_of(state: JobState) -> str:
     """As 1,200 of 6,500 images, 18 %, about 4:10 min left."""
     parts = []
-    if state.images is not None:
-        done, total = state.images
-        parts = [f"{done:,} of {total:,} images", f"{100 * done / total:.0f} %"]
+    if state.progress is not None:
+        done, total, unit = state.progress
+        parts = [f"{done:,} of {total:,} {unit}", f"{100 * done / total:.0f} %"]
     if state.left is not None:
         parts.append(f"about {_duration(state.left)} left")
     return ", ".join(parts)

@@ -449,8 +449,9 @@ CHANGES = {
 
 
 #: What stages are handed of other sections.
-PARTS = {"dataset": {"image_size"}, "fusion": {"pool_size"}, "methods": {"method", "described"}}
-PARTS |= {"evaluation": {"timed_steps"}, "backbone": {"described"}}
+PARTS = {"dataset": {"image_size"}, "fusion": {"pool_size", "described"}, "methods": {"method", "described"}}
+PARTS |= {"evaluation": {"timed_steps"}}
+PARTS |= dict.fromkeys(("backbone", "base", "diffusion", "sampling"), {"described"})
 
 
 @pytest.mark.parametrize("section", CHANGES)
@@ -473,6 +474,11 @@ def test_tables_are_told_in_what_base_and_drdc_are_not_the_papers() -> None:
     assert told() == ["", ""]
     assert told(backbone={"name": "resnet18"}) == [other, other]
     assert told(**beyond) == [bank, f"{bank}; its diffusion map, centred, is not the paper's"]
+    assert told(base={"epochs": 25}) == ["with base.epochs 25 for 1000", ""]
+    assert told(sampling={"steps": 2}, fusion={"filter_size": 5, "weight": 0.5}) == [
+        "",
+        "with sampling.steps 2 for 10, fusion.filter_size 5 for 21, fusion.weight 0.5 for 0.9",
+    ]
 
 
 def test_fusion_retrains_and_predicts_nothing() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,7 @@ from drdc.methods.registry import method_class
 from drdc.methods.trainer import MethodJob, Trainer
 from drdc.models.backbone import pretrained
 from drdc.results.layout import Layout
+from drdc.runtime import batching
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import load_weights, save_weights
 from drdc.runtime.identity import fingerprint_of
@@ -154,6 +157,18 @@ def test_a_model_separates_a_plain_defect_also_when_loaded(drawn: Layout, model:
         assert_finds(reduced, anomalous.numpy(), normal.numpy(), masks)
     again = maps_and_scores(loaded(method, tmp_path), drawn, rows_of("defect"))
     assert all(map(torch.equal, (maps, anomalous), again))
+
+
+def test_the_selection_of_patches_tells_its_progress(
+    drawn: Layout, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may take hours, and anomalib's own bar is on no log."""
+    monkeypatch.setattr(batching, "TOLD_AFTER", 0.0)
+    monkeypatch.setattr(batching, "TOLD_AGAIN", 0.0)
+    with caplog.at_level(logging.INFO):
+        fitted(drawn, {"model": "patchcore", **SEPARATING["patchcore"]})
+    told = [message for message in caplog.messages if "patches" in message]
+    assert re.fullmatch(r"progress: 1 of \d+ patches, \d+ s left", told[0])
 
 
 @pytest.mark.filterwarnings("ignore")

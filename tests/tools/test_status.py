@@ -46,7 +46,7 @@ def training(here: Path) -> Iterator[Path]:
     path = log("train.seed0.diffusion", "100 steps of 8 images", ago=100)
     stamp = datetime.now().isoformat(" ", "milliseconds").replace(".", ",")
     with path.open("a") as file:
-        file.write(f"{stamp} {LINE % (2000, 8000, 300)}\n{stamp}      2000 images  train 0.5\n")
+        file.write(f"{stamp} {LINE % (2000, 8000, 'images', 300)}\n{stamp}      2000 images  train 0.5\n")
         file.flush()
         process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=file)
         yield path
@@ -56,7 +56,7 @@ def training(here: Path) -> Iterator[Path]:
 def test_a_running_training_has_its_part_and_its_remaining_time(training: Path) -> None:
     (state,) = job_states(LAYOUT)
     assert (state.name, state.state) == ("train.seed0.diffusion", "running")
-    assert state.images == (2000, 8000)
+    assert state.progress == (2000, 8000, "images")
     assert state.left == pytest.approx(300, rel=0.1)
     assert state.seconds == pytest.approx(100, abs=5)
     assert state.last.endswith("2000 images  train 0.5")
@@ -112,7 +112,7 @@ def test_progress_of_running_jobs_is_told_again_and_again_and_nothing_of_an_earl
     here: Path, training: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where no process of this computer writes the log, as on a cluster."""
-    waits = log("train.seed1.base", LINE % (8, 80, 10))
+    waits = log("train.seed1.base", LINE % (8, 80, "images", 10))
     os.utime(waits, (time.time() - 60,) * 2)
     monkeypatch.setattr(status, "TOLD_AFTER", 0.01)
     rounds = iter([[waits], [training, waits, LAYOUT.log("not.there")]])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from contextlib import nullcontext, redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from importlib import import_module
 from io import StringIO
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from drdc.methods.anomalib.adapter import Adapter, all_seeded, fitting_images, giving_losses
 from drdc.methods.interface import History, Method
 from drdc.methods.trainer import Trainer
+from drdc.runtime.batching import progress_bar
 from drdc.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -35,9 +38,9 @@ class MemoryBank(Adapter):
                 self.lightning.model(self.prepared(images))
                 if number == 0:
                     self._refuse_without_memory(count, images)
-        # no progress bar in logs
+        # no other progress bar in logs
         quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
-        with all_seeded(), quiet:
+        with all_seeded(), _selection_tells(), quiet:
             self.lightning.fit()
         return []
 
@@ -64,6 +67,18 @@ class MemoryBank(Adapter):
                     "(a smaller coreset needs as much: it is chosen from all of them)",
                 )
             log.info("%s: %s", self.settings.model, told)
+
+
+@contextmanager
+def _selection_tells() -> Iterator[None]:
+    """The greedy selection of patches, which can take hours, logs its progress as every other long work."""
+    selection: Any = import_module("anomalib.models.components.sampling.k_center_greedy")
+    theirs = selection.tqdm
+    selection.tqdm = lambda steps, **_: progress_bar(steps, unit="patches")
+    try:
+        yield
+    finally:
+        selection.tqdm = theirs
 
 
 def collected(network: nn.Module) -> list[Tensor]:

@@ -149,7 +149,8 @@ class Anomalib(JointMethod):
 
     @classmethod
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
-        return cited(settings, RECIPES.get(settings["model"], {}).get("optimizer", "adamw"))
+        published = cls.Settings(model=settings["model"])
+        return cited(settings, published, RECIPES.get(settings["model"], {}).get("optimizer", "adamw"))
 
     def fit(self, trainer: Trainer) -> History:
         return self._adapter.fit(self, trainer)

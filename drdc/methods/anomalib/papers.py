@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from drdc.config.backbone import other_backbone
+from drdc.config.departures import departures
 from drdc.config.optimisation import other_optimizer
+from drdc.config.section import Section
 
 ANOMALIB = "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022"
 #: Arguments that name a model's pre-trained network.
@@ -120,10 +122,12 @@ def pretrained_name(model: str, arguments: Mapping[str, Any]) -> str:
     return next((str(arguments[name]) for name in NETWORKS if name in arguments), own)
 
 
-def cited(settings: Mapping[str, Any], optimizer: str) -> str:
+def cited(settings: Mapping[str, Any], published: Section, optimizer: str) -> str:
     """A model's source and how it differs with these settings, which are complete.
 
-    `optimizer`: the published one.
+    Args:
+        published: the settings of that model by default.
+        optimizer: the published one.
     """
     model, arguments = settings["model"], settings["arguments"]
     paper = PAPERS.get(model, Paper(f"the model {model}"))
@@ -136,5 +140,6 @@ def cited(settings: Mapping[str, Any], optimizer: str) -> str:
         "random weights": bool(paper.backbone) and settings["weights"] == "scratch",
     }
     parts = [settings.get("citation") or paper.citation, *(text for text, holds in told.items() if holds)]
-    differs = other_optimizer(settings, optimizer) if paper.trained else ""
-    return "; ".join(filter(None, (*parts, differs, other_backbone(used, paper.backbone))))
+    if paper.trained:
+        parts += [departures(settings, published, ["model"]), other_optimizer(settings, optimizer)]
+    return "; ".join(filter(None, (*parts, other_backbone(used, paper.backbone))))

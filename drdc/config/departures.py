@@ -1,0 +1,45 @@
+"""In what settings differ from the published ones: what the notes below a table say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from drdc.config.section import Section
+
+#: What the notes say in words of its own.
+_TOLD = ("backbone", "input_size", "optimizer")
+
+
+def departures(settings: Mapping[str, Any], published: Section, leave: Collection[str] = ()) -> str:
+    """The settings that are not the published ones, as "with epochs 5 for 72, width 128 for 1024", or "".
+
+    Args:
+        settings: complete, as they are written.
+        published: the same section with its defaults. Those that are `ours` have no published value.
+        leave: names of settings that do not matter here.
+    """
+    found = ", ".join(_each(settings, published, {*_TOLD, *leave}))
+    return f"with {found}" if found else ""
+
+
+def _each(
+    settings: Mapping[str, Any], published: Section, leave: Collection[str], prefix: str = ""
+) -> Iterator[str]:
+    for name, field in type(published).model_fields.items():
+        default, own = getattr(published, name), settings[name]
+        labels = field.json_schema_extra
+        source = labels.get("source", "ours") if isinstance(labels, Mapping) else "ours"
+        if name in leave:
+            continue
+        if isinstance(default, Section):
+            yield from _each(own, default, leave, f"{prefix}{name}.")
+        elif source != "ours" and _shown(own) != _shown(default):
+            yield f"{prefix}{name} {_shown(own)} for {_shown(default)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "+".join(map(_shown, value))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}" if number else str(value)
