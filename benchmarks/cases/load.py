@@ -68,18 +68,24 @@ def stages(folder: Path, images: int, categories: int) -> Iterator[tuple[str, pa
 
 def make_images(folder: Path, categories: list[str], test: int) -> None:
     """Normal images to train on, and `test` images in each category, every second one with a defect."""
-    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / "image.png")
+    rng = np.random.default_rng(0)
+    picture(folder / "image.png", rng)
     Image.fromarray(np.eye(128, dtype=np.uint8) * 255).save(folder / "mask.png")
     for category in categories:
         own = folder / "data" / category
         for i in range(TRAIN):
-            link(folder / "image.png", own / f"train/good/{i:05d}.png")
+            picture(own / f"train/good/{i:05d}.png", rng)
         for i in range(test):
             kind = ("good", "bent")[i % 2]
             link(folder / "image.png", own / f"test/{kind}/{i:05d}.png")
             if kind == "bent":
                 link(folder / "mask.png", own / f"ground_truth/bent/{i:05d}_mask.png")
+
+
+def picture(path: Path, rng: np.random.Generator) -> None:
+    """An image of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (128, 128, 3), dtype=np.uint8)).save(path)
 
 
 def link(source: Path, path: Path) -> None:
@@ -94,7 +100,7 @@ def configuration(folder: Path, categories: list[str]) -> Path:
     dataset = {"name": "mvtec", "root": "data", "categories": categories, "image_size": SIZE}
     content = {
         "experiment": NAME,
-        "dataset": dataset | {"accept": ["test-image-in-training"]},
+        "dataset": dataset,
         "backbone": backbone | {"feature_size": FEATURE_SIZE},
         "base": BASE,
         "diffusion": DIFFUSION | {"grid_sizes": [4]},

@@ -17,12 +17,21 @@ class Study(Section):
     over: Literal["images", "defective", "categories"] = setting(
         "images",
         "ours",
-        "What varies: `dataset.drawn.images`, `dataset.drawn.defective`, or the number of categories, whose "
-        "draws take turns so that each category is in as many models.",
+        "What varies: `dataset.drawn.images`, `dataset.drawn.defective`, or the number of categories in one "
+        "model; then each value has as many models as there are categories, which take turns so that each is "
+        "in as many of them.",
     )
     values: list[int | float | Literal["all"]] = setting(
         [],
         "ours",
-        "Its values, in the order of the table; `all`: nothing is left out. Without any: no study.",
+        "Its values, in the order of the table; of images and categories also `all`: nothing is left out. "
+        "Without any: no study.",
     )
-    draws: int = setting(3, "ours", "Random draws of each value but `all`.", ge=1, le=1000)
+    draws: int = setting(
+        3,
+        "ours",
+        "Random draws of each value; where nothing is left out there is one, and over categories nothing is "
+        "drawn.",
+        ge=1,
+        le=1000,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -91,13 +91,32 @@ def inspect(sample: Sample, root: Path, ranges: Ranges) -> tuple[Facts, NDArray[
     return facts, mask
 
 
+def copies(facts: Iterable[Facts]) -> dict[Sample, Sample]:
+    """Images with the same pixels as another one, whatever their files' format, names and categories.
+
+    Each with this other one, which is a training image if one of them is, of the first category, and has the
+    shortest path: `1.png` rather than `1 (1).png`.
+    """
+    first: dict[str, Sample] = {}
+    found: dict[Sample, Sample] = {}
+    seen = [(fact.sample, fact.digest) for fact in facts if fact.digest]
+    for own, digest in sorted(seen, key=lambda one: _originals_first(one[0])):
+        if (other := first.setdefault(digest, own)) is not own:
+            found[own] = other
+    return found
+
+
+def _originals_first(own: Sample) -> tuple[bool, str, int, str]:
+    return own.split == "test", own.category, len(own.path), own.path
+
+
 def conclude(facts: Sequence[Facts]) -> list[Problem]:
     """Problems of names and numbers of images, of files, of sizes, and duplicate images."""
-    samples = [fact.sample for fact in facts]
+    samples, copied = [fact.sample for fact in facts], copies(facts)
     files = [problem for fact in facts for problem in fact.problems]
     masks = [(fact.sample, fact.covered) for fact in facts if fact.covered]
-    seen = [*files, *inverted(masks), *_sizes(facts), *_depths(facts), *_twice(facts)]
-    return [*_names(samples), *_numbers(samples), *seen]
+    seen = [*files, *inverted(masks), *_sizes(facts), *_depths(facts), *_twice(copied)]
+    return [*_names(samples), *_numbers(samples, copied), *seen]
 
 
 def check(
@@ -140,15 +159,18 @@ def _names(samples: Sequence[Sample]) -> Iterator[Problem]:
                 yield Problem("file-name", sample.category, path, f"its name {fault}", "rename it")
 
 
-def _numbers(samples: Sequence[Sample]) -> Iterator[Problem]:
+def _numbers(samples: Sequence[Sample], copied: Collection[Sample]) -> Iterator[Problem]:
     for category in sorted({sample.category for sample in samples}):
         own = [sample for sample in samples if sample.category == category]
         test = [sample for sample in own if sample.split == "test"]
-        train, anomalous = len(own) - len(test), [sample for sample in test if sample.label]
-        found = f"{train} training image{'s' * (train != 1)}"
-        if 0 < train < FEWEST_TRAINING_IMAGES:
+        anomalous = [sample for sample in test if sample.label]
+        listed = [sample for sample in own if sample.split == "train"]
+        train = sum(sample not in copied for sample in listed)
+        found = f"{train} training image{'s' * (train != 1)}{' besides copies' * (train < len(listed))}"
+        if listed and train < FEWEST_TRAINING_IMAGES:
             fix = "give at least two: one is held out"
-            yield Problem("one-training-image", category, "", f"has {found}", fix)
+            lacking: Kind = "one-training-image" if train else "no-training-images"
+            yield Problem(lacking, category, "", f"has {found}", fix)
         elif 0 < train < FEW_TRAINING_IMAGES:
             fix = "add some for usable results"
             yield Problem("few-training-images", category, "", f"has only {found}", fix)
@@ -202,16 +224,12 @@ def _depths(facts: Sequence[Facts]) -> Iterator[Problem]:
             yield Problem("depths-differ", category, "", problem, fix)
 
 
-def _twice(facts: Sequence[Facts]) -> Iterator[Problem]:
-    """Images with the same pixels as another one, whatever their files' format, names and categories."""
-    groups: defaultdict[str, list[Sample]] = defaultdict(list)
-    for fact in sorted(facts, key=lambda fact: fact.sample.split, reverse=True):  # training images first
-        if fact.digest:
-            groups[fact.digest].append(fact.sample)
-    for first, *others in groups.values():
-        for sample in others:
-            kind: Kind = "same-pixels"
-            problem = f"has the same pixels as {printable(first.path)}"
-            if first.split != sample.split:
-                kind, problem = "test-image-in-training", f"this test image {problem}, a training image"
-            yield Problem(kind, sample.category, sample.path, problem, "remove one of them")
+def _twice(copied: Mapping[Sample, Sample]) -> Iterator[Problem]:
+    for sample, first in copied.items():
+        kind: Kind = "same-pixels"
+        problem = f"has the same pixels as {printable(first.path)}"
+        if first.split != sample.split:
+            kind, problem = "test-image-in-training", f"this test image {problem}, a training image"
+        elif sample.split == "train":
+            problem += ", which alone is used"
+        yield Problem(kind, sample.category, sample.path, problem, "remove one of them")

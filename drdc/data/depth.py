@@ -137,6 +137,10 @@ class Ranges:
             )
         return next(iter(self.categories.values()), None)
 
+    def depend(self, categories: Iterable[str]) -> bool:
+        """Whether it matters from which of these categories an image is."""
+        return self.setting is None and len({self.categories.get(name) for name in categories}) > 1
+
     def bits(self, decoded: Decoded, category: str | None) -> int:
         """`known`, or what the file alone suggests."""
         return self.known(decoded, category) or decoded.bits

@@ -6,9 +6,9 @@ import csv
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drdc.config.dataset import Acceptable
-from drdc.data.checks import Facts, conclude, inspect, training_ranges
+from drdc.data.checks import Facts, conclude, copies, inspect, training_ranges
 from drdc.data.depth import Ranges
 from drdc.data.images import decode_file, read_content, resize_mask
 from drdc.data.problems import Problem, accepted, summary, write_problems
@@ -39,6 +39,10 @@ _INTEGERS = ("label", "width", "height", "stored", "bits")
 log = logging.getLogger(__name__)
 
 Progress = Callable[[Sequence[int]], Iterable[int]]
+#: Samples with their splits, in the order of the manifest.
+Rows = Sequence[tuple[Sample, str]]
+#: What one image's files tell, its resized mask, and the regions of the mask.
+Inspected = tuple[Facts, NDArray[np.bool_] | None, Regions | None]
 
 
 def prepare(
@@ -58,13 +62,16 @@ def prepare(
 ) -> pd.DataFrame:
     """Decode every file once and write manifest, masks, problems and regions: all of them or none.
 
+    Of training images with the same pixels one alone is used: held-out images are new to every model.
+
     Args:
         samples: the images of the dataset, in any order.
         root: the folder that the samples' paths are relative to.
         image_size: side of the square masks, in pixels.
         holdout: fraction in [0, 1) of each category's training images that become split "val".
         bits: bit depth of files of more than 8; None: as many as the training images of a category need.
-        manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path.
+        manifest_path: CSV with the columns ``COLUMNS``, sorted by category, split and path, without copies of
+            training images (`drdc.data.checks.copies`).
         masks_path: array (N, image_size, image_size) bool, rows as in the manifest; all False where no mask
             is known.
         problems_path: CSV with the columns of `drdc.data.problems.HEAD`: warnings and accepted errors.
@@ -80,22 +87,26 @@ def prepare(
         UserError: no samples, a bad hold-out or size, a path listed twice, or an error that is not accepted
             (all of them, by kind). Nothing is written then.
     """
-    rows, splits = zip(*_rows(samples, image_size, holdout), strict=True)
+    _refuse(samples, image_size, holdout)
+    samples = sorted(samples, key=lambda own: (own.split == "test", own.category, own.path))
     with (
         atomic(problems_path) as problems_tmp,
         atomic(regions_path) as regions_tmp,
         atomic(manifest_path) as manifest_tmp,
         atomic(masks_path) as masks_tmp,
     ):
+        ranges = training_ranges(samples, root, bits, job_threads())
+        decoded = _decode_all(samples, root, image_size, ranges, progress)
+        training = [facts for facts, *_ in islice(decoded, sum(own.split == "train" for own in samples))]
+        rows = _rows(samples, copies(training), holdout)
         masks = create_array(masks_tmp, np.bool_, (len(rows), image_size, image_size))
-        ranges = training_ranges(rows, root, bits, job_threads())
-        facts, regions = _decode_all(rows, root, masks, ranges, progress)
-        resized = list(zip(rows, regions, strict=True))
+        tests, resized = _fill(masks, rows, decoded)
+        facts = training + tests
         problems = accepted([*found, *conclude(facts), *vanished(resized, image_size)], accept, root)
         write_problems(problems, accept, problems_tmp)
         write_regions(resized, regions_tmp)
         masks.flush()
-        _write(facts, splits, manifest_tmp)
+        _write(facts, rows, manifest_tmp)
         manifest = _parsed(manifest_tmp)
         digest = sha256_of(manifest_tmp)
         stamp(manifest_path, digest)
@@ -173,8 +184,8 @@ def _check(table: pd.DataFrame, path: Path) -> None:
             )
 
 
-def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[tuple[Sample, str]]:
-    """Samples and their splits, with "val" for those held out, sorted as the manifest is."""
+def _refuse(samples: Sequence[Sample], image_size: int, holdout: float) -> None:
+    """Raise UserError for no samples, one that is listed twice, or a bad setting."""
     if not samples:
         raise UserError("dataset", "it has no images", "check the dataset's root and categories")
     if not 0 <= holdout < 1:
@@ -187,8 +198,13 @@ def _rows(samples: Sequence[Sample], image_size: int, holdout: float) -> list[tu
         twice = sorted(s.path for s in samples)
         path = next(a for a, b in pairwise(twice) if a == b)
         raise UserError(path, "the dataset lists this image twice", "list it once")
-    held = _held_out(samples, holdout)
-    rows = [(s, "val" if s.path in held else s.split) for s in samples]
+
+
+def _rows(samples: Sequence[Sample], copied: Collection[Sample], holdout: float) -> Rows:
+    """All but the copied ones, with "val" for those held out, sorted as the manifest is."""
+    used = [sample for sample in samples if sample not in copied]
+    held = _held_out(used, holdout)
+    rows = ((sample, "val" if sample.path in held else sample.split) for sample in used)
     return sorted(rows, key=lambda row: (row[0].category, row[1], row[0].path))
 
 
@@ -202,39 +218,43 @@ def _held_out(samples: Iterable[Sample], holdout: float) -> set[str]:
 
 
 def _decode_all(
-    samples: Sequence[Sample],
-    root: Path,
-    masks: NDArray[np.bool_],
-    ranges: Ranges,
-    progress: Progress,
-) -> tuple[list[Facts], list[Regions | None]]:
-    """Fill `masks`, but for those that cannot be read."""
-    facts, regions = [], []
-    decoded = in_order(lambda sample: _decode(sample, root, masks.shape[1], ranges), samples, job_threads())
-    for index, (fact, mask, region) in zip(progress(range(len(samples))), decoded, strict=True):
+    samples: Sequence[Sample], root: Path, size: int, ranges: Ranges, progress: Progress
+) -> Iterator[Inspected]:
+    """One after the other, in their order."""
+    decoded = in_order(lambda sample: _decode(sample, root, size, ranges), samples, job_threads())
+    for _, own in zip(progress(range(len(samples))), decoded, strict=True):
+        yield own
+
+
+def _fill(
+    masks: NDArray[np.bool_], rows: Rows, decoded: Iterable[Inspected]
+) -> tuple[list[Facts], list[tuple[Sample, Regions | None]]]:
+    """Fill the `masks` of test images, but for those that cannot be read; their facts and their regions."""
+    places = {sample: place for place, (sample, _) in enumerate(rows)}
+    facts, resized = [], []
+    for fact, mask, regions in decoded:
         facts.append(fact)
-        regions.append(region)
+        resized.append((fact.sample, regions))
         if mask is not None:
-            masks[index] = mask
-    return facts, regions
+            masks[places[fact.sample]] = mask
+    return facts, resized
 
 
-def _decode(
-    sample: Sample, root: Path, size: int, ranges: Ranges
-) -> tuple[Facts, NDArray[np.bool_] | None, Regions | None]:
-    """What one image's files tell, its resized mask, and the regions of the mask."""
+def _decode(sample: Sample, root: Path, size: int, ranges: Ranges) -> Inspected:
     facts, mask = inspect(sample, root, ranges)
     if mask is None:
         return facts, None, None
     return facts, resize_mask(mask, size), regions_after(mask, size)
 
 
-def _write(facts: Sequence[Facts], splits: Sequence[str], path: Path) -> None:
+def _write(facts: Sequence[Facts], rows: Rows, path: Path) -> None:
+    found = {fact.sample: fact for fact in facts}
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for fact, split in zip(facts, splits, strict=True):
+        for sample, split in rows:
+            fact = found[sample]
             width, height = fact.size or (0, 0)
             own = {"split": split, "width": width, "height": height, "stored": fact.stored, "bits": fact.bits}
             digests = {"sha256": fact.sha256, "pixels_sha256": fact.digest}
-            writer.writerow(asdict(fact.sample) | own | digests)
+            writer.writerow(asdict(sample) | own | digests)

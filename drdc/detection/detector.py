@@ -257,8 +257,9 @@ class Detector:
             bits: see `read`.
 
         Raises:
-            UserError: an unknown category, a rate that the held-out images are too few for, `fast` where
-                there is no such mode; when its turn comes, an image that cannot be read.
+            UserError: an unknown category, a rate that the held-out images are too few for, a threshold that
+                is not finite, `fast` where there is no such mode; when its turn comes, an image that cannot
+                be read.
         """
         mode = self._mode(fast)
         options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "fast": fast}

@@ -151,8 +151,10 @@ def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
         last = quiet | {"trigger_mode": "always_last"}
         looked = [drop, found, chosen, view]
         new = upload.upload(looking.new, [upload, drop, *options, fast], [upload, *looked], **alone)
-        again = fast.input(looking.again, [drop, *options, fast], looked, **alone)
-        for then in (new.then, again.then, rate.change, category.input):
+        computed, judged = [fast.input], [rate.change]
+        (computed if detector.ranges.depend(detector.categories) else judged).append(category.input)
+        again = gr.on(computed, looking.again, [drop, *options, fast], looked, **alone)
+        for then in (new.then, again.then, *judged):
             then(looking.judged, [drop, chosen, *options], [drop, found, *shown], **last)
         found.select(looking.chosen, drop, shown, **last)
     return blocks.queue(max_size=WAITING)
@@ -179,11 +181,12 @@ class Visit:
             yield None, *looked
 
     def again(self, drop: Drop, rate: float, category: str, fast: bool) -> Iterator[tuple]:
-        """Look at the images of the last drop in the other mode."""
+        """Look at the images of the last drop in the other mode, or as images of another category."""
         for one in drop:
             one.forget()
-        others = [one for one in drop if one.detection is None]
-        yield from self._look([one.upload for one in drop if one.detection], others, rate, category, fast)
+        there = [one for one in drop if one.detection or one.upload.exists()]
+        others = [one for one in drop if one not in there]
+        yield from self._look([one.upload for one in there], others, rate, category, fast)
 
     def _look(
         self, paths: list[Path], others: list[Seen], rate: float, category: str, fast: bool

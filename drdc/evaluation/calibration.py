@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import floor
+from math import floor, isfinite
 from typing import Any
 
 import numpy as np
@@ -209,10 +209,16 @@ class Reference:
     pixel_threshold: float
 
     def moved(self, threshold: float | None = None, added: float = 0.0) -> Reference:
-        """With another threshold, or with something added to it; `rate` is what it then stands for."""
+        """With another threshold, or with something added to it; `rate` is what it then stands for.
+
+        Raises:
+            UserError: the sum is NaN or infinite.
+        """
         value = (self.threshold if threshold is None else threshold) + added
         if value == self.threshold:
             return self
+        if not isfinite(value):
+            raise UserError("", f"the threshold becomes {value}", "give finite scores as threshold and added")
         rate = float((1 + np.count_nonzero(np.asarray(self.scores) > value)) / (len(self.scores) + 1))
         return replace(self, threshold=value, rate=rate)
 

@@ -22,7 +22,7 @@ from drdc.config.entry import Entry, own_settings
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling, single_grid_size
-from drdc.config.section import Section, setting
+from drdc.config.section import MOST_IMAGES, Section, setting
 from drdc.config.study import Study
 from drdc.config.variants import variants
 from drdc.data.datasets import READERS, SOURCES
@@ -237,7 +237,41 @@ def inconsistencies(e: Experiment) -> list[Fault]:
         for name, sets, k in grids
         if 1 <= k <= size and sets > (size // k) ** 2
     ]
-    return faults + [Fault(*fault) for wrong, *fault in _checks(e, size, levels) if wrong]
+    faults += [Fault(*fault) for wrong, *fault in _checks(e, size, levels) if wrong]
+    return [*faults, *_study_faults(e)]
+
+
+def most_of_study(e: Experiment) -> int:
+    """The value of a study over images or categories that leaves nothing out, as `all` does.
+
+    A configuration does not say how many images a folder holds; of these it is a bound.
+    """
+    if e.study.over == "categories":
+        return len(e.dataset.categories)
+    return e.dataset.synthetic.train if e.dataset.name == "synthetic" else MOST_IMAGES
+
+
+def _study_faults(e: Experiment) -> Iterator[Fault]:
+    """Values of a study that are impossible, or the same."""
+    over, most = e.study.over, most_of_study(e)
+    least = 1 if over == "categories" else 2
+    must = f"name whole numbers from {least} to {most}, or all"
+    if over == "defective":
+        must = "name shares from 0 to below 1"
+    keys = ("study.values", "study.over", "dataset.name", "dataset.categories", "dataset.synthetic.train")
+    known: dict[float, float | str] = {}
+    for value in e.study.values:
+        if over == "defective":
+            possible = not isinstance(value, str) and 0 <= value < 1
+        else:
+            possible = isinstance(value, str) or (isinstance(value, int) and least <= value <= most)
+        number = most if isinstance(value, str) else value
+        if not possible:
+            yield Fault(keys, f"{value} is not possible over {over}", must)
+        elif number in known:
+            yield Fault(keys, f"{known[number]} and {value} are the same", "name one of them")
+        else:
+            known[number] = value
 
 
 def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
@@ -397,9 +431,11 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
     if isinstance(source, dict):
         return "configuration", source
     name = str(source)
-    read = json.loads if name.endswith(".json") else yaml.safe_load  # YAML would read 1e-05 as text
+    read = json.loads if name.endswith(".json") else _read_yaml  # YAML would read 1e-05 as text
     try:
         loaded = read(Path(source).read_text("utf-8"))
+    except UserError as error:
+        raise error.within(name) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(name, f"cannot be read ({first_line(error)})", "name an existing YAML file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # values too: a number of 5,000 digits
@@ -408,6 +444,27 @@ def read_mapping(source: str | Path | dict[str, Any]) -> tuple[str, dict[str, An
     if not isinstance(loaded, dict):
         raise UserError(name, "does not hold keys and values", "write it like config/config.yaml")
     return name, loaded
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is written twice, of which YAML would silently take the second."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):  # of `<<` none is lost
+                continue
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                fault = f"is written in line {lines[name]} and again in line {line}"
+                raise UserError(key.value, fault, "keep one of them")
+            lines[name] = line
+        return node
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
 
 
 def as_in_a_file(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from drdc.experiment.experiment import Experiment, checked
+from drdc.config.names import ALL
+from drdc.experiment.experiment import Experiment, checked, most_of_study
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Point:
 
     Attributes:
         value: of what varies.
-        draw: number of the random draw.
+        draw: number of the random draw, or of the turn of the categories.
         experiment: complete, with a name of its own, and no study itself.
     """
 
@@ -32,18 +33,19 @@ def points(experiment: Experiment) -> list[Point]:
     study, found = experiment.study, []
     whole = experiment.model_dump(mode="json", exclude={"study"})
     for value in study.values:
-        for draw in range(1 if _is_whole(experiment, value) else study.draws):
+        for draw in range(_draws(experiment, value)):
             name = f"{experiment.experiment}.{value}.{draw}"
             changed = whole | {"experiment": name} | _changes(experiment, whole, value, draw)
             found.append(Point(str(value), draw, checked(changed, f"study, {study.over} {value}")))
     return found
 
 
-def _is_whole(experiment: Experiment, value: Any) -> bool:
-    """Whether every draw would be the same."""
-    return value == "all" or (
-        experiment.study.over == "categories" and value == len(experiment.dataset.categories)
-    )
+def _draws(experiment: Experiment, value: Any) -> int:
+    """How many different experiments a value has."""
+    study = experiment.study
+    if study.over != "defective" and value in (ALL, most_of_study(experiment)):
+        return 1
+    return len(experiment.dataset.categories) if study.over == "categories" else study.draws
 
 
 def _changes(experiment: Experiment, whole: dict[str, Any], value: Any, draw: int) -> dict[str, Any]:
@@ -51,18 +53,18 @@ def _changes(experiment: Experiment, whole: dict[str, Any], value: Any, draw: in
     dataset, study = whole["dataset"], experiment.study
     if study.over == "categories":
         names = experiment.dataset.categories
-        count = len(names) if value == "all" else int(value)
-        chosen = [names[(draw + step) % len(names)] for step in range(min(count, len(names)))]
+        count = len(names) if value == ALL else value
+        chosen = [names[(draw + step) % len(names)] for step in range(count)]
         # As much training for each category, whatever their number.
-        images = max(1, round(experiment.diffusion.images * len(chosen) / len(names)))
-        return {
-            "dataset": dataset | {"categories": chosen},
-            "diffusion": whole["diffusion"] | {"images": images},
+        seen = {
+            model: whole[model] | {"images": max(1, round(images * count / len(names)))}
+            for model in ("base", "diffusion")
+            if (images := whole[model]["images"]) is not None
         }
-    most = max((own for own in study.values if own != "all"), default=0)
+        return {"dataset": dataset | {"categories": chosen}} | seen
     drawn = dataset["drawn"] | {"draw": draw}
     if study.over == "defective":
-        drawn |= {"defective": 0 if value == "all" else value, "reserved": most}
+        drawn |= {"defective": value, "reserved": max(own for own in study.values if own != ALL)}
     else:
-        drawn |= {"images": None if value == "all" else value}
+        drawn |= {"images": None if value == ALL else value}
     return {"dataset": dataset | {"drawn": drawn}}

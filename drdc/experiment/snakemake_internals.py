@@ -20,6 +20,11 @@ def has_configfile(workflow: Workflow) -> bool:
     return bool(workflow.overwrite_configfiles)
 
 
+def configfiles(workflow: Workflow) -> list[Path]:
+    """Those that `--configfile` names, or the one of the Snakefile."""
+    return [Path(file) for file in workflow.configfiles]
+
+
 def given_config(workflow: Workflow) -> dict[str, Any]:
     """What `--config` gives."""
     return dict(workflow.config_settings.config)
@@ -96,6 +101,11 @@ def rule_of(job: Job) -> str:
 def outputs_of(job: Job) -> set[str]:
     """The files that a job makes."""
     return set(job.output)
+
+
+def mark_incomplete(workflow: Workflow, job: Job) -> None:
+    """Have the next run make a job's files again, as those of a job that was killed."""
+    workflow.persistence.started(job)
 
 
 def log_of(job: Job) -> Path:

@@ -38,7 +38,7 @@ USES: dict[str, tuple[str, ...]] = {
     "groups": (),
     "costs": ("seeds", "image_size", "backbone", "sampling", "base_map", "timed_steps", "trained"),
     "collect": ("seeds", "sampling", "fusion", "evaluation", "names"),
-    "tables": (*_OF_REPORTS, "reported_numbers"),
+    "tables": (*_OF_REPORTS, "reported_numbers", "reader"),
     "figures": _OF_REPORTS,
     "gallery": ("seeds", "image_size", "fusion", "described"),
     "about": ALL,
@@ -89,6 +89,7 @@ def stage_settings(stage: str, source: str | Path, of: str = "") -> tuple[str, d
     types: dict[str, Any] = {k: Annotated[f.annotation, f] for k, f in Experiment.model_fields.items()}
     types |= {"image_size": int, "pool_size": int, "variant": str, "stored": Stored, "timed_steps": list[int]}
     types |= {"base_map": str, "defects": int, "names": list[str], "trained": list[str], "imported": str}
+    types |= {"reader": str}
     types |= {"method": Configured, "described": dict[str, Described], "reported_numbers": list[Reported]}
     possible = [USES[stage]] if stage in USES else USES_OF[stage].values()
     keys = next((k for k in possible if {"stage", "experiment", *k} == mapping.keys()), None)
@@ -175,7 +176,7 @@ def _used(experiment: Experiment, stage: str, every: dict[str, Variant], of: str
     values: dict[str, Any] = {key: getattr(experiment, key) for key in Experiment.model_fields}
     values |= {"image_size": experiment.dataset.image_size, "pool_size": experiment.fusion.pool_size}
     values |= {"timed_steps": experiment.evaluation.costs, "defects": experiment.evaluation.self_check}
-    values |= {"base_map": experiment.fusion.base}
+    values |= {"base_map": experiment.fusion.base, "reader": experiment.dataset.name}
     values |= {"names": list(experiment.methods), "trained": trained_methods(experiment)}
     if stage in USES:
         own = {key: _DERIVED[key](experiment) for key in USES[stage] if key in _DERIVED}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,19 @@ class Pretrained:
     name: str
     source: str
     digest: Callable[[], str]
+
+
+def local_files(source: str) -> list[tuple[str, int, int]]:
+    """(path, size in bytes, time of the last change in nanoseconds) of each file of a local source.
+
+    None of the `hub` or a `package`, or where nothing is there (yet).
+    """
+    if source in ("hub", "package"):
+        return []
+    walked = os.walk(source, followlinks=True)
+    files = [Path(source), *(Path(folder, name) for folder, _, names in walked for name in names)]
+    about = [(str(path), path.stat()) for path in sorted(files) if path.is_file()]
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in about]
 
 
 def not_cached(error: BaseException | None) -> str:

@@ -33,7 +33,8 @@ class Measured:
 
     cells: `cells[method][category or "mean"]`; categories: in the paper's order; notes: why some are not
     defined; grids: per method the values of each seed, (seeds, categories) in percent, NaN where not defined;
-    pooled: per method the value of each seed over all categories together, in percent.
+    pooled: per method the value of each seed over all categories together, in percent; why_not_pooled: why
+    not every seed has one, "" where all have.
     """
 
     cells: dict[str, dict[str, Cell]]
@@ -41,11 +42,18 @@ class Measured:
     notes: tuple[str, ...]
     grids: dict[str, pd.DataFrame]
     pooled: dict[str, "pd.Series[float]"]
+    why_not_pooled: dict[str, str]
 
     def pooled_cell(self, method: str) -> Cell:
         """The value of `method` over all categories together; empty where the metric is not pooled."""
-        values = self.pooled.get(method)
-        return Cell() if values is None or values.isna().any() else over_seeds(values)
+        if method not in self.pooled:
+            return Cell()
+        return over_seeds(self.pooled[method], self.why_not_pooled[method])
+
+    @property
+    def pooled_notes(self) -> tuple[str, ...]:
+        """Why some values over all categories together are not defined."""
+        return reason_notes({(method, POOLED): why for method, why in self.why_not_pooled.items()})
 
     def cell(self, method: str, category: str) -> Cell:
         """The cell of `method` for `category` (or "mean"); one that says "no score" if there is none."""
@@ -94,10 +102,10 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
         cells[m][MEAN] = over_seeds(grid[shared].mean(axis=1), why)
     notes = (*lost, *reason_notes(reasons, LEFT_OUT), *mean_notes(shared, categories))
     together = every[every["metric"] == f"pooled_{metric}"]
-    pooled = {
-        str(m): own.set_index("seed")["value"].mul(100.0) for m, own in together.groupby("method", sort=False)
-    }
-    return Measured(cells, categories, notes, grids, pooled)
+    rows_together = {str(m): own for m, own in together.groupby("method", sort=False)}
+    pooled = {m: own.set_index("seed")["value"].mul(100.0) for m, own in rows_together.items()}
+    why_not_pooled = {m: reason(pooled[m], own) for m, own in rows_together.items()}
+    return Measured(cells, categories, notes, grids, pooled, why_not_pooled)
 
 
 def mean_notes(shared: Sequence[str], categories: Sequence[str]) -> tuple[str, ...]:
@@ -200,11 +208,14 @@ def reason_notes(reasons: Mapping[tuple[str, str], str], closing: str = "") -> t
     return tuple(notes)
 
 
-def metric_notes(columns: Mapping[str, Measured]) -> tuple[str, ...]:
-    """The notes of several metrics, each once, with the metrics that it is about unless these are all."""
+def metric_notes(columns: Mapping[str, Measured], pooled: bool = False) -> tuple[str, ...]:
+    """The notes of several metrics, each once, with the metrics that it is about unless these are all.
+
+    `pooled`: those on values over all categories together as well.
+    """
     metrics_of: dict[str, list[str]] = defaultdict(list)
     for metric, column in columns.items():
-        for note in column.notes:
+        for note in (*column.notes, *(column.pooled_notes if pooled else ())):
             metrics_of[note].append(METRICS[metric])
     return tuple(
         note if len(names) == len(columns) > 1 else f"{', '.join(names)}: {note}"

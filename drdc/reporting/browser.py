@@ -53,8 +53,9 @@ def write_gallery(
     methods: Mapping[str, str],
     heatmaps: Mapping[str, str],
     thresholds: dict[str, dict[str, float]],
-    calibration: str,
+    calibration: str | None,
     scales: Scales,
+    added: float = 0.0,
     tested: bool = True,
     faults: Sequence[str] = (),
 ) -> None:
@@ -71,8 +72,10 @@ def write_gallery(
         heatmaps: the same of the kinds of heatmaps.
         thresholds: of each method where the threshold starts: of the images of each group, and of "all"
             (`calibration.by_group`).
-        calibration: what these are calibrated on, and for which rate of false alarms, in words.
+        calibration: what these are calibrated on, and for which rate of false alarms, in words; None where
+            they are one given value.
         scales: of each group of images.
+        added: to each threshold, as the slider of the page does.
         tested: whether it is known which images are anomalous.
         faults: why further images cannot be shown.
 
@@ -102,13 +105,14 @@ def write_gallery(
         heatmaps=heatmaps,
         tested=tested,
         faults=faults,
-        grouped=len(scales) > 1,
+        grouped=len(scales) > 1 and calibration is not None,
         calibration=calibration,
+        added=added,
         opacity=STRENGTH,
         tables=_tables(),
         outlines=OUTLINES,
         halo=HALO,
-        settings=_settings(thresholds, scales, methods, heatmaps),
+        settings=_settings(thresholds, scales, methods, heatmaps) | {"added": added},
         facts=list(_checked(facts, list(methods))),
         pictures=pictures,
     )

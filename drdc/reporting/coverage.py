@@ -16,7 +16,8 @@ from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE
 from drdc.reporting.figures import OURS, WIDTH, legend, new_figure, no_figure, plain, save
-from drdc.reporting.separation import ALL, of_first_seed, scores_of
+from drdc.reporting.lost import NOTHING, Failed, why_lost
+from drdc.reporting.separation import ALL, lost_images, of_first_seed, scores_of
 from drdc.runtime.files import atomic
 
 if TYPE_CHECKING:
@@ -40,22 +41,25 @@ NAMES = ["category", "threshold", "rate", "low", "high", "asked", "images", "spl
     a category's images are too few for that, the least for which they suffice.
     """,
 )
-def coverage(image_scores: pd.DataFrame, path: Path) -> None:
+def coverage(image_scores: pd.DataFrame, path: Path, failed: Failed = NOTHING) -> None:
     """Rates of false alarms over random splits of all normal images, see `coverage_data`.
 
     Bars: the middle 90 % of the splits. `path`: the PNG, 1200 pixels wide; the numbers are written next to
-    it, as `coverage.csv`. Where the normal images are too few, it says so.
+    it, as `coverage.csv`. Where the normal images are too few, or lack those of a category because it
+    `failed`, it says so.
     """
-    data = coverage_data(image_scores)
+    data = coverage_data(image_scores, failed)
     if data.empty:
-        no_figure(f"A threshold needs {needed(RATE)} normal images, and half of them are fewer.", path)
+        _, why = _normal(image_scores, failed)
+        few = f"A threshold needs {needed(RATE)} normal images, and half of them are fewer."
+        no_figure(f"A category has no images: {why}." if why else few, path)
     else:
         save(draw_coverage(data), path)
     with atomic(path.with_suffix(".csv")) as part:
         data.to_csv(part, index=False)
 
 
-def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
+def coverage_data(image_scores: pd.DataFrame, failed: Failed = NOTHING) -> pd.DataFrame:
     """Rates of false alarms of DRDC's first seed: a row for each category, and all together, and threshold.
 
     Each of `SPLITS` splits draws one half of the normal images of all categories, which give the thresholds
@@ -66,15 +70,14 @@ def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
     Returns:
         category, threshold (`ONE`, `OWN`), rate (mean over splits), low and high (5th and 95th percentile),
         asked (`RATE`, or the rate for which two fifths of each category's images suffice by themselves),
-        images (normal ones), splits; empty where half of the images are too few.
+        images (normal ones), splits; empty where half of the images are too few, or those of a category are
+        lacking.
     """
-    rows = of_first_seed(scores_of(image_scores, NONE))
-    chosen = rows[DRDC] if DRDC in rows else next(iter(rows.values()))
-    normal = chosen[chosen["label"] == 0]
+    normal, why = _normal(image_scores, failed)
     scores, groups = normal["score"].to_numpy(float), normal["group"].to_numpy(str)
     categories = normal["category"].to_numpy(str)
     half = len(scores) // 2
-    if half < needed(RATE):
+    if why or half < needed(RATE):
         return pd.DataFrame(columns=NAMES)
     fewest = int(np.unique(categories, return_counts=True)[1].min())
     asked = max(RATE, smallest_rate(max(1, 2 * fewest // 5)))
@@ -96,6 +99,16 @@ def coverage_data(image_scores: pd.DataFrame) -> pd.DataFrame:
         ],
         columns=NAMES,
     )
+
+
+def _normal(image_scores: pd.DataFrame, failed: Failed) -> tuple[pd.DataFrame, str]:
+    """The normal images of DRDC's first seed, and why those of a category are lacking, "" if none is."""
+    every = scores_of(image_scores, NONE)
+    rows = of_first_seed(every)
+    method = DRDC if DRDC in rows else next(iter(rows))
+    chosen = rows[method]
+    gone = lost_images(every, failed)[method].get(chosen["seed"].iloc[0], {})
+    return chosen[chosen["label"] == 0], why_lost([gone], None)
 
 
 def _alarms(

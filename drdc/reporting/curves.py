@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, compared, name_of
 from drdc.reporting.figures import WIDTH, Look, legend, looks, new_figure, no_figure, plain, save
+from drdc.reporting.formats import FAILED
+from drdc.reporting.lost import NOTHING, Failed, lost
 from drdc.results.scores import typed
 
 if TYPE_CHECKING:
@@ -36,15 +39,17 @@ COLUMNS, LEGEND_ROW = 4, 0.18  # of the legend; inches
     what the refinement is for.
     """,
 )
-def curves(curves: pd.DataFrame, path: Path, described: Methods = NONE) -> None:
+def curves(curves: pd.DataFrame, path: Path, described: Methods = NONE, failed: Failed = NOTHING) -> None:
     """ROC and precision-recall curves of all methods, a row for images and a row for pixels.
 
     Thin: one category of base or DRDC, mean over seeds; thick: mean over these; lines of middle width: the
     same mean of each further method of the configuration. ROC curves are averaged over recall at equal
     false-positive rate (linear in between), the others over precision at equal recall (in steps, as in
-    average precision). A level without curves is left out; where there is none at all, the figure says so.
+    average precision). A level without curves is left out; where there is none at all, the figure says so. A
+    method that lacks a category at some seed has no mean, and the legend says that it failed.
 
-    `curves`: curves.csv. `path`: the PNG, 1200 pixels wide. Raises `UserError` for a missing column.
+    `curves`: curves.csv; `failed`: what is lacking there. `path`: the PNG, 1200 pixels wide. Raises
+    `UserError` for a missing column.
     """
     texts, numbers = ("seed", "method", "category", "level"), ("recall", "precision", "fpr")
     frame = typed(curves, texts, numbers, "curves.csv")
@@ -52,10 +57,12 @@ def curves(curves: pd.DataFrame, path: Path, described: Methods = NONE) -> None:
     if not methods:
         no_figure("No curve is defined: each needs normal and anomalous test images of one category.", path)
     else:
-        save(draw_curves(frame, methods, described), path)
+        save(draw_curves(frame, methods, described, failed), path)
 
 
-def draw_curves(curves: pd.DataFrame, methods: list[str], described: Methods = NONE) -> Figure:
+def draw_curves(
+    curves: pd.DataFrame, methods: list[str], described: Methods = NONE, failed: Failed = NOTHING
+) -> Figure:
     """The figure that `curves` writes, of the rows of some methods."""
     curves = curves[curves["method"].isin(methods)]
     levels = [level for level in LEVELS if (curves["level"] == level).any()]
@@ -64,11 +71,12 @@ def draw_curves(curves: pd.DataFrame, methods: list[str], described: Methods = N
     panels = figure.subplots(len(levels), 2, squeeze=False)
     drawn = looks(methods, described)
     for level, (roc, precision) in zip(levels, panels, strict=True):
-        parts = dict(list(curves[curves["level"] == level].groupby("method")))
-        for method in methods:
-            own = parts.get(method, curves.iloc[:0])
-            _draw(roc, own, method, drawn[method], "fpr")
-            _draw(precision, own, method, drawn[method], "recall")
+        parts = {str(m): own for m, own in curves[curves["level"] == level].groupby("method")}
+        gone = lost(parts, failed)
+        for method in (method for method in methods if method in parts):
+            absent = {name for own in gone[method].values() for name in own}
+            for axes, across in ((roc, "fpr"), (precision, "recall")):
+                _draw(axes, parts[method], method, drawn[method], across, absent)
         thing = LEVELS[level]
         roc.plot([0, 1], [0, 1], color="0.5", lw=1.0, ls=":", label="chance")
         _name(roc, f"false-positive rate, {thing}", f"recall, {thing}")
@@ -91,23 +99,28 @@ def _legend(figure: Figure, panels: list[Axes], seeds: int) -> None:
     )  # fmt: skip
 
 
-def _draw(axes: Axes, part: pd.DataFrame, method: str, look: Look, across: str) -> None:
-    """A method's mean curve over "fpr" (ROC) or "recall" (precision); each category's of base and DRDC."""
+def _draw(
+    axes: Axes, part: pd.DataFrame, method: str, look: Look, across: str, absent: Collection[str]
+) -> None:
+    """A method's mean curve over "fpr" (ROC) or "recall" (precision); each category's of base and DRDC.
+
+    `absent`: categories that it lacks at some seed; there is no mean then.
+    """
     along, at_zero = {"fpr": (_recall, 0.0), "recall": (_precision, nan)}[across]
     lines = [
-        np.mean([along(one) for _, one in own.groupby("seed")], axis=0) for _, own in part.groupby("category")
+        np.mean([along(one) for _, one in own.groupby("seed")], axis=0)
+        for category, own in part.groupby("category")
+        if category not in absent
     ]
-    if not lines:
-        return
     x = np.append(0.0, GRID)
-    mean = np.append(at_zero, np.mean(lines, axis=0))
-    if method not in COMPARED:
-        axes.plot(x, mean, color=look.colour, lw=1.2, ls=look.dash, zorder=1.9, label=name_of(method))
-        return
-    for line in lines if len(lines) > 1 else []:
+    thin = lines if method in COMPARED and len(lines) + len(absent) > 1 else []
+    for line in thin:
         values = np.append(at_zero, line)
         axes.plot(x, values, color=look.colour, lw=0.6, alpha=0.4, ls=look.dash, label="_")
-    axes.plot(x, mean, color=look.colour, lw=2.2, ls=look.dash, label=name_of(method))
+    mean = np.full_like(x, nan) if absent else np.append(at_zero, np.mean(lines, axis=0))
+    label = f"{name_of(method)} ({FAILED})" if absent else name_of(method)
+    width, order = (2.2, 2.0) if method in COMPARED else (1.2, 1.9)
+    axes.plot(x, mean, color=look.colour, lw=width, ls=look.dash, zorder=order, label=label)
 
 
 def _recall(curve: pd.DataFrame) -> Floats:

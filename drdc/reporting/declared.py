@@ -11,7 +11,9 @@ tables and figures are called by their headings.
 
 The function is called with what `drdc.reporting.kinds` reads for its kind; a figure then gets the path of its
 PNG. What else it asks for by a parameter of that name: `described`, the methods that the experiment compares
-(`drdc.reporting.described`); a table `reported`, numbers from other work (`drdc.reporting.reported`).
+(`drdc.reporting.described`); `failed`, the categories that its data lack because a job failed
+(`drdc.reporting.lost`); a table `reported`, numbers from other work (`drdc.reporting.reported`), and
+`dataset`, the name of the dataset's reader.
 `drdc.reporting.registry` finds the declarations.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.figures import WIDTH, legend, looks, new_figure, plain, save
-from drdc.reporting.separation import ALL, classes, cohens_d, scores_of
+from drdc.reporting.formats import FAILED
+from drdc.reporting.lost import NOTHING, Failed, Lost, why_lost
+from drdc.reporting.separation import ALL, classes, cohens_d, lost_images, scores_of
 from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,30 +37,37 @@ ENTRIES = 4  # of the legend in a row
     heading="Separation of normal and anomalous images, drawn.",
     caption="The difference of their means in standard deviations (Cohen's d); further right is better.",
 )
-def separation(image_scores: pd.DataFrame, path: Path, described: Methods = NONE) -> None:
+def separation(
+    image_scores: pd.DataFrame, path: Path, described: Methods = NONE, failed: Failed = NOTHING
+) -> None:
     """Cohen's d between anomalous and normal test images per category, base joined to DRDC.
 
     Sorted by DRDC's; the row of all categories together is last. Values: `effect_sizes`; bars: one standard
     deviation over seeds, of base and DRDC. Further methods of the configuration have small hollow markers.
     `path`: the PNG, 1200 pixels wide. Raises `UserError` as `effect_sizes` does.
     """
-    save(draw_separation(effect_sizes(image_scores, described), described), path)
+    save(draw_separation(effect_sizes(image_scores, described, failed), described), path)
 
 
-def effect_sizes(image_scores: pd.DataFrame, described: Methods = NONE) -> pd.DataFrame:
-    """Cohen's d of the image scores: category, method, mean, std (ddof = 1), seeds (their count).
+def effect_sizes(
+    image_scores: pd.DataFrame, described: Methods = NONE, failed: Failed = NOTHING
+) -> pd.DataFrame:
+    """Cohen's d of the image scores: category, method, mean, std (ddof = 1), seeds (their count), note.
 
     `separation.cohens_d` of each seed's test images, then mean and std over the seeds. Of several categories
-    a last one, "all together", pools all images. Raises `UserError` as `tested` does.
+    a last one, "all together", pools all images. NaN, and the reason as a note, where a seed lacks the
+    category, or any of all together; `failed`: what is lacking. Raises `UserError` as `tested` does.
     """
     frames = tested(image_scores, described)
+    gone = lost_images(frames, failed)
     rows = []
-    for name, parts in by_category(frames):
+    for name, parts in by_category(frames, gone):
         for method, part in parts.items():
-            test = part[part["split"] == "test"]
+            why = why_lost(gone[method].values(), None if name == ALL else name)
+            test = part.iloc[:0] if why else part[part["split"] == "test"]
             values = [cohens_d(*classes(one)) for _, one in test.groupby("seed")]
-            rows.append((name, method, np.mean(values or [nan]), _spread(values), len(values)))
-    return pd.DataFrame(rows, columns=["category", "method", "mean", "std", "seeds"])
+            rows.append((name, method, np.mean(values or [nan]), _spread(values), len(values), why))
+    return pd.DataFrame(rows, columns=["category", "method", "mean", "std", "seeds", "note"])
 
 
 def tested(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.DataFrame]:
@@ -68,10 +78,15 @@ def tested(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.DataF
     return frames
 
 
-def by_category(frames: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
-    """Each category with test images and each method's rows of it, then all together if there are several."""
+def by_category(
+    frames: Mapping[str, pd.DataFrame], gone: Mapping[str, Mapping[str, Lost]]
+) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
+    """Each category with test images and each method's rows of it, then all together if there are several.
+
+    `gone`: those that are lost.
+    """
     tests = (frame.loc[frame["split"] == "test", "category"].unique() for frame in frames.values())
-    names = in_paper_order({name for some in tests for name in some})
+    names = in_paper_order({*chain(*tests, *(own for seeds in gone.values() for own in seeds.values()))})
     for name in names:
         yield name, {method: frame[frame["category"] == name] for method, frame in frames.items()}
     if len(names) > 1:
@@ -106,9 +121,11 @@ def draw_separation(sizes: pd.DataFrame, described: Methods = NONE) -> Figure:
             table[method]["mean"].reindex(names), places, look[method].marker, color=look[method].colour,
             ms=4.5, mfc="none", mew=1.1, zorder=1.5, label=name_of(method),
         )  # fmt: skip
-    undefined = np.any([values["mean"].isna() for values in ends.values()], axis=0) if ends else []
-    for place in places[undefined]:
-        axes.text(0.0, place, " not defined", va="center", size=8)
+    for place, name in enumerate(names):
+        absent = [values["note"][name] for values in ends.values() if pd.isna(values["mean"][name])]
+        if absent:
+            words = FAILED if any(absent) else "not defined"
+            axes.text(0.0, -place, f" {words}", va="center", size=8)
     _dress(axes, names, places, seeds, bool(further))
     return figure
 

@@ -14,7 +14,17 @@ from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.effect_sizes import by_category, tested
 from drdc.reporting.figures import WIDTH, legend, looks, new_figure, plain, save
-from drdc.reporting.separation import ALL, PERCENT, classes, limit, of_first_seed, overlap
+from drdc.reporting.formats import FAILED
+from drdc.reporting.lost import NOTHING, Failed, why_lost
+from drdc.reporting.separation import (
+    ALL,
+    PERCENT,
+    classes,
+    limit,
+    lost_images,
+    of_first_seed,
+    overlap,
+)
 from drdc.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,30 +102,39 @@ class Grid:
     """,
 )
 def histograms(
-    image_scores: pd.DataFrame, path: Path, category: str | None = None, described: Methods = NONE
+    image_scores: pd.DataFrame,
+    path: Path,
+    category: str | None = None,
+    described: Methods = NONE,
+    failed: Failed = NOTHING,
 ) -> None:
     """Histograms of the image scores of normal and anomalous test images: a column for each method.
 
     One row per category and one for all together, or only the row of `category`; of the first seed. Many
     methods are broken into blocks one below the other. The overlap (in the corner; n/d without one of the
     two) and the threshold (dashed; left out where the held-out normal images are too few) are those of the
-    table of separation.
+    table of separation. A panel says "failed" where a method lacks its category, or any of all together.
 
-    `image_scores`: image_scores.csv. `path`: the PNG, 1200 pixels wide, and of base and DRDC alone at most
-    2400 high. Raises `UserError` for a missing column, no test image, scores that are not finite, or an
-    unknown `category`.
+    `image_scores`: image_scores.csv; `failed`: what is lacking there. `path`: the PNG, 1200 pixels wide, and
+    of base and DRDC alone at most 2400 high. Raises `UserError` for a missing column, no test image, scores
+    that are not finite, or an unknown `category`.
     """
-    save(draw_histograms(image_scores, category, described), path)
+    save(draw_histograms(image_scores, category, described, failed), path)
 
 
 def draw_histograms(
-    image_scores: pd.DataFrame, category: str | None = None, described: Methods = NONE
+    image_scores: pd.DataFrame,
+    category: str | None = None,
+    described: Methods = NONE,
+    failed: Failed = NOTHING,
 ) -> Figure:
     """The figure that `histograms` writes."""
-    frames = of_first_seed(tested(image_scores, described))
+    every = tested(image_scores, described)
+    frames = of_first_seed(every)
     seed = next(iter(frames.values()))["seed"].iloc[0]
+    gone = {method: {seed: own.get(seed, {})} for method, own in lost_images(every, failed).items()}
     held_out = {method: frame[frame["split"] == "val"] for method, frame in frames.items()}
-    rows = [(name, own) for name, own in by_category(frames) if category in (None, name)]
+    rows = [(name, own) for name, own in by_category(frames, gone) if category in (None, name)]
     if not rows:
         raise UserError("", f"image_scores.csv has no test image of category {category}", "name another")
     grid = Grid.of(len(frames), len(rows))
@@ -126,13 +145,18 @@ def draw_histograms(
         for column, method in enumerate(frames):
             place = grid.place(column, row)
             axes = figure.add_subplot(cells[place])
-            threshold, _ = limit(held_out[method], None if name == ALL else name)
-            _histogram(axes, parts[method], threshold, look[method].colour)
+            group = None if name == ALL else name
+            threshold, _ = limit(held_out[method], group, why_lost(gone[method].values(), None))
+            if why_lost(gone[method].values(), group):
+                _say(axes, FAILED)
+            else:
+                _histogram(axes, parts[method], threshold, look[method].colour)
             _dress(axes, method, name, grid, first=place[1] == 0)
             if grid.ends(row) or row == len(rows) - 1:
                 axes.set_xlabel(SCORE, fontsize=6.5 if grid.narrow else 8, labelpad=1.5)
+    shown = max(rows[-1][1].values(), key=lambda part: (part["split"] == "test").sum())
     legend(
-        figure, handles=_entries(next(iter(rows[-1][1].values()))), title=f"Image scores of seed {seed}",
+        figure, handles=_entries(shown), title=f"Image scores of seed {seed}",
         title_fontsize=8.5, ncols=2, loc="upper center" if grid.narrow else "outside upper center",
     )  # fmt: skip
     return figure
@@ -147,7 +171,6 @@ def _margins(grid: Grid) -> dict[str, float]:
 def _histogram(axes: Axes, part: pd.DataFrame, threshold: float, colour: str) -> None:
     """One panel of the histograms; `threshold`: NaN for none; `colour`: of the method."""
     normal, anomalous = classes(part[part["split"] == "test"])
-    plain(axes)
     edges = np.histogram_bin_edges(np.concatenate([normal, anomalous]), BINS)
     kinds = LOOKS["normal"], LOOKS["anomalous"] | {"edgecolor": colour}
     for values, look in zip((normal, anomalous), kinds, strict=True):
@@ -157,17 +180,21 @@ def _histogram(axes: Axes, part: pd.DataFrame, threshold: float, colour: str) ->
     if isfinite(threshold):
         axes.axvline(threshold, color="black", lw=1.2, ls="--", label="threshold")
     words = f"{100 * overlap(normal, anomalous):.0f} %" if len(normal) and len(anomalous) else "n/d"
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
-    axes.text(
-        0.99, 0.97, f"overlap {words}", transform=axes.transAxes, ha="right", va="top", size=8, bbox=box
-    )
+    _say(axes, f"overlap {words}")
     axes.set_ylim(top=1.3 * axes.get_ylim()[1])
+
+
+def _say(axes: Axes, words: str) -> None:
+    """Words in the corner of a panel."""
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
+    axes.text(0.99, 0.97, words, transform=axes.transAxes, ha="right", va="top", size=8, bbox=box)
 
 
 def _dress(axes: Axes, method: str, category: str, grid: Grid, first: bool) -> None:
     """Names and ticks of a panel; small where there are many, with the category at the first of a row."""
     from matplotlib.ticker import MaxNLocator
 
+    plain(axes)
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(3 if grid.columns > 2 else 6))
     if not grid.narrow:

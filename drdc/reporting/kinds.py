@@ -29,10 +29,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from drdc.config.evaluation import Evaluation
 from drdc.config.fusion import Fusion
+from drdc.config.names import ALL
 from drdc.config.reported import Reported
 from drdc.config.sampling import Sampling
 from drdc.config.study import Study
@@ -52,12 +55,11 @@ from drdc.config.variants import (
     variants,
 )
 from drdc.reporting.described import Methods, further, labels
+from drdc.reporting.formats import FAILED
+from drdc.reporting.lost import NOTHING, Failed
 from drdc.results.layout import Layout
-from drdc.results.scores import read_numbers, read_runs, read_scored
+from drdc.results.scores import MethodRun, read_numbers, read_runs, read_scored, scored_runs
 from drdc.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,20 @@ class Source:
     described: Methods
     study: Study = field(default_factory=Study)
     reported: Sequence[Reported] = ()
+
+    def failed(self, kind: str) -> Failed:
+        """What results per image, or curves, lack of the runs that were scored in part."""
+        if kind not in ("image_scores", "curves"):
+            return NOTHING
+        rows = self.by_label(pd.concat(scored_runs(self.layout, self.runs).values()))
+        rows = rows[rows["note"].str.startswith(FAILED) & (rows["category"] != ALL)]
+        keys = rows[["method", "seed", "category"]].itertuples(index=False, name=None)
+        return dict(zip(keys, rows["note"], strict=True))
+
+    @property
+    def runs(self) -> list[MethodRun]:
+        """Those of DRDC and of all methods, with all seeds."""
+        return list(product([FULL, *self.methods], self.seeds))
 
     @property
     def methods(self) -> list[str]:
@@ -221,8 +237,7 @@ def _losses(source: Source) -> tuple[Any, ...]:
 
 
 def _of_images(source: Source, kind: str) -> tuple[Any, ...]:
-    runs_of_methods = product([FULL, *source.methods], source.seeds)
-    return (source.by_label(read_scored(source.layout, runs_of_methods, kind)),)
+    return (source.by_label(read_scored(source.layout, source.runs, kind)),)
 
 
 def _heatmaps(source: Source, methods: bool) -> tuple[Any, ...]:

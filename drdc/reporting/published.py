@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from drdc.config.reported import Reported
+from drdc.data.datasets import READERS
 from drdc.reporting.aggregate import MEAN, METRICS
 from drdc.reporting.formats import Cell
 from drdc.reporting.paper import UNKNOWN, paper_values, reruns
@@ -18,8 +19,8 @@ PAPER_METHODS = ("UniAD", "DiAD", "DRDC")
 RERUN_METHODS = ("UniAD", "DiAD")
 BENCHMARK = "ADer benchmark"
 RERUN_NOTE = (
-    f"re-run: mean over all categories as the {BENCHMARK} measured it, of several the run with the most "
-    "epochs (ADer and DiAD have authors in common): "
+    f"re-run: mean over all categories of {{title}} as the {BENCHMARK} measured it, of several the run with "
+    "the most epochs (ADer and DiAD have authors in common): "
 )
 
 
@@ -31,15 +32,12 @@ class Others:
     notes: tuple[str, ...] = ()
 
 
-def paper_dataset(categories: Sequence[str], dataset: str | None) -> str:
-    """The paper's dataset (mvtec | btad) that is meant; "" for one it does not have.
+def paper_dataset(categories: Sequence[str], dataset: str) -> str:
+    """`dataset` if it is one of the paper's (mvtec | btad) and has all `categories`, else "".
 
-    `dataset`: its name if known; None: the one that has all `categories`.
+    A folder of one's own has that name too: its categories tell it apart, unless they are called alike.
     """
-    known = _categories()
-    fitting = (name for name, names in known.items() if names >= set(categories))
-    name = next(fitting, "") if dataset is None else dataset
-    return name if name in known else ""
+    return dataset if _categories().get(dataset, set()) >= {*categories} else ""
 
 
 def is_complete(categories: Sequence[str], dataset: str) -> bool:
@@ -68,8 +66,8 @@ def printed(categories: Sequence[str], metric: str, dataset: str, methods: Seque
         cells[method] = {c: Cell(values.get(c, nan)) for c in categories} | {MEAN: Cell(mean)}
     part_mean = f"its mean is over the shown categories only ({len(shown)} of {len(all_of_it)})"
     how = "its mean is the printed one" if complete else part_mean
-    note = f"paper: as printed in DRDC (ECCV 2024), without a spread; UniAD is its base model; {how}."
-    return Others(cells, (note,))
+    printed_as = f"as printed in DRDC (ECCV 2024) for the images of {READERS[dataset].title}"
+    return Others(cells, (f"paper: {printed_as}, without a spread; UniAD is its base model; {how}.",))
 
 
 def rerun(categories: Sequence[str], metric: str, dataset: str, methods: Sequence[str] = ()) -> Others:
@@ -94,7 +92,8 @@ def rerun(categories: Sequence[str], metric: str, dataset: str, methods: Sequenc
         rest = part.drop(chosen.index)
         others += [f"{method} {run.value} ({run.source}{_epochs(run)})" for run in rest.itertuples()]
         used += list(part.itertuples())
-    notes = [f"{RERUN_NOTE}{'; '.join(sources)}."] if sources else []
+    note = RERUN_NOTE.format(title=READERS[dataset].title)
+    notes = [f"{note}{'; '.join(sources)}."] if sources else []
     notes += [f"Other re-runs, {METRICS[metric]}: {'; '.join(others)}."] if others else []
     return Others(cells, (*notes, *dict.fromkeys(map(_protocol, used))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from drdc.reporting.aggregate import in_paper_order, over_seeds, reason_notes
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, compared, further, name_of
 from drdc.reporting.formats import Cell, Column, Table
+from drdc.reporting.lost import NOTHING, Failed, Lost, lost, why_lost
 from drdc.results.scores import typed
 from drdc.runtime.errors import UserError
 
@@ -47,20 +49,23 @@ NOTES = (
     heading="Separation of normal and anomalous images, in numbers.",
     caption="And what a threshold finds that was set on held-out normal images.",
 )
-def separation(image_scores: pd.DataFrame, described: Methods = NONE) -> Table:
+def separation(image_scores: pd.DataFrame, described: Methods = NONE, failed: Failed = NOTHING) -> Table:
     """Overlap, Cohen's d, detection and false alarm rate of the image scores of each method.
 
     Per category and over all categories pooled, each mean ± standard deviation over seeds. Definitions:
-    `overlap`, `cohens_d`, `limits`. `image_scores`, errors: `scores_of`.
+    `overlap`, `cohens_d`, `limits`. `image_scores`, errors: `scores_of`. `failed`: what is lacking there; a
+    seed that lacks a category has no values of all together, and no threshold that needs its images.
     """
     frames = scores_of(image_scores, described)
+    gone = lost_images(frames, failed)
     first = next(iter(frames.values()))
-    categories = in_paper_order(first["category"].unique())
+    named = [frame["category"].unique() for frame in frames.values()]
+    categories = in_paper_order({*chain(*named, *(own for seeds in gone.values() for own in seeds.values()))})
     seeds = {
         method: {str(seed): part for seed, part in frame.groupby("seed")} for method, frame in frames.items()
     }
     rows = tuple(
-        (f"{name}: {name_of(method)}", _cells(seeds[method], category))
+        (f"{name}: {name_of(method)}", _cells(seeds[method], category, gone[method]))
         for name, category in [*zip(categories, categories, strict=True), (ALL, None)]
         for method in frames
     )
@@ -93,6 +98,11 @@ def scores_of(image_scores: pd.DataFrame, described: Methods) -> dict[str, pd.Da
     if not all(np.isfinite(frames[method]["score"]).all() for method in methods):
         raise UserError("", "image_scores.csv has NaN or infinite scores", "run the score step again")
     return {method: frames[method] for method in methods}
+
+
+def lost_images(frames: Mapping[str, pd.DataFrame], failed: Failed) -> dict[str, dict[str, Lost]]:
+    """`lost` of the test images."""
+    return lost({method: frame[frame["split"] == "test"] for method, frame in frames.items()}, failed)
 
 
 def of_first_seed(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -136,21 +146,27 @@ def cohens_d(normal: Floats, anomalous: Floats) -> float:
     return float((anomalous.mean() - normal.mean()) / np.sqrt(pooled)) if pooled > 0 else float("nan")
 
 
-def limit(held_out: pd.DataFrame, group: str | None) -> tuple[float, str]:
+def limit(held_out: pd.DataFrame, group: str | None, incomplete: str = "") -> tuple[float, str]:
     """The threshold that `drdc detect` has at `RATE` for images of a group, or why there is none.
 
     `held_out`: group and score of a method's held-out normal images of all categories, of one seed.
-    `group`: None for one threshold of all.
+    `group`: None for one threshold of all. `incomplete`: why images of a category are not among them; there
+    is no threshold then but of a group by itself.
     """
-    chosen = held_out.loc[members(held_out["group"].to_numpy(), RATE, group), "score"].to_numpy()
+    names = held_out["group"].to_numpy()
+    joined = members(names, RATE, group)
+    if incomplete and set(names[joined]) != {group}:
+        return np.nan, incomplete
+    chosen = held_out.loc[joined, "score"].to_numpy()
     if len(chosen) < needed(RATE):
-        return np.nan, f"a threshold needs {needed(RATE)} held-out normal images, and there are {len(chosen)}"
+        few = f"a threshold needs {needed(RATE)} held-out normal images, and there are {len(chosen)}"
+        return np.nan, incomplete or few
     return threshold(chosen, RATE), ""
 
 
-def limits(held_out: pd.DataFrame, groups: pd.Series[str]) -> tuple[Floats, str]:
+def limits(held_out: pd.DataFrame, groups: pd.Series[str], incomplete: str = "") -> tuple[Floats, str]:
     """The threshold of each of some images, by their `groups`, (N,), or why there are none; see `limit`."""
-    found = {group: limit(held_out, group) for group in groups.unique()}
+    found = {group: limit(held_out, group, incomplete) for group in groups.unique()}
     why = next((reason for _, reason in found.values() if reason), "")
     return groups.map({group: value for group, (value, _) in found.items()}).to_numpy(float), why
 
@@ -177,25 +193,28 @@ def _pooled(frame: pd.DataFrame) -> list[str]:
     return [f"categories with fewer than {needed(RATE)} held-out normal images share a threshold: {names}."]
 
 
-def _cells(seeds: Mapping[str, pd.DataFrame], category: str | None) -> tuple[Cell, ...]:
-    each_seed = [_one_seed(part, category) for part in seeds.values()]
+def _cells(
+    seeds: Mapping[str, pd.DataFrame], category: str | None, gone: Mapping[str, Lost]
+) -> tuple[Cell, ...]:
+    each_seed = [_one_seed(part, category, gone.get(seed, {})) for seed, part in seeds.items()]
     return tuple(_merged(cells) for cells in zip(*each_seed, strict=True))
 
 
-def _one_seed(rows: pd.DataFrame, category: str | None) -> tuple[Cell, ...]:
+def _one_seed(rows: pd.DataFrame, category: str | None, gone: Lost) -> tuple[Cell, ...]:
     """The measures of one method's scores of a category, or of all, in the order of `COLUMNS`."""
+    failed, incomplete = why_lost([gone], category), why_lost([gone], None)
     held_out, test = rows[rows["split"] == "val"], rows[rows["split"] == "test"]
     test = test if category is None else test[test["category"] == category]
     normal, anomalous = classes(test)
-    no_normal = "" if len(normal) else "no good test image"
-    no_anomalous = "" if len(anomalous) else "no anomalous test image"
+    no_normal = failed or ("" if len(normal) else "no good test image")
+    no_anomalous = failed or ("" if len(anomalous) else "no anomalous test image")
     if no_normal or no_anomalous:
         apart = [Cell(note=no_normal or no_anomalous)] * 2
     else:
         d = cohens_d(normal, anomalous)
         why = "fewer than two images of a kind, or all scores the same" if np.isnan(d) else ""
         apart = [Cell(100 * overlap(normal, anomalous)), Cell(d, note=why)]
-    own, one = limits(held_out, test["group"]), limit(held_out, None)
+    own, one = limits(held_out, test["group"], incomplete), limit(held_out, None, incomplete)
     rates = []
     bad = test["label"].to_numpy() == 1
     for each, why in (own, one):

@@ -101,7 +101,7 @@ def significance(scores: pd.DataFrame, described: Methods = NONE) -> Table:
         DIFFERENCE.format(other="the other method" if several else "base"), TEST,
         *([HOLM.format(count=len(others))] if several else []), PAIRS, SMALLEST,
         TOGETHER,
-        *metric_notes({metric: _noted(parts) for metric, parts in measured.items()}),
+        *metric_notes({metric: _noted(parts) for metric, parts in measured.items()}, pooled=True),
     )  # fmt: skip
     against = "base and the methods of the configuration" if several else "base"
     return Table(
@@ -144,13 +144,21 @@ def _tested(part: Measured, other: str) -> tuple[Cell, ...]:
         why = next((part.cell(m, MEAN).note for m in both if part.cell(m, MEAN).note), "")
         names = f"{name_of(other)} and DRDC"
         return tuple(Cell(note=why or f"{names} share no category or no seed") for _ in COLUMNS)
-    pooled = (part.pooled["drdc"] - part.pooled[other]).dropna() if set(both) <= set(part.pooled) else None
     differences = by_seed.mean().to_numpy().round(DIGITS)
     pairs = by_seed.to_numpy().ravel().round(DIGITS)
     counts = [np.sum(differences > 0), np.sum(differences == 0), np.sum(differences < 0)]
     numbers = (len(differences), differences.mean(), *counts, _p(differences), len(pairs), _p(pairs))
-    together = Cell() if pooled is None or pooled.empty else Cell(float(pooled.mean()))
-    return (*(Cell(float(number)) for number in numbers), together)
+    return (*(Cell(float(number)) for number in numbers), _together(part, both))
+
+
+def _together(part: Measured, both: tuple[str, str]) -> Cell:
+    """The difference over all categories together; empty where the metric is not pooled."""
+    if not set(both) <= set(part.pooled):
+        return Cell()
+    differences = (part.pooled[both[1]] - part.pooled[both[0]]).dropna()
+    if differences.empty:
+        return Cell(note=next(filter(None, map(part.why_not_pooled.get, both)), "no shared seed"))
+    return Cell(float(differences.mean()))
 
 
 def _p(differences: np.ndarray) -> float:
@@ -164,5 +172,7 @@ def _p(differences: np.ndarray) -> float:
 def _noted(parts: dict[str, Measured]) -> Measured:
     """The comparison with base, with the notes of all comparisons of a metric, each once."""
     return replace(
-        parts["base"], notes=tuple(dict.fromkeys(n for part in parts.values() for n in part.notes))
+        parts["base"],
+        notes=tuple(dict.fromkeys(n for part in parts.values() for n in part.notes)),
+        why_not_pooled={m: why for part in parts.values() for m, why in part.why_not_pooled.items()},
     )

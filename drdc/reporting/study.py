@@ -38,10 +38,12 @@ OVER = {
 HEIGHT, DODGE = 2.6, 0.012  # inches; part of the axis between two methods
 LOG_FROM = 8.0  # ratio of the largest to the smallest value from which the axis is logarithmic
 CAPTION = """
-Mean over the categories, then mean and standard deviation over the random draws. Number of images, share of
+Mean over the categories, then mean and standard deviation over the draws. Number of images, share of
 defective ones among the training images, or number of categories in the one model, as the experiment's
-`study` says. Of fewer images a part is held out as well; all shares of defective ones have one test.
-DRDC is trained as long for any number of images, and for each category as long for any number of categories.
+`study` says. Of fewer images a part is held out as well; all shares of defective ones have one test; each
+category is in as many models of each number of categories. The diffusion model is trained as long for any
+number of images, and so is the base model where `base.images` says how long; by `base.epochs` it sees fewer
+images of fewer. For any number of categories both are trained as long for each category.
 """
 
 

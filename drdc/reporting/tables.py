@@ -9,6 +9,7 @@ import pandas as pd
 
 from drdc.config.reported import Reported
 from drdc.config.variants import COMPARED
+from drdc.data.datasets import READERS
 from drdc.reporting.aggregate import (
     HEADLINE,
     MEAN,
@@ -83,16 +84,15 @@ def table1(scores: pd.DataFrame) -> Table:
 )
 def table2(
     scores: pd.DataFrame,
-    dataset: str | None = None,
+    dataset: str = "",
     described: Methods = NONE,
     reported: Sequence[Reported] = (),
 ) -> Table:
     """Table 2 (for BTAD: Table 4): image AUROC per category, ours next to the paper's and re-runs by others.
 
-    `scores`: tidy scores of one experiment. `dataset`: "mvtec" or "btad" for the paper's columns, any other
-    name for none; by default they appear when every category is one of the paper's. Re-runs appear when the
-    categories are all of the paper's dataset. `described`: the methods that DRDC is compared with.
-    `reported`: numbers from other work.
+    `scores`: tidy scores of one experiment. `dataset`: its reader; the paper's columns appear where that is
+    "mvtec" or "btad" and every category is one of the paper's, re-runs where these are all of them.
+    `described`: the methods that DRDC is compared with. `reported`: numbers from other work.
     Raises `UserError` when no trained method (base, diffusion, drdc) is there.
     """
     return _per_category(scores, {"image_auroc": ""}, dataset, described, reported)
@@ -110,7 +110,7 @@ def table2(
 )
 def table3(
     scores: pd.DataFrame,
-    dataset: str | None = None,
+    dataset: str = "",
     described: Methods = NONE,
     reported: Sequence[Reported] = (),
 ) -> Table:
@@ -127,7 +127,7 @@ def table3(
 )
 def table4(
     scores: pd.DataFrame,
-    dataset: str | None = None,
+    dataset: str = "",
     described: Methods = NONE,
     reported: Sequence[Reported] = (),
 ) -> Table:
@@ -205,7 +205,7 @@ def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
         seed_note(*columns.values()),
         *(bold if several else ()),
         *([TOGETHER] if together else []),
-        *metric_notes(columns),
+        *metric_notes(columns, pooled=bool(together)),
     )
     return Table(
         f"All metrics (%) per category: {experiment_name(scores)}", "category",
@@ -248,7 +248,7 @@ def at_a_glance(scores: pd.DataFrame, methods: Sequence[str], described: Methods
         seed_note(*columns.values()),
         BOLD,
         *([TOGETHER] if together else []),
-        *metric_notes(columns),
+        *metric_notes(columns, pooled=bool(together)),
         *about(described),
     )
     return Table(
@@ -270,7 +270,7 @@ def _pooled_rows(columns: dict[str, Measured], methods: Sequence[str]) -> list[t
 def _per_category(
     scores: pd.DataFrame,
     heads: Heads,
-    dataset: str | None,
+    dataset: str,
     described: Methods,
     numbers: Sequence[Reported],
     papers: Sequence[str] = ("mvtec", "btad"),
@@ -288,7 +288,9 @@ def _per_category(
     told = {metric: of_other_work(categories, metric, numbers) for metric in heads}
     labels = (*categories, MEAN)
     columns = _ours(ours, methods, heads, labels)
-    columns += [*_theirs(paper, heads, labels, "paper"), *_theirs(others, heads, labels, "re-run")]
+    whose = f", {READERS[dataset].title}" if dataset else ""
+    columns += _theirs(paper, heads, labels, "paper", whose)
+    columns += _theirs(others, heads, labels, "re-run", whose)
     columns += _theirs(told, heads, labels, "reported")
     rows = tuple((c, tuple(cells[i] for _, cells in columns)) for i, c in enumerate(labels))
     own = metric_notes(ours) if len(heads) > 1 else next(iter(ours.values())).notes
@@ -309,9 +311,15 @@ def _ours(
     ]  # fmt: skip
 
 
-def _theirs(parts: dict[str, Others], heads: Heads, labels: Sequence[str], source: Source) -> list[Filled]:
+def _theirs(
+    parts: dict[str, Others], heads: Heads, labels: Sequence[str], source: Source, whose: str = ""
+) -> list[Filled]:
+    """`whose`: the dataset that the numbers are of, in the columns' headings."""
     methods = dict.fromkeys(method for part in parts.values() for method in part.cells)
     return [
-        (Column(f"{method}{head} ({source})", source), [parts[metric].cells[method][c] for c in labels])
+        (
+            Column(f"{method}{head}{whose} ({source})", source),
+            [parts[metric].cells[method][c] for c in labels],
+        )
         for method in methods for metric, head in heads.items() if method in parts[metric].cells
     ]  # fmt: skip

@@ -11,6 +11,7 @@ import pandas as pd
 
 from drdc.config.names import ALL
 from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Variant, predicted_parts
+from drdc.results.benchmarks import is_outdated
 from drdc.results.layout import Layout
 from drdc.runtime.digests import verify
 from drdc.runtime.errors import UserError, first_line
@@ -43,22 +44,42 @@ def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] 
     has all its methods, categories and metrics, no values, and the note `failed; see <log>`.
 
     Raises:
-        UserError: DRDC was not scored with any seed.
+        UserError: DRDC was not scored with any seed; as `scored_runs`.
     """
     wanted = [_Wanted(v.name, seed, v.name, _methods_of(v), v) for v, seed in runs]
     for name, seed in methods:
         known = (RANDOM, *ORACLES.values()) if name == CONTROLS else (name,)
         wanted.append(_Wanted(name, seed, FULL, known))
-    paths = [layout.scored(one.seed, one.run) for one in wanted]
-    found = [_scores(path) if path.is_file() else None for path in paths]
-    pattern = next(
-        (f for one, f in zip(wanted, found, strict=True) if one.run == FULL and f is not None), None
-    )
+    every = {(one.run, one.seed): one for one in wanted}
+    found = scored_runs(layout, every)
+    pattern = next((frame for (run, _), frame in found.items() if run == FULL), None)
     if pattern is None:
         raise UserError(f"results of {layout.experiment}", "nothing was scored yet", "run `drdc score` first")
-    pairs = zip(wanted, found, strict=True)
-    frames = [_failed(layout, pattern, one) if frame is None else frame for one, frame in pairs]
+    frames = [found[run] if run in found else _failed(layout, pattern, one) for run, one in every.items()]
     return pd.concat(frames, ignore_index=True)
+
+
+def scored_runs(layout: Layout, runs: Iterable[MethodRun]) -> dict[MethodRun, pd.DataFrame]:
+    """The metrics of each of the runs, (name, seed), that was scored.
+
+    Raises:
+        UserError: the seeds of a run were scored with different settings, so that they have no mean.
+    """
+    paths = {(run, seed): layout.scored(seed, run) for run, seed in runs}
+    found = {one: _scores(path) for one, path in paths.items() if path.is_file()}
+    seeds: dict[str, dict[str, list[str]]] = {}
+    for (run, seed), frame in found.items():
+        for settings in frame["config_hash"].unique():
+            seeds.setdefault(run, {}).setdefault(settings, []).append(str(seed))
+    for run, own in seeds.items():
+        if len(own) > 1:
+            told = " than for seed ".join(map(", ".join, own.values()))
+            raise UserError(
+                f"results of {layout.experiment}",
+                f"{run} was scored with other settings for seed {told}",
+                f"score the other seeds again: `drdc score {run} --seed K` or the same `snakemake` command",
+            )
+    return found
 
 
 @dataclass(frozen=True)
@@ -77,7 +98,13 @@ def _methods_of(variant: Variant) -> tuple[str, ...]:
 
 
 def read_scored(layout: Layout, runs: Iterable[MethodRun], kind: str) -> pd.DataFrame:
-    """A kind of `SCORED` other than `scores` of the runs, (name, seed), that have it; UserError if none."""
+    """A kind of `SCORED` other than `scores` of the runs, (name, seed), that have it.
+
+    Raises:
+        UserError: none has it; as `scored_runs`.
+    """
+    runs = list(runs)
+    scored_runs(layout, runs)
     paths = [layout.scored(seed, run, kind) for run, seed in runs]
     existing = [path for path in paths if path.is_file()]
     if not existing:
@@ -150,9 +177,10 @@ def failure_note(log: Path) -> str:
 def failed_before(
     layout: Layout, run: str, seed: int, categories: list[str], variant: Variant | None
 ) -> Path:
-    """The log of the first job that a run needs and that left no result, else of its scoring.
+    """The log of the first job that a run needs and that failed, else of its scoring.
 
-    Of those that have a log, if one has: heatmaps that were made elsewhere leave no trained model.
+    It left no result, or none but that of an earlier run. Of those that have a log, if one has: heatmaps that
+    were made elsewhere leave no trained model.
 
     `variant`: that of DRDC which the run is; None for another method.
     """
@@ -164,13 +192,14 @@ def failed_before(
         f"predict.seed{seed}.{predictions}.{part}": layout.predictions(seed, predictions, part)
         for part in parts
     }
-    without = [layout.log(job) for job, left in needed.items() if run != CONTROLS and not left.is_file()]
+    failed = [job for job, left in needed.items() if not left.is_file() or is_outdated(layout, job)]
+    without = [layout.log(job) for job in failed if run != CONTROLS]
     without.append(layout.log(f"score.seed{seed}.{run}"))
     return next((log for log in without if log.is_file()), without[0])
 
 
 def _scores(path: Path) -> pd.DataFrame:
-    return typed(read_table(path), TEXTS, ("value",), str(path))
+    return typed(read_table(path), (*TEXTS, "config_hash"), ("value",), str(path))
 
 
 def _failed(layout: Layout, pattern: pd.DataFrame, wanted: _Wanted) -> pd.DataFrame:

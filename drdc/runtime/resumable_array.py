@@ -25,6 +25,15 @@ log = logging.getLogger(__name__)
 SAVING = 0.02
 
 
+def put_back(target: Path, state: Path) -> None:
+    """Take a finished array from its place to that of an unfinished one, where it is found to be complete.
+
+    Nothing is done where it has no note, or another one was begun since. For `state`, see `ResumableArray`.
+    """
+    if target.exists() and state.with_suffix(".json").exists() and not state.exists():
+        target.replace(state)
+
+
 class ResumableArray:
     """A one-dimensional array that is filled from its first row to its last, and resumed after a kill.
 

@@ -8,9 +8,12 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from drdc.config.variants import unet_calls, variants
+from drdc.config.evaluation import Evaluation
+from drdc.config.variants import BACKBONE, DRDC, predicted_parts, unet_calls, variants
 from drdc.data.manifest import noted_ranges, read_manifest
+from drdc.experiment import jobs
 from drdc.experiment.experiment import Experiment
+from drdc.experiment.stage_settings import trained_methods
 from drdc.reporting.front_page import front_page
 from drdc.results.benchmarks import measured
 from drdc.results.layout import Layout
@@ -38,6 +41,9 @@ def about(layout: Layout, **settings: Any) -> None:
         else pd.DataFrame(columns=SCORED)
     )
     seeds = scores.groupby("variant")["seed"].nunique()
+    manifest = read_manifest(layout.manifest)
+    tested = bool((manifest["split"] == "test").any())
+    own = _jobs_of(experiment, experiment.evaluation if tested else Evaluation())
     loader = PackageLoader("drdc.reporting")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = environment.get_template("about.html.j2").render(
@@ -47,8 +53,8 @@ def about(layout: Layout, **settings: Any) -> None:
         variants=len(every),
         seeds=seeds.to_dict(),
         calls={"shared": shared, "alone": alone},
-        ranges=noted_ranges(read_manifest(layout.manifest), experiment.dataset.bits).categories,
-        jobs=_jobs(layout).to_dict("records"),
+        ranges=noted_ranges(manifest, experiment.dataset.bits).categories,
+        jobs=_jobs(layout, own).to_dict("records"),
         problems=_problems(layout).to_dict("records"),
     )
     for path, content in (
@@ -75,12 +81,32 @@ def _problems(layout: Layout) -> pd.DataFrame:
     return by_kind.agg(number=("kind", "size"), first=("first", "first")).reset_index()
 
 
-def _jobs(layout: Layout) -> pd.DataFrame:
-    """Jobs by rule: number, seconds, largest resident memory in MB; from the workflow's benchmarks."""
+def _jobs_of(experiment: Experiment, evaluation: Evaluation) -> dict[str, set[str]]:
+    """What the jobs of a rule are of, where others of an earlier run may have been measured as well."""
+    categories = experiment.dataset.categories
+    methods = {DRDC, *trained_methods(experiment)}
+    return {
+        "weights": {BACKBONE, *experiment.methods},
+        "train": {f"seed{seed}.{model}" for model, seed in jobs.trainings(experiment, evaluation)},
+        "predict": {
+            f"seed{seed}.{name}.{part}"
+            for name, seed in jobs.predictions(experiment, evaluation)
+            for part in predicted_parts(name, categories)
+        },
+        "score": {f"seed{seed}.{run}" for run, seed in jobs.scored_runs(experiment, evaluation)},
+        "self_check": methods,
+        "export": methods,
+    }
+
+
+def _jobs(layout: Layout, own: dict[str, set[str]]) -> pd.DataFrame:
+    """Jobs by rule: number, seconds, largest resident memory in MB; `own`: see `_jobs_of`."""
     rows = []
     for path in sorted(layout.benchmarks.glob("*.tsv")):
-        own = measured(path)
-        rows.append({"rule": path.name.split(".")[0], "seconds": own["s"], "memory": own["max_rss"]})
+        rule, _, of = path.stem.partition(".")
+        if of in own.get(rule, {of}):
+            found = measured(layout, path.stem)
+            rows.append({"rule": rule, "seconds": found["s"], "memory": found["max_rss"]})
     if not rows:
         return pd.DataFrame(columns=["rule", "jobs", "seconds", "longest", "memory"])
     by_rule = pd.DataFrame(rows).groupby("rule", sort=False)

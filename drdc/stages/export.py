@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from drdc.config.variants import DRDC, FULL
 from drdc.detection.assembly import assembled
 from drdc.detection.detector import AUROCS
@@ -78,8 +80,7 @@ def self_checked(path: Path, method: str, settings: dict[str, Any]) -> dict[str,
     """The summary of the self-check with exactly these settings; empty where there is none."""
     if not path.is_file():
         return {}
-    rows = read_numbers(path, "self_check", "self-check")
-    own = rows[rows["config_hash"] == config_hash(settings)]
+    own = self_check_with(path, settings)
     if own.empty:
         log.warning("%s is of other settings; run `drdc self-check` again for it to be noted", path)
         return {}
@@ -87,6 +88,12 @@ def self_checked(path: Path, method: str, settings: dict[str, Any]) -> dict[str,
     log.info("%s %s", method, sentence(found))
     noted: dict[str, dict[str, float]] = found.round(6).to_dict("index")  # type: ignore[assignment]
     return noted
+
+
+def self_check_with(path: Path, settings: dict[str, Any]) -> pd.DataFrame:
+    """The rows of a self-check with exactly these settings; none of one with others."""
+    rows = read_numbers(path, "self_check", "self-check")
+    return rows[rows["config_hash"] == config_hash(settings)]
 
 
 def accuracy(path: Path, method: str, settings: dict[str, Any]) -> dict[str, float]:

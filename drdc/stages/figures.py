@@ -29,4 +29,5 @@ def figures(
     source = Source(layout, seeds, image_size, sampling, fusion, evaluation, described, study)
     for one in chosen(FIGURES, name, source):
         path = layout.figures / f"{one.name}.png"
-        one.make(*source.read(one.of), path, described=by_label(described))
+        failed = source.failed(one.of)
+        one.make(*source.read(one.of), path, described=by_label(described), failed=failed)

@@ -26,8 +26,8 @@ def partial_report(layout: Layout, jobs: Sequence[str], **settings: Any) -> None
     """Make what `jobs` would have made, as far as possible; what is impossible is named and left out.
 
     A category whose predictions are missing is "failed" in the scores of its run, and a run without scores is
-    "failed" in the tables. The next run of the workflow makes all of it again, because the missing files are
-    made first.
+    "failed" in the tables. The next run of the workflow makes all of it again: Snakemake was told that it is
+    incomplete.
 
     Args:
         jobs: by the names of their logs: `score.seed0.full`, `collect`, `tables.table2`, `gallery`, ...

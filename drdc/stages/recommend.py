@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
+
+import pandas as pd
 
 from drdc.config.variants import DRDC
 from drdc.evaluation.recommendation import advice, ranked
@@ -12,9 +15,9 @@ from drdc.experiment.experiment import Experiment
 from drdc.experiment.stage_settings import trained_methods, used_by
 from drdc.results.benchmarks import measured
 from drdc.results.layout import Layout
-from drdc.results.scores import read_numbers
+from drdc.runtime.errors import UserError
 from drdc.runtime.files import artefact
-from drdc.stages.export import write_detector
+from drdc.stages.export import self_check_with, write_detector
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +28,10 @@ def recommend(layout: Layout, **settings: Any) -> None:
     Its header has `recommended`, the image AUROC of each method in the self-check, best first.
 
     Raises:
-        UserError: a self-check is missing or damaged; as `drdc.stages.export.export`.
+        UserError: a self-check is missing, damaged or of other settings; as `drdc.stages.export.export`.
     """
     experiment = Experiment(experiment=layout.experiment, **settings)
-    summaries = {
-        name: summary(read_numbers(layout.self_check(name), "self_check", "self-check"))
-        for name in (DRDC, *trained_methods(experiment))
-    }
+    summaries = {name: _checked(layout, experiment, name) for name in (DRDC, *trained_methods(experiment))}
     order = ranked(summaries)
     best = str(order.index[0])
     compared = {str(name): round(value, 6) for name, value in order["image_auroc"].items()}
@@ -47,7 +47,18 @@ def recommend(layout: Layout, **settings: Any) -> None:
         log.info("%s", line)
 
 
+def _checked(layout: Layout, experiment: Experiment, name: str) -> pd.DataFrame:
+    """The summary of a method's self-check with the settings of the experiment."""
+    settings = used_by(experiment, "export", name)
+    del settings["seeds"]
+    rows = self_check_with(path := layout.self_check(name), settings)
+    if rows.empty:
+        raise UserError(path, "is of other settings", f"run `drdc self-check {name}` again")
+    return summary(rows)
+
+
 def _minutes(layout: Layout, seed: int) -> float | None:
-    """That the training of the diffusion model took, as the workflow measured it."""
-    path = layout.benchmarks / f"train.seed{seed}.diffusion.tsv"
-    return float(measured(path)["s"]) / 60 if path.is_file() else None
+    """That the training of the diffusion model took; None where the workflow did not run it."""
+    with suppress(FileNotFoundError):
+        return float(measured(layout, f"train.seed{seed}.diffusion")["s"]) / 60
+    return None

@@ -31,14 +31,24 @@ def tables(
     study: Study,
     described: dict[str, Described],
     reported_numbers: list[Reported],
+    reader: str,
 ) -> None:
     """Write one table, or all that the experiment has, to `tables/` as csv, md, tex and html.
 
     A failed run is shown as "failed", with its log.
+
+    Args:
+        reader: the name of the dataset's; the paper's numbers stand next to ours for its own datasets alone.
     """
     settings = image_size, sampling, fusion, evaluation
     source = Source(layout, seeds, *settings, described, study, reported_numbers)
     for one in chosen(TABLES, name, source):
-        made = one.make(*source.read(one.of), described=by_label(described), reported=reported_numbers)
+        made = one.make(
+            *source.read(one.of),
+            described=by_label(described),
+            reported=reported_numbers,
+            dataset=reader,
+            failed=source.failed(one.of),
+        )
         write(made, layout.tables / one.name)
         log.info("\n%s", (layout.tables / f"{one.name}.md").read_text(encoding="utf-8"))

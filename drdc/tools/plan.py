@@ -2,28 +2,33 @@
 
 Jobs are those that Snakemake plans. Hours come from a few measured steps of the experiment's networks, for
 another GPU from counted operations and the rates of its data sheet. What is neither measured nor counted is
-listed as not estimated, and missing in the sums.
+listed as not estimated, and missing in the sums. Of a study all its experiments are planned; their networks
+are the same and are measured once.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from drdc.config.evaluation import Evaluation
 from drdc.config.variants import CONTROLS, FULL, ORACLES, Variant, calls, predicted_parts, stored, variants
 from drdc.experiment import jobs
 from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.experiment.points import points
 from drdc.experiment.stage_settings import method_facts
 from drdc.results.heatmaps import stored_type
+from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
 from drdc.runtime.endings import say, tell
 from drdc.runtime.errors import UserError
@@ -66,22 +71,26 @@ def run(config: str, gpu: str | None = None, efficiency: list[float] | None = No
     if efficiency and not all(0 < share <= 1 for share in efficiency):
         raise UserError("--efficiency", f"invalid value {efficiency}", "give two shares above 0, at most 1")
     experiment = load_experiment(config)
-    images = ImageCounts.of(experiment)
-    counted = planned_jobs(Path(config))
-    machine: Machine = Here(experiment)
+    studied = [one.experiment for one in points(experiment)]
+    runs = [Run(one, ImageCounts.of(one)) for one in studied or [experiment]]
+    counted = Counter(planned_jobs(Path(config))) + study_jobs(studied)
+    machine: Machine = Here(runs[0].experiment)
     if gpu is not None:
-        machine = Elsewhere(experiment, GPUS[gpu], Efficiency(*efficiency or ()))
-    for line in report(experiment, images, counted, machine):
+        machine = Elsewhere(runs[0].experiment, GPUS[gpu], Efficiency(*efficiency or ()))
+    for line in report(experiment.experiment, runs, counted, machine):
         say(line)
 
 
-def planned_jobs(config: Path) -> dict[str, int]:
+def planned_jobs(config: Path, *targets: str) -> dict[str, int]:
     """The jobs of the whole experiment by rule, whatever is finished of it: Snakemake's dry run counts them.
+
+    Args:
+        targets: those that they are for, in place of all.
 
     Raises:
         UserError: Snakemake refuses the experiment.
     """
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", "all"]
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(SNAKEFILE), "--cores", "all"]
     command += ["--configfile", str(config), "--dry-run", "--forceall", "--nolock", "--quiet", "rules"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
@@ -92,6 +101,36 @@ def planned_jobs(config: Path) -> dict[str, int]:
     return {rule: int(number) for rule, number in found if rule != "all"}
 
 
+def study_jobs(studied: Iterable[Experiment]) -> Counter[str]:
+    """The jobs of all experiments of a study, up to the scores that it collects.
+
+    Those with as many categories have as many jobs.
+    """
+    found: Counter[str] = Counter()
+    alike = Counter(len(one.dataset.categories) for one in studied)
+    first = {len(one.dataset.categories): one for one in studied}
+    with TemporaryDirectory() as folder:
+        for number, one in first.items():
+            config = Path(folder, f"{one.experiment}.json")
+            config.write_text(one.model_dump_json(), encoding="utf-8")
+            jobs_of_one = planned_jobs(config, str(Layout(one.experiment).collected("scores")))
+            found += Counter({rule: alike[number] * jobs for rule, jobs in jobs_of_one.items()})
+    return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment with its numbers of images: the one that is planned, or one of a study."""
+
+    experiment: Experiment
+    images: ImageCounts
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Without test images there is none."""
+        return self.experiment.evaluation if self.images.test else Evaluation()
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the plan.
@@ -100,7 +139,7 @@ class Row:
         stage: the rule.
         what: what goes through it.
         jobs: how many.
-        each: of a job.
+        each: of a job, on average.
         on_gpu: whether it computes on the GPU, if there is one.
     """
 
@@ -114,22 +153,34 @@ class Row:
     def seconds(self) -> float:
         return self.jobs * (self.each.seconds or 0.0)
 
+    @classmethod
+    def of(cls, stage: str, what: str, each: Sequence[tuple[int, Estimate]], on_gpu: bool = True) -> Row:
+        """From the number of jobs and the time of one in each run; all of these are known, or none."""
+        number, first = sum(jobs for jobs, _ in each), each[0][1]
+        if first.seconds is None or len(each) == 1:
+            return cls(stage, what, number, first, on_gpu)
+        mean = sum(jobs * (one.seconds or 0.0) for jobs, one in each) / number
+        alike = len({one.how for _, one in each}) == 1
+        how = first.how if alike else f"on average; in the first experiment {first.how}"
+        return cls(stage, what, number, Estimate(mean, how), on_gpu)
 
-def report(
-    experiment: Experiment, images: ImageCounts, counted: dict[str, int], machine: Machine
-) -> Iterator[str]:
-    """The lines of the plan."""
-    yield f"{experiment.experiment} on {machine.title}"
-    yield (
+
+def report(name: str, runs: Sequence[Run], counted: dict[str, int], machine: Machine) -> Iterator[str]:
+    """The lines of the plan of an experiment, or of a study of several ones."""
+    experiment = runs[0].experiment
+    yield f"{name}{f', a study of {len(runs)} experiments,' if len(runs) > 1 else ''} on {machine.title}"
+    yield from dict.fromkeys(
         f"{images.train:,} training, {images.held_out:,} held-out and {images.test:,} test images of "
         f"{images.categories} categories ({images.source}); seeds: {len(experiment.seeds)}"
+        for images in (run.images for run in runs)
     )
     yield ""
-    rows = list(_told(planned_rows(experiment, images, counted, machine)))
+    rows = list(_told(planned_rows(runs, counted, machine)))
     yield from table(rows)
     yield ""
     yield total(rows, machine)
-    yield f"disk: {disk(experiment, images) / 1e9:.3g} GB of results, without models, states and dataset"
+    stored_bytes = sum(disk(run) for run in runs)
+    yield f"disk: {stored_bytes / 1e9:.3g} GB of results, without models, states and dataset"
     for model in ("base", "diffusion"):
         yield memory(experiment, machine, model)
     if isinstance(machine, Elsewhere):
@@ -144,25 +195,32 @@ def _told(rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-def planned_rows(
-    experiment: Experiment, images: ImageCounts, counted: dict[str, int], machine: Machine
-) -> Iterator[Row]:
-    """A row for each model and kind of prediction, and one for each other rule."""
-    evaluation = experiment.evaluation if images.test else Evaluation()
+def planned_rows(runs: Sequence[Run], counted: dict[str, int], machine: Machine) -> Iterator[Row]:
+    """A row for each model and kind of prediction, and one for each other rule.
+
+    Args:
+        runs: of the same networks and methods, which the machine is asked about once.
+        counted: jobs by rule, of all runs.
+    """
+    experiment, evaluation = runs[0].experiment, runs[0].evaluation
     for rule in ("download", "weights", "prepare", "images"):
         if rule in counted:
             yield Row(rule, "", counted[rule], Estimate(None, "depends on disk and network"), on_gpu=False)
-    yield Row("features", experiment.backbone.title, 1, _features(images, machine))
-    rehearse = partial(_rehearsal, experiment, images, {})
+    yield _features(runs, machine)
+
+    @cache
+    def rehearsed(name: str) -> Rehearsal | UserError:
+        return _rehearsal(runs[0], name)
+
     for model, number in _numbers(model for model, _ in jobs.trainings(experiment, evaluation)):
-        of_method = model in experiment.methods
-        found = (
-            _fitting(machine, rehearse(model)) if of_method else _training(experiment, images, machine, model)
-        )
-        yield Row("train", model, number, found)
-    yield from _predictions(experiment, images, evaluation, machine, rehearse)
-    if images.test:
-        yield _scoring(experiment, images, evaluation, machine)
+        if model in experiment.methods:
+            each = _fittings(runs, machine, rehearsed(model))
+        else:
+            each = _trainings(runs, machine, model)
+        yield Row.of("train", model, [(number, one) for one in each])
+    yield from _predictions(runs, machine, rehearsed)
+    if runs[0].images.test:
+        yield _scoring(runs, machine)
     shown = {"download", "weights", "prepare", "images", "features", "train", "predict", "score"}
     rest = sum(number for rule, number in counted.items() if rule not in shown)
     yield Row("others", "costs, tables, figures, report", rest, Estimate(None, "seconds each"), on_gpu=False)
@@ -172,20 +230,23 @@ def _numbers(names: Iterable[str]) -> Iterable[tuple[str, int]]:
     return Counter(names).items()
 
 
-def _features(images: ImageCounts, machine: Machine) -> Estimate:
+def _features(runs: Sequence[Run], machine: Machine) -> Row:
     one = machine.feature()
-    return one.repeated(images.all, f"{images.all:,} images of {duration(one.seconds)}", machine.start)
+    numbers = [run.images.all for run in runs]
+    each = [one.repeated(n, f"{n:,} images of {duration(one.seconds)}", machine.start) for n in numbers]
+    return Row.of("features", runs[0].experiment.backbone.title, [(1, own) for own in each])
 
 
-def _training(experiment: Experiment, images: ImageCounts, machine: Machine, model: str) -> Estimate:
-    """Steps, and held-out losses, whose forward pass takes a third of a step."""
-    training = training_of(experiment, model)
+def _trainings(runs: Sequence[Run], machine: Machine, model: str) -> Iterator[Estimate]:
+    """Of each run: steps, and held-out losses, whose forward pass takes a third of a step."""
+    training = training_of(runs[0].experiment, model)
     settings, step = training.settings, machine.step(training)
-    seen = experiment.base.images_seen(images.train) if model == "base" else experiment.diffusion.images
-    steps = -(-round(seen) // settings.batch_size)
-    validations = settings.validations * images.held_out / settings.batch_size / 3
-    words = f"{steps:,} steps of {duration(step.seconds)}"
-    return step.repeated(steps + validations, words, machine.start)
+    for experiment, images in ((run.experiment, run.images) for run in runs):
+        seen = experiment.base.images_seen(images.train) if model == "base" else experiment.diffusion.images
+        steps = -(-round(seen) // settings.batch_size)
+        validations = settings.validations * images.held_out / settings.batch_size / 3
+        words = f"{steps:,} steps of {duration(step.seconds)}"
+        yield step.repeated(steps + validations, words, machine.start)
 
 
 def training_of(experiment: Experiment, model: str) -> Training:
@@ -197,61 +258,66 @@ def training_of(experiment: Experiment, model: str) -> Training:
     return diffusion_training(experiment, conditional=model == "diffusion")
 
 
-def _rehearsal(
-    experiment: Experiment, images: ImageCounts, known: dict[str, Rehearsal | UserError], name: str
-) -> Rehearsal | UserError:
-    """Of a method, or why there is none; rehearsed once for training and prediction."""
+def _rehearsal(run: Run, name: str) -> Rehearsal | UserError:
+    """Of a method, or why there is none."""
     from drdc.tools.rehearsal import rehearse
 
-    if name not in known:
-        try:
-            known[name] = rehearse(experiment, name, images.train)
-        except UserError as error:
-            known[name] = error
-    return known[name]
+    try:
+        return rehearse(run.experiment, name, run.images.train)
+    except UserError as error:
+        return error
 
 
-def _fitting(machine: Machine, rehearsal: Rehearsal | UserError) -> Estimate:
-    if isinstance(rehearsal, UserError):
-        return Estimate(None, rehearsal.problem)
-    steps = ", ".join(f"{phase.steps:,}" for phase in rehearsal.phases)
-    return machine.phases(rehearsal).repeated(1, f"{steps} steps" if steps else "no steps", machine.start)
+def _fittings(runs: Sequence[Run], machine: Machine, rehearsal: Rehearsal | UserError) -> Iterator[Estimate]:
+    """Of a method in each run, whose steps are as many times those of the first as its training images."""
+    for run in runs:
+        if isinstance(rehearsal, UserError):
+            yield Estimate(None, rehearsal.problem)
+            continue
+        share = run.images.train / max(1, runs[0].images.train)
+        phases = [replace(phase, steps=math.ceil(phase.steps * share)) for phase in rehearsal.phases]
+        steps = ", ".join(f"{phase.steps:,}" for phase in phases)
+        words = f"{steps} steps" if steps else "no steps"
+        yield machine.phases(replace(rehearsal, phases=phases)).repeated(1, words, machine.start)
 
 
 def _predictions(
-    experiment: Experiment,
-    images: ImageCounts,
-    evaluation: Evaluation,
-    machine: Machine,
-    rehearse: partial[Rehearsal | UserError],
+    runs: Sequence[Run], machine: Machine, rehearsed: Callable[[str], Rehearsal | UserError]
 ) -> Iterator[Row]:
     call = machine.call()
-    every = jobs.predictions(experiment, evaluation)
+    every = jobs.predictions(runs[0].experiment, runs[0].evaluation)
     for name, number in _numbers(name for name, _ in every):
-        parts = len(predicted_parts(name, experiment.dataset.categories))
         variant = next(v for (own, _), v in every.items() if own == name)
+        one, times = call, 1
         if variant is None:
-            found = _heatmaps(machine, rehearse(name), images.predicted / parts)
+            one = _heatmap(machine, rehearsed(name))
         else:
-            each = calls(variant.sampling, variant.sampling.grid_sizes)
-            words = f"{each} U-Net calls an image of {duration(call.seconds)}"
-            found = call.repeated(each * images.predicted / parts, words, machine.start)
-        yield Row("predict", name, number * parts, found)
+            times = calls(variant.sampling, variant.sampling.grid_sizes)
+        each = []
+        for run in runs:
+            parts = len(predicted_parts(name, run.experiment.dataset.categories))
+            images = run.images.predicted / parts
+            what = f"{images:,.0f} images" if variant is None else f"{times} U-Net calls an image"
+            words = f"{what} of {duration(one.seconds)}"
+            each.append((number * parts, one.repeated(times * images, words, machine.start)))
+        yield Row.of("predict", name, each)
 
 
-def _heatmaps(machine: Machine, rehearsal: Rehearsal | UserError, images: float) -> Estimate:
+def _heatmap(machine: Machine, rehearsal: Rehearsal | UserError) -> Estimate:
     if isinstance(rehearsal, UserError):
         return Estimate(None, rehearsal.problem)
-    one = machine.heatmap(rehearsal)
-    return one.repeated(images, f"{images:,.0f} images of {duration(one.seconds)}", machine.start)
+    return machine.heatmap(rehearsal)
 
 
-def _scoring(experiment: Experiment, images: ImageCounts, evaluation: Evaluation, machine: Machine) -> Row:
-    every = [name for name, _ in jobs.scored_runs(experiment, evaluation)]
+def _scoring(runs: Sequence[Run], machine: Machine) -> Row:
+    every = [name for name, _ in jobs.scored_runs(runs[0].experiment, runs[0].evaluation)]
     maps = sum(SCORED_MAPS.get(name, 1) for name in every) / len(every)
     one = machine.scoring()
-    words = f"{maps:.2g} × {images.test:,} heatmaps of {duration(one.seconds)}"
-    return Row("score", "", len(every), one.repeated(maps * images.test, words, machine.start), on_gpu=False)
+    each = []
+    for images in (run.images.test for run in runs):
+        words = f"{maps:.2g} × {images:,} heatmaps of {duration(one.seconds)}"
+        each.append((len(every), one.repeated(maps * images, words, machine.start)))
+    return Row.of("score", "", each, on_gpu=False)
 
 
 def table(rows: list[Row]) -> Iterator[str]:
@@ -279,18 +345,18 @@ def total(rows: list[Row], machine: Machine) -> str:
     return f"sum: {number:,} jobs, {duration(own)} of one core, at least {least} on {machine.workers} cores"
 
 
-def disk(experiment: Experiment, images: ImageCounts) -> float:
+def disk(run: Run) -> float:
     """Bytes of all arrays: images at each size, masks, features and predictions."""
     from drdc.tools.timing import feature_channels
 
+    experiment, images = run.experiment, run.images
     size, side = experiment.dataset.image_size, experiment.backbone.feature_size
     channels = feature_channels(experiment.backbone)
     sizes = {size, experiment.backbone.input_size}
     sizes |= {method_facts(experiment, name).input_size for name in experiment.methods}
     found = images.all * (sum(3 * own**2 for own in sizes) + size**2 + 2 * channels * side**2)
-    evaluation = experiment.evaluation if images.test else Evaluation()
-    every = variants(experiment.sampling, experiment.fusion, evaluation)
-    for (name, _), variant in jobs.predictions(experiment, evaluation).items():
+    every = variants(experiment.sampling, experiment.fusion, run.evaluation)
+    for (name, _), variant in jobs.predictions(experiment, run.evaluation).items():
         detailed = variant is not None and stored(every, name).detailed
         found += images.predicted * _record_bytes(experiment, variant, detailed)
     return found

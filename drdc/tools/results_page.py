@@ -36,7 +36,6 @@ class Results:
         self.rows: list[dict[str, Any]] = []
         self.faults: list[str] = []
         self._scales: Scales = {}
-        self._limits: dict[str, float] = {}
         self._pictures: BinaryIO
         self._open = ExitStack()
 
@@ -56,7 +55,6 @@ class Results:
         """An image, and what was found in it."""
         scale = found.usual, found.pixel_threshold
         self._scales.setdefault(found.category, {self.detector.method: scale})
-        self._limits[found.category] = found.threshold
         pictures = picture_of(found.image, {self.detector.method: (found.heatmap, *scale)})
         self._pictures.write(json.dumps(pictures).encode() + b"\n")
         regions = found.regions
@@ -104,7 +102,9 @@ class Results:
         if not self.facts:
             return
         method = self.detector.method
-        whole = self.detector.reference(**self.options)
+        unmoved = self.options | {"added": 0.0}
+        limits = {name: self.detector.reference(name, **unmoved).threshold for name in self._scales}
+        whole = self.detector.reference(**unmoved)
         write_gallery(
             self.facts,
             self._all_pictures(),
@@ -112,8 +112,9 @@ class Results:
             title=f"{self.detector.experiment}: what {method} found in {len(self.facts)} images",
             methods={method: method},
             heatmaps={method: "Heatmap"},
-            thresholds={method: self._limits | {ALL: whole.threshold}},
-            calibration=whole.about,
+            thresholds={method: limits | {ALL: whole.threshold}},
+            calibration=whole.about if self.options["threshold"] is None else None,
+            added=self.options["added"],
             scales=self._scales,
             tested=False,
             faults=self.faults,

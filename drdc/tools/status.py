@@ -19,8 +19,9 @@ from drdc.config.names import printable
 from drdc.config.variants import predicted_parts
 from drdc.experiment import jobs
 from drdc.experiment.experiment import Experiment
+from drdc.experiment.points import points
 from drdc.experiment.stage_settings import stage_settings
-from drdc.results.benchmarks import measured
+from drdc.results.benchmarks import is_outdated, measured
 from drdc.results.layout import Layout
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
@@ -142,10 +143,9 @@ def _rule(name: str) -> str:
 
 def _took(layout: Layout, log: Path) -> float | None:
     """Seconds that a job took; None where it is not done, or its log is newer."""
-    path = layout.benchmarks / f"{log.stem}.tsv"
     with suppress(OSError, ValueError, IndexError, KeyError):
-        if path.stat().st_mtime >= log.stat().st_mtime - 5:
-            return float(measured(path)["s"])
+        if not is_outdated(layout, log.stem):
+            return float(measured(layout, log.stem)["s"])
     return None
 
 
@@ -213,9 +213,10 @@ def lines(layout: Layout, states: list[JobState]) -> Iterator[str]:
         far = _progress_of(one)
         yield f"  {one.state:<8}{printable(one.name)}  {_duration(one.seconds)}{far and f'; {far}'}"
         yield f"          {printable(one.last.splitlines()[0][:160] if one.last else 'no message yet')}"
-    waiting = _waiting(layout)
+    if not (waiting := _waiting(layout)):
+        return
     told = ", ".join(f"{number} {what}" for what, number in waiting.items() if number)
-    yield f"  still to be made, running ones included: {told or 'no training, prediction or score'}"
+    yield f"  still to be made, running ones included: {told or 'nothing'}"
 
 
 def _duration(seconds: float) -> str:
@@ -227,7 +228,10 @@ def _duration(seconds: float) -> str:
 
 
 def _waiting(layout: Layout) -> dict[str, int]:
-    """Trainings, predictions and scores that the experiment lacks, by the settings of the last run."""
+    """What the experiment lacks, by the settings of the last run.
+
+    Trainings, predictions and scores; of a study the experiments that are not done. Empty if it is not known.
+    """
     handed = sorted(
         layout.handed("about", "*").parent.glob("about-*.json"), key=lambda path: path.stat().st_mtime
     )
@@ -235,9 +239,13 @@ def _waiting(layout: Layout) -> dict[str, int]:
         return {}
     try:
         name, settings = stage_settings("about", handed[-1])
+        experiment = Experiment(experiment=name, **settings)
+        studied = points(experiment)
     except UserError:  # of another version
         return {}
-    experiment = Experiment(experiment=name, **settings)
+    if studied:
+        left = [one for one in studied if not layout.point(one.experiment.experiment, ".done").is_file()]
+        return {f"of {len(studied)} experiments of the study": len(left)}
     tested = any(layout.seed(experiment.seeds[0]).glob("scores/*")) or not layout.detector().is_file()
     evaluation = experiment.evaluation if tested else Evaluation()
     parts = [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import nn
 
 from drdc.config.optimisation import Optimisation
 from drdc.data.manifest import read_manifest
+from drdc.results.benchmarks import note_training
 from drdc.results.layout import Layout
 from drdc.results.scores import write_table
 from drdc.runtime.batching import chunks
@@ -42,6 +44,7 @@ class Job:
         kind: base, diffusion, unconditional, or the name of another method.
         settings: its section of the configuration.
         fingerprint: of everything that the result depends on, see `drdc.runtime.identity.fingerprint_of`.
+        began: when this call began with it, in seconds since 1970.
     """
 
     layout: Layout
@@ -49,6 +52,7 @@ class Job:
     kind: str
     settings: Any
     fingerprint: str
+    began: float = field(default_factory=time.time)
 
     @classmethod
     def of(cls, layout: Layout, seed: int, kind: str, settings: Optimisation, images: Images) -> Job:
@@ -64,6 +68,11 @@ class Job:
     @property
     def state(self) -> State:
         return State(self.layout.state(self.seed, self.kind), self.fingerprint)
+
+    def spend(self) -> float:
+        """Note the seconds that this call has taken so far; returns those of all calls, and all phases."""
+        whole = self.layout.state(self.seed, self.kind.partition(".")[0])
+        return State(whole, self.fingerprint).spend(self.began)
 
 
 def carry_out(job: Job, processes: int, worker: Callable[[Job, Group], None]) -> None:
@@ -106,7 +115,7 @@ def _is_finished(job: Job) -> bool:
 
 
 def finish(job: Job, model: nn.Module, history: History, shape: dict[str, int]) -> None:
-    """Write the loss curve and the weights, then remove the saved states.
+    """Write its time, the loss curve and the weights, then remove the saved states.
 
     The header of the weights has the settings, the sizes in `shape` that the network was built with, the
     seed and the fingerprint.
@@ -115,6 +124,7 @@ def finish(job: Job, model: nn.Module, history: History, shape: dict[str, int]) 
         UserError: a weight is NaN or infinite, or the disk is full.
     """
     _refuse_infinite(job, model)
+    note_training(job.layout, job.seed, job.kind, job.spend())
     write_table(job.layout.losses(job.seed, job.kind), pd.DataFrame(history).astype({"images": int}))
     metadata = {job.section: _used(job.settings), "seed": job.seed, "fingerprint": job.fingerprint} | shape
     save_weights(job.layout.model(job.seed, job.kind), model.state_dict(), metadata)

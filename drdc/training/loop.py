@@ -246,6 +246,7 @@ class _Training:
         after = [buffer.clone() for buffer in self._buffers()]
         self._set_buffers(before)
         self.job.state.save(self.parts, replace(self.progress, losses=self.progress.losses[:-1]))
+        self.job.spend()
         self._set_buffers(after)
         self.saved = (self.progress.step, time.monotonic())
 

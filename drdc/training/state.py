@@ -6,8 +6,10 @@ import copy
 import errno
 import json
 import logging
+import time
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ class Progress:
 
 
 class State:
-    """The files of an unfinished training: the last two states, and why it was stopped.
+    """The files of an unfinished training: the last two states, its time so far, and why it was stopped.
 
     Args:
         path: the last state, a file of torch, `<name>.pt`.
@@ -46,6 +48,7 @@ class State:
         self.previous = path.with_suffix(".previous.pt")
         self.unusable = path.with_suffix(".unusable.pt")
         self.stopped = path.with_suffix(".stopped.json")
+        self.time = path.with_suffix(".time.json")
 
     def save(self, parts: Mapping[str, Any], progress: Progress) -> None:
         """Write a new last state; the previous one is kept.
@@ -107,19 +110,36 @@ class State:
 
     def stop(self, error: UserError) -> None:
         """Note why the training must not be tried again as it is."""
-        noted = {"fingerprint": self.fingerprint, "problem": error.problem, "fix": error.fix}
-        with atomic(self.stopped) as temporary:
-            write_whole(temporary, json.dumps(noted).encode())
+        self._note(self.stopped, problem=error.problem, fix=error.fix)
 
     def refuse_if_stopped(self) -> None:
         """Raise the UserError that `stop` noted for the same training."""
-        try:
-            noted = json.loads(self.stopped.read_text())
-            fingerprint, problem, fix = noted["fingerprint"], noted["problem"], noted["fix"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        if fingerprint == self.fingerprint:
+        with suppress(KeyError):
+            noted = self._noted(self.stopped)
+            problem, fix = noted["problem"], noted["fix"]
             raise UserError("stopped on an earlier start, nothing is computed", problem, fix)
+
+    def spend(self, began: float) -> float:
+        """Note the seconds since a call began with the training; returns those of all its calls.
+
+        `began`: in seconds since 1970. Where they cannot be written, the training goes on.
+        """
+        calls = self._noted(self.time).get("calls", {}) | {str(began): time.time() - began}
+        with suppress(UserError):
+            self._note(self.time, calls=calls)
+        return sum(calls.values())
+
+    def _note(self, path: Path, **facts: Any) -> None:
+        with atomic(path) as temporary:
+            write_whole(temporary, json.dumps({"fingerprint": self.fingerprint, **facts}).encode())
+
+    def _noted(self, path: Path) -> dict[str, Any]:
+        """The facts of `_note`; none where the file is missing, damaged or of another training."""
+        with suppress(OSError, ValueError):
+            noted = json.loads(path.read_text())
+            if isinstance(noted, dict) and noted.get("fingerprint") == self.fingerprint:
+                return noted
+        return {}
 
     def clear(self) -> None:
         """Remove all of it when the training is finished, with the files of phases and killed processes.

@@ -16,7 +16,7 @@ from snakemake.utils import update_config  # type: ignore[import-untyped]
 from drdc.config.dataset import Dataset
 from drdc.config.section import Section
 from drdc.experiment import manual
-from drdc.experiment.experiment import Experiment, as_in_a_file, load_experiment
+from drdc.experiment.experiment import Experiment, as_in_a_file, load_experiment, read_mapping
 from drdc.experiment.stage_settings import (
     ANY,
     IMPORTED,
@@ -323,6 +323,37 @@ def test_a_file_that_holds_no_configuration(tmp_path: Path, text: str | bytes, h
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "seeds: [0]\nfusion: {filter_size: 5}\n\nfusion: {weight: 0.5}",
+            "fusion: is written in line 2 and again in line 4",
+        ),
+        ("fusion: {weight: 1, weight: 0.5}", "weight: is written in line 1 and again in line 1"),
+    ],
+)
+def test_a_key_that_is_written_twice_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_experiment(tmp_path / "own.yaml")
+    assert str(caught.value) == f"{tmp_path / 'own.yaml'}: {said}; keep one of them"
+
+
+def test_a_key_of_an_anchor_may_be_written_again_where_it_is_merged(tmp_path: Path) -> None:
+    """Also where the anchor itself has merged, lies deeper, or is merged with another."""
+    text = """
+      a: {b: &b {x: &x {k: 1, l: 1}, k: 2}, c: &c {<<: *x, l: 3}}
+      d: {<<: *c, k: 4}
+      e: {<<: *b, <<: *c, k: 5}
+      f: *c
+    """
+    (tmp_path / "own.yaml").write_text(text)
+    found = read_mapping(tmp_path / "own.yaml")[1]
+    assert found == yaml.safe_load(text)
+    assert (found["d"], found["f"]) == ({"k": 4, "l": 3}, {"k": 1, "l": 3})
+
+
 # --- the command line ------------------------------------------------------------------------------------
 
 
@@ -451,7 +482,7 @@ CHANGES = {
 #: What stages are handed of other sections.
 PARTS = {"dataset": {"image_size"}, "fusion": {"pool_size", "described"}, "methods": {"method", "described"}}
 PARTS |= {"evaluation": {"timed_steps"}}
-PARTS |= dict.fromkeys(("backbone", "base", "diffusion", "sampling"), {"described"})
+PARTS |= {section: {"described"} for section in ("backbone", "base", "diffusion", "sampling")}
 
 
 @pytest.mark.parametrize("section", CHANGES)

@@ -221,7 +221,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         lambda r: shutil.copy(r / TRAIN / "000.png", r / TRAIN / "zzz.png"),
         "warning",
         f"{TRAIN}/zzz.png",
-        f"the same pixels as {TRAIN}/000.png",
+        f"the same pixels as {TRAIN}/000.png, which alone is used",
     ),
     "no training image": (lambda r: few(r, 0), "error", TRAIN, "category 'nut' has no training images"),
     "one training image": (lambda r: few(r, 1), "error", "", "has 1 training image"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -488,6 +489,40 @@ def test_holdout_of_one_category_ignores_the_other(tree: Path, tmp_path: Path) -
     both = run(read_mvtec(tree), tree, tmp_path / "both")
     alone = run(read_mvtec(tree, ["cap"]), tree, tmp_path / "alone")
     assert both[both["category"] == "cap"].reset_index(drop=True).equals(alone)
+
+
+def test_of_training_images_with_the_same_pixels_one_alone_is_used(tree: Path, tmp_path: Path) -> None:
+    """A photo that is saved twice would be held out and trained on."""
+    run(read_mvtec(tree), tree, tmp_path / "before")
+    for path in sorted(tree.glob("*/train/good/*")):
+        shutil.copy(path, path.with_stem(f"{path.stem} copy"))
+    Image.open(tree / "cap/train/good/003.jpg").save(tree / "nut/train/good/other.bmp")
+    samples = read_mvtec(tree)
+    for order in (samples, samples[::-1]):
+        table = run(order, tree, tmp_path / "after")
+        assert table.pixels_sha256.is_unique
+        for name in ("manifest.csv", "masks.npy", "regions.csv"):
+            after = (tmp_path / "after" / name).read_bytes()
+            assert after == (tmp_path / "before" / name).read_bytes(), "copies change nothing"
+    told = pd.read_csv(tmp_path / "after/problems.csv").query("kind == 'same-pixels'").set_index("file")
+    assert len(told) == 21
+    assert told.problem["nut/train/good/other.bmp"] == (
+        "has the same pixels as cap/train/good/003.jpg, which alone is used"
+    )
+
+
+def test_a_category_without_two_training_images_besides_copies_is_refused(tree: Path, tmp_path: Path) -> None:
+    photo = (tree / "nut/train/good/000.png").read_bytes()
+    for path in tree.glob("nut/train/good/*"):
+        path.write_bytes(photo)
+    with pytest.raises(UserError, match="'nut': has 1 training image besides copies; give at least two"):
+        run(read_mvtec(tree), tree, tmp_path / "out")
+    photo = (tree / "cap/train/good/000.jpg").read_bytes()
+    for path in tree.glob("nut/train/good/*"):
+        path.write_bytes(photo)
+    with pytest.raises(UserError, match="'nut': has 0 training images besides copies; give at least two"):
+        run(read_mvtec(tree), tree, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_progress_sees_every_row(tree: Path, tmp_path: Path) -> None:

@@ -26,20 +26,20 @@ NOTES = {0: "bent", 1: "melt,scratch"}
 def visa(root: Path, categories: tuple[str, ...] = ("candle", "pcb1")) -> Path:
     """A small VisA: of 4 normal images 3 are for training, 3 are anomalous; CSV with CRLF as published."""
     rows = ["object,split,label,image,mask"]
-    for category in categories:
+    for number, category in enumerate(categories):
         notes = ["image,label,mask"]
         for i in range(4):
             rows.append(
                 f"{category},{'train' if i < 3 else 'test'},normal,{category}/Data/Images/Normal/{i:04d}.JPG,"
             )
-            picture(root / category / f"Data/Images/Normal/{i:04d}.JPG", i)
+            picture(root / category / f"Data/Images/Normal/{i:04d}.JPG", 100 * number + i)
         for i in range(3):
             image, mask = (
                 f"{category}/Data/Images/Anomaly/{i:03d}.JPG",
                 f"{category}/Data/Masks/Anomaly/{i:03d}.png",
             )
             rows.append(f"{category},test,anomaly,{image},{mask}")
-            picture(root / image, 10 + i)
+            picture(root / image, 100 * number + 10 + i)
             marks = np.zeros((12, 20), np.uint8)
             marks[2:6, 3:9] = i + 1  # the published masks number the defects: 1, 2, ...
             (root / mask).parent.mkdir(parents=True, exist_ok=True)

@@ -175,6 +175,14 @@ def test_a_group_is_that_of_the_images_alike_and_none_means_all() -> None:
     assert (every.category, every.about) == ("all", "50 held-out normal images of all categories")
 
 
+@pytest.mark.parametrize(
+    ("value", "added"), [(float("nan"), 0.0), (float("inf"), 0.0), (None, float("nan")), (1e308, 1e308)]
+)
+def test_a_threshold_that_is_not_finite_is_refused(value: float | None, added: float) -> None:
+    with pytest.raises(UserError, match=r"the threshold becomes (nan|inf); give finite scores"):
+        calibration().reference(0.05).moved(value, added)
+
+
 def test_an_unknown_category_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(UserError, match="'bolt' is not known to this model; known: cap, nut, pin"):
         calibration().reference(0.05, "bolt")

@@ -18,11 +18,14 @@ import json
 from pathlib import Path
 from drdc.experiment import snakemake_internals as internals
 
+configfile: "own.yaml"
+
 def plain(value):
     return sorted(map(str, value)) if isinstance(value, set) else str(value)
 
 found = {
     "has_configfile": internals.has_configfile(workflow),
+    "configfiles": [str(file) for file in internals.configfiles(workflow)],
     "given_config": internals.given_config(workflow),
     "snakefile": internals.snakefile(workflow),
     "local_cores": internals.local_cores(workflow),
@@ -58,6 +61,8 @@ onerror:
     found["executor_error"] = internals.executor_error(workflow)
     names = ("rule_of", "log_of", "outputs_of", "wildcards_of")
     found.update((name, getattr(internals, name)(failed)) for name in names)
+    internals.mark_incomplete(workflow, failed)
+    found["mark_incomplete"] = workflow.persistence._filter_incomplete_keys(["first.txt", "all.txt"])
     Path("found.json").write_text(json.dumps(found, default=plain))
 """
 
@@ -65,6 +70,7 @@ onerror:
 def test_each_is_there_and_says_what_it_is_to_say(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "environment.yaml").touch()
+    (tmp_path / "own.yaml").write_text("one: 1\n")
     options = ["--cores", "1", "--keep-going", "--config", "two=1", "--resources", "gpu=2"]
     ended = subprocess.run(
         [sys.executable, "-m", "snakemake", *options], cwd=tmp_path, capture_output=True, text=True
@@ -75,6 +81,7 @@ def test_each_is_there_and_says_what_it_is_to_say(tmp_path: Path) -> None:
     assert len(found.pop("failed_jobs")) == 1
     assert found == {
         "has_configfile": False,
+        "configfiles": ["own.yaml"],
         "outputs_of": ["first.txt"],
         "given_config": {"two": 1},
         "snakefile": str(tmp_path / "Snakefile"),
@@ -89,6 +96,7 @@ def test_each_is_there_and_says_what_it_is_to_say(tmp_path: Path) -> None:
         "executor_error": "",
         "rule_of": "train",
         "log_of": "first.log",
+        "mark_incomplete": ["first.txt"],
         "wildcards_of": {"name": "first"},
     }
     functions = {name for name, own in inspect.getmembers(internals, inspect.isfunction)}

@@ -338,6 +338,7 @@ def test_efficient_ad_standardises_its_teacher_and_scales_its_maps(
             {"arguments": {"layer": [1]}},
             "'layer' is not an argument of padim; known: backbone, layers, n_features",
         ),
+        ({"arguments": {"backbone": {"name": "resnet18"}}}, "'backbone' is the name of a network alone"),
         ({"arguments": {"pre_trained": False}}, "'pre_trained' is set by `weights`"),
         ({"model": "foundad", "arguments": {"image_size": 56}}, "'image_size' is set by `input_size`"),
     ],

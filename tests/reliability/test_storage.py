@@ -109,7 +109,7 @@ def test_weights_that_cannot_be_written_leave_the_last_state(tmp_path: Path) -> 
     with mounted(seed, "--bind", "-o", "ro", str(seed)):
         message = Forked(tmp_path, "base").wait(code=2)
     assert f"{RESULTS}/seed0/base.losses.csv: cannot be written (Read-only file system; " in message
-    assert states(tmp_path) == {"seed0-base.pt", "seed0-base.previous.pt"}
+    assert states(tmp_path) == {"seed0-base.pt", "seed0-base.previous.pt", "seed0-base.time.json"}
     assert "from step 29" in Forked(tmp_path, "base").wait()
 
 

@@ -78,8 +78,11 @@ def test_a_finished_training_is_not_computed_again(tmp_path: Path) -> None:
     Forked(tmp_path, "base").wait()
     weights = tmp_path / RESULTS / "seed0/base.safetensors"
     first = weights.stat().st_mtime_ns, outputs(tmp_path, "base")
+    time_taken = tmp_path / RESULTS / "benchmarks/train.seed0.base.json"
+    measured = time_taken.read_text()
     assert "is finished already" in Forked(tmp_path, "base", save_images=99).wait()
     assert (weights.stat().st_mtime_ns, outputs(tmp_path, "base")) == first
+    assert time_taken.read_text() == measured
     weights.write_bytes(weights.read_bytes()[:-1])
     assert "from step 0" in Forked(tmp_path, "base").wait()
     assert outputs(tmp_path, "base") == first[1]

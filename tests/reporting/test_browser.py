@@ -624,10 +624,13 @@ TIMES = {"gear": 1.0, "wood": 1.2, "01": 0.8}
 @pytest.fixture
 def grouped(open_page: Any, tmp_path: Path) -> Any:
     """Images compared within their categories: wood at 1.2 times the threshold, 01 at 0.8."""
+    return open_page(write_grouped(tmp_path / "g.html"))
+
+
+def write_grouped(path: Path, **changes: Any) -> Path:
     images = [replace(image, group=image.category) for image in many()]
-    thresholds = of_groups(THRESHOLDS, **TIMES)
     scales = {name: dict.fromkeys(HEATMAPS, (0.0, 0.6 * own)) for name, own in TIMES.items()}
-    return open_page(write(images, tmp_path / "g.html", thresholds=thresholds, scales=scales))
+    return write(images, path, **{"thresholds": of_groups(THRESHOLDS, **TIMES), "scales": scales} | changes)
 
 
 def grouped_counts(added: float, method: str = "drdc") -> dict[str, int]:
@@ -652,6 +655,28 @@ def test_each_group_has_its_threshold_until_one_for_all_is_chosen(grouped: Any) 
     assert counts_on(grouped) == expected_counts(many(), "drdc", 0.45)
     grouped.locator("input[name=compared][value=own]").check()
     assert counts_on(grouped) == grouped_counts(0.0), "from its start"
+
+
+def test_the_slider_starts_at_what_was_added(open_page: Any, tmp_path: Path) -> None:
+    page = open_page(write_grouped(tmp_path / "g.html", added=0.05))
+    number, calibrated = page.locator("#number"), page.locator("#calibrated")
+    assert counts_on(page) == grouped_counts(0.05)
+    assert (float(number.input_value()), float(calibrated.inner_text())) == (0.05, 0.0)
+    number.fill("0.1")
+    page.locator("#reset").click()
+    assert counts_on(page) == grouped_counts(0.05)
+    page.locator("input[name=compared][value=all]").check()
+    assert counts_on(page) == expected_counts(many(), "drdc", 0.55)
+    assert (float(number.input_value()), float(calibrated.inner_text())) == (0.55, 0.5)
+
+
+def test_a_given_threshold_is_one_for_all_and_not_called_calibrated(open_page: Any, tmp_path: Path) -> None:
+    given = of_groups({"base": 4.0, "drdc": 0.4}, **dict.fromkeys(TIMES, 1.0))
+    page = open_page(write_grouped(tmp_path / "g.html", thresholds=given, calibration=None))
+    assert counts_on(page) == expected_counts(many(), "drdc", 0.4)
+    assert page.get_by_text("given, not calibrated: 0.4").is_visible()
+    assert float(page.locator("#number").input_value()) == 0.4
+    assert not page.locator("input[name=compared]").first.is_visible()
 
 
 def test_with_groups_the_order_is_by_the_distance_from_the_own_threshold(grouped: Any) -> None:

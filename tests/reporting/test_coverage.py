@@ -60,6 +60,17 @@ def test_too_few_images_are_said(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "coverage.csv").empty
 
 
+def test_nothing_is_drawn_where_a_category_failed(tmp_path: Path) -> None:
+    frame = images(3, 2)
+    lost = (frame["category"] == "valve") & (frame["method"] == "drdc")
+    assert coverage_data(frame[~lost | (frame["seed"] == "1")]).empty
+    assert not coverage_data(frame[~lost | (frame["seed"] == "0")]).empty, "of the first seed"
+    failed = {("drdc", "0", "cap"): "failed; see results/toy/logs/predict.seed0.full.cap.log"}
+    assert coverage_data(frame, failed).empty
+    coverage(frame, tmp_path / "coverage.png", failed)
+    assert pd.read_csv(tmp_path / "coverage.csv").empty
+
+
 def test_the_figure_and_its_numbers(tmp_path: Path) -> None:
     coverage(shifted(0.3), tmp_path / "coverage.png")
     assert Image.open(tmp_path / "coverage.png").width == 1200

@@ -114,6 +114,17 @@ def test_further_methods_have_a_mean_line_each_that_looks_like_no_other() -> Non
     assert names == [label for label in labels if label.startswith("net")]
 
 
+def test_a_method_that_lacks_a_category_has_no_mean_and_is_said_to_have_failed() -> None:
+    whole = rankings(2, 2, ("image",))
+    lacking = (whole["method"] == "drdc") & (whole["category"] == NAMES[1]) & (whole["seed"] == "1")
+    for frame, failed in ((whole[~lacking], {}), (whole, {("drdc", "1", "cap"): "failed; see a.log"})):
+        roc, _ = draw_curves(frame, OURS, failed=failed).axes
+        labels = [text.get_text() for text in roc.figure.legends[0].get_texts()]
+        assert labels == ["base", "DRDC (failed)", "chance"]
+        np.testing.assert_allclose(thick(roc)["base"], thick(draw_curves(whole, OURS).axes[0])["base"])
+        assert np.isnan(thick(roc)["DRDC"][:, 1]).all()
+
+
 def test_only_methods_of_the_experiment_are_drawn(tmp_path: Path) -> None:
     both = pd.concat([rankings(1), ranking(0, "net", "gear")])
     curves(rankings(1), tmp_path / "a.png")

@@ -49,6 +49,21 @@ def test_a_category_without_anomalous_images_is_not_defined() -> None:
     assert [text.get_text().strip() for text in axes.texts] == ["not defined"]
 
 
+def test_what_a_failed_job_lacks_has_no_effect_size() -> None:
+    frame = images(3, 2)
+    part = frame[(frame["category"] != "valve") | (frame["seed"] == "0") | (frame["method"] == "base")]
+    sizes = effect_sizes(part).set_index(["category", "method"])
+    lacking = sizes[sizes["mean"].isna()]
+    assert set(lacking.index) == {("valve", "drdc"), (ALL, "drdc")}
+    assert set(lacking["note"]) == {"failed; no scores of valve for seed 1"}
+    (axes,) = draw_separation(sizes.reset_index()).axes
+    assert [text.get_text().strip() for text in axes.texts] == ["failed"] * 2
+    log = "failed; see results/toy/logs/predict.seed1.full.cap.log"
+    everywhere = effect_sizes(frame, failed={("drdc", "1", "cap"): log}).set_index(["category", "method"])
+    assert everywhere.loc[[("cap", "drdc"), (ALL, "drdc")], "note"].tolist() == [log] * 2
+    assert not isnan(everywhere.loc[(ALL, "base"), "mean"])
+
+
 def test_further_methods_have_markers_of_their_own_behind_base_and_drdc() -> None:
     names = [f"net{i}" for i in range(15)]
     frame = with_methods(images(3, 2), names)

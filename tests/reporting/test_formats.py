@@ -118,7 +118,7 @@ def test_csv_keeps_full_precision_and_reasons(tmp_path: Path) -> None:
 
 def test_bold_marks_the_best_of_ours_never_the_papers(tmp_path: Path) -> None:
     scores = frame(*(score(m, 0, "wood", v) for m, v in (("base", 0.5), ("diffusion", 0.7), ("drdc", 0.7))))
-    write(table2(scores), tmp_path / "t")
+    write(table2(scores, "mvtec"), tmp_path / "t")
     row = next(line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("| wood"))
     assert re.findall(r"\*\*(.*?)\*\*", row) == ["70.0", "70.0"]
     assert "98.7" in row
@@ -205,10 +205,11 @@ def test_rows_of_a_group_compete_with_each_other_only(tmp_path: Path) -> None:
 
 def test_page_groups_columns_by_source(tmp_path: Path) -> None:
     btad = [score(m, 0, c, 0.9, k) for m in ("base", "drdc") for c in ("01", "02", "03") for k in AUROCS]
-    shown = page(table4(frame(*btad)), tmp_path)
+    shown = page(table4(frame(*btad), "btad"), tmp_path)
     assert [width for _, width in shown.groups] == [4, 6, 4]
     assert shown.rows[0] == ["", "ours", "paper", "re-run"]
     assert shown.rows[1][:3] == ["category", "base I-AUROC", "base P-AUROC"]
+    assert shown.rows[1][5] == "UniAD I-AUROC, BTAD"
     starts = [j for j in range(len(shown.rows[2])) if "first" in shown.classes[2, j]]
     assert starts == [1, 5, 11]
 

@@ -73,6 +73,20 @@ def test_a_category_without_anomalous_or_held_out_images_is_drawn() -> None:
     assert not [line for line in axes.lines if line.get_label() == "threshold"]
 
 
+def test_a_panel_says_failed_where_a_method_lacks_its_category_or_any_of_all() -> None:
+    frame = images(2, 2)
+    lacking = (frame["method"] == "drdc") & (frame["category"] == "valve") & (frame["seed"] == "0")
+    figure = draw_histograms(frame[~lacking])
+    said = {axes.get_title(loc="left"): axes.texts[0].get_text() for axes in figure.axes}
+    failed = {title for title, words in said.items() if words == "failed"}
+    assert failed == {"DRDC: valve", f"DRDC: {ALL}"}
+    assert not any(axes.patches for axes in figure.axes if axes.get_title(loc="left") in failed)
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown[0] == "20 normal test images", "of a method that has all of them"
+    other = draw_histograms(frame[~lacking | (frame["seed"] == "1")].query("seed == '1'"))
+    assert "failed" not in {axes.texts[0].get_text() for axes in other.axes}
+
+
 @pytest.mark.parametrize("categories", [1, 8, 14])
 def test_histograms_keep_the_size_of_a_page(categories: int, tmp_path: Path) -> None:
     histograms(images(categories), tmp_path / "h.png")

@@ -193,6 +193,41 @@ def test_bad_image_scores_are_refused(change: Change, words: str) -> None:
         separation(change(images("gear", [1.0], [0.0, 1.0], [2.0, 3.0])))
 
 
+# what a failed job lacks
+
+
+def of_two(held_out: int) -> pd.DataFrame:
+    """Two categories at two seeds, without the second category at the second seed."""
+    rows = pd.concat(
+        images(name, list(range(held_out)), good=[0.0, 1.0], anomalous=[2.0, 30.0], seed=seed)
+        for name in ("gear", "nut") for seed in (0, 1)
+    )  # fmt: skip
+    return rows[(rows["category"] == "gear") | (rows["seed"] == 0)]
+
+
+def test_all_together_fails_where_a_seed_lacks_a_category() -> None:
+    table = separation(of_two(held_out=20))
+    why = "failed; no scores of nut for seed 1"
+    for label, row in table.rows:
+        together = label.startswith(("nut", "all together"))
+        expected = [why] * 6 if together else [""] * 4 + [why] * 2
+        assert [cell.note for cell in row] == expected, "one threshold needs the images of all categories"
+    assert not any("test image" in note for note in table.notes[7:])
+    shared = cells(separation(of_two(held_out=10)))
+    assert shared["gear: base", "detection rate"].note == why, "so does a threshold of groups that join"
+
+
+def test_a_category_that_failed_everywhere_has_a_row_with_the_log() -> None:
+    rows = images("gear", [1.0] * 20, good=[0.0, 1.0], anomalous=[2.0, 3.0])
+    log = "failed; see results/toy/logs/predict.seed0.full.nut.log"
+    table = separation(rows, failed={(method, "0", "nut"): log for method in ("base", "drdc")})
+    found = cells(table)
+    assert found["gear: DRDC", "detection rate"].mean == 100.0
+    for row in ("nut: DRDC", "all together: base"):
+        assert {cell.note for (label, _), cell in found.items() if label == row} == {log}
+    assert any("see results/toy/logs/predict.seed0.full.nut.log" in note for note in table.notes)
+
+
 # several methods
 
 

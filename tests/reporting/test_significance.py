@@ -141,3 +141,12 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm([0.04, 0.01, 0.03, 0.02]), [0.06, 0.04, 0.06, 0.06])
     np.testing.assert_allclose(holm([0.6, 0.5]), [1.0, 1.0])
     np.testing.assert_allclose(holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
+
+
+def test_a_pooled_difference_that_is_not_defined_says_why() -> None:
+    scores = compared({"a": (0.01,), "b": (0.02,)})
+    why = "not defined: no masks"
+    bare = [score(m, 0, "all", np.nan, "pooled_image_auroc", why) for m in ("base", "drdc")]
+    table = significance(pd.concat([scores, frame(*bare)]))
+    assert cells(table)["Image AUROC", "pooled difference"].note == why
+    assert f"Image AUROC: n/d pooled: {why}." in table.notes

@@ -9,7 +9,6 @@ import pytest
 from synthetic_scores import cells, frame, score, two_seeds
 
 from drdc.config.described import Described
-from drdc.reporting.formats import Cell
 from drdc.reporting.paper import TABLES, paper_values, reruns
 from drdc.reporting.tables import (
     METRICS,
@@ -190,6 +189,25 @@ def test_pooled_metrics_stand_below_the_means_and_enter_no_mean() -> None:
     assert every.footer == 4
 
 
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ("not defined: no masks", "n/d pooled: not defined: no masks."),
+        ("failed; see score.log", "failed pooled: see score.log."),
+    ],
+)
+def test_what_is_not_pooled_says_why(note: str, said: str) -> None:
+    together = [("image_auroc", 0, 0.5, ""), ("image_auroc", 1, 0.5, ""), ("pixel_auroc", 0, 0.5, "")]
+    together.append(("pixel_auroc", 1, np.nan, note))
+    rows = [score("drdc", s, c, 0.5, k) for s in (0, 1) for c in ("gear", "nut") for k in AUROCS]
+    rows += [score("drdc", s, "all", value, f"pooled_{k}", why) for k, s, value, why in together]
+    for make, row in ((summary, "DRDC, pooled"), (metrics, "pooled: DRDC")):
+        table = make(frame(*rows))
+        assert cells(table)[row, "Pixel AUROC"].note == note
+        assert cells(table)[row, "Image AUROC"].mean == pytest.approx(50)
+        assert f"Pixel AUROC: {said}" in table.notes
+
+
 def test_table1_puts_ours_next_to_the_printed() -> None:
     values = dict(zip(SCALES, (1.0, 0.99, 0.98, 0.95, 0.9), strict=True))
     rows = [
@@ -202,31 +220,41 @@ def test_table1_puts_ours_next_to_the_printed() -> None:
 
 
 def test_paper_columns_carry_printed_values_and_printed_mean() -> None:
-    found = cells(table3(frame(*(score("drdc", 0, c, 0.9, "pixel_auroc") for c in reversed(MVTEC)))))
+    scores = frame(*(score("drdc", 0, c, 0.9, "pixel_auroc") for c in reversed(MVTEC)))
+    found = cells(table3(scores, "mvtec"))
     assert [row for row, column in found if column == "DRDC (ours)"] == [*MVTEC, "mean"]
-    assert found["screw", "DRDC (paper)"].mean == 99.5
-    assert found["mean", "UniAD (paper)"].mean == 96.8
-    btad = cells(table2(frame(*(score("drdc", 0, c, 0.9) for c in ("01", "02", "03")))))
-    assert btad["02", "DRDC (paper)"].mean == 82.07
-    assert btad["mean", "DiAD (paper)"].mean == 89.15
+    assert found["screw", "DRDC, MVTec AD (paper)"].mean == 99.5
+    assert found["mean", "UniAD, MVTec AD (paper)"].mean == 96.8
+    btad = cells(table2(frame(*(score("drdc", 0, c, 0.9) for c in ("01", "02", "03"))), "btad"))
+    assert btad["02", "DRDC, BTAD (paper)"].mean == 82.07
+    assert btad["mean", "DiAD, BTAD (paper)"].mean == 89.15
 
 
 def test_paper_mean_over_some_categories_is_labelled() -> None:
-    table = table2(frame(score("base", 0, "tile", 0.9), score("base", 0, "wood", 0.9)))
-    assert cells(table)["mean", "DRDC (paper)"].mean == pytest.approx((99.9 + 98.7) / 2)
+    table = table2(frame(score("base", 0, "tile", 0.9), score("base", 0, "wood", 0.9)), "mvtec")
+    assert cells(table)["mean", "DRDC, MVTec AD (paper)"].mean == pytest.approx((99.9 + 98.7) / 2)
     assert any("shown categories only (2 of 15)" in note for note in table.notes)
+    printed = "paper: as printed in DRDC (ECCV 2024) for the images of MVTec AD, without a spread"
+    assert any(note.startswith(printed) for note in table.notes)
 
 
-def test_a_namesake_in_another_dataset_is_not_the_papers_category() -> None:
-    scores = frame(score("base", 0, "wood", 0.9), score("base", 0, "gear", 0.9))
-    assert {column.source for column in table2(scores).columns} == {"ours"}
-    assert {
-        column.source for column in table2(scores.query("category == 'wood'"), dataset="own").columns
-    } == {"ours"}
-    shown = cells(table2(scores, dataset="mvtec"))
-    assert shown["wood", "DRDC (paper)"].mean == 98.7
-    assert shown["gear", "DRDC (paper)"] == Cell(shown["gear", "DRDC (paper)"].mean)
-    assert np.isnan(shown["gear", "DRDC (paper)"].mean)
+@pytest.mark.parametrize(
+    ("dataset", "categories"),
+    [
+        ("synthetic", ("capsule", "wood")),
+        ("realiad", ("toothbrush", "zipper")),
+        ("mvtec", ("01", "02", "03")),  # folders of one's own in this layout
+        ("mvtec", ("bottle", "grid", "commutator")),
+        ("btad", ("bottle", "grid")),
+        ("visa", ("capsules", "candle")),
+        ("", ("capsule", "wood")),
+    ],
+)
+def test_a_namesake_in_another_dataset_is_not_the_papers_category(
+    dataset: str, categories: Sequence[str]
+) -> None:
+    for make in (table2, table3, table4):
+        assert {column.source for column in make(two_metrics(categories), dataset).columns} == {"ours"}
 
 
 @pytest.mark.parametrize(
@@ -263,33 +291,35 @@ def test_own_results_of_a_method_are_never_called_a_rerun() -> None:
 
 
 def test_reruns_stand_in_the_mean_row_of_a_complete_dataset_only() -> None:
-    table = table2(two_metrics(MVTEC))
+    table = table2(two_metrics(MVTEC), "mvtec")
     found = cells(table)
-    assert found["mean", "UniAD (re-run)"].mean == 96.8
-    assert found["mean", "DiAD (re-run)"].mean == 92.0
-    assert {found[c, "UniAD (re-run)"].note for c in MVTEC} == {""}
-    assert np.isnan([found[c, "UniAD (re-run)"].mean for c in MVTEC]).all()
+    assert found["mean", "UniAD, MVTec AD (re-run)"].mean == 96.8
+    assert found["mean", "DiAD, MVTec AD (re-run)"].mean == 92.0
+    assert {found[c, "UniAD, MVTec AD (re-run)"].note for c in MVTEC} == {""}
+    assert np.isnan([found[c, "UniAD, MVTec AD (re-run)"].mean for c in MVTEC]).all()
+    assert any("over all categories of MVTec AD as the ADer benchmark" in note for note in table.notes)
     assert any("UniAD, 300 epochs; DiAD, 300 epochs" in note for note in table.notes)
     protocol = "ADer benchmark: input size 256 pixels, threshold of resized masks 0.5, checkpoint unknown."
     assert table.notes.count(protocol) == 1
     others = next(note for note in table.notes if note.startswith("Other re-runs, Image AUROC"))
     assert "UniAD 92.5 (ADer benchmark, 100 epochs)" in others
     assert "README" not in others
-    assert cells(table3(two_metrics(MVTEC)))["mean", "DiAD (re-run)"].mean == 89.3
-    part = table2(two_metrics(MVTEC[:-1]))
+    located = cells(table3(two_metrics(MVTEC), "mvtec"))
+    assert located["mean", "DiAD, MVTec AD (re-run)"].mean == 89.3
+    part = table2(two_metrics(MVTEC[:-1]), "mvtec")
     assert "re-run" not in {column.source for column in part.columns}
 
 
 def test_table4_holds_the_papers_numbers_for_btad() -> None:
-    found = cells(table4(two_metrics(BTAD)))
+    found = cells(table4(two_metrics(BTAD), "btad"))
     paper = paper_values(4)
     for method in ("UniAD", "DiAD", "DRDC"):
         for head, metric in (("I-AUROC", "image_auroc"), ("P-AUROC", "pixel_auroc")):
             part = paper[(paper["method"] == method) & (paper["metric"] == metric)]
             printed = dict(zip(part["category"], part["value"], strict=True))
-            assert {c: found[c, f"{method} {head} (paper)"].mean for c in (*BTAD, "mean")} == printed
-    assert found["mean", "UniAD I-AUROC (re-run)"].mean == 94.5
-    assert found["mean", "DiAD P-AUROC (re-run)"].mean == 91.9
+            assert {c: found[c, f"{method} {head}, BTAD (paper)"].mean for c in (*BTAD, "mean")} == printed
+    assert found["mean", "UniAD I-AUROC, BTAD (re-run)"].mean == 94.5
+    assert found["mean", "DiAD P-AUROC, BTAD (re-run)"].mean == 91.9
 
 
 def test_table4_of_another_dataset_has_our_columns_only() -> None:
@@ -298,7 +328,7 @@ def test_table4_of_another_dataset_has_our_columns_only() -> None:
         f"{m} {head} (ours)" for m in ("base", "diffusion", "DRDC") for head in ("I-AUROC", "P-AUROC")
     ]
     assert [label for label, _ in table.rows] == ["gear", "nut", "mean"]
-    assert "paper" not in {column.source for column in table4(two_metrics(MVTEC)).columns}
+    assert "paper" not in {column.source for column in table4(two_metrics(MVTEC), "mvtec").columns}
 
 
 def test_table4_compares_image_with_image_and_pixel_with_pixel() -> None:
@@ -347,18 +377,19 @@ def of_methods(categories: Sequence[str]) -> pd.DataFrame:
 
 
 def test_a_method_has_a_column_of_ours_next_to_the_papers_and_the_reruns() -> None:
-    table = table2(of_methods(MVTEC), described=NET)
+    table = table2(of_methods(MVTEC), "mvtec", NET)
     found = cells(table)
     assert found["bottle", "net (ours)"].mean == pytest.approx(90)
     printed = paper_values(2).set_index(["method", "category"])["value"]["SimpleNet"]
     for category in ("bottle", "mean"):
-        assert found[category, "SimpleNet (paper)"].mean == printed[category]
-    assert found["mean", "SimpleNet (re-run)"].mean == 79.2, "of several the run with the most epochs"
+        assert found[category, "SimpleNet, MVTec AD (paper)"].mean == printed[category]
+    rerun = found["mean", "SimpleNet, MVTec AD (re-run)"]
+    assert rerun.mean == 79.2, "of several the run with the most epochs"
     assert "net: Liu et al., CVPR 2023." in table.notes
 
 
 def test_a_method_that_the_papers_table_lacks_has_our_column_alone() -> None:
-    table = table4(of_methods(("01", "02", "03")), described=NET)
+    table = table4(of_methods(("01", "02", "03")), "btad", NET)
     labels = [column.label for column in table.columns]
     assert "net I-AUROC (ours)" in labels
     assert not any("SimpleNet" in label for label in labels)

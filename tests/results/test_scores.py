@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def write_scores(seed: int, variant: str = FULL) -> None:
+def write_scores(seed: int, variant: str = FULL, config_hash: str = "0a1b") -> None:
     methods = ["base", "diffusion", "drdc"] if variant == FULL else ["drdc"]
     rows = [
         {"experiment": "tiny", "method": m, "variant": variant, "seed": seed, "category": c, "metric": k}
@@ -37,7 +38,7 @@ def write_scores(seed: int, variant: str = FULL) -> None:
     ]
     path = LAYOUT.scored(seed, variant)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).assign(value=0.5, note="").to_csv(path, index=False)
+    pd.DataFrame(rows).assign(value=0.5, note="", config_hash=config_hash).to_csv(path, index=False)
     stamped(path)
 
 
@@ -65,6 +66,33 @@ def test_a_run_that_failed_has_all_its_cells_and_names_the_log() -> None:
     assert set(failed[failed["variant"] == "weight=0.5"]["method"]) == {"drdc"}
 
 
+def test_seeds_of_different_settings_are_refused() -> None:
+    write_scores(0, config_hash="ffff")
+    for seed in (1, 2):
+        write_scores(seed)
+    path = LAYOUT.scored(1, FULL, "curves")
+    path.write_text("method,category,level,recall,precision,fpr\n")
+    stamped(path)
+    for read in (
+        lambda: read_runs(LAYOUT, runs(EVERY, [0, 1, 2], EVALUATION, [])),
+        lambda: read_scored(LAYOUT, [(FULL, 0), (FULL, 1), (FULL, 2)], "curves"),
+    ):
+        with pytest.raises(UserError) as caught:
+            read()
+        assert str(caught.value) == (
+            "results of tiny: full was scored with other settings for seed 0 than for seed 1, 2; score the "
+            "other seeds again: `drdc score full --seed K` or the same `snakemake` command"
+        )
+
+
+def test_each_variant_has_settings_of_its_own_and_a_failed_run_none() -> None:
+    for seed in (0, 1):
+        write_scores(seed)
+    write_scores(0, "weight=0.5", config_hash="ffff")
+    scores = read_runs(LAYOUT, runs(EVERY, [0, 1, 2], EVALUATION, ["weight=0.5"]))
+    assert set(scores[scores["note"] == ""].groupby("variant")["config_hash"].nunique()) == {1}
+
+
 def test_the_log_is_that_of_the_first_job_without_a_result() -> None:
     def named(variant: Variant) -> str:
         return failed_before(LAYOUT, variant.name, 0, ["cap", "nut"], variant).name
@@ -82,6 +110,17 @@ def test_the_log_is_that_of_the_first_job_without_a_result() -> None:
     touch(LAYOUT.model(0, "small"))
     assert failed_before(LAYOUT, "small", 0, ["cap"], None).name == "predict.seed0.small.all.log"
     assert failed_before(LAYOUT, CONTROLS, 0, ["cap"], None).name == "score.seed0.controls.log"
+
+
+def test_a_training_that_failed_is_named_although_an_earlier_model_is_there() -> None:
+    for path in (LAYOUT.model(0, "small"), LAYOUT.predictions(0, "small", "all")):
+        touch(path)
+    job = "train.seed0.small"
+    for path in (LAYOUT.log(job), LAYOUT.benchmarks / f"{job}.tsv"):
+        touch(path)
+    assert failed_before(LAYOUT, "small", 0, ["cap"], None).name == "score.seed0.small.log"
+    os.utime(LAYOUT.benchmarks / f"{job}.tsv", (0, 0))  # since then it has begun again
+    assert failed_before(LAYOUT, "small", 0, ["cap"], None).name == f"{job}.log"
 
 
 def test_controls_and_methods_follow_and_fail_as_runs_do() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from exporting import drdc
 
 from drdc import Detector
+from drdc.results.benchmarks import note_training
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers, write_table
 
@@ -73,6 +75,35 @@ def test_the_same_command_writes_the_same_bytes(project: Path) -> None:
         assert drdc(project, "recommend", "--config", "config.yaml", "--threads", "1") == 0
         both.append((project / "results/tiny/recommended.safetensors").read_bytes())
     assert both[0] == both[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("drdc", {"fusion": {"filter_size": 3, "pool_size": 3, "weight": 0.5}}),
+        ("simplenet", {"methods": {"simplenet": {"epochs": 1, "width": 8}}}),
+    ],
+)
+def test_a_self_check_of_other_settings_is_refused(
+    project: Path, name: str, changed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = yaml.safe_load((project / "config.yaml").read_text())
+    (project / "changed.yaml").write_text(yaml.safe_dump(config | changed))
+    assert drdc(project, "recommend", "--config", "changed.yaml", "--threads", "1") == 2
+    said = f"self_check/{name}.csv: is of other settings; run `drdc self-check {name}` again"
+    assert said in capsys.readouterr().err
+
+
+def test_the_time_told_is_that_of_the_training_and_not_of_its_last_call(project: Path) -> None:
+    decide(project, "simplenet")
+    with chdir(project):
+        layout = Layout("tiny")
+        layout.benchmarks.mkdir(exist_ok=True)
+        # What the workflow measures of a training that is finished already.
+        (layout.benchmarks / "train.seed0.diffusion.tsv").write_text("s\th:m:s\n2.0\t0:00:02\n")
+        note_training(layout, 0, "diffusion", 1200.0)
+    assert drdc(project, "recommend", "--config", "config.yaml", "--threads", "1") == 0
+    assert " in 20 minutes; " in (project / "results/tiny/recommended.txt").read_text()
 
 
 def test_a_missing_self_check_is_one_sentence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

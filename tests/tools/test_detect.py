@@ -126,6 +126,24 @@ def test_a_threshold_of_ones_own_decides_and_its_rate_is_told(
     assert "with a probability of 100 % at most" in capsys.readouterr().out
 
 
+def test_the_page_tells_calibrated_from_added_and_given_thresholds(
+    exported: Path, photos: Path, tmp_path: Path
+) -> None:
+    """So that the number at its slider means the same to `--added`."""
+    unmoved, page = Detector.load(exported).reference("capsule").threshold, tmp_path / "out/index.html"
+    for options, threshold, added, said in (
+        (("--added", "0.25"), unmoved, 0.25, "starts at 0.25 plus the value calibrated on 20 held-out"),
+        (("--threshold", "3.5"), 3.5, 0.0, "starts at the given value, not calibrated; move it"),
+        (("--threshold", "3.5", "--added", "-1"), 3.5, -1.0, "starts at -1.0 plus the given value, not"),
+    ):
+        assert detect(exported, tmp_path / "out", photos, *options) == 0
+        text = page.read_text()
+        settings = json.loads(text.partition('id="settings">')[2].partition("</script>")[0])
+        (thresholds,) = settings["thresholds"].values()
+        assert (thresholds["capsule"], settings["added"]) == (threshold, added)
+        assert said in text
+
+
 def test_the_heatmap_of_16_bits_has_the_stated_scale(exported: Path, photos: Path, tmp_path: Path) -> None:
     blot = photos / "late shift/blot.png"
     assert detect(exported, tmp_path / "png", blot) == 0
@@ -186,6 +204,9 @@ def test_fast_says_what_it_saves_and_loses(
     [
         (["--false-alarm-rate", "0.001"], "needs at least 999 held-out normal images, and there are 20"),
         (["--false-alarm-rate", "5"], "must be between 0 and 1"),
+        (["--threshold", "nan"], "the threshold becomes nan; give finite scores"),
+        (["--threshold", "inf"], "the threshold becomes inf; give finite scores"),
+        (["--added", "nan"], "the threshold becomes nan; give finite scores"),
         (["--category", "nut"], "'nut' is not known to this model; known: capsule, wood"),
         (["--model", "missing"], "missing: is missing; `snakemake missing` or `drdc export` writes it"),
         (["--output", "taken"], "taken: cannot be written"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from running import ROOT, TINY
 
 from drdc.cli import main
 from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.experiment.points import points
 from drdc.runtime.errors import UserError
 from drdc.tools import plan
 from drdc.tools.hardware import GPUS, LAUNCH_SECONDS, Efficiency
@@ -58,7 +60,7 @@ def test_jobs_are_those_of_snakemake_and_hours_follow_from_steps_and_calls(demo:
     counted = plan.planned_jobs(DEMO)
     images = ImageCounts.of(demo)
     assert (images.train, images.held_out, images.test) == (260, 28, 128)
-    rows = list(plan.planned_rows(demo, images, counted, Made()))
+    rows = list(plan.planned_rows([plan.Run(demo, images)], counted, Made()))
     for stage in ("train", "predict", "score"):
         assert sum(row.jobs for row in rows if row.stage == stage) == counted[stage]
     assert sum(row.jobs for row in rows) == sum(counted.values())
@@ -70,11 +72,45 @@ def test_jobs_are_those_of_snakemake_and_hours_follow_from_steps_and_calls(demo:
     assert plan.total(rows, Made()).endswith("on 4 cores")
 
 
+def test_of_a_study_all_experiments_are_planned_and_everything_is_measured_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 1 and 2 of 2 categories: two models and one."""
+    monkeypatch.chdir(tmp_path)
+    study = {"study": {"over": "categories", "values": [1, 2]}, "methods": {"simplenet": {"epochs": 2}}}
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"evaluation": {}} | study))
+    studied = [one.experiment for one in points(load_experiment(file))]
+    counted = Counter(plan.planned_jobs(file)) + plan.study_jobs(studied)
+    assert counted["point"] == 3
+    asked = Counter[str]()
+
+    class Counting(Made):
+        def __getattribute__(self, name: str) -> object:
+            asked.update([name])
+            return super().__getattribute__(name)
+
+    runs = [plan.Run(one, ImageCounts.of(one)) for one in studied]
+    rows = list(plan.planned_rows(runs, counted, Counting()))
+    assert sum(row.jobs for row in rows) == sum(counted.values())
+    by_name = {(row.stage, row.what): row for row in rows}
+    assert [by_name["train", name].jobs for name in ("base", "diffusion", "simplenet")] == [3, 3, 3]
+    assert by_name["predict", "full"].jobs == 1 + 1 + 2, "categories"
+    starts, steps, held_out = 3 * 2, 2 + 2 + 4, 2 * (1 + 1 + 2) / 8 / 3
+    assert by_name["train", "diffusion"].seconds == pytest.approx(starts + steps + held_out)
+    assert (asked["step"], asked["call"], asked["feature"], asked["scoring"]) == (2, 1, 1, 1)
+    lines = list(plan.report("tiny", runs, counted, Made()))
+    assert lines[0] == "tiny, a study of 3 experiments, on a made machine"
+    assert [line.split(" ")[0] for line in lines[1:4]] == ["7", "14", ""]
+    disk = sum(plan.disk(run) for run in runs)
+    assert f"disk: {disk / 1e9:.3g} GB" in "\n".join(lines)
+
+
 def test_each_row_is_told_as_soon_as_it_is_measured(
     demo: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick = demo.model_copy(update={"methods": {}})
-    list(plan.report(quick, ImageCounts.of(quick), {"prepare": 1}, Made()))
+    list(plan.report("demo", [plan.Run(quick, ImageCounts.of(quick))], {"prepare": 1}, Made()))
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "drdc: features tf_efficientnet_lite0: 2.4 s each"
     assert [line.split(":")[1] for line in told[1:4]] == [
@@ -110,7 +146,7 @@ def test_disk_is_that_of_a_finished_run(finished: Path) -> None:
     tiny = load_experiment(TINY)
     arrays = [path for path in (finished / "results/tiny").rglob("*.npy") if "state" not in path.parts]
     size = sum(path.stat().st_size for path in arrays)
-    assert plan.disk(tiny, ImageCounts.of(tiny)) == pytest.approx(size, rel=0.02)
+    assert plan.disk(plan.Run(tiny, ImageCounts.of(tiny))) == pytest.approx(size, rel=0.02)
 
 
 def test_a_kernel_is_bound_by_arithmetic_by_memory_or_by_the_host() -> None:

@@ -22,6 +22,7 @@ from chromium import chromium
 from PIL import Image
 
 from drdc.detection.detector import Detector
+from drdc.detection.model_file import load_model_file, save_model_file
 
 FIRST_RATE = 0.08  # where the page's slider stands: the smallest that 12 held-out images allow
 
@@ -75,7 +76,13 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page; at the end of the test it may have asked this server alone, and nothing may have broken."""
+    with opened(browser, address) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Any, address: str) -> Iterator[Any]:
+    """The page; at the end it may have asked this server alone, and nothing may have broken."""
     foreign: list[str] = []
     faults: list[str] = []
     context = browser.new_context(viewport={"width": 1280, "height": 900})
@@ -227,16 +234,45 @@ def test_the_slider_moves_the_threshold_and_not_the_score(page: Any, model: Path
 def test_category_and_fast_mode_are_used(page: Any, model: Path, good: Path) -> None:
     drop(page, good)
     page.locator("#rate input[type=range]").press("End")
-    page.locator("#category input").click()
-    page.get_by_role("option", name="wood").click()
-    page.wait_for_function("() => document.querySelector('#verdict').innerText.includes('category wood')")
+    compare(page, "wood")
+    told(page, "category wood")
     page.locator("#fast input").check()
     options = {"category": "wood", "false_alarm_rate": 0.5, "fast": True}
     expected = Detector.load(model).detect(good, **options)
-    page.wait_for_function(
-        "text => document.querySelector('#verdict').innerText.includes(text)", arg=f"{expected.score:.4g}"
-    )
+    told(page, f"{expected.score:.4g}")
     assert facts(page)["threshold"] == pytest.approx(expected.threshold, rel=1e-3)
+
+
+def compare(page: Any, category: str) -> None:
+    """Choose with what images are compared."""
+    page.locator("#category input").click()
+    page.get_by_role("option", name=category, exact=True).click()
+
+
+def told(page: Any, text: str) -> None:
+    """Wait until the verdict says this."""
+    page.wait_for_function("text => document.querySelector('#verdict')?.innerText.includes(text)", arg=text)
+
+
+def test_an_image_is_read_with_the_range_of_the_category_that_is_chosen(
+    browser: Any, model: Path, tmp_path: Path, good: Path
+) -> None:
+    """Where they differ an image of 16 bits can only be used once one is chosen, and again for another."""
+    _, tensors, about = load_model_file(model)
+    ranges = {"setting": None, "categories": {"capsule": 16, "wood": 12}}
+    save_model_file(tmp_path / "deep.safetensors", tensors, about | {"ranges": ranges})
+    detector, photo = Detector.load(tmp_path / "deep.safetensors"), tmp_path / "deep.png"
+    Image.fromarray(np.asarray(Image.open(good).convert("L")).astype(np.uint16) * 16).save(photo)
+    options = {"false_alarm_rate": FIRST_RATE}
+    found = {name: detector.detect(photo, category=name, **options) for name in ("wood", "capsule")}
+    assert found["wood"].score != pytest.approx(found["capsule"].score, rel=1e-2)
+    model_options = "--model", str(tmp_path / "deep.safetensors")
+    with serving(*model_options, temporary=tmp_path) as (address, _), opened(browser, address) as page:
+        assert "deep.png: the range of its grey values depends on the category" in drop(page, photo)
+        for name, expected in found.items():
+            compare(page, name)
+            told(page, f"{expected.score:.4g}")
+            assert page.locator("#verdict strong").inner_text() == expected.verdict
 
 
 def awkward(folder: Path, name: str) -> Path:

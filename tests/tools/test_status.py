@@ -108,6 +108,19 @@ def test_the_command_shows_them_and_what_is_missing(
     assert missing.startswith("  still to be made, running ones included: 2 trainings, ")
 
 
+def test_of_a_study_the_experiments_are_counted_that_are_not_done(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = {"study": {"values": [4, "all"], "draws": 2}}
+    handed(load_experiment(yaml.safe_load(TINY.read_text()) | study), "about").write()
+    LAYOUT.point("tiny.4.0", ".done").parent.mkdir()
+    for left, name in ((2, "tiny.4.0"), (1, "tiny.4.1"), (0, "tiny.all.0")):
+        LAYOUT.point(name, ".done").touch()
+        assert main(["status"]) == 0
+        told = capsys.readouterr().out.splitlines()[-1].partition("included: ")[2]
+        assert told == (f"{left} of 3 experiments of the study" if left else "nothing")
+
+
 def test_progress_of_running_jobs_is_told_again_and_again_and_nothing_of_an_earlier_run(
     here: Path, training: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

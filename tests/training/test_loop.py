@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.training import loop
 from drdc.training.distributed import Group
-from drdc.training.job import Job
+from drdc.training.job import Job, finish
 from drdc.training.loop import Task, learning_rate, optimizer, parameter_groups, train
 from drdc.training.sampler import BatchSampler
 
@@ -150,6 +151,17 @@ def test_a_state_is_saved_after_minutes_too(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(Stop):
         run(task(stop_at=6), slow)
     assert saved_step(slow) in (3, 4)
+
+
+def test_the_time_of_a_training_is_that_of_all_its_calls_and_phases() -> None:
+    stopped = replace(job("stopped"), kind="base.phase", began=time.time() - 100)
+    with pytest.raises(Stop):
+        run(task(stop_at=6), stopped)
+    resumed = replace(stopped, began=time.time() - 10)
+    model, history = train(task(), resumed, Group())
+    finish(replace(resumed, kind="base"), model, history, {})
+    noted = json.loads(Path("results/stopped/benchmarks/train.seed0.base.json").read_text())
+    assert noted["s"] == pytest.approx(110, abs=5)
 
 
 def test_an_interrupt_from_the_keyboard_is_like_any_other() -> None:

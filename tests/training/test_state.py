@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def resumed(state: State) -> tuple[Progress, float]:
 
 def names(state: State) -> set[str]:
     return {path.name for path in state.path.parent.iterdir()}
+
+
+def test_time_is_that_of_all_calls_of_the_same_training(state: State) -> None:
+    now = time.time()
+    assert state.spend(now - 100) == pytest.approx(100, abs=5)
+    assert state.spend(now - 100) == pytest.approx(100, abs=5), "the same call, a moment later"
+    assert State(state.path, "mine").spend(now - 10) == pytest.approx(110, abs=5)
+    assert State(state.path, "another").spend(now - 1) == pytest.approx(1, abs=5)
+    state.clear()
+    assert state.spend(now - 1) == pytest.approx(1, abs=5)
 
 
 def test_the_last_two_are_kept_and_the_last_is_used(state: State) -> None:

@@ -36,7 +36,8 @@ def draw(root: Path, category: str, *places: str) -> None:
     for number, place in enumerate(places):
         path = root / category / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((8, 8), number, dtype=np.uint8)).save(path)
+        rng = np.random.default_rng([number, *category.encode()])
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
 
 
 def plan(folder: Path, *words: str) -> dict[str, int]:
@@ -156,19 +157,24 @@ def test_a_replaced_file_of_weights_is_noticed(tmp_path: Path) -> None:
     target = "results/tiny/weights/backbone.json"
     settings = yaml.safe_load(config.read_text())
     config.write_text(yaml.safe_dump(settings | {"backbone": settings["backbone"] | {"weights": str(file)}}))
-    for weights in (b"some", b"others"):
+    for weights, moment in ((b"some", 2e9), (b"more", 1e9)):  # the second is older, as of `cp -p`
         file.write_bytes(weights)
+        os.utime(file, (moment, moment))
         assert plan(tmp_path, target) == {"weights": 1}
         done = snakemake(tmp_path, target, "--configfile", config)
         assert done.returncode == 0, done.stderr
         assert plan(tmp_path, target) == {}
 
 
-def test_changed_images_are_noticed_by_a_study(tmp_path: Path) -> None:
+def test_changed_images_and_weights_are_noticed_by_a_study(tmp_path: Path) -> None:
     """Each of its experiments is a run of the workflow, which then sees what of it is to be done again."""
     draw(tmp_path / "data", "cap", *(f"train/good/{number}.png" for number in range(4)), "test/bent/0.png")
     configure(tmp_path, ["cap"], {})
-    study = {"study": {"over": "images", "values": [2, "all"], "draws": 1}}
+    weights = tmp_path / "diffusion/unet/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"some")
+    study: dict[str, Any] = {"study": {"over": "images", "values": [2, "all"], "draws": 1}}
+    study["methods"] = {"diad": {"pretrained": str(tmp_path / "diffusion")}}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | study))
     target = "results/tiny/points/tiny.2.0.done"
@@ -180,6 +186,9 @@ def test_changed_images_are_noticed_by_a_study(tmp_path: Path) -> None:
     run["env"] |= {"PATH": f"{inner.parent}{os.pathsep}{run['env']['PATH']}"}
     subprocess.run(**run, check=True, capture_output=True)
     assert plan(tmp_path, target) == {}
+    os.utime(weights, (1e9, 1e9))
+    assert plan(tmp_path, target) == {"point": 1}
+    subprocess.run(**run, check=True, capture_output=True)
     draw(tmp_path / "data", "cap", *(f"train/good/{number}.png" for number in range(5)))
     assert plan(tmp_path, target) == {"point": 1}
 

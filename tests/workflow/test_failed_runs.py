@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import TINY, call
+from running import TINY, call, planned
 
 FAKE = Path(__file__).with_name("fake")
 RESULTS = Path("results/tiny")
@@ -96,6 +96,46 @@ def test_scores_of_older_settings_are_not_taken_for_new_ones(tmp_path: Path) -> 
     assert in_part(tmp_path) == ["tables.table5"]
 
 
+def test_a_training_that_fails_before_it_finds_itself_finished_keeps_its_model(tmp_path: Path) -> None:
+    """As with new test images, and another process on the GPU. The model may be of older settings, too."""
+    assert run(tmp_path, "table2", "losses").returncode == 0
+    failed = run(tmp_path, "table2", "losses", "--forcerun", "prepare", failures={"train.seed0.base": BAD})
+    assert failed.returncode == 1
+    for name in ("base.safetensors", "base.losses.csv", "predictions/full/wood.npy"):
+        assert (tmp_path / RESULTS / "seed0" / name).exists(), name
+    assert in_part(tmp_path) == ["tables.table2"], "without a figure of older losses"
+    again = run(tmp_path, "results/tiny/seed0/base.safetensors", "--dry-run")
+    assert planned(again.stdout + again.stderr) == {"train": 1}
+
+
+def test_predictions_of_a_failed_job_are_found_again_if_they_are_valid(tmp_path: Path) -> None:
+    """The partial report must not read them: they may be of older settings."""
+    assert run(tmp_path, "table2").returncode == 0
+    predictions = tmp_path / RESULTS / "seed0/predictions/full/wood.npy"
+    predictions.write_bytes(b"hours")
+    note = tmp_path / RESULTS / "state/seed0-predict-full-wood.json"
+    note.parent.mkdir()
+    note.touch()
+    failed = run(
+        tmp_path, "table2", "--forcerun", "groups", "predict", failures={"predict.seed0.full.wood": BAD}
+    )
+    assert failed.returncode == 1
+    assert in_part(tmp_path) == ["score.seed0.full", "tables.table2"]
+    assert not predictions.exists()
+    assert note.with_suffix(".npy").read_bytes() == b"hours"
+
+
+def test_what_was_made_in_part_is_made_again_without_the_failed_method(tmp_path: Path) -> None:
+    targets, method = ("results/tiny/scores.csv", "table2"), ("--config", "methods={simplenet: {}}")
+    assert run(tmp_path, *targets, *method, failures={"train.seed0.simplenet": BAD}).returncode == 1
+    assert in_part(tmp_path) == ["collect", "tables.table2"]
+    plan = run(tmp_path, *targets, "--dry-run")
+    assert planned(plan.stdout + plan.stderr) == {"collect": 1, "tables": 1, "table2": 1}
+    assert run(tmp_path, *targets).returncode == 0
+    again = run(tmp_path, *targets, "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
 def test_where_nothing_can_be_made_the_results_of_an_earlier_run_stay(tmp_path: Path) -> None:
     assert run(tmp_path, "table2").returncode == 0
     again = ["table2", "--forcerun", "prepare"]
@@ -123,11 +163,24 @@ def test_what_is_wrong_before_any_job_is_the_last_line(
     assert refused.stderr.splitlines()[-1].startswith(cause)
 
 
-@pytest.mark.parametrize("target", ["results/other/scores.csv", "results/tiny2/seed0/base.safetensors"])
-def test_results_of_another_experiment_are_not_made_with_these_settings(tmp_path: Path, target: str) -> None:
+@pytest.mark.parametrize(
+    "target",
+    [
+        "results/other/scores.csv",
+        "results/tiny2/seed0/base.safetensors",
+        "results/tiny/seed7/base.safetensors",
+        "results/tiny/seed0/nothere.safetensors",
+        "results/tiny/seed0/predictions/full/zebra.npy",
+        "results/tiny/detectors/nope.safetensors",
+        "results/tiny/weights/nothere.json",
+    ],
+)
+def test_what_is_not_of_the_experiment_is_not_made(tmp_path: Path, target: str) -> None:
     refused = run(tmp_path, target, "--dry-run")
+    told = refused.stdout + refused.stderr
     assert refused.returncode == 1
-    assert f"No rule to produce {target}" in refused.stdout + refused.stderr
+    assert f"No rule to produce {target}" in told
+    assert "Traceback" not in told
 
 
 def test_a_run_that_is_stopped_makes_nothing_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -156,6 +157,20 @@ def test_defect_types_and_separation_have_reasons(mixed: Path) -> None:
     few = "a threshold needs 19 held-out normal images, and there are 10"
     assert found["both: DRDC", "detection rate"] == ("", few)
     assert found["good: DRDC", "Cohen's d"] == ("", "no anomalous test image")
+
+
+def test_what_a_failed_prediction_lacks_is_told_with_its_log(mixed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(mixed.parents[1], tmp_path / "project")
+    with chdir(folder):
+        Layout("tiny").predictions(0, FULL, "both").unlink()
+    jobs = ("score.seed0.full", "tables.separation", "tables.summary", "figures.coverage")
+    assert drdc(folder, "partial-report", *jobs, "--config", "config.yaml", "--threads", "1") == 0
+    why = ("", "failed; see results/tiny/logs/predict.seed0.full.both.log")
+    found = cells(folder / "results/tiny", "separation")
+    for row in ("both: base", "both: DRDC", "all together: DRDC"):
+        assert {found[row, column] for column in ("overlap", "Cohen's d", "detection rate")} == {why}
+    assert found["none: DRDC", "overlap"] == ("", "no good test image")
+    assert cells(folder / "results/tiny", "summary")["DRDC, pooled", "Image AUROC"] == why
 
 
 def test_figures_say_over_how_many_categories_they_are(mixed: Path) -> None:

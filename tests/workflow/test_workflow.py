@@ -196,6 +196,14 @@ def test_bad_configuration_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in text
 
 
+def test_a_section_that_is_written_twice_is_refused_in_each_file_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "over.yaml").write_text("fusion: {filter_size: 5}\nfusion: {weight: 0.5}\n")
+    failed = snakemake(tmp_path, "--dry-run", "--configfile", TINY, tmp_path / "over.yaml")
+    assert failed.returncode != 0
+    last = (failed.stdout + failed.stderr).strip().splitlines()[-1]
+    assert last.endswith("over.yaml: fusion: is written in line 1 and again in line 2; keep one of them")
+
+
 def test_the_papers_experiment_is_planned_as_it_should_be(tmp_path: Path) -> None:
     plan = snakemake(
         tmp_path, "--configfile", ROOT / "config/mvtec.yaml", "--dry-run", "--resources", "gpu=4"

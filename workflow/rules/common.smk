@@ -3,6 +3,7 @@ import sys
 from functools import cache
 
 from drdc.config.evaluation import Evaluation
+from drdc.config.names import ALL
 from drdc.config.variants import (
     BACKBONE,
     CONTROLS,
@@ -16,7 +17,7 @@ from drdc.data.fingerprint import listing, trigger
 from drdc.experiment import snakemake_internals as internals
 from drdc.experiment import jobs
 from drdc.experiment.points import points
-from drdc.experiment.experiment import as_in_a_file, load_experiment
+from drdc.experiment.experiment import as_in_a_file, load_experiment, read_mapping
 from drdc.experiment.stage_settings import (
     all_handed,
     WITHOUT_NETWORK,
@@ -26,6 +27,7 @@ from drdc.experiment.stage_settings import (
     pretrained_networks_of,
     trained_methods,
 )
+from drdc.models.pretrained import local_files
 from drdc.reporting.declared import SECTIONS
 from drdc.reporting.kinds import VARIANTS_OF, WITH_METHODS, lacking
 from drdc.reporting.registry import FIGURES, TABLES
@@ -39,6 +41,9 @@ def refuse(cause):
 
 
 try:
+    # Snakemake takes the second of a key that is written twice; this refuses it.
+    for path in internals.configfiles(workflow):
+        read_mapping(path)
     EXPERIMENT = load_experiment(as_in_a_file(config, internals.given_config(workflow)))
     LISTING = listing(EXPERIMENT.dataset)
     # With what is read of files of numbers and heatmaps from elsewhere.
@@ -74,17 +79,23 @@ EVERY_SCORING = jobs.scored_runs(EXPERIMENT, EVALUATION)
 TRAININGS = sorted(one for one in EVERY_TRAINING if one[0] not in EXPERIMENT.methods)
 
 
+def one_of(names):
+    """A regular expression of these names alone."""
+    return "|".join(re.escape(str(name)) for name in dict.fromkeys(names))
+
+
+# Of anything else, Snakemake says that there is no rule to produce it.
 wildcard_constraints:
-    experiment=re.escape(EXPERIMENT.experiment),
-    seed=r"\d+",
+    experiment=one_of([EXPERIMENT.experiment]),
+    seed=one_of(SEEDS),
     size=r"\d+",
-    model="[^/.]+",
-    predictions="[^/]+",
-    part="[^/]+",
-    run="[^/]+",
-    method="[^/.]+",
-    network="[^/.]+",
-    point="|".join(map(re.escape, STUDIED)) or "[^/]+",
+    model=one_of(model for model, _ in EVERY_TRAINING),
+    predictions=one_of(name for name, _ in jobs.predictions(EXPERIMENT, EVALUATION)),
+    part=one_of([*CATEGORIES, ALL]),
+    run=one_of(name for name, _ in EVERY_SCORING),
+    method=one_of(COMPARED),
+    network=one_of([BACKBONE, *EXPERIMENT.methods]),
+    point=one_of(STUDIED) or "[^/]+",
 
 
 @cache
@@ -180,14 +191,15 @@ def fetched_for(model):
     return [LAYOUT.weights(model)] if pretrained_networks_of(EXPERIMENT, model) else []
 
 
+@cache
 def weights_files(network):
-    """The local files of the weights of the experiment's backbone, or of a method's networks."""
+    """The local files of the weights of the experiment's backbone, or of a method's networks, see `local_files`."""
     sources = (
         [one.weights for one in EXPERIMENT.backbone.networks]
         if network == BACKBONE
         else [one.source for one in pretrained_networks_of(EXPERIMENT, network)]
     )
-    return [source for source in sources if Path(source).is_file()]
+    return [file for source in dict.fromkeys(sources) for file in local_files(source)]
 
 
 def models_of(name):

@@ -21,9 +21,6 @@ rule download:
 
 
 rule weights:
-    input:
-        # A local file of weights that is replaced is another network.
-        files=lambda w: weights_files(w.network),
     output:
         weights="results/{experiment}/weights/{network}.json",
     log:
@@ -38,6 +35,8 @@ rule weights:
         runtime=240,
     params:
         config=lambda w: settings("weights", w.network),
+        # Not for the command: a local file of weights that is replaced is another network.
+        files=lambda w: weights_files(w.network),
     message:
         "Fetching the pre-trained weights of {wildcards.network}"
     shell:

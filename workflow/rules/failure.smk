@@ -6,6 +6,7 @@ import time
 
 from drdc.experiment import snakemake_internals as internals
 from drdc.runtime.failures import ending
+from drdc.runtime.resumable_array import put_back
 
 BEGAN = time.time()
 # Rules whose outputs can be made in part, in the order of their inputs. Nothing is trained, predicted or timed.
@@ -22,38 +23,50 @@ INDISPENSABLE = {"prepare", "images", "groups", "costs"}
 
 
 def make_partial_report():
-    """Make a partial report of the jobs that wait for a failed one, and remove what it would read of an earlier run.
+    """Make a partial report of the jobs that wait for a failed one, without what an earlier run left in their place.
 
     Not after Ctrl-C, nor where the first failure is to end the run.
     """
+    for job in internals.failed_jobs(workflow):
+        # What is marked with `update` was restored as if it were new.
+        internals.mark_incomplete(workflow, job)
     if not internals.has_ended(workflow):
         return
     jobs, outdated = wanted_in_part()
-    for path in outdated:
-        Path(path).unlink(missing_ok=True)
+    for job in outdated:
+        take_away(job)
+    for job in jobs:
+        internals.mark_incomplete(workflow, job)
     if jobs:
-        command = ["drdc", "partial-report", *jobs]
+        names = [internals.log_of(job).stem for job in jobs]
+        command = ["drdc", "partial-report", *names]
         subprocess.run([*command, "--config", settings("partial_report")])
 
 
 def wanted_in_part():
-    """Jobs of this run, by the names of their logs, and the files that they must not read."""
+    """Jobs of this run, and those whose files they must not read."""
     lost = internals.unmade_jobs(workflow)
     jobs, outdated = [], set()
-    for failed in internals.failed_jobs(workflow):
-        # Snakemake has restored those that are marked with `update`.
-        outdated |= internals.outputs_of(failed)
     for rule_name in MADE_IN_PART:
         for job in [
             one
             for one in lost
             if internals.rule_of(one) == rule_name and can_be_made(one, lost)
         ]:
-            needed = internals.inputs_by_job(workflow, job)
-            outdated |= {path for one in lost & needed.keys() for path in needed[one]}
-            jobs.append(internals.log_of(job).stem)
+            outdated |= lost & internals.inputs_by_job(workflow, job).keys()
+            jobs.append(job)
             lost.remove(job)
     return jobs, outdated
+
+
+def take_away(job):
+    """Remove what a job left in an earlier run; predictions go where `drdc predict` finds those that are still valid."""
+    if internals.rule_of(job) == "predict":
+        of = internals.wildcards_of(job)
+        names = of["seed"], of["predictions"], of["part"]
+        put_back(LAYOUT.predictions(*names), LAYOUT.unfinished(*names))
+    for path in internals.outputs_of(job):
+        Path(path).unlink(missing_ok=True)
 
 
 def can_be_made(job, lost):
@@ -61,8 +74,15 @@ def can_be_made(job, lost):
     needed = internals.inputs_by_job(workflow, job)
     absent = {internals.rule_of(one) for one in needed if one in lost}
     given = {internals.rule_of(one) for one in needed if one not in lost}
-    failed = job in internals.failed_jobs(workflow)
-    return not failed and not absent & INDISPENSABLE and bool(given - INDISPENSABLE)
+    if job in internals.failed_jobs(workflow) or any(map(stays, lost & needed.keys())):
+        return False
+    return not absent & INDISPENSABLE and bool(given - INDISPENSABLE)
+
+
+def stays(job):
+    """Whether a job left a trained model in an earlier run, which may be as valid as before and is never removed."""
+    made = map(Path, internals.outputs_of(job))
+    return internals.rule_of(job) == "train" and any(path.exists() for path in made)
 
 
 def recommendation():

@@ -34,8 +34,9 @@ rule point:
         gpu=1,
     params:
         snakefile=internals.snakefile(workflow),
-        # Not for the command: it makes the rule run again when files of the dataset have changed.
+        # Not for the command: they make the rule run again when files of the dataset or of weights have changed.
         dataset=trigger(LAYOUT.dataset, LISTING),
+        weights=[weights_files(name) for name in (BACKBONE, *EXPERIMENT.methods)],
     message:
         "Running {wildcards.point}"
     shell:

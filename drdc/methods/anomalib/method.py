@@ -12,7 +12,7 @@ from torch import Tensor
 
 from drdc.config.section import MOST_PIXELS, setting
 from drdc.methods.anomalib.models import OURS, known_arguments, known_models
-from drdc.methods.anomalib.papers import ANOMALIB, cited, pretrained_name
+from drdc.methods.anomalib.papers import ANOMALIB, NETWORKS, cited, pretrained_name
 from drdc.methods.interface import History, JointMethod, Method, Shapes, TrainedSettings
 from drdc.methods.trainer import Trainer
 from drdc.models.pretrained import Pretrained
@@ -123,6 +123,8 @@ class Anomalib(JointMethod):
                 if name not in known_arguments(str(model)):
                     known = ", ".join(known_arguments(str(model)))
                     raise ValueError(f"{name!r} is not an argument of {model}; known: {known}")
+                if name in NETWORKS and not isinstance(value[name], str):
+                    raise ValueError(f"{name!r} is the name of a network alone, as resnet18")
             return value
 
     uses_features = False

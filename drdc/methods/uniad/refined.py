@@ -38,7 +38,7 @@ class RefinedSettings(TrainedSettings):
     normalisation: Literal["mean", "mean_std", "none"] = setting(
         "none",
         "inferred",
-        "As `fusion.normalisation`; in the paper these methods are almost their base, as with raw maps.",
+        "As `fusion.normalisation`; in the paper two of the three are almost their base, as with raw maps.",
     )
     batch_size: int = setting(16, "ours", "Images per step.", ge=1, le=MOST_IMAGES)
     learning_rate: float = setting(2e-4, "ours", "Learning rate.", gt=0)

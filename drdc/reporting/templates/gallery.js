@@ -39,7 +39,7 @@ function showThreshold(list) {
     .join("");
   byId("normal-bars").setAttribute("d", bars(bins[0], -1));
   byId("anomalous-bars").setAttribute("d", bars(bins[1], 1));
-  const lines = { "threshold-line": thresholds[method], "start-line": startOf(method) };
+  const lines = { "threshold-line": thresholds[method], "calibrated-line": calibratedOf(method) };
   for (const [id, value] of Object.entries(lines)) {
     byId(id).setAttribute("x1", place(value));
     byId(id).setAttribute("x2", place(value));
@@ -49,7 +49,7 @@ function showThreshold(list) {
     ? `Histogram of the scores of ${list.length - anomalous} normal and ${anomalous} anomalous images`
     : `Histogram of the scores of ${list.length} images`;
   byId("number-name").textContent = isOwn() ? "Added to each" : "Value";
-  byId("start").value = written(startOf(method), method);
+  byId("calibrated").value = written(calibratedOf(method), method);
 }
 
 function showCounts(list) {

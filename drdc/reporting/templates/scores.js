@@ -27,7 +27,8 @@ const fields = form.elements;
 const ALL = "all";
 const isOwn = () => fields.compared.value === "own";
 const limitOf = (image, method) => settings.thresholds[method][isOwn() ? image.group : ALL];
-const startOf = (method) => (isOwn() ? 0 : settings.thresholds[method][ALL]);
+const calibratedOf = (method) => (isOwn() ? 0 : settings.thresholds[method][ALL]);
+const startOf = (method) => calibratedOf(method) + settings.added;
 const ofEachMethod = (make) => Object.fromEntries(Object.keys(METHODS).map((method) => [method, make(method)]));
 let thresholds = ofEachMethod(startOf);
 let scales = ofEachMethod(scaleOf);
@@ -35,10 +36,10 @@ let scales = ofEachMethod(scaleOf);
 // --- scores and outcomes ------------------------------------------------------------------------------
 
 function scaleOf(method) {
-  // The slider's range, which holds every score and the threshold, and the decimals that tell them apart.
-  const values = images.map((image) => placeOf(image, method));
-  const low = values.reduce((a, b) => Math.min(a, b), startOf(method));
-  const high = values.reduce((a, b) => Math.max(a, b), startOf(method));
+  // The slider's range, which holds every score and both thresholds, and the decimals that tell them apart.
+  const values = [...images.map((image) => placeOf(image, method)), startOf(method)];
+  const low = values.reduce((a, b) => Math.min(a, b), calibratedOf(method));
+  const high = values.reduce((a, b) => Math.max(a, b), calibratedOf(method));
   const margin = (high - low) * 0.02 || Math.abs(high) * 0.02 || 1;
   const decimals = Math.ceil(3 - Math.log10(high - low + 2 * margin));
   return { low: low - margin, high: high + margin, decimals: Math.min(Math.max(decimals, 0), 20) };
