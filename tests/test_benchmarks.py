@@ -169,6 +169,7 @@ def test_variants_beyond_the_paper_are_tried_on_synthetic_defects(
     with chdir(exported.parents[1]):
         study(monkeypatch, "beyond", "config.yaml", "--weights", "0.3", "1", "--defects", "1")
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sum(line[-1] == "*" for line in lines) == 4, "the best weight of each base heatmap, centred or not"
     found = {tuple(line[:3]): line[3:] for line in map(_in_parts, lines)}
     assert len(found) == 8
     assert all(0 <= float(value) <= 100 for numbers in found.values() for value in numbers)
@@ -178,8 +179,8 @@ def test_variants_beyond_the_paper_are_tried_on_synthetic_defects(
 
 
 def _in_parts(line: list[str]) -> list[str]:
-    """A printed line without the last words of "as it is"."""
-    return [word for word in line if word not in ("it", "is")]
+    """A printed line without the last words of "as it is" and the mark."""
+    return [word for word in line if word not in ("it", "is", "*")]
 
 
 def test_synthetic_defects(
