@@ -95,20 +95,17 @@ class Method(nn.Module):
         The settings have a `citation` where the configuration names one in place of the method's own.
         `backbone` is the title of the experiment's.
         """
-        own = cls.Settings.model_fields.get("backbone")
-        published = own.default.name if own and own.default else cls.paper_backbone
+        published = cls.Settings()
+        own = getattr(published, "backbone", None)
         used = title_of(settings["backbone"]) if settings.get("backbone") else backbone
-        optimizer = cls.Settings.model_fields.get("optimizer")
-        differs = (
+        told = (
+            settings.get("citation") or cls.citation,
             cls.differs,
-            departures(settings, cls.Settings()),
-            other_optimizer(settings, optimizer.default if optimizer else ""),
+            departures(settings, published),
+            other_optimizer(settings, getattr(published, "optimizer", "")),
+            other_backbone(used, own.name if own else cls.paper_backbone),
         )
-        return "; ".join(
-            filter(
-                None, (settings.get("citation") or cls.citation, *differs, other_backbone(used, published))
-            )
-        )
+        return "; ".join(filter(None, told))
 
     @classmethod
     def pretrained(cls, settings: Any) -> list[Pretrained]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.config.variants import COMPARED
-from drdc.reporting.aggregate import in_paper_order
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.figures import WIDTH, legend, looks, new_figure, plain, save
 from drdc.reporting.formats import FAILED
-from drdc.reporting.lost import NOTHING, Failed, Lost, why_lost
+from drdc.reporting.lost import NOTHING, Failed, Lost, why_lost, with_lost
 from drdc.reporting.separation import ALL, classes, cohens_d, lost_images, scores_of
 from drdc.runtime.errors import UserError
 
@@ -86,7 +84,7 @@ def by_category(
     `gone`: those that are lost.
     """
     tests = (frame.loc[frame["split"] == "test", "category"].unique() for frame in frames.values())
-    names = in_paper_order({*chain(*tests, *(own for seeds in gone.values() for own in seeds.values()))})
+    names = with_lost(tests, gone)
     for name in names:
         yield name, {method: frame[frame["category"] == name] for method, frame in frames.items()}
     if len(names) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 import pandas as pd
 
@@ -32,6 +33,11 @@ def lost(frames: Mapping[str, pd.DataFrame], failed: Failed = NOTHING) -> dict[s
                 name: known.get(name, f"{FAILED}; no scores of {name} for seed {seed}") for name in absent
             }
     return found
+
+
+def with_lost(named: Iterable[Iterable[str]], gone: Mapping[str, Mapping[str, Lost]]) -> tuple[str, ...]:
+    """Categories that some methods have, and those that are lost (`lost`), in the paper's order."""
+    return in_paper_order({*chain(*named, *(own for seeds in gone.values() for own in seeds.values()))})
 
 
 def why_lost(seeds: Iterable[Lost], category: str | None) -> str:

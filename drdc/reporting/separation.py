@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from drdc.reporting.aggregate import in_paper_order, over_seeds, reason_notes
 from drdc.reporting.declared import table
 from drdc.reporting.described import NONE, Methods, compared, further, name_of
 from drdc.reporting.formats import Cell, Column, Table
-from drdc.reporting.lost import NOTHING, Failed, Lost, lost, why_lost
+from drdc.reporting.lost import NOTHING, Failed, Lost, lost, why_lost, with_lost
 from drdc.results.scores import typed
 from drdc.runtime.errors import UserError
 
@@ -59,8 +58,7 @@ def separation(image_scores: pd.DataFrame, described: Methods = NONE, failed: Fa
     frames = scores_of(image_scores, described)
     gone = lost_images(frames, failed)
     first = next(iter(frames.values()))
-    named = [frame["category"].unique() for frame in frames.values()]
-    categories = in_paper_order({*chain(*named, *(own for seeds in gone.values() for own in seeds.values()))})
+    categories = with_lost((frame["category"].unique() for frame in frames.values()), gone)
     seeds = {
         method: {str(seed): part for seed, part in frame.groupby("seed")} for method, frame in frames.items()
     }

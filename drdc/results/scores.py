@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -98,18 +98,24 @@ def _methods_of(variant: Variant) -> tuple[str, ...]:
 
 
 def read_scored(layout: Layout, runs: Iterable[MethodRun], kind: str) -> pd.DataFrame:
-    """A kind of `SCORED` other than `scores` of the runs, (name, seed), that have it.
+    """A kind of `SCORED` other than `scores` of the runs, (name, seed), that have it; as `read_kinds`."""
+    return next(read_kinds(layout, runs, [kind]))
+
+
+def read_kinds(layout: Layout, runs: Iterable[MethodRun], kinds: Iterable[str]) -> Iterator[pd.DataFrame]:
+    """Several kinds, one after the other, see `read_scored`.
 
     Raises:
-        UserError: none has it; as `scored_runs`.
+        UserError: no run has one of them; as `scored_runs`.
     """
     runs = list(runs)
     scored_runs(layout, runs)
-    paths = [layout.scored(seed, run, kind) for run, seed in runs]
-    existing = [path for path in paths if path.is_file()]
-    if not existing:
-        raise UserError(paths[0], "is missing", "run `drdc score` first")
-    return pd.concat([read_numbers(path, kind) for path in existing], ignore_index=True)
+    for kind in kinds:
+        paths = [layout.scored(seed, run, kind) for run, seed in runs]
+        existing = [path for path in paths if path.is_file()]
+        if not existing:
+            raise UserError(paths[0], "is missing", "run `drdc score` first")
+        yield pd.concat([read_numbers(path, kind) for path in existing], ignore_index=True)
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:

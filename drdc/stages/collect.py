@@ -9,7 +9,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling
 from drdc.config.variants import CONTROLS, FULL, runs, variants
 from drdc.results.layout import SCORED, Layout
-from drdc.results.scores import read_runs, read_scored, write_table
+from drdc.results.scores import read_kinds, read_runs, write_table
 
 
 def collect(
@@ -28,6 +28,7 @@ def collect(
     every = variants(sampling, fusion, evaluation)
     scores = read_runs(layout, runs(every, seeds, evaluation), product([CONTROLS, *names], seeds))
     write_table(layout.collected("scores"), scores)
-    for kind in SCORED[1:]:
-        of_methods = list(product([FULL, *names], seeds))
-        write_table(layout.collected(kind), read_scored(layout, of_methods, kind))
+    kinds = SCORED[1:]
+    of_methods = read_kinds(layout, product([FULL, *names], seeds), kinds)
+    for kind, frame in zip(kinds, of_methods, strict=True):
+        write_table(layout.collected(kind), frame)

@@ -101,7 +101,7 @@ def planned_jobs(config: Path, *targets: str) -> dict[str, int]:
     return {rule: int(number) for rule, number in found if rule != "all"}
 
 
-def study_jobs(studied: Iterable[Experiment]) -> Counter[str]:
+def study_jobs(studied: Sequence[Experiment]) -> Counter[str]:
     """The jobs of all experiments of a study, up to the scores that it collects.
 
     Those with as many categories have as many jobs.

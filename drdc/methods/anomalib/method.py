@@ -151,8 +151,7 @@ class Anomalib(JointMethod):
 
     @classmethod
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
-        published = cls.Settings(model=settings["model"])
-        return cited(settings, published, RECIPES.get(settings["model"], {}).get("optimizer", "adamw"))
+        return cited(settings, cls.Settings(model=settings["model"]))
 
     def fit(self, trainer: Trainer) -> History:
         return self._adapter.fit(self, trainer)

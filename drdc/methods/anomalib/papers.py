@@ -9,7 +9,6 @@ from typing import Any
 from drdc.config.backbone import other_backbone
 from drdc.config.departures import departures
 from drdc.config.optimisation import other_optimizer
-from drdc.config.section import Section
 
 ANOMALIB = "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022"
 #: Arguments that name a model's pre-trained network.
@@ -122,12 +121,10 @@ def pretrained_name(model: str, arguments: Mapping[str, Any]) -> str:
     return next((str(arguments[name]) for name in NETWORKS if name in arguments), own)
 
 
-def cited(settings: Mapping[str, Any], published: Section, optimizer: str) -> str:
+def cited(settings: Mapping[str, Any], published: Any) -> str:
     """A model's source and how it differs with these settings, which are complete.
 
-    Args:
-        published: the settings of that model by default.
-        optimizer: the published one.
+    `published`: the settings of that model by default.
     """
     model, arguments = settings["model"], settings["arguments"]
     paper = PAPERS.get(model, Paper(f"the model {model}"))
@@ -141,5 +138,5 @@ def cited(settings: Mapping[str, Any], published: Section, optimizer: str) -> st
     }
     parts = [settings.get("citation") or paper.citation, *(text for text, holds in told.items() if holds)]
     if paper.trained:
-        parts += [departures(settings, published, ["model"]), other_optimizer(settings, optimizer)]
+        parts += [departures(settings, published, ["model"]), other_optimizer(settings, published.optimizer)]
     return "; ".join(filter(None, (*parts, other_backbone(used, paper.backbone))))
