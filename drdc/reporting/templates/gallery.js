@@ -190,6 +190,7 @@ function showLarge(place) {
 }
 
 function leaveLarge() {
+  if (form.contains(document.activeElement)) return; // this event comes late: the user is elsewhere already
   first = Math.floor(current / PAGE) * PAGE;
   showGrid();
   focusCard(current);
