@@ -1,12 +1,13 @@
 """Choosing among the variants beyond the paper without test images: synthetic defects of the self-check.
 
-    python benchmarks/beyond.py CONFIG --defects 6
+    python benchmarks/beyond.py CONFIG --defects 6 --stages 0,1,2,3 2,3
 
 For a trained experiment with a memory bank (`base.memory`). The defects are those of `drdc self-check`: six
-kinds, so many of each in held-out normal images of each category. Printed, in percent, for either base
-heatmap, with the diffusion map as it is and centred, and each weight λ of Eq. 17: image AUROC, mean of the
-categories and pooled; pixel AUROC and AP, mean of the categories. The maps' scale is that of the held-out
-images without defects. Of each, the weight with the largest sum of image AUROC and pixel AP is marked.
+kinds, so many of each in held-out normal images of each category. Printed, in percent, for the base heatmap
+of the transformer and that of a memory bank, with the diffusion map as it is and centred, and each weight λ
+of Eq. 17: image AUROC, mean of the categories and pooled; pixel AUROC and AP, mean of the categories. The
+maps' scale is that of the held-out images without defects. Of each, the weight with the largest sum of image
+AUROC and pixel AP is marked. `--stages`: banks of these stages of the backbone, in place of the trained one.
 """
 
 from __future__ import annotations
@@ -21,23 +22,27 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from drdc.config.fusion import BASE_SCALES
 from drdc.config.variants import DRDC, FULL, Stored
 from drdc.data.manifest import read_manifest
-from drdc.data.pictures import Picture, read_picture
+from drdc.data.pictures import read_picture
 from drdc.detection.backends import Backend, PictureFeatures
+from drdc.equations.fusion import feature_error
 from drdc.equations.stored_maps import image_score
 from drdc.experiment.experiment import Experiment, load_experiment
+from drdc.methods.drdc.base import remember
 from drdc.methods.drdc.predictor import DrdcPredictor
 from drdc.models.backbone import FeatureExtractor
 from drdc.results.heatmaps import DrdcReading
 from drdc.results.layout import Layout
-from drdc.results.predictions import fuse, statistics
+from drdc.results.predictions import fuse, statistics, store_base
 from drdc.runtime.batching import chunks
 from drdc.runtime.devices import torch_device
 from drdc.stages.prepare import root_of
 from drdc.stages.self_check import drawn_defects, read_shown
+from drdc.training.job import Images
 
-BASES = ("transformer", "memory")
+OWN = "memory"  # the bank of the trained model
 Mask = NDArray[np.bool_]
 
 
@@ -45,15 +50,16 @@ class Tried:
     """Held-out images without and with defects, and what the models of an experiment predict of them.
 
     Attributes:
+        pictures: N of them.
         records: predictions, (N,).
         masks: (N, H, H), true on a defect.
         category: (N,).
     """
 
     def __init__(self, experiment: Experiment, defects: int) -> None:
-        layout, size = Layout(experiment.experiment), experiment.dataset.image_size
-        table = read_manifest(layout.manifest)
-        held_out, root = table[table.split == "val"], root_of(layout, experiment.dataset)
+        self.layout, size = Layout(experiment.experiment), experiment.dataset.image_size
+        table = read_manifest(self.layout.manifest)
+        held_out, root = table[table.split == "val"], root_of(self.layout, experiment.dataset)
         pictures, masks, category = [], [], []
         for row in held_out.itertuples():
             pictures.append(read_picture(read_shown(root, row)))
@@ -63,8 +69,37 @@ class Tried:
             pictures.append(read_picture(drawn.image))
             masks.append(np.asarray(Image.fromarray(drawn.mask).resize((size, size))))
             category.append(row.category)
-        self.masks, self.category = np.stack(masks), np.array(category)
-        self.records = _predicted(layout, experiment, pictures)
+        self.pictures, self.masks, self.category = pictures, np.stack(masks), np.array(category)
+        extractor = FeatureExtractor(experiment.backbone).to(torch_device())
+        self.features = PictureFeatures(experiment.backbone, extractor)
+        stored, seed = Stored(name=FULL, model="diffusion", detailed=True), experiment.seeds[0]
+        self.predictor = DrdcPredictor.load(self.layout, seed, size, experiment.sampling, stored)
+        self.records = self._predicted(experiment)
+
+    @torch.inference_mode()
+    def _predicted(self, experiment: Experiment) -> NDArray[np.void]:
+        reading = DrdcReading(experiment.fusion, {}, parts=False)
+        backend = Backend(DRDC, self.predictor, self.features, reading, usual=0.0)
+        found = []
+        for places in chunks(np.arange(len(self.pictures)), self.predictor.batch_size):
+            own = [self.pictures[place] for place in places]
+            found.append(backend.records(own, backend.features_of(own)))
+        records = np.concatenate(found)
+        records["row"] = np.arange(len(records))
+        return records
+
+    @torch.inference_mode()
+    def remember(self, experiment: Experiment, stages: list[int]) -> None:
+        """Replace the base maps of the memory bank by those of a bank of these stages."""
+        images = Images.read(self.layout, self.layout.features, "features")
+        base = experiment.base.model_copy(update={"memory_stages": stages})
+        model = self.predictor.base
+        remember(model, images, experiment.backbone, base, experiment.seeds[0])
+        for places in chunks(np.arange(len(self.records)), self.predictor.batch_size):
+            features = self.features([self.pictures[place] for place in places])
+            nearest = model.nearest(features)
+            errors = {scale: feature_error(features, nearest, scale) for scale in BASE_SCALES}
+            store_base(self.records, places, "memory", errors)
 
     def measure(self, experiment: Experiment, base: str, centred: bool, weight: float) -> list[float]:
         """Image AUROC and pooled, pixel AUROC and AP."""
@@ -90,22 +125,6 @@ class Tried:
         ]
 
 
-def _predicted(layout: Layout, experiment: Experiment, pictures: list[Picture]) -> NDArray[np.void]:
-    size, extractor = experiment.dataset.image_size, FeatureExtractor(experiment.backbone)
-    stored = Stored(name=FULL, model="diffusion", detailed=True)
-    predictor = DrdcPredictor.load(layout, experiment.seeds[0], size, experiment.sampling, stored)
-    features = PictureFeatures(experiment.backbone, extractor.to(torch_device()))
-    backend = Backend(DRDC, predictor, features, DrdcReading(experiment.fusion, {}, parts=False), usual=0.0)
-    found = []
-    with torch.inference_mode():
-        for places in chunks(np.arange(len(pictures)), predictor.batch_size):
-            own = [pictures[place] for place in places]
-            found.append(backend.records(own, backend.features_of(own)))
-    records = np.concatenate(found)
-    records["row"] = np.arange(len(records))
-    return records
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -113,17 +132,21 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("--weights", type=float, nargs="+", default=[step / 10 for step in range(1, 11)])
     parser.add_argument("--defects", type=int, default=6)
+    parser.add_argument("--stages", nargs="+", default=[OWN])
     options = parser.parse_args()
     experiment = load_experiment(options.config)
     tried = Tried(experiment, options.defects)
     print("base         diffusion map  λ     image AUROC  pooled  pixel AUROC  pixel AP")
-    for base, centred in itertools.product(BASES, (False, True)):
+    for shown, centred in itertools.product(("transformer", *options.stages), (False, True)):
+        if shown not in ("transformer", OWN) and not centred:
+            tried.remember(experiment, [int(stage) for stage in shown.split(",")])
+        base = "transformer" if shown == "transformer" else "memory"
         rows = {weight: tried.measure(experiment, base, centred, weight) for weight in options.weights}
         best = max(rows, key=lambda weight: rows[weight][0] + rows[weight][3])
         for weight, row in rows.items():
             image, pooled, pixel, ap = (100 * value for value in row)
             print(
-                f"{base:11}  {'centred' if centred else 'as it is':13}  {weight:<4g}  "
+                f"{shown:11}  {'centred' if centred else 'as it is':13}  {weight:<4g}  "
                 f"{image:11.1f}  {pooled:6.1f}  {pixel:11.1f}  {ap:8.1f}{'  *' * (weight == best)}",
                 flush=True,
             )

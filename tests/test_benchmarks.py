@@ -167,15 +167,18 @@ def test_variants_beyond_the_paper_are_tried_on_synthetic_defects(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with chdir(exported.parents[1]):
-        study(monkeypatch, "beyond", "config.yaml", "--weights", "0.3", "1", "--defects", "1")
+        options = ("--weights", "0.3", "1", "--defects", "1", "--stages", "memory", "2,3", "0,1,2,3")
+        study(monkeypatch, "beyond", "config.yaml", *options)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
-    assert sum(line[-1] == "*" for line in lines) == 4, "the best weight of each base heatmap, centred or not"
+    assert sum(line[-1] == "*" for line in lines) == 8, "the best weight of each base heatmap, centred or not"
     found = {tuple(line[:3]): line[3:] for line in map(_in_parts, lines)}
-    assert len(found) == 8
+    assert len(found) == 16
     assert all(0 <= float(value) <= 100 for numbers in found.values() for value in numbers)
     for shown in ("as", "centred"):
         assert found["memory", shown, "1"] == found["transformer", shown, "1"], "the diffusion map alone"
         assert found["memory", shown, "0.3"] != found["transformer", shown, "0.3"]
+        assert found["2,3", shown, "0.3"] == found["memory", shown, "0.3"], "the experiment's own"
+        assert found["0,1,2,3", shown, "0.3"] != found["memory", shown, "0.3"]
 
 
 def _in_parts(line: list[str]) -> list[str]:

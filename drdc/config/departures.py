@@ -15,7 +15,7 @@ def departures(settings: Mapping[str, Any], published: Section, leave: Collectio
     """The settings that are not the published ones, as "with epochs 5 for 72, width 128 for 1024", or "".
 
     Args:
-        settings: complete, as they are written.
+        settings: as they are written; what is left out has its default.
         published: the same section with its defaults. Those that are `ours` have no published value.
         leave: names of settings that do not matter here.
     """
@@ -27,7 +27,8 @@ def _each(
     settings: Mapping[str, Any], published: Section, leave: Collection[str], prefix: str = ""
 ) -> Iterator[str]:
     for name, field in type(published).model_fields.items():
-        default, own = getattr(published, name), settings[name]
+        default = getattr(published, name)
+        own = settings.get(name, default)
         labels = field.json_schema_extra
         source = labels.get("source", "ours") if isinstance(labels, Mapping) else "ours"
         if name in leave:

@@ -199,7 +199,7 @@ def _networks(
     """The weights of all three networks, and the settings from which each is built."""
     base, about_base = load_trained(layout, seed, "base", "base")
     if fusion.base != "memory":
-        base.pop("memory", None)
+        base = {name: value for name, value in base.items() if name not in ("memory", "remembered")}
     diffusion, about_diffusion = load_trained(layout, seed, "diffusion", "diffusion")
     extractor = _backbone(layout, backbone)
     FeatureExtractor(backbone, extractor)  # a name that only the hub knows cannot be built from the file

@@ -386,6 +386,19 @@ def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
             "set it above 0, for example to 40000",
         ),
         (
+            e.base.memory_stages is not None and not e.base.memory,
+            ("base.memory_stages", "base.memory"),
+            "chooses from a memory bank, which there is not",
+            "set base.memory above 0",
+        ),
+        (
+            not {*(e.base.memory_stages or [])}
+            <= {stage for own in e.backbone.networks for stage in own.stages},
+            ("base.memory_stages", "backbone.stages"),
+            f"{e.base.memory_stages} are not among the backbone's stages",
+            "take some of backbone.stages",
+        ),
+        (
             e.evaluation.beyond and (e.fusion.base != "transformer" or e.fusion.centred),
             ("evaluation.beyond", "fusion.base", "fusion.centred"),
             "compares with the paper's fusion",

@@ -53,7 +53,7 @@ ANY, IMPORTED = "*", "imported"
 USES_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "weights": {BACKBONE: ("backbone",), ANY: ("method",)},
     "train": {
-        "base": ("base",),
+        "base": ("backbone", "base"),
         "diffusion": ("image_size", "diffusion"),
         "unconditional": ("image_size", "diffusion"),
         ANY: ("image_size", "method"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -75,6 +75,16 @@ class FeatureExtractor(nn.Module):
     def stages(self, pixels: Tensor) -> list[Tensor]:
         """Feature maps of the first network, (B, C_i, h_i, w_i), for pixels normalised as in its training."""
         return maps(self.network, pixels)
+
+
+def channels_of(settings: Network, stages: Collection[int]) -> list[int]:
+    """Where the channels of some stages are among all C of a `FeatureExtractor`; no weights are needed."""
+    names = []
+    for own in settings.networks:
+        with torch.device("meta"):
+            channels = _built(own).feature_info.channels()
+        names += [stage for stage, count in zip(own.stages, channels, strict=True) for _ in range(count)]
+    return [place for place, stage in enumerate(names) if stage in stages]
 
 
 def maps(network: Any, pixels: Tensor) -> list[Tensor]:

@@ -124,6 +124,7 @@ class Reconstructor(nn.Module):
 
     mask: Tensor | None
     memory: Tensor | None
+    remembered: Tensor | None
 
     def __init__(self, settings: Base, channels: int, feature_size: int) -> None:
         super().__init__()
@@ -138,7 +139,8 @@ class Reconstructor(nn.Module):
         window = settings.neighbour_window
         mask = neighbour_mask(feature_size, window) if window else None
         self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("memory", None)  # (M, C) float16: features of normal images, see `nearest`
+        self.register_buffer("memory", None)  # (M, C') float16: features of normal images, see `nearest`
+        self.register_buffer("remembered", None)  # (C',) int64: the channels that it has, where not all
         self.apply(_initialise)
 
     def forward(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -159,6 +161,8 @@ class Reconstructor(nn.Module):
     def nearest(self, features: Tensor) -> Tensor:
         """The feature in the memory bank that is nearest to each, both (B, C, h, w): ours, not the paper's.
 
+        Channels that the bank does not have are as they were given, so that they add nothing to Eq. 2.
+
         Raises:
             UserError: the model has no memory bank.
         """
@@ -167,15 +171,18 @@ class Reconstructor(nn.Module):
         known = self.memory.float()
         lengths = known.square().sum(1)
         tokens = features.flatten(2).transpose(1, 2)
+        compared = tokens if self.remembered is None else tokens[..., self.remembered]
         # Image by image: the distances of 14×14 tokens to 40,000 of the bank take 31 MB.
-        found = [known[(lengths - 2 * own @ known.T).argmin(1)] for own in tokens.unbind()]
-        return torch.stack(found).transpose(1, 2).reshape(features.shape)
+        found = torch.stack([known[(lengths - 2 * own @ known.T).argmin(1)] for own in compared.unbind()])
+        if self.remembered is not None:
+            found = tokens.index_copy(2, self.remembered, found)
+        return found.transpose(1, 2).reshape(features.shape)
 
     def restore(self, weights: dict[str, Tensor]) -> None:
         """Load a trained state, with its memory bank where it has one."""
-        if "memory" in weights:
-            size = len(weights["memory"]), self.output.out_features
-            self.memory = torch.empty(size, dtype=torch.float16)
+        for name in ("memory", "remembered"):
+            if name in weights:
+                setattr(self, name, torch.empty_like(weights[name]))
         self.load_state_dict(weights)
 
     def _reconstruct(self, tokens: Tensor) -> Tensor:

@@ -50,8 +50,8 @@ QUICK_METHODS = ("padim", "patchcore", "simplenet")
 QUICK_SIDE = 256
 #: Of the training time for the transformer: little, because the base heatmap is that of the memory bank.
 BASE_SHARE = 0.05
-#: What is made of both heatmaps, and features in the memory bank.
-FUSION, MEMORY = BEYOND["memory+centred"], 40_000
+#: What is made of both heatmaps, and the memory bank: how many features, of which stages of the backbone.
+FUSION, MEMORY = BEYOND["memory+centred"], {"memory": 40_000, "memory_stages": [2, 3]}
 #: The paper's length, beyond which no training is made.
 MOST_EPOCHS = 1000
 LOOKED_AT = 200
@@ -302,7 +302,7 @@ def write(
         "seeds": [0],
         "dataset": _dataset(seen, known.dataset.image_size),
         "backbone": _written(base.backbone),
-        "base": _written(base.base) | {"epochs": planned.epochs, "balanced": _uneven(seen), "memory": MEMORY},
+        "base": _written(base.base) | {"epochs": planned.epochs, "balanced": _uneven(seen)} | MEMORY,
         "diffusion": _written(known.diffusion) | {"images": planned.images, "balanced": _uneven(seen)},
         "sampling": _written(known.sampling),
         "fusion": _written(known.fusion) | FUSION,
@@ -397,6 +397,7 @@ def _comments(seen: Folder, planned: Plan, gpu: bool) -> dict[str, str]:
         "backbone.weights": weights,
         "base.epochs": f"passes over {sum(seen.train.values())} training images",
         "base.memory": "features of normal images, for the base heatmap",
+        "base.memory_stages": "the inner stages of the backbone find more than all of them",
         "base.balanced": "categories have different numbers of images" if _uneven(seen) else "all equal",
         "diffusion.images": f"training images seen, {planned.images // len(seen.train)} of each category",
         "base.accumulation": "parts of a batch, computed one after another, which fit into this GPU's memory",

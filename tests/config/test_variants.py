@@ -188,6 +188,19 @@ def test_variants_beyond_the_paper_are_compared_with_the_papers_fusion(fusion: d
         )
 
 
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ({"memory": 100, "memory_stages": [2, 4]}, "not among the backbone's stages; take some of"),
+        ({"memory_stages": [2]}, "which there is not; set base.memory above 0"),
+        ({"memory": 100, "memory_stages": []}, "at least 1"),
+    ],
+)
+def test_a_memory_bank_has_stages_of_the_backbone(base: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=rf"base\.memory_stages: .*{said}"):
+        load_experiment({"dataset": {"root": "data"}, "base": base})
+
+
 def test_variants_beyond_the_paper_cost_no_call_of_the_unet() -> None:
     e = load_experiment(
         {

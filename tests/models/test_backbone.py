@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from drdc.config.backbone import Backbone, Network
-from drdc.models.backbone import FeatureExtractor, pretrained
+from drdc.models.backbone import FeatureExtractor, channels_of, pretrained
 from drdc.models.checkpoint import package_file
 from drdc.runtime.errors import UserError
 
@@ -295,6 +295,12 @@ def test_several_networks_are_concatenated(several: Backbone) -> None:
     assert extractor.channels == expected.shape[1] == 40 + 112 + 2 * 64 + 8
     assert not torch.equal(parts[0].mean, parts[2].mean)
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
+
+
+def test_the_channels_of_stages_are_found_without_weights(several: Backbone) -> None:
+    assert channels_of(settings(weights="hub"), [1, 3]) == [*range(16, 40), *range(80, 192)]
+    assert channels_of(several, [2]) == [*range(40), *range(152, 216)], "of each network that has it"
+    assert channels_of(several, [1]) == [*range(280, 288)]
 
 
 def test_several_networks_have_a_digest_each(several: Backbone) -> None:

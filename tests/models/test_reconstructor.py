@@ -227,11 +227,12 @@ def test_attention_has_a_dropout_of_its_own() -> None:
     assert rates(dropout=0.2, attention_dropout=0.0) == {0.0}
 
 
-def remembering(entries: int, channels: int = 6) -> tuple[Reconstructor, Tensor]:
-    """A model and its memory bank, of features as they are stored."""
+def remembering(entries: int, remembered: list[int] | None = None) -> tuple[Reconstructor, Tensor]:
+    """A model and its memory bank, of features as they are stored, with some of six channels or all."""
     torch.manual_seed(0)
-    model = Reconstructor(settings(), channels=channels, feature_size=SIDE).eval()
-    model.memory = torch.randn(entries, channels).half()
+    model = Reconstructor(settings(), channels=6, feature_size=SIDE).eval()
+    model.memory = torch.randn(entries, 6 if remembered is None else len(remembered)).half()
+    model.remembered = None if remembered is None else torch.tensor(remembered)
     return model, model.memory.float()
 
 
@@ -251,8 +252,25 @@ def test_what_is_in_the_memory_bank_is_nearest_to_itself() -> None:
     assert torch.equal(model.nearest(features), features)
 
 
-def test_a_trained_state_brings_its_memory_bank_along_whatever_its_size() -> None:
-    model, known = remembering(17)
+def test_only_the_channels_that_the_memory_bank_has_are_compared() -> None:
+    chosen = [1, 4, 5]
+    model, known = remembering(40, chosen)
+    features = torch.randn(2, 6, SIDE, SIDE)
+    found = model.nearest(features)
+    features[:, [0, 2, 3]] += torch.randn(2, 3, SIDE, SIDE)
+    again = model.nearest(features)
+    assert torch.equal(again[:, [0, 2, 3]], features[:, [0, 2, 3]]), "others add nothing to the error"
+    assert torch.equal(again[:, chosen], found[:, chosen])
+    for row, column in itertools.product(range(SIDE), range(SIDE)):
+        distances = (known - features[0, chosen, row, column]).norm(dim=1)
+        torch.testing.assert_close(found[0, chosen, row, column], known[distances.argmin()])
+
+
+@pytest.mark.parametrize("remembered", [None, [0, 5]])
+def test_a_trained_state_brings_its_memory_bank_along_whatever_its_size(
+    remembered: list[int] | None,
+) -> None:
+    model, known = remembering(17, remembered)
     restored = Reconstructor(settings(), channels=6, feature_size=SIDE).eval()
     restored.restore(model.state_dict())
     assert restored.memory is not None

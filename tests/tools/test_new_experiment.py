@@ -125,7 +125,7 @@ def test_a_slow_machine_gets_the_smallest_images_and_a_fast_one_larger_ones(fold
     slow = written(folder, 90, False, rates(0.1, {64: 1.0, 96: 2.0}))
     assert (slow.dataset.image_size, slow.diffusion.images) == (64, 5100)
     assert slow.fusion == small.fusion.model_copy(update=BEYOND["memory+centred"])
-    assert slow.base.memory == 40_000
+    assert (slow.base.memory, slow.base.memory_stages) == (40_000, [2, 3])
     fast = written(folder, 90, False, rates(0.001, {64: 0.01, 96: 0.1}))
     assert (fast.dataset.image_size, fast.sampling) == (96, middle.sampling)
     assert fast.backbone == middle.backbone

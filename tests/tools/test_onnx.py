@@ -167,7 +167,7 @@ def test_a_detector_with_a_memory_bank_is_the_same_as_a_file_for_other_runtimes(
         assert drdc(tmp_path / "copy", *stage.split(), "--config", "config.yaml", "--threads", "1") == 0
     model = tmp_path / "copy/results/tiny"
     with safe_open(model / "detectors/drdc.safetensors", "np") as file:
-        assert file.get_tensor("base.memory").shape[0] == config["base"]["memory"]
+        assert file.get_tensor("base.memory").shape == (config["base"]["memory"], 40 + 112)
     with safe_open(exported / "detectors/drdc.safetensors", "np") as file:
         assert "base.memory" not in file.keys(), "which nothing would use"  # noqa: SIM118
     images = photos(Detector.load(model).categories)[:8]

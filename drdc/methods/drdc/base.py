@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from drdc.config.backbone import Backbone
 from drdc.config.base import Base
+from drdc.models.backbone import channels_of
 from drdc.models.reconstructor import Reconstructor, draw_jitter
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks
@@ -19,16 +23,16 @@ from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, train
 
 
-def train_base(layout: Layout, seed: int, *, base: Base, processes: int = 1) -> None:
+def train_base(layout: Layout, seed: int, *, backbone: Backbone, base: Base, processes: int = 1) -> None:
     """Write `seed<k>/base.safetensors` and its loss curve; resumes from where an earlier call was stopped.
 
-    Several `processes` share each batch, one on each GPU where there are any.
+    Several `processes` share each batch, one on each GPU where there are any. `backbone`: of the features.
     """
     images = Images.read(layout, layout.features, "features")
-    carry_out(Job.of(layout, seed, "base", base, images), processes, _train)
+    carry_out(Job.of(layout, seed, "base", base, images), processes, partial(_train, backbone))
 
 
-def _train(job: Job, group: Group) -> None:
+def _train(backbone: Backbone, job: Job, group: Group) -> None:
     base: Base = job.settings
     images = Images.read(job.layout, job.layout.features, "features")
     _, channels, side, _ = images.stored.shape
@@ -67,8 +71,16 @@ def _train(job: Job, group: Group) -> None:
     trained, history = train(task, job, group)
     if group.rank == 0:
         if base.memory:
-            trained.memory = memory_bank(images, base.memory, job.seed)
+            remember(trained, images, backbone, base, job.seed)
         finish(job, trained, history, {"channels": channels, "feature_size": side})
+
+
+def remember(model: nn.Module, images: Images, backbone: Backbone, base: Base, seed: int) -> None:
+    """Give a `Reconstructor` the memory bank that `base` asks for, of its stages of the backbone."""
+    model.memory, model.remembered = memory_bank(images, base.memory, seed), None
+    if base.memory_stages is not None:
+        chosen = torch.tensor(channels_of(backbone, base.memory_stages), device=model.memory.device)
+        model.memory, model.remembered = model.memory[:, chosen], chosen
 
 
 def memory_bank(images: Images, size: int, seed: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from pydantic import ValidationInfo, field_validator
 from torch import Tensor
@@ -24,6 +26,13 @@ class BaseSettings(Base, TrainedSettings):
         hidden = info.data.get("hidden", value)
         if hidden % value or hidden % 2:
             raise ValueError(f"must divide `hidden`, which must be even, {hidden}; change either")
+        return value
+
+    @field_validator("memory", "memory_stages")
+    @classmethod
+    def _is_of_drdc(cls, value: Any) -> Any:
+        if value:
+            raise ValueError("has an effect in section `base` alone; leave it out here")
         return value
 
     @field_validator("neighbour_window")
