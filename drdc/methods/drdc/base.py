@@ -77,10 +77,12 @@ def _train(backbone: Backbone, job: Job, group: Group) -> None:
 
 def remember(model: nn.Module, images: Images, backbone: Backbone, base: Base, seed: int) -> None:
     """Give a `Reconstructor` the memory bank that `base` asks for, of its stages of the backbone."""
-    model.memory, model.remembered = memory_bank(images, base.memory, seed), None
+    bank, chosen = memory_bank(images, base.memory, seed), None
     if base.memory_stages is not None:
-        chosen = torch.tensor(channels_of(backbone, base.memory_stages), device=model.memory.device)
-        model.memory, model.remembered = model.memory[:, chosen], chosen
+        chosen = torch.tensor(channels_of(backbone, base.memory_stages), device=bank.device)
+        bank = bank[:, chosen]
+    model.register_buffer("memory", bank)
+    model.register_buffer("remembered", chosen)
 
 
 def memory_bank(images: Images, size: int, seed: int) -> Tensor:
