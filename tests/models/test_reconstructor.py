@@ -18,6 +18,7 @@ from drdc.models.reconstructor import (
     Reconstructor,
     draw_jitter,
     jitter,
+    nearest_rows,
     neighbour_mask,
 )
 from drdc.runtime.errors import UserError
@@ -244,6 +245,17 @@ def test_each_feature_is_compared_with_the_nearest_one_of_the_memory_bank() -> N
     for image, row, column in itertools.product(range(3), range(SIDE), range(SIDE)):
         distances = (known - features[image, :, row, column]).norm(dim=1)
         torch.testing.assert_close(found[image, :, row, column], known[distances.argmin()])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40, 4096])
+def test_the_nearest_row_is_found_in_parts_of_any_size(rows: int) -> None:
+    torch.manual_seed(0)
+    points, known = torch.randn(30, 5), torch.randn(40, 5).half()
+    known[23] = known[11]  # of equal ones the first
+    points[0] = known[11].float()
+    expected = torch.cdist(points, known.float()).argmin(1)
+    assert torch.equal(nearest_rows(points, known, rows), expected)
+    assert nearest_rows(points, known, rows)[0] == 11
 
 
 def test_what_is_in_the_memory_bank_is_nearest_to_itself() -> None:
