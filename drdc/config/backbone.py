@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from drdc.config.section import MOST_PIXELS, Section, setting
 
-Stages = Annotated[list[Annotated[int, Field(ge=0, le=99)]], Field(min_length=1, max_length=100)]
+
+def _rising(stages: list[int]) -> list[int]:
+    if stages != sorted({*stages}):
+        raise ValueError(f"must rise, as timm gives the maps in this order; write {sorted({*stages})}")
+    return stages
+
+
+Stages = Annotated[
+    list[Annotated[int, Field(ge=0, le=99)]], Field(min_length=1, max_length=100), AfterValidator(_rising)
+]
 
 
 class Network(Section):

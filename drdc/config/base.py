@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
+from drdc.config.backbone import Stages
 from drdc.config.optimisation import COMPILE, PRECISION, SCHEDULE, Compile, Optimisation, Precision, Schedule
 from drdc.config.section import MOST_EPOCHS, setting
 
@@ -47,11 +44,10 @@ class Base(Optimisation):
         ge=0,
         le=10_000_000,
     )
-    memory_stages: list[Annotated[int, Field(ge=0)]] | None = setting(
+    memory_stages: Stages | None = setting(
         None,
         "ours",
         "Those of `backbone.stages` whose features the memory bank has and compares; null: all.",
-        min_length=1,
         exclude_if=lambda stages: stages is None,  # so that no earlier result is outdated
     )
     precision: Precision = setting("auto", "ours", PRECISION)

@@ -37,8 +37,8 @@ class Network(backbone.Network):
     feature_size: int = setting(
         8, "ours", "Height and width of the features, and of the dense map.", ge=1, le=MOST_PIXELS
     )
-    stages: list[int] = setting(
-        [4], "inferred", "Stages that make up the features, as timm's `out_indices`.", min_length=1
+    stages: backbone.Stages = setting(
+        [4], "inferred", "Stages that make up the features, as timm's `out_indices`."
     )
 
 

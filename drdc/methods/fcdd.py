@@ -10,7 +10,7 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from drdc.config.backbone import Network
+from drdc.config.backbone import Network, Stages
 from drdc.config.optimisation import OPTIMIZER, SCHEDULE, Optimizer, Schedule
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, setting
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings, blurred
@@ -37,8 +37,8 @@ class FrozenLayers(Network):
         ge=4,
         le=MOST_PIXELS,
     )
-    stages: list[int] = setting(
-        [2], "inferred", "Stages that are read (VGG: stride 4), as timm's `out_indices`.", min_length=1
+    stages: Stages = setting(
+        [2], "inferred", "Stages that are read (VGG: stride 4), as timm's `out_indices`."
     )
 
 

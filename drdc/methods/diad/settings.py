@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from drdc.config.backbone import Stages
 from drdc.config.optimisation import BETAS, OPTIMIZER, Betas, Optimisation, Optimizer
 from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, MOST_PIXELS, Section, setting
 from drdc.methods.interface import TrainedSettings
@@ -103,9 +104,7 @@ class Extractor(Section):
         "ours",
         "`hub`, `package` or a file, as for the experiment's own backbone (`backbone.weights`).",
     )
-    stages: list[int] = setting(
-        [1, 2, 3], "inferred", "Stages (strides 4, 8, 16), as timm's `out_indices`.", min_length=1
-    )
+    stages: Stages = setting([1, 2, 3], "inferred", "Stages (strides 4, 8, 16), as timm's `out_indices`.")
 
 
 class Settings(TrainedSettings):
