@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from drdc.config.backbone import Backbone
 from drdc.config.base import Base
 from drdc.methods.drdc import base as training
 from drdc.results.layout import Layout
@@ -33,12 +34,22 @@ def races(size: Size) -> Iterator[Race]:
         layout = Layout("benchmark")
         write_manifest(layout, ["one"], size=16 * side, train=IMAGES, val=1)
         write_array(layout, layout.features, features)
-        start = partial(training.train_base, layout, 0, base=base)
+        start = partial(training.train_base, layout, backbone=Backbone())
+        undropped = base.model_copy(update={"attention_dropout": 0.0})
         yield Race(
             what=f"{base.batch_size} feature maps of {CHANNELS} × {side} × {side}",
             unit="step",
             contestants=[
-                Contestant("drdc", steps_of(training, start, STEPS), note=in_bf16(base.precision)),
+                Contestant(
+                    "drdc",
+                    steps_of(training, partial(start, 0, base=base), STEPS),
+                    note=in_bf16(base.precision),
+                ),
+                Contestant(
+                    "drdc, attention's weights without dropout",
+                    steps_of(training, partial(start, 1, base=undropped), STEPS),
+                    note="not the paper's",
+                ),
                 Contestant("UniAD in plain torch", plain(uniad_steps(base, side)), wanted="ratio ≥ 1.5"),
             ],
             units=STEPS,
