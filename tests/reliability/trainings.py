@@ -81,8 +81,8 @@ def make_data(folder: Path) -> None:
 def arguments(folder: Path, model: str, *options: str, **changes: Any) -> list[str]:
     """Arguments of `drdc` that train `model` in `folder`; `changes` are settings."""
     section, defaults = ("base", BASE) if model == "base" else ("diffusion", DIFFUSION)
-    sizes = {} if model == "base" else {"image_size": 16}
-    config = handed_over(folder, NAME, "train", **sizes, **{section: defaults | changes})
+    other: dict[str, Any] = {"backbone": {}} if model == "base" else {"image_size": 16}
+    config = handed_over(folder, NAME, "train", **other, **{section: defaults | changes})
     return ["train", model, "--threads", "1", "--config", config, *options]
 
 
