@@ -177,8 +177,10 @@ class Visit:
             path.unlink(missing_ok=True)
         fault = f"is left out, because {IMAGES} images are looked at at once; drop it afterwards"
         others = [Seen(path, fast, f"{path.name}: {fault}") for path in paths[IMAGES:]]
+        field: Any = None  # freed at once and never again: that could take away what is dropped meanwhile
         for looked in self._look(paths[:IMAGES], others, rate, category, fast):
-            yield None, *looked
+            yield field, *looked
+            field = gr.skip()
 
     def again(self, drop: Drop, rate: float, category: str, fast: bool) -> Iterator[tuple]:
         """Look at the images of the last drop in the other mode, or as images of another category."""

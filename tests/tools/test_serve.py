@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -332,6 +333,20 @@ def large_png(width: int, height: int) -> bytes:
         for kind, data in [*parts, (b"IEND", b"")]
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_the_field_is_freed_at_the_beginning_of_a_drop_alone(model: Path, good: Path, tmp_path: Path) -> None:
+    """Freed later, it would lose what was dropped meanwhile."""
+    import gradio as gr
+
+    from drdc.detection import web_page
+
+    visit = web_page.Visit(Detector.load(model))
+    paths = [shutil.copy(good, tmp_path / f"{number}.png") for number in range(2)]
+    first, *others = [field for field, *_ in visit.new(paths, (), 0.1, web_page.LIKE, False)]
+    assert first is None
+    assert others
+    assert all(field == gr.skip() for field in others)
 
 
 @pytest.mark.parametrize(
