@@ -167,7 +167,7 @@ def test_variants_beyond_the_paper_are_tried_on_synthetic_defects(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with chdir(exported.parents[1]):
-        options = ("--weights", "0.3", "1", "--defects", "1", "--stages", "memory", "2,3", "0,1,2,3")
+        options = ("--weights", "0.3", "1", "--defects", "1", "--stages", "2,3", "0,1,2,3")
         study(monkeypatch, "beyond", "config.yaml", *options)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert sum(line[-1] == "*" for line in lines) == 8, "the best weight of each base heatmap, centred or not"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, Field
 
 from drdc.config.section import MOST_PIXELS, Section, setting
 
@@ -66,6 +66,7 @@ class Backbone(Network):
         "Further networks, each with `name`, `weights` and `stages`; their feature maps are concatenated to "
         "those of the first.",
         max_length=10,
+        exclude_if=lambda others: not others,  # written as before there were several: no result is outdated
     )
 
     @property
@@ -78,12 +79,6 @@ class Backbone(Network):
     def title(self) -> str:
         """The names of all networks."""
         return title(network.name for network in self.networks)
-
-    @model_serializer(mode="wrap")
-    def _without_others(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A single network is written as before there were several, so that no result of it is outdated."""
-        found: dict[str, Any] = serialised(self)
-        return found if self.others else {key: value for key, value in found.items() if key != "others"}
 
 
 _JOINED = " + "

@@ -27,6 +27,7 @@ from drdc.methods.fitted_method import read_fitted
 from drdc.methods.registry import Configured, method_class
 from drdc.models.backbone import FeatureExtractor, pretrained
 from drdc.models.inpainter import Inpainter, load_trained
+from drdc.models.reconstructor import BANK
 from drdc.results.groups import read_groups, training_groups
 from drdc.results.heatmaps import Heatmaps
 from drdc.results.layout import Layout
@@ -199,7 +200,7 @@ def _networks(
     """The weights of all three networks, and the settings from which each is built."""
     base, about_base = load_trained(layout, seed, "base", "base")
     if fusion.base != "memory":
-        base = {name: value for name, value in base.items() if name not in ("memory", "remembered")}
+        base = {name: value for name, value in base.items() if name not in BANK}
     diffusion, about_diffusion = load_trained(layout, seed, "diffusion", "diffusion")
     extractor = _backbone(layout, backbone)
     FeatureExtractor(backbone, extractor)  # a name that only the hub knows cannot be built from the file

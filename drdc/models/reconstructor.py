@@ -116,6 +116,10 @@ class DecoderLayer(nn.Module):
         return self.feedforward(self.attention_previous(query, previous, position, mask))
 
 
+#: The buffers of the memory bank: its features, and the channels that it has, where not all.
+BANK = ("memory", "remembered")
+
+
 class Reconstructor(nn.Module):
     """f_org -> f_rec, both (B, C, h, w) (Eq. 1).
 
@@ -178,9 +182,8 @@ class Reconstructor(nn.Module):
 
     def restore(self, weights: dict[str, Tensor]) -> None:
         """Load a trained state, with its memory bank where it has one."""
-        for name in ("memory", "remembered"):
-            if name in weights:
-                setattr(self, name, torch.empty_like(weights[name]))
+        for name in weights.keys() & set(BANK):
+            setattr(self, name, torch.empty_like(weights[name]))
         self.load_state_dict(weights)
 
     def _reconstruct(self, tokens: Tensor) -> Tensor:

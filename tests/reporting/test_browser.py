@@ -512,6 +512,14 @@ def test_the_large_view_is_used_by_keyboard(page: Any) -> None:
     focused.filter(has_text=ranked[-1].path).wait_for()
 
 
+def test_leaving_the_large_view_takes_no_field_from_a_user_who_is_there_already(page: Any) -> None:
+    """The event of its closing comes late."""
+    page.locator(".card").first.click()
+    page.evaluate("byId('large').close(); fields.search.focus()")
+    page.evaluate("new Promise((done) => setTimeout(done, 50))")
+    assert page.evaluate("document.activeElement === fields.search")
+
+
 def test_the_large_view_tells_both_scores_and_the_truth(page: Any) -> None:
     image = many()[0]  # normal, both scores equal to the thresholds: not greater, so passed
     page.locator("input[name=search]").fill(image.path)

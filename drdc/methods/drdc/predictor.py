@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from drdc.config.fusion import BASE_SCALES
 from drdc.config.sampling import Sampling
@@ -76,13 +76,20 @@ class DrdcPredictor:
         return self.inpainter.sampling.grid_sizes if self.detailed else None
 
     @torch.inference_mode()
+    def store_base_maps(
+        self, records: NDArray[np.void], places: NDArray[np.int64], features: Tensor, base_map: str
+    ) -> None:
+        """Write base maps (Eq. 2) of features (B, C, h, w) into `records`; `base_map`: as `fusion.base`."""
+        expected = self.base.expected(features, base_map)
+        errors = {scale: feature_error(features, expected, scale) for scale in BASE_SCALES}
+        store_base(records, places, base_map, errors)
+
+    @torch.inference_mode()
     def predict(self, batch: Batch) -> NDArray[np.void]:
         records = np.zeros(len(batch.keys), self.record_type)
         everything = np.arange(len(records))
         for base_map in self.base_maps:
-            expected = self.base.expected(batch.features, base_map)
-            base = {scale: feature_error(batch.features, expected, scale) for scale in BASE_SCALES}
-            store_base(records, everything, base_map, base)
+            self.store_base_maps(records, everything, batch.features, base_map)
         keys = list(batch.keys) if self.key is None else [self.key] * len(records)
         errors = self.inpainter.reconstruct(batch.images, keys, self.seed)
         store_errors(records, everything, errors, self._grid_sizes)
