@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from drdc.config.optimisation import COMPILE, PRECISION, Compile, Optimisation, Precision
-from drdc.config.section import MOST_IMAGES, MOST_TIMESTEPS, setting
+from drdc.config.section import DISTINCT, MOST_IMAGES, MOST_TIMESTEPS, setting
 
 
 class Diffusion(Optimisation):
@@ -40,7 +40,7 @@ class Diffusion(Optimisation):
     )
     beta_start: float = setting(1e-4, "inferred", "Linear schedule: first beta.", gt=0, lt=1)
     beta_end: float = setting(0.02, "inferred", "Linear schedule: last beta.", gt=0, lt=1)
-    grid_sizes: list[int] = setting(
+    grid_sizes: Annotated[list[int], DISTINCT] = setting(
         [2, 4, 8, 16],
         "inferred",
         "Cell sides k in pixels, one drawn per training sample.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from drdc.config.section import MOST_PIXELS, Section, setting
+from drdc.config.section import DISTINCT, MOST_PIXELS, Section, setting
 
 #: Scales at which predictions are stored, so that any `fusion.scales` can be scored without predicting again.
 STORED_SCALES = (1, 2, 4, 8, 16)
@@ -15,7 +15,7 @@ BASE_SCALES = (1, 2, 4, 8)
 class Fusion(Section):
     """Spatio-temporal fusion and image score (Sec. 4.4, Eq. 14-17)."""
 
-    scales: list[Literal[1, 2, 4, 8, 16]] = setting(
+    scales: Annotated[list[Literal[1, 2, 4, 8, 16]], DISTINCT] = setting(
         [1, 2, 4, 8],
         "inferred",
         "Downscaling factors of the compared images.",
@@ -40,7 +40,7 @@ class Fusion(Section):
         ge=1,
         le=MOST_PIXELS,
     )
-    grid_sizes: list[int] | None = setting(
+    grid_sizes: Annotated[list[int], DISTINCT] | None = setting(
         None, "paper", "Grid sizes whose maps are averaged (Eq. 15); null: all of `sampling.grid_sizes`."
     )
     timesteps: Literal["all", "last"] = setting(
@@ -48,8 +48,11 @@ class Fusion(Section):
         "paper",
         "Average over all timesteps (Eq. 15), or the last one only: one grid size, scale 1 (Table 5).",
     )
-    base_scales: list[Literal[1, 2, 4, 8]] = setting(
-        [1], "paper", "Downscaling factors of the base model's features; more of them were worse (Table 5)."
+    base_scales: Annotated[list[Literal[1, 2, 4, 8]], DISTINCT] = setting(
+        [1],
+        "paper",
+        "Downscaling factors of the base model's features; more of them were worse (Table 5).",
+        min_length=1,
     )
     base: Literal["transformer", "memory"] = setting(
         "transformer",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from drdc.config.section import MOST_IMAGES, MOST_TIMESTEPS, Section, setting
+from drdc.config.section import DISTINCT, MOST_IMAGES, MOST_TIMESTEPS, Section, setting
 
 
 class Sampling(Section):
@@ -17,7 +17,7 @@ class Sampling(Section):
         250, "paper", "First timestep; the best range is 200-250 (Fig. 2b).", ge=1, le=MOST_TIMESTEPS
     )
     disjoint_sets: int = setting(2, "paper", "Disjoint sets n of a partition (Fig. 2c).", ge=2, le=1024)
-    grid_sizes: list[int] = setting(
+    grid_sizes: Annotated[list[int], DISTINCT] = setting(
         [2, 4, 8, 16],
         "inferred",
         "Cell sides k in pixels; each must divide the image size.",

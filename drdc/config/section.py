@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Source = Literal["paper", "inferred", "ours"]
 
@@ -25,6 +25,17 @@ MOST_TIMESTEPS = 100_000
 def setting(default: Any, source: Source, description: str, **constraints: Any) -> Any:
     """A pydantic field whose default is labelled with its source."""
     return Field(default, description=description, json_schema_extra={"source": source}, **constraints)
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    twice = [value for place, value in enumerate(values) if value in values[:place]]
+    if twice:
+        raise ValueError(f"names {twice[0]} twice; name each once")
+    return values
+
+
+#: Of a list that stands for a set.
+DISTINCT = AfterValidator(_distinct)
 
 
 class Section(BaseModel):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from drdc.config.names import category_fault, path_fault, printable
 from drdc.data.decoding import may_be_deep
-from drdc.data.depth import Ranges
+from drdc.data.depth import Deep, Ranges
 from drdc.data.images import decode_file, decode_mask, pixel_digest, read_content, read_decoded
 from drdc.data.mask_checks import Coverage, coverage, inverted, mask_problems
 from drdc.data.problems import Kind, Problem
@@ -54,9 +54,10 @@ def training_ranges(samples: Sequence[Sample], root: Path, bits: int | None, wor
     def own(sample: Sample) -> int | None:
         path = root / sample.path
         try:
-            return read_decoded(path).bits if may_be_deep(path) else None
+            decoded = read_decoded(path) if may_be_deep(path) else None
         except UserError:
             return None
+        return decoded.bits if isinstance(decoded, Deep) else None
 
     training = [sample for sample in samples if sample.split == "train"]
     found = zip(training, in_order(own, training, workers), strict=True)
@@ -108,6 +109,14 @@ def copies(facts: Iterable[Facts]) -> dict[Sample, Sample]:
 
 def _originals_first(own: Sample) -> tuple[bool, str, int, str]:
     return own.split == "test", own.category, len(own.path), own.path
+
+
+def without_copies(samples: Sequence[Sample], root: Path, bits: int | None, workers: int) -> list[Sample]:
+    """The images without the training images that have the same pixels as another one."""
+    ranges = training_ranges(samples, root, bits, workers)
+    training = [sample for sample in samples if sample.split == "train"]
+    copied = copies(in_order(lambda own: inspect(own, root, ranges)[0], training, workers))
+    return [sample for sample in samples if sample not in copied]
 
 
 def conclude(facts: Sequence[Facts]) -> list[Problem]:

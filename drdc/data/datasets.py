@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pkgutil
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -26,11 +27,21 @@ READERS = _readers()
 SOURCES = {name: reader for name, reader in READERS.items() if isinstance(reader, Source)}
 
 
+@contextmanager
+def readable() -> Iterator[None]:
+    """Raises UserError in place of OSError for a file or folder that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(error.filename, f"cannot be read ({error.strerror})", "allow reading it") from error
+
+
 def scan(
     name: str, root: Path, categories: Sequence[str] | None = None, good: Collection[str] | None = None
 ) -> tuple[list[Sample], list[Problem]]:
-    """`Reader.scan` of the dataset `name`."""
-    return READERS[name].scan(root, categories, good)
+    """`Reader.scan` of the dataset `name`; a folder that cannot be read is a UserError, too."""
+    with readable():
+        return READERS[name].scan(root, categories, good)
 
 
 def dataset_root(name: str, root: str | Path | None = None) -> Path:

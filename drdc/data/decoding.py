@@ -18,7 +18,7 @@ from tifffile import TiffFile
 
 from drdc.data.depth import Decoded, Deep, Shallow
 from drdc.data.jpeg import refuse_damage
-from drdc.data.tiff import deep_page, is_deep, only_page, whole
+from drdc.data.tiff import deep_page, is_deep, only_page, refuse_negative, whole
 from drdc.runtime.errors import UserError
 
 #: Supported formats, whatever the file's suffix; none of vectors or scripts, which would start a program.
@@ -75,6 +75,7 @@ def _tiff(content: bytes) -> Decoded:
         _refuse_large(page.imagewidth, page.imagelength)
         if is_deep(page):
             return _upright(deep_page(page), page.tags.valueof(_ORIENTATION, default=1))
+        refuse_negative(page)
     with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
         image.seek(page.index)
         return _shallow(image)
@@ -102,12 +103,13 @@ def image_count(image: Image.Image) -> int:
 
 
 def _shallow(image: Image.Image) -> Shallow:
+    turned = orientation(image)  # before the pixels: of a TIFF, Pillow turns them and forgets it
     image.load()
     if image.mode.startswith(("I", "F")):
         raise UserError(
             "", f"has pixels of mode {image.mode}, whose range is unknown", "save it with 8 or 16 bits"
         )
-    return Shallow(ImageOps.exif_transpose(image).convert("RGB"), orientation(image))
+    return Shallow(ImageOps.exif_transpose(image).convert("RGB"), turned)
 
 
 def _refuse_large(width: int, height: int) -> None:

@@ -45,6 +45,8 @@ def obtain(source: Source, folder: Path) -> str | None:
     """
     if folder.exists():
         return None
+    if folder.is_symlink():
+        raise UserError(folder, "is a broken link", "remove it, or create the folder that it leads to")
     archive = folder.with_name(source.file)
     with exclusive(archive):
         if folder.exists():

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from drdc.config.dataset import Dataset
-from drdc.data.datasets import dataset_root, scan
+from drdc.data.datasets import dataset_root, readable, scan
 from drdc.data.problems import Problem
 from drdc.data.samples import Sample
-from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
 
@@ -39,14 +38,12 @@ def listing(dataset: Dataset) -> Listing | None:
         UserError: the reader finds no dataset in the folder, a category is missing, or the folder cannot be
             read.
     """
-    try:
+    with readable():
         root = _root(dataset)
         if root is None:
             return None
         samples, problems = scan(dataset.name, root, dataset.categories, dataset.good)
         lines = "\n".join(json.dumps(fact) for fact in _facts(root, samples, problems))
-    except OSError as error:
-        raise UserError(error.filename, f"cannot be read ({error.strerror})", "allow reading it") from error
     fingerprint = hashlib.sha256(lines.encode()).hexdigest()[:12]
     return Listing(fingerprint, any(sample.split == "test" for sample in samples))
 

@@ -116,8 +116,9 @@ def _open_mask(path: Path) -> tuple[Image.Image, int]:
     content = read_content(path)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            turned, frames = orientation(image), image_count(image)  # before the pixels, as `decode` does
             image.load()
-            upright, turned, frames = ImageOps.exif_transpose(image), orientation(image), image_count(image)
+            upright = ImageOps.exif_transpose(image)
             upright.format = image.format
     except Exception as error:  # Pillow's decoders raise many kinds
         reason = str(error) or type(error).__name__

@@ -13,6 +13,8 @@ from scipy import ndimage
 #: A lossy file whose largest value is at most this marks nothing: compression alone gives such values (ours;
 #: half a step of JPEG's DC coefficient at quality 10 is 5).
 NOISE = 8
+#: Pillow's modes of images whose values are indices of a palette.
+PALETTES = ("P", "PA")
 #: Formats, and compressions within a TIFF, that are always lossy. WebP and others may be: the values decide.
 _LOSSY = ("JPEG", "MPO", "jpeg", "tiff_jpeg")
 
@@ -45,7 +47,8 @@ def binarise(image: Image.Image) -> Mask:
 
     - **two values** are background and defect: what is above 0 is marked (MVTec AD, BTAD);
     - **labels** are above 0 too (VisA numbers the defects, MVTec LOCO AD has one value for each kind): more
-      values, none above `NOISE` or at least half of them in regions of their own, not the borders of others;
+      values, which are indices, or none above `NOISE`, or at least half of them in regions of their own, not
+      the borders of others;
     - **soft** edges, of a mask that was resized, anti-aliased or compressed with loss, are thresholded at
       half of the largest value, which keeps the edge in its place (ours). A lossy file marks nothing if its
       largest value is at most `NOISE`.
@@ -62,7 +65,7 @@ def binarise(image: Image.Image) -> Mask:
     if not np.isfinite(distinct).all():
         raise ValueError("it has pixels that are NaN or infinite")
     largest = distinct[-1]
-    coding = _coding(values, distinct, lossy)
+    coding = _coding(values, distinct, lossy, image.mode in PALETTES)
     if coding != "soft":
         marked = values > 0
     elif largest <= NOISE and lossy:
@@ -79,7 +82,7 @@ def nearest(values: NDArray[Any], size: int) -> NDArray[Any]:
 
 def _values(image: Image.Image) -> NDArray[Any]:
     """(H, W): indices, alpha or the brightest channel, in the file's own range."""
-    if image.mode in ("P", "PA"):
+    if image.mode in PALETTES:
         return np.asarray(image).reshape(image.height, image.width, -1)[..., 0]
     if image.mode.startswith(("I", "F")):
         return np.asarray(image)
@@ -101,13 +104,13 @@ def _opaque(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.
 
 
 def _coding(
-    values: NDArray[Any], distinct: NDArray[Any], lossy: bool
+    values: NDArray[Any], distinct: NDArray[Any], lossy: bool, indices: bool
 ) -> Literal["two values", "labels", "soft"]:
     if lossy:
         return "soft"
     if len(distinct) <= 2:
         return "two values"
-    return "labels" if distinct[-1] <= NOISE or _own_regions(values, distinct) >= 0.5 else "soft"
+    return "labels" if indices or distinct[-1] <= NOISE or _own_regions(values, distinct) >= 0.5 else "soft"
 
 
 def _own_regions(values: NDArray[Any], distinct: NDArray[Any]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffPage
+from tifffile import SAMPLEFORMAT, TiffFile, TiffPage
 
 from drdc.data.depth import Deep, holding
 from drdc.runtime.errors import UserError
@@ -34,6 +34,12 @@ def only_page(tiff: TiffFile) -> TiffPage:
 def is_deep(page: TiffPage) -> bool:
     """Whether a value has more than 8 bits."""
     return page.bitspersample > 8
+
+
+def refuse_negative(page: TiffPage) -> None:
+    """Raise UserError for a page of 8 bits with negative values; Pillow would read -1 as 255."""
+    if page.sampleformat == SAMPLEFORMAT.INT:
+        whole(page.asarray())
 
 
 def deep_page(page: TiffPage) -> Deep:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 import yaml
@@ -543,6 +544,8 @@ def _fault(model: Any, item: Any, prefix: tuple[str, ...]) -> Fault:
         for part in item["loc"][:-1]:
             listed = isinstance(part, int)
             section = get_args(section)[0] if listed else section.model_fields[part].annotation
+            if isinstance(section, UnionType):  # of a section that may be left out
+                section = get_args(section)[0]
         near = difflib.get_close_matches(str(item["loc"][-1]), section.model_fields, 1, 0.5)
         known = f"known: {', '.join(section.model_fields)}"
         return Fault(keys, "unknown key", f"did you mean {near[0]!r}?" if near else known)

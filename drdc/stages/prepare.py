@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from drdc.config.dataset import Dataset
+from drdc.config.dataset import Dataset, Drawn
 from drdc.data import datasets, fingerprint, manifest, synthetic
+from drdc.data.checks import without_copies
 from drdc.data.regions import Regions
 from drdc.data.samples import drawn
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers
-from drdc.runtime.batching import progress_bar
+from drdc.runtime.batching import job_threads, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ def prepare(layout: Layout, *, dataset: Dataset) -> None:
         _draw(layout.synthetic_dataset, dataset)
     root = root_of(layout, dataset)
     samples, found = datasets.scan(dataset.name, root, dataset.categories, dataset.good)
+    if dataset.drawn != Drawn():  # before, so that as many different images are drawn as the setting says
+        samples = without_copies(samples, root, dataset.bits, job_threads())
     table = manifest.prepare(
         drawn(samples, **dataset.drawn.model_dump()),
         root,

@@ -14,6 +14,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -114,6 +115,7 @@ def run(
     output = output or Path("config", f"{name}.yaml")
     if output.exists():
         raise UserError(output, "exists already and is not overwritten", "give another --name or --output")
+    load_experiment({"experiment": name, "dataset": {"root": folder}})  # refuses a name before the timing
     seen = look_at(Path(folder), good)
     images, typical = sum(seen.train.values()), "{} x {}".format(*seen.typical)
     say(f"{images} training images of {len(seen.train)} categories, the typical one of {typical} pixels.")
@@ -183,11 +185,10 @@ def _sizes(samples: list[Sample], root: Path) -> Iterator[tuple[int, int]]:
     from PIL import Image
 
     for sample in samples[:: -(-len(samples) // LOOKED_AT)]:
-        try:
-            with Image.open(root / sample.path) as image:
+        path = root / sample.path
+        if path.is_file():  # no pipe, which would never end
+            with suppress(Exception), Image.open(path) as image:  # damaged files raise many kinds
                 yield image.size
-        except (OSError, Image.DecompressionBombError):
-            continue
 
 
 def plan(

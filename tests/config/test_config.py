@@ -121,6 +121,11 @@ def fault(**sections: Any) -> str:
         ({"dataset": {"root": "d", "synthetic": {"trian": 3}}}, "dataset.synthetic.trian", "'train'"),
         ({"base": {"learning-rate": 1}}, "base.learning-rate", "'learning_rate'"),
         ({"fusion": {"zzz": 1}}, "fusion.zzz", "filter_size"),
+        (
+            {"methods": {"simplenet": {"backbone": {"naem": "a"}}}},
+            "methods.simplenet.backbone.naem",
+            "'name'",
+        ),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest(sections: dict[str, Any], key: str, nearest: str) -> None:
@@ -193,6 +198,14 @@ def test_yaml_that_holds_no_value_is_one_sentence(tmp_path: Path, text: str) -> 
         ({"fusion": {"filter_size": 20}}, "fusion.filter_size", "odd"),
         ({"fusion": {"filter_size": 225}}, "fusion.filter_size", "224"),
         ({"fusion": {"scales": [1, 3]}}, "fusion.scales", "3"),
+        ({"fusion": {"scales": [2, 1, 2]}}, "fusion.scales", "names 2 twice"),
+        ({"fusion": {"base_scales": []}}, "fusion.base_scales", "at least 1"),
+        ({"fusion": {"base_scales": [1, 1]}}, "fusion.base_scales", "names 1 twice"),
+        ({"fusion": {"grid_sizes": [4, 4]}}, "fusion.grid_sizes", "names 4 twice"),
+        ({"sampling": {"grid_sizes": [4, 4, 8]}}, "sampling.grid_sizes", "names 4 twice"),
+        ({"diffusion": {"grid_sizes": [8, 8]}}, "diffusion.grid_sizes", "names 8 twice"),
+        ({"methods": {"uniad": {"images": 500}}}, "methods.uniad.images", "section `base` alone"),
+        ({"methods": {"uniad_vae": {"base": {"compile": True}}}}, "uniad_vae.base.compile", "alone"),
         ({"fusion": {"weight": 1.1}}, "fusion.weight", "less than or equal to 1"),
         ({"fusion": {"pool_size": 300}}, "fusion.pool_size", "224"),
         ({"seeds": [0, -1]}, "seeds", "non-negative integers"),

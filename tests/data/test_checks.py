@@ -83,6 +83,14 @@ def turn(path: Path, orientation: int) -> None:
     image.save(path, exif=exif)
 
 
+def as_turned_tiff(root: Path) -> None:
+    path = root / TEST / "bent/000.png"
+    with Image.open(path) as image:
+        image.save(path.with_suffix(".tif"))
+    path.unlink()
+    turn(path.with_suffix(".tif"), 3)
+
+
 def leak(root: Path) -> None:
     Image.open(root / "nut/train/good/004.png").save(root / "nut/test/good/other.bmp")
 
@@ -183,6 +191,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     ),
     "a turned image": (
         lambda r: turn(r / TEST / "bent/000.png", 3),
+        "warning",
+        f"{TRUTH}/bent/000_mask.png",
+        "the mask's EXIF orientation is 1, its image's 3",
+    ),
+    "a turned TIFF": (
+        as_turned_tiff,
         "warning",
         f"{TRUTH}/bent/000_mask.png",
         "the mask's EXIF orientation is 1, its image's 3",

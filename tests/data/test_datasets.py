@@ -416,6 +416,20 @@ def run(samples: list[Sample], root: Path, out: Path, **changes: object) -> pd.D
     return prepare(samples, root, **{"image_size": 10, "holdout": 0.2, **paths, **changes})
 
 
+def test_of_a_study_as_many_different_images_are_drawn_as_it_says(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for image in list((tree / "nut/train/good").iterdir()):
+        shutil.copy(image, image.with_name(f"copy of {image.name}"))
+    monkeypatch.chdir(tmp_path)
+    for draw in range(3):
+        dataset = Dataset(
+            name="mvtec", root=str(tree), categories=["nut"], image_size=16, drawn={"images": 9, "draw": draw}
+        )
+        prepare_stage(Layout("results/drawn"), dataset=dataset)
+        assert (read_manifest(Layout("results/drawn").manifest).split != "test").sum() == 9
+
+
 def test_manifest_and_masks_agree(tree: Path, tmp_path: Path) -> None:
     samples = read_mvtec(tree)
     table = run(samples, tree, tmp_path)

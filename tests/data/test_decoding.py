@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from drdc.data import decoding
+from drdc.data.checks import training_ranges
 from drdc.data.decoding import decode
 from drdc.data.depth import Deep, Ranges
 from drdc.data.images import pixel_digest, read_rgb, to_square
 from drdc.data.pictures import read_picture
+from drdc.data.samples import Sample
 from drdc.runtime.errors import UserError
 
 DEPTHS = (8, 10, 12, 14, 16)
@@ -145,6 +147,14 @@ def test_deep_images_are_turned_as_shallow_ones(orientation: int) -> None:
         assert pixel_digest(decode(file).rgb()) == pixel_digest(shallow)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_any_file_says_how_it_was_turned(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert decode(pillow(GREY, kind, exif=exif)).turned == orientation
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -164,6 +174,24 @@ def test_values_without_a_known_range_are_refused(values: np.ndarray, text: str)
 def test_signed_values_above_zero_are_read() -> None:
     decoded = decode(tiff(deep(GREY, 12).astype(np.int16)))
     assert decoded.bits == 12
+    assert np.array_equal(decode(tiff((GREY // 2).astype(np.int8))).rgb(), np.dstack([GREY // 2] * 3))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+def test_negative_values_are_refused(kind: type) -> None:
+    with pytest.raises(UserError, match="has values from -1 to 100"):
+        decode(tiff(np.array([[-1, 100]], kind)))
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("PPM", 8), ("JPEG2000", 8), ("PNG", 8), ("PNG", 16)])
+def test_the_range_of_a_category_is_that_of_its_images_of_more_than_8_bits(
+    kind: str, bits: int, tmp_path: Path
+) -> None:
+    picture = GREY if bits == 8 else Image.fromarray(deep(GREY, 16))
+    (tmp_path / "1.x").write_bytes(pillow(picture, kind))
+    sample = Sample("1.x", "nut", "train", 0, "good")
+    expected = {} if bits == 8 else {"nut": 16}
+    assert training_ranges([sample], tmp_path, None, 1).categories == expected
 
 
 # --- the range of a category -----------------------------------------------------------------------------
@@ -301,6 +329,22 @@ def test_a_jpeg_with_damaged_pixels_is_refused() -> None:
         whole[i] = (whole[i] + 37) % 255
     with pytest.raises(UserError, match="damaged inside"):
         decode(bytes(whole))
+
+
+@pytest.mark.parametrize("before", ["fill bytes", "revision", "both"])
+def test_damage_is_found_behind_what_is_harmless(before: str) -> None:
+    whole = pillow(SHADES, "JPEG")
+    if before != "fill bytes":
+        whole = whole.replace(b"JFIF\0\1", b"JFIF\0\3")
+    if before != "revision":  # which some cameras write, here before two markers
+        for marker in (b"\xff\xda", b"\xff\xc4"):
+            whole = whole.replace(marker, b"\0\0\0" + marker, 1)
+    assert np.array_equal(np.asarray(decode(whole).rgb()), np.asarray(decode(pillow(SHADES, "JPEG")).rgb()))
+    damaged = bytearray(whole)
+    for i in range(len(whole) // 2, len(whole) // 2 + 60):
+        damaged[i] = (damaged[i] + 37) % 255
+    with pytest.raises(UserError, match="damaged inside"):
+        decode(bytes(damaged))
 
 
 @pytest.mark.parametrize("form", ["png right", "tiff right", "tiff tiled deflate", "jp2", "pnm", "pnm text"])

@@ -161,6 +161,13 @@ def test_an_existing_folder_comes_first_and_is_left_alone(tmp_path: Path, server
     assert not server.requests
 
 
+def test_a_broken_link_is_told_before_anything_is_fetched(tmp_path: Path, server: SimpleNamespace) -> None:
+    (tmp_path / "mvtec").symlink_to(tmp_path / "not mounted")
+    with pytest.raises(UserError, match="mvtec: is a broken link; remove it, or create the folder"):
+        obtain(source(server.url), tmp_path / "mvtec")
+    assert not server.requests
+
+
 def test_a_cut_connection_goes_on_where_it_was(tmp_path: Path, server: SimpleNamespace) -> None:
     server.cuts = [2 * PIECE, 3 * PIECE]
     assert obtain(source(server.url), tmp_path / "mvtec")

@@ -179,6 +179,15 @@ def test_a_palette_of_many_labels_means_its_indices() -> None:
     assert np.array_equal(stored(image, "PNG").marked, values > 0)
 
 
+@pytest.mark.parametrize(("outer", "inner"), [(255, 5), (3, 12), (250, 251)])
+def test_an_index_around_another_is_no_soft_edge(outer: int, inner: int) -> None:
+    mask = blob(20, 31, 9, 14, 6)
+    values = np.where(blob(20, 31, 9, 14, 4), inner, outer) * mask  # as Pascal VOC's border of 255
+    image = Image.fromarray(values.astype(np.uint8), "P")
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
+    assert np.array_equal(stored(image, "PNG").marked, mask)
+
+
 @pytest.mark.parametrize("colour", [0, 90, 255])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])

@@ -15,7 +15,7 @@ from drdc.runtime.errors import UserError
 
 
 def photos(folder: Path, count: int) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(folder / f"IMG {number}.png")
 
@@ -62,14 +62,31 @@ def test_the_printed_commands_make_a_dataset(
         ("lid/good_monday", "lid/good_tuesday", "lid/scratch"),
         ("lid", "lid/good", "lid/nok"),
         ("gear/good", "lid/good 1", "lid/good 2"),
+        ("lid/ok", "lid/nok/scratch", "lid/nok/dent"),
+        ("gear/ok", "lid/nok"),
+        ("lid/good", "lid/bad", "lid/masks"),
+        ("lid/good", "lid/bad", "lid/Ground_Truth"),
+        ("", "lid", "gear"),
     ],
 )
-def test_no_image_is_left_out_where_it_is_not_plain_which_are_normal(
+def test_no_image_is_left_out_or_taken_for_another_where_it_is_not_plain_what_they_are(
     parts: tuple[str, ...], tmp_path: Path
 ) -> None:
     for part in parts:
-        photos(tmp_path / part, 2)
-    assert commands(tmp_path) == commands(tmp_path / "lid") == ""
+        photos(tmp_path / "photos" / part, 2)
+    assert commands(tmp_path / "photos") == ""
+
+
+def test_a_second_time_the_commands_write_nothing_into_the_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(tmp_path / "photos/gear", 3)
+    photos(tmp_path / "photos/lid", 3)
+    monkeypatch.chdir(tmp_path)
+    command = commands(tmp_path / "photos").strip("`").partition("`, and")[0]
+    codes = [subprocess.run(["bash", "-euc", command], check=False).returncode for _ in range(2)]
+    assert codes[0] == 0 != codes[1]
+    assert len(list((tmp_path / "photos").rglob("*"))) == 8
 
 
 def test_of_a_folder_without_images_nothing_is_said(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from exporting import drdc
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from running import planned, snakemake
 
 from drdc.cli import main
@@ -198,6 +199,24 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none of the images can be read; run `drdc check"):
         look_at(tmp_path / "empty")
     assert main(["new-experiment", os.fspath(tmp_path / "one"), "--minutes", "0"]) == 2
+
+
+def test_what_is_no_image_says_nothing_of_the_size(folder: Path) -> None:
+    before = look_at(folder)
+    first = next(folder.rglob("train/good/*.png"))
+    os.mkfifo(first.with_name("pipe.png"))
+    text = PngInfo()
+    text.add_text("long", "a" * 3_000_000, zip=True)  # which Pillow refuses by an error of its own
+    Image.open(first).save(first.with_name("text.png"), pnginfo=text)
+    after = look_at(folder)
+    assert (after.smallest, after.largest) == (before.smallest, before.largest)
+
+
+def test_a_name_is_refused_before_anything_is_timed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new-experiment", os.fspath(folder), "--name", "a b"]) == 2
+    said = capsys.readouterr()
+    assert "experiment: invalid value 'a b'" in said.err
+    assert "Timing" not in said.out + said.err
 
 
 def test_folders_that_sound_good_are_asked_about_and_the_answer_is_written(folder: Path) -> None:

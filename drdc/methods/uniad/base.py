@@ -28,10 +28,10 @@ class BaseSettings(Base, TrainedSettings):
             raise ValueError(f"must divide `hidden`, which must be even, {hidden}; change either")
         return value
 
-    @field_validator("memory", "memory_stages")
+    @field_validator("memory", "memory_stages", "images", "compile")
     @classmethod
     def _is_of_drdc(cls, value: Any) -> Any:
-        if value:
+        if value and value != "auto":
             raise ValueError("has an effect in section `base` alone; leave it out here")
         return value
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
-from drdc.config.section import MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, setting
+from drdc.config.section import DISTINCT, MOST_CHANNELS, MOST_EPOCHS, MOST_IMAGES, setting
 from drdc.equations.fusion import map_scale, mean_filter, scale_error, spatio_temporal_map
 from drdc.equations.stored_maps import normalise, weighted_sum
 from drdc.methods.interface import History, Method, Shapes, TrainedSettings
@@ -26,7 +26,7 @@ class RefinedSettings(TrainedSettings):
         32, "ours", "Channels of the first level of the image network.", ge=1, le=MOST_CHANNELS
     )
     levels: int = setting(5, "ours", "Number of downsamplings of the image network.", ge=1, le=12)
-    scales: list[Literal[1, 2, 4, 8, 16]] = setting(
+    scales: Annotated[list[Literal[1, 2, 4, 8, 16]], DISTINCT] = setting(
         [1, 2, 4, 8], "ours", "Reductions of the compared images (Eq. 14), as `fusion.scales`.", min_length=1
     )
     filter_size: int = setting(
