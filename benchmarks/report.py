@@ -20,7 +20,7 @@ NUMBERS = tuple(field.name for field in fields(Row) if field.type == "float")
 HEAD = """\
 # How fast it is
 
-Written by `make benchmark`, which measures all of it in one run, in one process and on one thread unless a
+Written by `make benchmark`, which measures each table in one run, in one process and on one thread unless a
 table says otherwise. In each table the contestants take turns, after one run to warm up, and the shortest of
 several runs counts, so that other load on the machine meets all of them alike.
 

@@ -75,6 +75,9 @@ EXAMPLES = {
     "serve": "--model results/demo",
     "download": "mvtec --to data/mvtec",
     "weights": "--config config/mvtec.yaml",
+    "recommend": "--config config/demo-systems.yaml",
+    "points": "--config config/study-images.yaml",
+    "gather": "--config config/study-images.yaml",
 }
 #: The arguments before `--config` in the example of a stage.
 FIRST_OF = {
@@ -240,16 +243,16 @@ def _add_stage_arguments(command: argparse.ArgumentParser, name: str) -> None:
     if name == "images":
         command.add_argument("size", type=positive, help="height and width in pixels")
     if name in ("tables", "figures"):
-        command.add_argument("name", nargs="?", help="one of them (default: all)")
+        command.add_argument("name", nargs="?", help="one of them; an unknown name lists them (default: all)")
     if name == "partial-report":
         command.add_argument("jobs", nargs="+", help="what is wanted, by the names of the jobs' logs")
     command.add_argument(
         "--config", default="config/config.yaml", help="YAML file of an experiment (default: %(default)s)"
     )
     if name in SEEDED:
-        command.add_argument("--seed", type=seed, default=0, help="run number (default: %(default)s)")
+        command.add_argument("--seed", type=seed, default=0, help="seed (default: %(default)s)")
     if name == "export":
-        command.add_argument("--seed", type=seed, help="run number (default: the experiment's first)")
+        command.add_argument("--seed", type=seed, help="seed (default: the experiment's first)")
     if name == "predict":
         command.add_argument("--category", help="one category (default: all)")
     command.add_argument("--threads", type=positive, help="CPU threads (default: all)")

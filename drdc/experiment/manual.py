@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard, get_args, get_origin
 
 from drdc.config.backbone import Network
 from drdc.config.entry import Entry
@@ -165,7 +165,16 @@ def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
 
 def _row(key: str, field: Any) -> str:
     source, description = field.json_schema_extra["source"], field.description.replace("|", r"\|")
+    choices = [f"`{value}`" for value in _choices(field.annotation)]
+    if not all(choice in description for choice in choices):
+        description += f" One of {', '.join(choices)}."
     return f"| `{key}` | `{json.dumps(field.default)}` | {source} | {description} |"
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The values that a setting can have, as YAML, where it has a fixed choice; else none."""
+    values = get_args(annotation) if get_origin(annotation) is Literal else ()
+    return [value if isinstance(value, str) else json.dumps(value) for value in values]
 
 
 def _anchor(heading: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from drdc.config.names import ALL
 from drdc.experiment.experiment import Experiment, checked, most_of_study
+from drdc.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,17 @@ def points(experiment: Experiment) -> list[Point]:
             changed = whole | {"experiment": name} | _changes(experiment, whole, value, draw)
             found.append(Point(str(value), draw, checked(changed, f"study, {study.over} {value}")))
     return found
+
+
+def points_of(experiment: Experiment) -> list[Point]:
+    """The same of an experiment that must be a study.
+
+    Raises:
+        UserError: it is none.
+    """
+    if found := points(experiment):
+        return found
+    raise UserError(experiment.experiment, "is no study", "list values in `study.values`")
 
 
 def _draws(experiment: Experiment, value: Any) -> int:

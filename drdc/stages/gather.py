@@ -9,7 +9,7 @@ import pandas as pd
 from drdc.config.names import ALL
 from drdc.config.variants import DRDC, FULL
 from drdc.experiment.experiment import Experiment
-from drdc.experiment.points import points
+from drdc.experiment.points import points_of
 from drdc.reporting.study import MEASURES
 from drdc.results.layout import Layout
 from drdc.results.scores import read_table, typed, write_table
@@ -21,12 +21,12 @@ def gather(layout: Layout, **settings: Any) -> None:
     """Write `study.csv`: of each value (`at`) and draw what each method reaches, mean over seeds, in [0, 1].
 
     Raises:
-        UserError: an experiment has not been run.
+        UserError: it is no study, or one of its experiments has not been run.
     """
     experiment = Experiment(experiment=layout.experiment, **settings)
     wanted = {"method": [DRDC, *experiment.methods], "metric": list(MEASURES), "variant": [FULL]}
     found = []
-    for point in points(experiment):
+    for point in points_of(experiment):
         path = Layout(point.experiment.experiment).collected("scores")
         scores = typed(read_table(path, "collect"), ("category", *wanted), ("value",), str(path))
         chosen = scores[scores[list(wanted)].isin(wanted).all(axis=1) & (scores["category"] != ALL)]

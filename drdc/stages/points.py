@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from drdc.experiment.experiment import Experiment
-from drdc.experiment.points import points as points_of
+from drdc.experiment.points import points_of
 from drdc.results.layout import Layout
 from drdc.runtime.files import atomic
 

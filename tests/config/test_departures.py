@@ -25,6 +25,7 @@ def test_settings_that_are_not_the_published_ones_are_told_with_these() -> None:
     told = "with epochs 5 for 72, rate 0.002 for 0.0001, levels 2 for 2+4, inner.width 16 for 128"
     assert departures(own, Outer()) == told
     assert departures(own, Outer(), ["epochs", "rate", "levels", "width"]) == ""
+    assert departures(own, Outer(), known=["memory"]).endswith("memory 9 for 5, inner.width 16 for 128")
 
 
 def test_a_number_means_the_same_however_it_is_written() -> None:

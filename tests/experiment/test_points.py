@@ -9,8 +9,8 @@ import pytest
 from snakemake.utils import update_config  # type: ignore[import-untyped]
 
 from drdc.experiment.experiment import load_experiment, read_mapping
-from drdc.experiment.points import points
-from drdc.runtime.errors import UserErrors
+from drdc.experiment.points import points, points_of
+from drdc.runtime.errors import UserError, UserErrors
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -32,6 +32,13 @@ def test_numbers_of_images_have_draws_and_all_of_them_one() -> None:
     assert [(own.images, own.draw) for own in drawn] == [(4, 0), (4, 1), (None, 0)]
     assert all(not one.experiment.study.values for one in found)
     assert len({one.experiment.base.images for one in found}) == 1, "as much training"
+
+
+def test_what_is_no_study_has_no_points_to_write_or_gather() -> None:
+    experiment = load_experiment(CONFIG / "config.yaml")
+    assert points(experiment) == []
+    with pytest.raises(UserError, match=r"demo: is no study; list values in `study\.values`"):
+        points_of(experiment)
 
 
 def test_shares_of_defective_images_are_tested_on_the_same_images() -> None:

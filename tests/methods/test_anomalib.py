@@ -466,6 +466,11 @@ def test_what_differs_from_a_models_source_is_told() -> None:
     assert " for SGD" not in told(model="stfpm")
     assert "AdamW" not in other
     assert "synthetic textures; 16 channels for 128" in told(model="draem", arguments={"base_width": 16})
+    shorter = told(model="draem", epochs=5, schedule="cosine", score="model")
+    assert shorter.endswith("with schedule cosine for step, epochs 5 for 700")
+    assert "coreset_sampling_ratio 0.01; layers 2+3" in told(
+        model="patchcore", arguments={"coreset_sampling_ratio": 0.01, "layers": [2, 3]}
+    )
     assert "made" not in told(model="draem", arguments={"dtd_dir": "textures"})
     assert told(model="cfm").startswith("the model cfm; run through anomalib")
 

@@ -151,7 +151,8 @@ class Anomalib(JointMethod):
 
     @classmethod
     def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
-        return cited(settings, cls.Settings(model=settings["model"]))
+        model = settings["model"]
+        return cited(settings, cls.Settings(model=model), RECIPES.get(model, ()))
 
     def fit(self, trainer: Trainer) -> History:
         return self._adapter.fit(self, trainer)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from drdc.config.backbone import other_backbone
-from drdc.config.departures import departures
+from drdc.config.departures import departures, shown
 from drdc.config.optimisation import other_optimizer
 
 ANOMALIB = "Akcay et al., Anomalib: A Deep Learning Library for Anomaly Detection, ICIP 2022"
 #: Arguments that name a model's pre-trained network.
 NETWORKS = ("backbone", "encoder_name")
+#: Other arguments that the notes below a table say in words of their own, or that are folders.
+TOLD = ("base_width", "dtd_dir", "imagenet_dir")
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,12 @@ def pretrained_name(model: str, arguments: Mapping[str, Any]) -> str:
     return next((str(arguments[name]) for name in NETWORKS if name in arguments), own)
 
 
-def cited(settings: Mapping[str, Any], published: Any) -> str:
+def cited(settings: Mapping[str, Any], published: Any, known: Collection[str]) -> str:
     """A model's source and how it differs with these settings, which are complete.
 
-    `published`: the settings of that model by default.
+    Args:
+        published: the settings of that model by default.
+        known: those of them that its paper or its authors' code has.
     """
     model, arguments = settings["model"], settings["arguments"]
     paper = PAPERS.get(model, Paper(f"the model {model}"))
@@ -137,6 +141,8 @@ def cited(settings: Mapping[str, Any], published: Any) -> str:
         "random weights": bool(paper.backbone) and settings["weights"] == "scratch",
     }
     parts = [settings.get("citation") or paper.citation, *(text for text, holds in told.items() if holds)]
+    parts += [f"{name} {shown(value)}" for name, value in arguments.items() if name not in (*NETWORKS, *TOLD)]
     if paper.trained:
-        parts += [departures(settings, published, ["model"]), other_optimizer(settings, published.optimizer)]
+        differs = departures(settings, published, ["model", "score"], known)
+        parts += [differs, other_optimizer(settings, published.optimizer)]
     return "; ".join(filter(None, (*parts, other_backbone(used, paper.backbone))))
