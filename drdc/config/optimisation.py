@@ -52,7 +52,8 @@ class Optimisation(Section):
         1,
         "ours",
         "Equal parts in which a batch is computed, one after another, where the memory does not suffice for "
-        "all of it: the same gradient up to rounding, but for batch norms, which see a part.",
+        "all of it: the same gradient up to rounding, but for what looks at a batch as a whole, which sees a "
+        "part: batch norms, and of the losses those of Dinomaly, INP-Former and Uninformed Students.",
         ge=1,
         le=MOST_IMAGES,
     )

@@ -242,6 +242,6 @@ def _predicted(
     rows = list(chunks(np.arange(len(records)), sampling.batch_size))
     for batch in progress_bar(rows, images=sampling.batch_size):
         shown = to_unit_range(to_device(images[records["row"][batch]]))
-        errors = inpainter.reconstruct(shown, [FAST] * len(batch), seed)
+        errors = inpainter.reconstruct(shown, FAST, seed)
         store_errors(records, batch, errors, sampling.grid_sizes)
     return records

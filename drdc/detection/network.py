@@ -82,7 +82,7 @@ class DetectorNetwork(nn.Module):
         self.denoiser = predictor.inpainter.denoiser  # whose parameters are this module's
         self.features_size, self.size = features.settings.input_size, predictor.input_size
         self.inpainter, self.reading = predictor.inpainter, reading
-        masks, draw_noise = self.inpainter.drawn(self.size, [FAST], predictor.seed)
+        masks, draw_noise = self.inpainter.drawn(self.size, FAST, predictor.seed)
         self.register_buffer("masks", masks)
         self.register_buffer("noise", torch.stack([draw_noise(), draw_noise()]))  # condition and x_t
         references = [

@@ -12,16 +12,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from math import ceil
+from math import ceil, prod, sqrt
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
+from tifffile import TiffFile
 
 from drdc.config.names import ALL
 from drdc.data.listing import EXTENSIONS
+from drdc.data.tiff import only_page
 from drdc.detection.backends import FAST
 from drdc.detection.detector import Detection, Detector, judgement
 from drdc.evaluation.calibration import RATE, smallest_rate
@@ -32,7 +34,8 @@ from drdc.runtime.errors import UserError, out_of_memory
 IMAGES = 100  # of a drop
 MEGABYTES = 20  # of a file
 MEGAPIXELS = 50  # of an image: a small file may hold a picture that fills the memory
-SHOWN, THUMBNAIL = 1024, 128  # pixels of the longer side of what is shown, and of what is shown in the list
+SHOWN = 2**20  # pixels of what is shown
+THUMBNAIL = 128  # pixels of the longer side in the list
 WAITING = 16  # drops in the queue
 TOLD_EVERY = 0.5  # seconds between two states of the list while it grows
 #: The choices of what an image is compared with, besides each category, and what `Detector` calls them.
@@ -75,7 +78,7 @@ class Seen:
     @classmethod
     def of(cls, upload: Path, fast: bool, detection: Detection) -> Seen:
         """With the pictures of a detection written to the disk."""
-        own = reduced(detection, SHOWN)
+        own = reduced(detection, sqrt(SHOWN / prod(detection.image.size)))
         with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as file:
             np.savez(file, image=np.asarray(own.image), heatmap=own.heatmap)
         return cls(upload, fast, "", Path(file.name)).judged(own)
@@ -83,7 +86,7 @@ class Seen:
     def judged(self, whole: Detection) -> Seen:
         """The same with the verdict of a detection."""
         bare = replace(whole, image=Image.new("RGB", (1, 1)), heatmap=np.zeros((1, 1), np.float32))
-        thumbnail = _jpeg(reduced(whole, THUMBNAIL).outlined())
+        thumbnail = _jpeg(reduced(whole, THUMBNAIL / max(whole.image.size)).outlined())
         return replace(self, said=whole.verdict, detection=bare, thumbnail=thumbnail)
 
     def whole(self) -> Detection:
@@ -258,17 +261,21 @@ def check_size(path: Path) -> None:
         with Image.open(path) as image:
             width, height = image.size
     except (OSError, ValueError, SyntaxError):
-        return  # the reader says what is wrong with it
+        try:
+            with TiffFile(path) as tiff:
+                page = only_page(tiff)
+                width, height = page.imagewidth, page.imagelength
+        except Exception:  # decoders raise many kinds; the reader says what is wrong with it
+            return
     if width * height > MEGAPIXELS * 1_000_000:
         raise UserError(path, f"has {width} x {height} pixels, more than {MEGAPIXELS} million", "resize it")
 
 
-def reduced(detection: Detection, side: int) -> Detection:
-    """The same with image and heatmap of at most `side` pixels, so that it takes little memory."""
-    longer = max(detection.image.size)
-    if longer <= side:
+def reduced(detection: Detection, share: float) -> Detection:
+    """The same with the sides of image and heatmap times `share`, never enlarged: it takes little memory."""
+    if share >= 1:
         return detection
-    image = detection.image.resize([max(1, round(own * side / longer)) for own in detection.image.size])
+    image = detection.image.resize([max(1, round(own * share)) for own in detection.image.size])
     heatmap = Image.fromarray(detection.heatmap).resize(image.size, Image.Resampling.BILINEAR)
     return replace(detection, image=image, heatmap=np.asarray(heatmap))
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -134,13 +135,14 @@ def fingerprint(folder: str, seeds: Sequence[int]) -> str:
     """12 hexadecimal digits; others once a file of these runs is added, removed, renamed or replaced.
 
     Raises:
-        UserError: there is no `heatmaps.csv`.
+        UserError: there is no `heatmaps.csv`, or it is wrong.
     """
     stamps = []
     for root in dict.fromkeys(folder_of(folder, seed) for seed in seeds):
         if not (root / INDEX).is_file():
             raise UserError(root / INDEX, "is missing", "write it, with a row for each image")
-        for path in sorted([root / INDEX, *root.rglob("*.npy")]):
+        files = set(Imported.read(root).files.values())
+        for path in sorted([root / INDEX, *filter(Path.is_file, files)]):
             status = path.stat()
             stamps.append([str(path), status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:12]
@@ -151,7 +153,7 @@ def read_map(path: Path) -> NDArray[np.float32]:
     fix = "save a 2-D array of finite numbers with numpy.save"
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(path, f"cannot be read ({first_line(error)})", fix) from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in _NUMBERS:
         raise UserError(path, "is not an array of numbers", fix)

@@ -69,28 +69,39 @@ class Inpainter:
         alpha_bar = linear_schedule(settings.timesteps, settings.beta_start, settings.beta_end)
         return cls(denoiser.to(torch_device()), alpha_bar.to(torch_device()), sampling)
 
-    def reconstruct(self, images: Tensor, keys: list[str], seed: int) -> Errors:
+    def reconstruct(self, images: Tensor, keys: list[str] | str, seed: int) -> Errors:
         """Inpaint every disjoint set of every grid size of every image, all in one batch.
 
         Args:
             images: x₀ in [-1, 1], (B, 3, H, W).
-            keys: one text for each image; its noise and partitions follow from (seed, key) alone.
+            keys: one text for each image; its noise and partitions follow from (seed, key) alone. One text
+                for all of them: they have the same noise and partitions, on any device.
             seed: seed of the run.
         """
-        return self.inpainted(images.to(self.device), *self.drawn(images.shape[-1], keys, seed))
+        masks, draw_noise = self.drawn(images.shape[-1], keys, seed)
+        if isinstance(keys, str):
+            return self.inpainted(
+                images.to(self.device),
+                masks.expand(len(images), *masks.shape[1:]),
+                lambda: draw_noise().repeat(len(images), 1, 1, 1),
+            )
+        return self.inpainted(images.to(self.device), masks, draw_noise)
 
-    def drawn(self, size: int, keys: list[str], seed: int) -> tuple[Tensor, Noise]:
+    def drawn(self, size: int, keys: list[str] | str, seed: int) -> tuple[Tensor, Noise]:
         """What is random: masks M of the partitions of images of a size, (B, K, n, 1, H, W), and noise.
 
-        Arguments as of `reconstruct`.
+        Arguments as of `reconstruct`; B = 1 for one text.
         """
-        generators = [torch.Generator(self.device).manual_seed(seed_of(seed, key)) for key in keys]
-        masks = torch.stack([self._partitions(size, g) for g in generators])
+        each, device = keys, self.device
+        if isinstance(keys, str):  # with one seed, another kind of device draws other numbers
+            each, device = [keys], torch.device("cpu")
+        generators = [torch.Generator(device).manual_seed(seed_of(seed, key)) for key in each]
+        masks = torch.stack([self._partitions(size, g) for g in generators]).to(self.device)
         shape = (*masks.shape[1:3], 3, size, size)
 
         def draw_noise() -> Tensor:
-            noise = [torch.randn(shape, generator=g, device=self.device) for g in generators]
-            return torch.stack(noise).flatten(0, 2)
+            noise = [torch.randn(shape, generator=g, device=device) for g in generators]
+            return torch.stack(noise).flatten(0, 2).to(self.device)
 
         return masks, draw_noise
 

@@ -60,11 +60,13 @@ class DrdcReading:
 
 
 def stored_type(image_size: int, number: str = "f2") -> np.dtype[np.void]:
-    """One image: `row` in the manifest, `heatmap` (H, W), image `score` float32.
+    """One image: `row` in the manifest, `heatmap` (H, W), image `score`.
 
-    `number`: of the heatmaps, which are standardised as float16, and as they are as float32.
+    `number`: of the heatmaps, which are standardised as float16, and their scores float32; heatmaps as they
+    were given are float32, and their scores float64, so that different ones stay different.
     """
-    return np.dtype([("row", "i8"), ("heatmap", number, (image_size,) * 2), ("score", "f4")])
+    score = "f4" if number == "f2" else "f8"
+    return np.dtype([("row", "i8"), ("heatmap", number, (image_size,) * 2), ("score", score)])
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class StoredReading:
         return {self.name: records["heatmap"].astype(np.float32)}
 
     def __call__(self, records: NDArray[np.void]) -> dict[str, Found]:
-        return {self.name: Found(self.maps(records)[self.name], records["score"].astype(np.float32))}
+        return {self.name: Found(self.maps(records)[self.name], np.array(records["score"]))}
 
 
 @dataclass(frozen=True)

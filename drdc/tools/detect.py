@@ -126,11 +126,12 @@ def run(
     _announce(detector, **options)
     from drdc.tools.results_page import Results
 
-    with Results(detector, options) as results, _Writer(output, heatmap, results) as writer:
+    results = Results(detector, options, output)
+    with _Writer(output, heatmap, results) as writer, results:
         for argument in empty:
             writer.unusable(Path(argument), f"{argument}: no image there; name a file, a folder or a pattern")
         _detect(detector, named, writer, batch, bits, options)
-        results.write(output)
+        results.write()
     say(writer.summary(total_left_out(left_out)))
     if writer.failed:
         return UNUSABLE

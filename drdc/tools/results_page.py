@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from drdc.config.names import ALL
 from drdc.reporting.browser import Pictures, picture_of, write_gallery
 from drdc.reporting.shown_images import Facts, Scales
-from drdc.runtime.files import atomic
+from drdc.runtime.files import atomic, not_written
 
 if TYPE_CHECKING:
     from drdc.detection.detector import Detection, Detector
@@ -28,10 +28,10 @@ NORMAL, ANOMALOUS, UNUSABLE = "normal", "anomalous", "unusable"
 
 
 class Results:
-    """What one call of `drdc detect` has found; facts in memory, pictures in a file without a name."""
+    """What one call of `drdc detect` has found; facts in memory, pictures in a nameless file of `folder`."""
 
-    def __init__(self, detector: Detector, options: dict[str, Any]) -> None:
-        self.detector, self.options = detector, options
+    def __init__(self, detector: Detector, options: dict[str, Any], folder: Path) -> None:
+        self.detector, self.options, self.folder = detector, options, folder
         self.facts: list[Facts] = []
         self.rows: list[dict[str, Any]] = []
         self.faults: list[str] = []
@@ -40,11 +40,13 @@ class Results:
         self._open = ExitStack()
 
     def __enter__(self) -> Results:
-        self._pictures = self._open.enter_context(TemporaryFile())
+        with self._written():
+            self._pictures = self._open.enter_context(TemporaryFile(dir=self.folder))
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._open.close()
+        with suppress(OSError):  # told before, where it was written
+            self._open.close()
 
     def unusable(self, image: Path, reason: str) -> None:
         """An image that could not be read."""
@@ -56,7 +58,8 @@ class Results:
         scale = found.usual, found.pixel_threshold
         self._scales.setdefault(found.category, {self.detector.method: scale})
         pictures = picture_of(found.image, {self.detector.method: (found.heatmap, *scale)})
-        self._pictures.write(json.dumps(pictures).encode() + b"\n")
+        with self._written():
+            self._pictures.write(json.dumps(pictures).encode() + b"\n")
         regions = found.regions
         width, height = found.image.size
         self.facts.append(
@@ -87,7 +90,7 @@ class Results:
             }
         )
 
-    def write(self, folder: Path) -> None:
+    def write(self) -> None:
         """Write `results.csv`, and `index.html` where there is an image to show.
 
         Raises:
@@ -97,7 +100,7 @@ class Results:
         table = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)
-        with atomic(folder / TABLE) as part:
+        with atomic(self.folder / TABLE) as part:
             part.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
         if not self.facts:
             return
@@ -108,7 +111,7 @@ class Results:
         write_gallery(
             self.facts,
             self._all_pictures(),
-            folder / PAGE,
+            self.folder / PAGE,
             title=f"{self.detector.experiment}: what {method} found in {len(self.facts)} images",
             methods={method: method},
             heatmaps={method: "Heatmap"},
@@ -120,7 +123,15 @@ class Results:
             faults=self.faults,
         )
 
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise not_written(self.folder / PAGE, error) from None
+
     def _all_pictures(self) -> Iterator[Pictures]:
-        self._pictures.seek(0)
+        with self._written():
+            self._pictures.seek(0)
         for line in self._pictures:
             yield json.loads(line)

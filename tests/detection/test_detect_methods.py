@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import torch
 import yaml
 from exporting import drdc, experiment
@@ -19,7 +21,7 @@ from running import planned, snakemake
 from drdc import Detector
 from drdc.detection.detector import Detection
 from drdc.detection.model_file import load_model_file, save_model_file
-from drdc.detection.web_page import SHOWN, Seen, Visit, page, reduced
+from drdc.detection.web_page import SHOWN, Seen, Visit, check_size, page
 from drdc.runtime.digests import sha256_of
 from drdc.runtime.errors import UserError
 
@@ -280,13 +282,32 @@ def detection(heatmap: np.ndarray, **changes: Any) -> Detection:
     return Detection(heatmap=heatmap.astype(np.float32), **facts | changes)
 
 
-@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 1025), (2000, 1000), (10, 10)])
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 1025), (2000, 1000), (8192, 256), (10, 10)])
 def test_the_page_shows_a_line_scan(size: tuple[int, int]) -> None:
-    shown = reduced(detection(np.ones(size[::-1])), SHOWN)
+    seen = Seen.of(Path("line.png"), False, detection(np.ones(size[::-1])))
+    shown = seen.whole()
+    seen.forget()
     assert shown.heatmap.shape == shown.image.size[::-1]
-    assert max(shown.image.size) == min(1024, max(size))
-    assert min(shown.image.size) >= 1
+    assert prod(shown.image.size) <= 1.01 * SHOWN
+    assert shown.image.size == size or prod(size) > SHOWN
     assert shown.overlay().size == shown.outlined().size == shown.coloured().size == shown.image.size
+
+
+def test_the_thin_defect_of_a_line_scan_keeps_its_outline() -> None:
+    heatmap = np.zeros((128, 4096))
+    heatmap[60:63, 2000:2004] = 1.0
+    found = detection(heatmap)
+    seen = Seen.of(Path("line.png"), False, found)
+    assert seen.whole().regions == found.regions != []
+    seen.forget()
+
+
+def test_a_tiff_that_pillow_does_not_read_is_measured_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "grey with alpha.tif"
+    options: dict[str, Any] = {"photometric": "minisblack", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(path, np.zeros((8000, 7000, 2), np.uint16), compression="zlib", **options)
+    with pytest.raises(UserError, match="has 7000 x 8000 pixels, more than 50 million; resize it"):
+        check_size(path)
 
 
 @pytest.mark.parametrize(

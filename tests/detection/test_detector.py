@@ -45,6 +45,21 @@ def images(exported: Path, split: str = "test") -> tuple[list[Path], pd.DataFram
     return [exported / "dataset" / path for path in table.path], table
 
 
+def test_the_noise_of_the_fast_mode_is_that_of_its_file_on_any_device(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one seed, a GPU draws other numbers than a CPU: they are drawn on one kind of device."""
+    inpainter = detector.modes["fast"].backend.predictor.inpainter
+    size, seed = detector.image_size, detector.modes["fast"].backend.predictor.seed
+    masks, draw = inpainter.drawn(size, "fast", seed)
+    same, again = inpainter.drawn(size, ["fast"], seed)
+    assert torch.equal(masks, same)
+    assert torch.equal(draw(), again())
+    monkeypatch.setattr(inpainter, "device", torch.device("meta"))  # for which there is no generator
+    masks, draw = inpainter.drawn(size, "fast", seed)
+    assert masks.device.type == draw().device.type == "meta"
+
+
 @pytest.mark.parametrize("split", ["test", "val"])
 def test_an_image_has_the_score_that_the_workflow_gave_it(
     detector: Detector, exported: Path, split: str

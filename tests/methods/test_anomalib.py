@@ -281,6 +281,29 @@ def test_a_transformer_without_weights_is_trained_and_loaded(
     assert scores.shape == (2,)
 
 
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_parts_of_a_batch_are_one_step_of_a_loss_that_counts_them(
+    drawn: Layout, accumulation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, _ = TRANSFORMERS["dinomaly"]
+    settings = {
+        **{"model": "dinomaly", "arguments": arguments, "weights": "scratch", "input_size": 56},
+        **{"epochs": 3 * 2 / COUNTS["train"], "batch_size": 2, "validations": 1},
+    }
+    method = untrained(settings | {"accumulation": accumulation})
+    network, steps = method._adapter.lightning.model, []
+    told = network.forward
+
+    def forward(images: Any, global_step: int | None = None) -> Any:
+        steps.append(global_step)
+        return told(images, global_step=global_step)
+
+    monkeypatch.setattr(network, "forward", forward)
+    fitted(drawn, settings | {"accumulation": accumulation}, method)
+    counted = [step for step in steps if step is not None]
+    assert counted[: 3 * accumulation] == [step for step in range(3) for _ in range(accumulation)]
+
+
 def test_one_bank_has_the_training_images_of_all_categories_and_is_refused_where_it_does_not_fit(
     drawn: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from drdc.experiment.experiment import load_experiment
 from drdc.experiment.stage_settings import used_by
 from drdc.methods.heatmaps import Imported, fingerprint, read_map
 from drdc.methods.registry import Configured, method_class
+from drdc.results.heatmaps import StoredReading
 from drdc.results.layout import Layout
 from drdc.runtime.errors import UserError
 from drdc.stages.predict import predict
@@ -66,6 +67,15 @@ def test_maps_are_resized_and_keep_their_values(layout: Layout) -> None:
 def test_given_scores_are_taken(layout: Layout) -> None:
     write(layout, score=0.25)
     assert set(predicted(layout)["score"]) == {0.25}
+
+
+def test_given_scores_stay_different(layout: Layout) -> None:
+    count = len(write(layout))
+    given = [1 / (1 + np.exp(-logit)) for logit in np.linspace(20, 30, count)]  # of a sure classifier
+    write(layout, score=given)
+    read = StoredReading("theirs")(predicted(layout))["theirs"].scores
+    assert sorted(read) == given
+    assert len(set(read)) == count > len(set(np.float32(given)))
 
 
 def test_a_folder_can_be_one_for_each_seed(layout: Layout) -> None:
@@ -144,18 +154,30 @@ def test_what_is_no_heatmap_is_refused(tmp_path: Path, content: np.ndarray | Non
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
+def test_a_damaged_archive_is_no_heatmap(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(UserError, match=r"a\.npy: cannot be read"):
+        read_map(tmp_path / "a.npy")
+
+
 def test_its_fingerprint_follows_the_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing; write it, with a row for each image"):
         fingerprint(str(tmp_path), [0])
-    (tmp_path / "heatmaps.csv").write_text("path,heatmap\n")
-    np.save(tmp_path / "a.npy", np.zeros((2, 2)))
+    far = tmp_path / "scratch"
+    far.mkdir()
+    (tmp_path / "link").symlink_to(far)
+    (tmp_path / "heatmaps.csv").write_text("path,heatmap\n1,a.npy\n2,link/c.npy\n3,b.npy\n")
+    for path in (tmp_path / "a.npy", far / "c.npy"):
+        np.save(path, np.zeros((2, 2)))
     found = [fingerprint(str(tmp_path), [0, 1]), fingerprint(str(tmp_path), [0, 1])]
     os.utime(tmp_path / "a.npy", (0, 0))
     found.append(fingerprint(str(tmp_path), [0, 1]))
     (tmp_path / "a.npy").rename(tmp_path / "b.npy")
     found.append(fingerprint(str(tmp_path), [0, 1]))
+    os.utime(far / "c.npy", (0, 0))
+    found.append(fingerprint(str(tmp_path), [0, 1]))
     assert found[0] == found[1]
-    assert len(set(found)) == 3
+    assert len(set(found)) == 4
 
 
 @pytest.mark.parametrize("stage", ["train", "self_check", "export"])

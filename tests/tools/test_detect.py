@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,7 @@ def test_a_full_disk_stops_the_run_with_one_sentence(exported: Path, photos: Pat
 def test_a_disk_that_fills_within_a_line_keeps_whole_lines(tmp_path: Path, room: int) -> None:
     with (
         size_limit(room),
-        _Writer(tmp_path, "png", Results(None, {})) as writer,
+        _Writer(tmp_path, "png", Results(None, {}, tmp_path)) as writer,
         pytest.raises(UserError, match="cannot be written"),
     ):
         for number in range(100):
@@ -325,6 +326,26 @@ def test_a_disk_that_fills_within_a_line_keeps_whole_lines(tmp_path: Path, room:
     assert room - 60 < len(content) <= room
     assert content.endswith(b"\n")
     assert [json.loads(line)["error"] for line in content.splitlines()] == ["no image"] * content.count(b"\n")
+
+
+def test_pictures_wait_on_the_disk_of_the_output(
+    exported: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where programs keep temporary files there may be little space."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert detect(exported, tmp_path / "out", photos) == 0
+    assert (tmp_path / "out/index.html").is_file()
+
+
+def test_pictures_that_find_no_space_are_one_sentence(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = Detector.load(exported).detect(next(photos.rglob("*.png")))
+    results = Results(Detector.load(exported), {}, tmp_path)
+    with size_limit(4096), pytest.raises(UserError, match=r"index\.html: cannot be written"), results:
+        for _ in range(100):
+            results.add(Path("1.png"), content)
+    assert not list(tmp_path.iterdir())
 
 
 def touch(folder: Path, *names: str) -> None:

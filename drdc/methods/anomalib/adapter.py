@@ -102,12 +102,12 @@ class Dinomaly(HardPlaces):
 
     def loss(self, images: Tensor) -> Tensor:
         found = super().loss(images)
-        self.lightning.model.steps += int(torch.is_grad_enabled())  # not for held-out images
+        self.lightning.model.steps += int(torch.is_grad_enabled())  # parts of batches; not held-out images
         return found
 
     def step(self, images: Tensor) -> Tensor:
         network = self.lightning.model
-        return network(images, global_step=int(network.steps))
+        return network(images, global_step=int(network.steps) // self.settings.accumulation)
 
 
 def freeze_extractors(lightning: nn.Module) -> None:

@@ -90,7 +90,7 @@ class DrdcPredictor:
         everything = np.arange(len(records))
         for base_map in self.base_maps:
             self.store_base_maps(records, everything, batch.features, base_map)
-        keys = list(batch.keys) if self.key is None else [self.key] * len(records)
+        keys = list(batch.keys) if self.key is None else self.key
         errors = self.inpainter.reconstruct(batch.images, keys, self.seed)
         store_errors(records, everything, errors, self._grid_sizes)
         return records
