@@ -112,10 +112,12 @@ class Handed:
     text: str
 
     def write(self) -> None:
-        """Write the file, unless it is there already."""
-        if not self.path.is_file() or self.path.read_text(encoding="utf-8") != self.text:
-            with atomic(self.path) as part:
-                part.write_text(self.text, encoding="utf-8")
+        """Write the file; one that is there already gets a new time alone, by which the last run is known."""
+        if self.path.is_file() and self.path.read_text(encoding="utf-8") == self.text:
+            self.path.touch()
+            return
+        with atomic(self.path) as part:
+            part.write_text(self.text, encoding="utf-8")
 
 
 def handed(experiment: Experiment, stage: str, of: str = "") -> Handed:

@@ -14,7 +14,7 @@ from drdc.evaluation.self_check import image_auroc, summary
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
 from drdc.reporting.figures import WIDTH, legend, looks, new_figure, no_figure, plain, save
-from drdc.reporting.separation import classes, of_first_seed, scores_of
+from drdc.reporting.separation import classes, scores_of
 from drdc.runtime.files import atomic
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def estimates(
 
     Args:
         found: rows of `self_check/<method>.csv` by method.
-        image_scores: those of all methods and seeds.
+        image_scores: those of all methods, of the first seed.
         path: the PNG, 1200 pixels wide.
         described: the methods of the configuration.
     """
@@ -60,7 +60,7 @@ def estimates_data(
     found: Mapping[str, pd.DataFrame], image_scores: pd.DataFrame, described: Methods = NONE
 ) -> pd.DataFrame:
     """Method, category, and the image AUROC in percent: `estimate` and `truth`, NaN where not defined."""
-    scored = of_first_seed(scores_of(image_scores, described))
+    scored = scores_of(image_scores, described)
     rows = []
     for method, checked in found.items():
         if method not in scored:

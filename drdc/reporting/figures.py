@@ -161,14 +161,15 @@ def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
     panels = _by_model(frames)
     figure = new_figure(WIDTH, 2.8)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    seeds = list(dict.fromkeys(seed for logs in panels.values() for seed in logs))
+    dashes = dict(zip(seeds, _dashes(len(seeds)), strict=True))
     for axes, (model, logs) in zip(all_axes, panels.items(), strict=True):
         colour = OURS["base" if model == "base" else "drdc"].colour
-        for dash, log in zip(_dashes(len(logs)), logs.values(), strict=True):
-            _draw(axes, log, colour, dash)
+        for seed, log in logs.items():
+            _draw(axes, log, colour, dashes[seed])
         _dress(axes, TITLES.get(model, model))
     all_axes[0].set_ylabel("loss (mean squared error)", fontsize=9)
-    seeds = list(dict.fromkeys(seed for logs in panels.values() for seed in logs if seed))
-    legend(figure, handles=_entries(seeds), loc="outside upper center", ncols=4)
+    legend(figure, handles=_entries([seed for seed in seeds if seed]), loc="outside upper center", ncols=4)
     save(figure, path)
 
 

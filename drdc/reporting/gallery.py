@@ -13,6 +13,7 @@ from PIL import Image
 
 from drdc.reporting.declared import figure
 from drdc.reporting.figures import DPI, new_figure, no_figure, save
+from drdc.reporting.formats import FAILED
 from drdc.reporting.shown_images import Floats, Rgb, Shown, ShownImages
 from drdc.runtime.errors import UserError
 
@@ -76,6 +77,8 @@ def fig3(images: ShownImages, path: Path) -> None:
         gallery([items], path.with_name(f"fig3-{category}.png"))
     for category in images.untested:
         no_figure(f"{category} has no test images to show.", path.with_name(f"fig3-{category}.png"))
+    for category in images.failed:
+        no_figure(f"{category} has no scores: {FAILED}.", path.with_name(f"fig3-{category}.png"))
 
 
 def chosen(images: ShownImages) -> dict[str, Group]:
@@ -113,7 +116,8 @@ def choose(scores: Floats, labels: NDArray[np.integer], defect_types: Sequence[s
 
 def median_of(group: Group) -> Shown:
     """Of the images that `choose` gives, the anomalous one with the median score; else a normal one."""
-    return group[:2][-1]
+    anomalous = [one for one in group if one.label]
+    return anomalous[(len(anomalous) - 1) // 2] if anomalous else group[0]
 
 
 def gallery(items: Sequence[Sequence[Shown]], path: Path) -> None:

@@ -11,7 +11,7 @@
 | `reported`         | the same as `scores`; only where there are numbers from other work                  |
 | `costs`            | costs.csv                                                                           |
 | `costs_and_scores` | costs.csv, and tidy scores of all methods and of all numbers of timesteps           |
-| `estimates`        | the same, and image_scores.csv                                                      |
+| `estimates`        | self_check/<method>.csv by method, and image_scores.csv of the first seed           |
 | `regions`          | regions.csv                                                                         |
 | `self_check`       | self_check/<method>.csv by method                                                   |
 | `study`            | study.csv: a row for each value, draw, method, category and metric; what varies     |
@@ -216,7 +216,9 @@ def _self_check(source: Source) -> tuple[Any, ...]:
 
 
 def _estimates(source: Source) -> tuple[Any, ...]:
-    return *_self_check(source), *_of_images(source, "image_scores")
+    (every,) = _of_images(source, "image_scores")
+    first = every[every["seed"].astype(str) == str(source.seeds[0])]  # of which the self-check is
+    return *_self_check(source), first
 
 
 def _study(source: Source) -> tuple[Any, ...]:
@@ -228,8 +230,10 @@ def _regions(source: Source) -> tuple[Any, ...]:
 
 
 def _losses(source: Source) -> tuple[Any, ...]:
-    models = ["base", "diffusion", *(["unconditional"] if source.evaluation.ablation else [])]
-    paths = {f"{m}/{seed}": source.layout.losses(seed, m) for m in models for seed in source.seeds}
+    of: dict[str, Sequence[int]] = {"base": source.seeds, "diffusion": source.seeds}
+    if source.evaluation.ablation:
+        of["unconditional"] = source.evaluation.seeds or source.seeds
+    paths = {f"{m}/{seed}": source.layout.losses(seed, m) for m, seeds in of.items() for seed in seeds}
     found = {key: read_numbers(path, "losses", "train") for key, path in paths.items() if path.is_file()}
     if not found:
         raise UserError(next(iter(paths.values())), "there is no loss curve", "run `drdc train base` first")

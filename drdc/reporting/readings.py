@@ -29,6 +29,7 @@ MULTI_SCALE, WITHOUT_STF = "MC+TTC+STF+base", "MC+TTC"
 READINGS = {FULL: "weight", RAW: "raw_weight"}
 #: Cell of Table 5 -> its name in each reading.
 NAMES: tuple[Callable[[str], str], ...] = (str, raw_name)
+ABSENT = Cell(note="not measured")
 OFF = Cell(note="not plotted in Fig. 2e, being too low for its axis")
 
 Row = tuple[str, tuple[Cell, ...]]
@@ -100,7 +101,7 @@ def _means(scores: pd.DataFrame, weights: Mapping[str, Sweep], described: Method
     }
 
     def mean(method: str, variant: str, metric: str) -> Cell:
-        return cells.get((method, variant, metric), Cell(note="not measured"))
+        return cells.get((method, variant, metric), ABSENT)
 
     return mean, over_categories(found)
 
@@ -112,21 +113,23 @@ def _minus(one: Cell, other: Cell) -> Cell:
 
 
 def _curve(metric: str, sweep: Sweep | None, means: Means) -> dict[float, Cell]:
-    """Weight -> mean, of those that were measured."""
+    """Weight -> mean, or why there is none; of those that were measured or failed."""
     if sweep is None:
         return {}
     found = {float(value): means(DRDC, sweep.variant(value), metric) for value in sweep.values}
-    return {value: cell for value, cell in found.items() if not cell.note}
+    return {value: cell for value, cell in found.items() if cell.note != ABSENT.note}
 
 
-def _best_weight(curve: Mapping[float, Cell]) -> float | None:
-    """The weight of the largest mean; of equal ones the smallest."""
-    return max(sorted(curve), key=lambda value: curve[value].mean) if len(curve) > 1 else None
+def _best_weight(curve: Mapping[float, Cell]) -> Cell:
+    """The weight of the largest mean, of equal ones the smallest; or why there is none."""
+    if len(curve) < 2:
+        return ABSENT
+    lost = next((cell.note for cell in curve.values() if cell.note), "")
+    return Cell(note=lost) if lost else Cell(max(sorted(curve), key=lambda value: curve[value].mean))
 
 
 def _best(metric: str, weights: Mapping[str, Sweep], means: Means) -> Row:
-    found = [_best_weight(_curve(metric, weights.get(name), means)) for name in READINGS.values()]
-    cells = (Cell(note="not measured") if value is None else Cell(value) for value in found)
+    cells = (_best_weight(_curve(metric, weights.get(name), means)) for name in READINGS.values())
     return f"(a) best λ, {METRICS[metric]}", (Cell(PAPER_WEIGHT), *cells)
 
 
@@ -135,10 +138,7 @@ def _without_base(metric: str, weights: Mapping[str, Sweep], means: Means) -> Ro
     for name in READINGS.values():
         curve = _curve(metric, weights.get(name), means)
         best = _best_weight(curve)
-        if best is None or 1.0 not in curve:
-            cells.append(Cell(note="not measured"))
-        else:
-            cells.append(_minus(curve[1.0], curve[best]))
+        cells.append(best if best.note else _minus(curve.get(1.0, ABSENT), curve[best.mean]))
     return f"(a) λ = 1 minus the best, {METRICS[metric]}", (OFF, *cells)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from drdc.config.fusion import Fusion
-from drdc.config.variants import COMPARED, FULL
+from drdc.config.variants import COMPARED, DRDC, FULL
 from drdc.evaluation.calibration import by_group
 from drdc.results.layout import Layout
 from drdc.results.scores import read_scored
@@ -71,6 +71,7 @@ class ShownImages:
         scores: image scores of the test images, by row of the manifest: facts and a column for each method.
         held_out: the same of the held-out normal images.
         untested: categories without test images.
+        failed: those with test images, and without scores of DRDC.
         rows: the test images in the order of the predictions, by row of the manifest.
     """
 
@@ -94,9 +95,11 @@ class ShownImages:
         self.methods = list(scored.values())
         runs = [(name, seed) for name in (FULL, *scored)]
         scores = _by_row(read_scored(layout, runs, "image_scores")).rename(columns=scored)
+        scores = scores[scores[DRDC].notna()]  # another method may have a category in which DRDC failed
         self.scores, self.held_out = (scores[scores["split"] == split] for split in ("test", "val"))
         self.uncalibrated = [name for name in self.methods if self.held_out[name].isna().any()]
-        self.untested = sorted(set(table.category) - set(self.scores.category))
+        tested, shown = set(table.category[table.split == "test"]), set(self.scores.category)
+        self.untested, self.failed = sorted(set(table.category) - tested), sorted(tested - shown)
         self._drdc = Heatmaps.of_drdc(layout, seed, table, fusion, partial=True)
         self._others = [Heatmaps.of_method(layout, seed, table, *names) for names in scored.items()]
         self._images = load_array(layout.images(image_size), self._count, f"images {image_size}")

@@ -137,8 +137,11 @@ def _panel(axes: Axes, means: pd.DataFrame, look: dict[str, Look], over: str) ->
         joined = each[each.index < 1 + 1 / len(places) / 2]
         axes.plot(joined.index, joined, ls=dash, color=colour, lw=1.3)
         axes.plot(each.index, each, marker, color=colour, ms=4.5, label=name_of(method))
-    low, high = 100 * means["value"].min(), 100 * means["value"].max()
-    axes.set_ylim(*percent_limits(low, high, percent_height(low, high)))
+    if means["value"].notna().any():
+        low, high = 100 * means["value"].min(), 100 * means["value"].max()
+        axes.set_ylim(*percent_limits(low, high, percent_height(low, high)))
+    else:
+        axes.text(0.5, 0.5, "not defined", transform=axes.transAxes, ha="center", fontsize=8.5)
     axes.set_xticks(list(places.values()), [_shown(value, over) for value in places])
 
 

@@ -34,15 +34,15 @@ def about(layout: Layout, **settings: Any) -> None:
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     every = variants(experiment.sampling, experiment.fusion, experiment.evaluation)
     shared, alone = unet_calls(every)
-    # Without test images nothing is scored.
+    manifest = read_manifest(layout.manifest)
+    # Without test images nothing is scored; there may be scores of those that an earlier run had.
+    tested = bool((manifest["split"] == "test").any())
     scores = (
         read_table(layout.collected("scores"), "collect")
-        if layout.collected("scores").is_file()
+        if tested and layout.collected("scores").is_file()
         else pd.DataFrame(columns=SCORED)
     )
     seeds = scores.groupby("variant")["seed"].nunique()
-    manifest = read_manifest(layout.manifest)
-    tested = bool((manifest["split"] == "test").any())
     own = _jobs_of(experiment, experiment.evaluation if tested else Evaluation())
     loader = PackageLoader("drdc.reporting")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -60,15 +60,15 @@ def about(layout: Layout, **settings: Any) -> None:
     for path, content in (
         (layout.settings, text),
         (layout.about, page),
-        (layout.front_page, _front_page(layout)),
+        (layout.front_page, _front_page(layout, tested)),
     ):
         with atomic(path) as part:
             part.write_text(content, encoding="utf-8")
 
 
-def _front_page(layout: Layout) -> str:
+def _front_page(layout: Layout, tested: bool) -> str:
     summary, overview = layout.tables / "summary.html", layout.figures / "overview.png"
-    if not (summary.is_file() and overview.is_file()):
+    if not (tested and summary.is_file() and overview.is_file()):
         return "<p>There are no scores: the dataset has no test images.</p>\n"
     return front_page(layout.experiment, summary, overview)
 

@@ -29,5 +29,5 @@ def figures(
     source = Source(layout, seeds, image_size, sampling, fusion, evaluation, described, study)
     for one in chosen(FIGURES, name, source):
         path = layout.figures / f"{one.name}.png"
-        failed = source.failed(one.of)
-        one.make(*source.read(one.of), path, described=by_label(described), failed=failed)
+        data = source.read(one.of)
+        one.make(*data, path, described=by_label(described), failed=source.failed(one.of))

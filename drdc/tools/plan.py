@@ -26,7 +26,7 @@ from drdc.config.variants import CONTROLS, FULL, ORACLES, Variant, calls, predic
 from drdc.experiment import jobs
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.experiment.points import points
-from drdc.experiment.stage_settings import method_facts
+from drdc.experiment.stage_settings import imported_methods, method_facts
 from drdc.results.heatmaps import stored_type
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
@@ -358,14 +358,16 @@ def disk(run: Run) -> float:
     every = variants(experiment.sampling, experiment.fusion, run.evaluation)
     for (name, _), variant in jobs.predictions(experiment, run.evaluation).items():
         detailed = variant is not None and stored(every, name).detailed
-        found += images.predicted * _record_bytes(experiment, variant, detailed)
+        number = "f4" if name in imported_methods(experiment) else "f2"
+        found += images.predicted * _record_bytes(experiment, variant, detailed, number)
     return found
 
 
-def _record_bytes(experiment: Experiment, variant: Variant | None, detailed: bool) -> int:
+def _record_bytes(experiment: Experiment, variant: Variant | None, detailed: bool, number: str) -> int:
+    """`number`: of the heatmaps of another method, see `stored_type`."""
     size = experiment.dataset.image_size
     if variant is None:
-        return stored_type(size).itemsize
+        return stored_type(size, number).itemsize
     grid_sizes = variant.sampling.grid_sizes if detailed else None
     return record_type(size, experiment.backbone.feature_size, grid_sizes, experiment.base.base_maps).itemsize
 

@@ -75,5 +75,15 @@ def test_run_times_are_those_of_the_experiments_own_jobs(layout: Layout) -> None
     ]
 
 
+def test_scores_of_test_images_that_are_gone_are_not_reported(layout: Layout) -> None:
+    text = whole(layout)
+    assert "no test images" in layout.front_page.read_text()
+    for path in (layout.tables / "summary.html", layout.figures / "overview.png"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("<p>98.7</p>")
+    assert whole(layout) == text
+    assert "no test images" in layout.front_page.read_text()
+
+
 def test_no_problem_is_said_so(layout: Layout) -> None:
     assert "<p>None.</p>" in page(layout)

@@ -1,6 +1,8 @@
 """The figures are written, readable in size, not blank, and the same bytes for the same numbers."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,9 +10,10 @@ import pytest
 from PIL import Image
 
 from drdc.config.described import Described
+from drdc.reporting import figures
 from drdc.reporting import gallery as rooms
 from drdc.reporting.figures import looks, losses, new_figure, percent_height, percent_limits
-from drdc.reporting.gallery import HEATMAPS, choose, colour_bar, gallery
+from drdc.reporting.gallery import HEATMAPS, choose, colour_bar, gallery, median_of
 from drdc.reporting.shown_images import Shown
 from drdc.runtime.errors import UserError
 
@@ -59,6 +62,15 @@ def test_losses_are_drawn_in_a_readable_size_with_the_colour_of_each_model(tmp_p
         assert (half == colour).all(axis=2).sum() > 50
 
 
+def test_a_seed_has_one_dash_also_where_a_model_lacks_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(figures, "_draw", lambda axes, log, colour, dash: drawn.append(dash))
+    losses({name: log(0) for name in ("base/0", "base/1", "unconditional/1")}, tmp_path / "l.png")
+    assert drawn[0] != drawn[1] == drawn[2]
+
+
 def test_losses_ignore_the_order_of_rows(tmp_path: Path) -> None:
     losses({"base/0": log(0)}, tmp_path / "a.png")
     losses({"base/0": log(0).iloc[::-1]}, tmp_path / "b.png")
@@ -92,6 +104,15 @@ def test_choose_breaks_ties_by_defect_type_then_position() -> None:
 def test_choose_with_few_images_repeats_none(labels: list[int], expected: list[int]) -> None:
     scores = np.linspace(0.1, 0.9, len(labels))
     assert choose(scores, np.array(labels, int), ["d"] * len(labels)) == expected
+
+
+@pytest.mark.parametrize(("labels", "median"), [([1, 1, 1, 0], 1), ([1, 1, 0], 0), ([1, 0], 0), ([0, 0], 0)])
+def test_the_median_is_an_anomalous_image_where_there_is_one(labels: list[int], median: int) -> None:
+    """Of scores that rise with the place; of two the lower."""
+    scores = np.arange(len(labels), dtype=float)
+    images = [replace(item(), label=label, path=str(place)) for place, label in enumerate(labels)]
+    group = [images[place] for place in choose(scores, np.array(labels), ["d"] * len(labels))]
+    assert median_of(group).path == str(median)
 
 
 def test_choose_refuses_bad_input() -> None:

@@ -86,6 +86,16 @@ def test_what_was_not_run_is_not_measured() -> None:
             assert found[label, column].note == "not measured"
 
 
+def test_a_weight_that_failed_may_have_been_the_best() -> None:
+    frame = scores()
+    gone = (frame["variant"] == "weight=0.5") & (frame["category"] == "gear")
+    frame.loc[gone, ["value", "note"]] = [float("nan"), "failed; see predict.log"]
+    found = cells(readings(frame, scales(), SWEEPS))
+    for label in ("(a) best λ, Image AUROC", "(a) λ = 1 minus the best, Image AUROC"):
+        assert "failed" in found[label, ONE].note
+        assert not found[label, RAW].note
+
+
 def test_the_ratio_of_the_raw_maps_and_the_weight_that_evens_them_out_are_in_a_note() -> None:
     notes = " ".join(readings(scores(), scales(99.0, 1.0), SWEEPS).notes)
     assert "base 99, diffusion 1, ratio 99" in notes

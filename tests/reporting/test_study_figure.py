@@ -37,6 +37,16 @@ def test_means_of_the_draws_are_joined_and_all_is_not() -> None:
     assert [text.get_text() for text in axes.get_xticklabels()] == ["4", "8", "all"]
 
 
+def test_without_masks_the_panels_of_pixels_are_empty_and_say_so(tmp_path: Path) -> None:
+    frame = rows("1", "2")
+    frame.loc[frame["metric"] != "image_auroc", "value"] = np.nan
+    study_figure(frame, "categories", tmp_path / "study.png")
+    axes = new_figure(3.0, 3.0).subplots()
+    means = of_draws(frame)
+    _panel(axes, means[means["metric"] == "pixel_ap"], looks(["drdc", "net"]), "categories")
+    assert [text.get_text() for text in axes.texts] == ["not defined"]
+
+
 def test_table_and_figure_say_what_varies(tmp_path: Path) -> None:
     assert study_table(rows("1", "2"), "categories").corner == OVER["categories"]
     shares = rows("0", "0.01", "0.1")

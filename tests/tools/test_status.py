@@ -108,6 +108,19 @@ def test_the_command_shows_them_and_what_is_missing(
     assert missing.startswith("  still to be made, running ones included: 2 trainings, ")
 
 
+def test_what_is_missing_follows_the_settings_of_the_last_run(
+    here: Path, training: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = yaml.safe_load(TINY.read_text())
+    told = []
+    for change in ({}, {"seeds": [0, 1, 2]}, {}):
+        handed(load_experiment(config | change), "about").write()
+        time.sleep(0.02)
+        assert main(["status"]) == 0
+        told.append(capsys.readouterr().out.splitlines()[-1])
+    assert told[0] == told[2] != told[1]
+
+
 def test_of_a_study_the_experiments_are_counted_that_are_not_done(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

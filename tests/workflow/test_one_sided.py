@@ -17,11 +17,14 @@ from PIL import Image
 from running import TINY
 from stamping import stamped
 
+from drdc.config.fusion import Fusion
 from drdc.config.variants import FULL
-from drdc.data.manifest import COLUMNS
+from drdc.data.manifest import COLUMNS, read_manifest
 from drdc.data.regions import Regions
 from drdc.evaluation.metrics import METRICS
 from drdc.reporting.costs import COLUMNS as COSTS
+from drdc.reporting.shown_images import ShownImages
+from drdc.results.heatmaps import stored_type
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
 
@@ -171,6 +174,36 @@ def test_what_a_failed_prediction_lacks_is_told_with_its_log(mixed: Path, tmp_pa
         assert {found[row, column] for column in ("overlap", "Cohen's d", "detection rate")} == {why}
     assert found["none: DRDC", "overlap"] == ("", "no good test image")
     assert cells(folder / "results/tiny", "summary")["DRDC, pooled", "Image AUROC"] == why
+
+
+def test_where_drdc_failed_and_another_method_did_not_pictures_are_of_the_other_categories(
+    mixed: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(mixed.parents[1], tmp_path / "project")
+    config = yaml.safe_load((folder / "config.yaml").read_text()) | {"methods": {"simplenet": {}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with chdir(folder):
+        layout = Layout("tiny")
+        rows = np.flatnonzero(read_manifest(layout.manifest)["split"] != "train")
+        records = np.ones(len(rows), stored_type(SIZE))
+        records["row"], records["score"] = rows, rows
+        layout.predictions(0, "simplenet", "all").parent.mkdir()
+        np.save(layout.predictions(0, "simplenet", "all"), records)
+        stamped(layout.predictions(0, "simplenet", "all"))
+        layout.predictions(0, FULL, "both").unlink()
+        for made in (layout.gallery, layout.figures / "fig3-both.png", layout.figures / "fig3-none.png"):
+            made.unlink()
+    options = ("--config", "config.yaml", "--threads", "1")
+    assert drdc(folder, "score", "simplenet", *options) == 0
+    jobs = ("score.seed0.full", "figures.heatmaps", "figures.fig3", "gallery")
+    assert drdc(folder, "partial-report", *jobs, *options) == 0
+    with chdir(folder):
+        assert "both/test" not in layout.gallery.read_text()
+        assert "good/test" in layout.gallery.read_text()
+        assert (layout.figures / "heatmaps.png").is_file()
+        images = ShownImages(layout, 0, SIZE, Fusion())
+        assert (images.untested, images.failed) == (["none"], ["both"])
+        assert (layout.figures / "fig3-both.png").is_file()
 
 
 def test_figures_say_over_how_many_categories_they_are(mixed: Path) -> None:

@@ -40,6 +40,43 @@ def test_a_study_ends_with_a_table_and_a_figure_and_is_done_once(tmp_path: Path)
     assert planned(again.stdout + again.stderr) == {}
 
 
+def test_a_study_without_test_images_is_refused_before_any_job(tmp_path: Path) -> None:
+    for number in range(4):
+        path = tmp_path / f"data/cap/train/good/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(path)
+    config = yaml.safe_load(TINY.read_text()) | {"study": STUDY | {"values": ["all"]}}
+    config["dataset"] = {"name": "mvtec", "root": "data", "categories": ["cap"], "image_size": 32}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(tmp_path, "--dry-run", "--configfile", tmp_path / "study.yaml")
+    assert done.returncode == 1
+    assert "drdc: a study needs test images, and the dataset has none; add some" in done.stderr
+
+
+def test_other_heatmaps_that_were_made_elsewhere_run_a_study_again(tmp_path: Path) -> None:
+    """The same settings, and a file of another time: the plan says why."""
+    theirs = tmp_path / "theirs/heatmaps.csv"
+    theirs.parent.mkdir()
+    config = yaml.safe_load(TINY.read_text()) | {"study": STUDY}
+    config |= {"methods": {"theirs": {"method": "heatmaps", "folder": str(theirs.parent)}}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    points = [f"results/tiny/points/{name}" for name in ("tiny.4.0", "tiny.all.0")]
+    config_of = ("--configfile", tmp_path / "study.yaml")
+    options = (*(f"{point}.done" for point in points), *config_of)
+    theirs.write_text("path,heatmap\n")
+    made = snakemake(tmp_path, *(f"{point}.yaml" for point in points), *config_of)
+    assert made.returncode == 0, made.stderr
+    for point in points:
+        (tmp_path / f"{point}.done").touch()
+    touched = snakemake(tmp_path, "--touch", "--forceall", *options)
+    assert touched.returncode == 0, touched.stderr
+    plan = snakemake(tmp_path, "--dry-run", *options)
+    assert "point" not in planned(plan.stdout + plan.stderr)
+    theirs.write_text("path,heatmap\na.png,a.npy\n")
+    plan = snakemake(tmp_path, "--dry-run", *options)
+    assert planned(plan.stdout + plan.stderr)["point"] == 2
+
+
 def test_tables_of_single_experiments_are_refused_for_a_study(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"study": STUDY}))

@@ -72,6 +72,8 @@ COMPARED = [DRDC, *trained_methods(EXPERIMENT)]
 RECOMMENDED = bool(COMPARED[1:] and EXPERIMENT.evaluation.self_check)
 #: The experiments of its study, which are run in place of the experiment itself.
 STUDIED = [one.experiment.experiment for one in points(EXPERIMENT)]
+if STUDIED and not TESTED:
+    refuse("a study needs test images, and the dataset has none; add some")
 #: All trainings and scorings, the former in the order in which to start them.
 EVERY_TRAINING = jobs.trainings(EXPERIMENT, EVALUATION)
 EVERY_SCORING = jobs.scored_runs(EXPERIMENT, EVALUATION)
@@ -239,9 +241,9 @@ def of_compared(files):
 
 def scored_for_detector(method):
     """The scores that are noted in a detector's file: of the first seed, where there are test images."""
-    names = (
-        [method] if method != DRDC else [FULL, *(n for n in VARIANTS if n == "steps=1")]
-    )
+    names = [FULL if method == DRDC else method]
+    if method == DRDC and ("steps=1", SEEDS[0]) in EVERY_SCORING:
+        names.append("steps=1")
     return [LAYOUT.scored(SEEDS[0], name) for name in names if TESTED]
 
 

@@ -34,9 +34,11 @@ rule point:
         gpu=1,
     params:
         snakefile=internals.snakefile(workflow),
-        # Not for the command: they make the rule run again when files of the dataset or of weights have changed.
+        # Not for the command: they make the rule run again when files of the dataset, of weights or of heatmaps
+        # that were made elsewhere have changed.
         dataset=trigger(LAYOUT.dataset, LISTING),
         weights=[weights_files(name) for name in (BACKBONE, *EXPERIMENT.methods)],
+        heatmaps=[settings("predict", name) for name in IMPORTED],
     message:
         "Running {wildcards.point}"
     shell:
