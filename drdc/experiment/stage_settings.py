@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -114,7 +115,8 @@ class Handed:
     def write(self) -> None:
         """Write the file; one that is there already gets a new time alone, by which the last run is known."""
         if self.path.is_file() and self.path.read_text(encoding="utf-8") == self.text:
-            self.path.touch()
+            with suppress(OSError):  # where nothing can be written, nothing is run either
+                self.path.touch()
             return
         with atomic(self.path) as part:
             part.write_text(self.text, encoding="utf-8")
