@@ -132,7 +132,8 @@ def folder_of(folder: str, seed: int) -> Path:
 
 
 def fingerprint(folder: str, seeds: Sequence[int]) -> str:
-    """12 hexadecimal digits; others once a file of these runs is added, removed, renamed or replaced.
+    """12 hexadecimal digits; others once a file that these runs read is added, removed, renamed or
+    replaced.
 
     Raises:
         UserError: there is no `heatmaps.csv`, or it is wrong.

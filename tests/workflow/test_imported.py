@@ -138,10 +138,8 @@ def test_another_label_shows_anew_and_computes_nothing(folder: Path, change: dic
     ("change", "runs"),
     [
         (lambda folder: os.utime(folder / "theirs/heatmaps.csv", (0, 0)), AGAIN),
-        (
-            lambda folder: np.save(folder / "theirs/more.npy", np.zeros((2, 2))),
-            AGAIN,
-        ),
+        (lambda folder: np.save(next(folder.glob("theirs/*.npy")), np.zeros((2, 2))), AGAIN),
+        (lambda folder: np.save(folder / "theirs/not listed.npy", np.zeros((2, 2))), set()),
         (lambda folder: (folder / "numbers.csv").write_text(NUMBERS.replace("40", "41")), {"tables"}),
     ],
 )
