@@ -14,12 +14,14 @@ from typing import Any
 
 import pandas as pd
 
+from drdc.config.variants import FULL
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.experiment.stage_settings import used_by
 from drdc.reporting.described import by_label
 from drdc.reporting.formats import write
 from drdc.reporting.kinds import VARIANTS_OF, WITH_METHODS, Source
 from drdc.reporting.registry import TABLES
+from drdc.reporting.tables import TRAINED
 from drdc.results.layout import Layout
 
 #: The formats that are published.
@@ -54,10 +56,10 @@ def _data(folder: Path, kind: str, source: Source) -> tuple[Any, ...] | None:
     if kind not in VARIANTS_OF:
         return None
     scores = source.by_label(_numbers(folder / "scores.csv"))
-    wanted = {"full", *VARIANTS_OF[kind](source.variants)}
+    wanted = {FULL, *VARIANTS_OF[kind](source.variants)}
     own = scores[scores["variant"].isin(wanted)]
     if kind not in WITH_METHODS:
-        own = own[own["method"].isin(["base", "diffusion", "drdc"])]
+        own = own[own["method"].isin(TRAINED)]
     if kind == "readings":
         return own, pd.read_csv(folder / "map_scales.csv"), source.panels
     return (own,)

@@ -10,6 +10,7 @@ import io
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from math import ceil, prod, sqrt
@@ -257,18 +258,19 @@ def check_size(path: Path) -> None:
         raise UserError(path, "was deleted meanwhile", "drop it here again")
     if path.stat().st_size > MEGABYTES * 2**20:
         raise UserError(path, f"is larger than {MEGABYTES} MB", "reduce it, or use `drdc detect`")
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError):
-        try:
-            with TiffFile(path) as tiff:
-                page = only_page(tiff)
-                width, height = page.imagewidth, page.imagelength
-        except Exception:  # decoders raise many kinds; the reader says what is wrong with it
-            return
+    width, height = _sides(path)
     if width * height > MEGAPIXELS * 1_000_000:
         raise UserError(path, f"has {width} x {height} pixels, more than {MEGAPIXELS} million", "resize it")
+
+
+def _sides(path: Path) -> tuple[int, int]:
+    """Width and height by the file's header; 0 where it has none: the reader says what is wrong with it."""
+    with suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+        return image.size
+    with suppress(Exception), TiffFile(path) as tiff:  # damaged files raise many kinds
+        page = only_page(tiff)
+        return page.imagewidth, page.imagelength
+    return 0, 0
 
 
 def reduced(detection: Detection, share: float) -> Detection:

@@ -358,16 +358,14 @@ def disk(run: Run) -> float:
     every = variants(experiment.sampling, experiment.fusion, run.evaluation)
     for (name, _), variant in jobs.predictions(experiment, run.evaluation).items():
         detailed = variant is not None and stored(every, name).detailed
-        number = "f4" if name in imported_methods(experiment) else "f2"
-        found += images.predicted * _record_bytes(experiment, variant, detailed, number)
+        found += images.predicted * _record_bytes(experiment, name, variant, detailed)
     return found
 
 
-def _record_bytes(experiment: Experiment, variant: Variant | None, detailed: bool, number: str) -> int:
-    """`number`: of the heatmaps of another method, see `stored_type`."""
+def _record_bytes(experiment: Experiment, name: str, variant: Variant | None, detailed: bool) -> int:
     size = experiment.dataset.image_size
     if variant is None:
-        return stored_type(size, number).itemsize
+        return stored_type(size, "f4" if name in imported_methods(experiment) else "f2").itemsize
     grid_sizes = variant.sampling.grid_sizes if detailed else None
     return record_type(size, experiment.backbone.feature_size, grid_sizes, experiment.base.base_maps).itemsize
 
