@@ -62,6 +62,9 @@ class Machine(Protocol):
     def call(self) -> Estimate:
         """A U-Net call for one image."""
 
+    def base_maps(self, train: int) -> Estimate:
+        """The base heatmaps of one image; so many training images fill its memory bank."""
+
     def feature(self) -> Estimate:
         """The backbone's features of one image."""
 
@@ -130,6 +133,12 @@ class Here:
 
         with _threads(1):
             return Estimate(call_seconds(self.experiment), "measured")
+
+    def base_maps(self, train: int) -> Estimate:
+        from drdc.tools.timing import base_map_seconds
+
+        with _threads(1):
+            return Estimate(base_map_seconds(self.experiment, train), "measured")
 
     def feature(self) -> Estimate:
         from drdc.tools.timing import feature_seconds
@@ -205,6 +214,13 @@ class Elsewhere:
         work, batch = call_work(self.experiment, self.precision), call_batch(self.experiment)
         seconds = self.gpu.seconds(work, self.efficiency) / batch
         return Estimate(seconds, f"counted: {work.flops / batch / 1e12:.3g} TFLOP")
+
+    def base_maps(self, train: int) -> Estimate:
+        from drdc.tools.timing import base_map_work
+
+        work = base_map_work(self.experiment, train, self.precision)
+        seconds = self.gpu.seconds(work, self.efficiency) / self.experiment.sampling.batch_size
+        return Estimate(seconds, f"counted: {work.flops / 1e9:.3g} GFLOP")
 
     def feature(self) -> Estimate:
         from drdc.tools.timing import FEATURE_BATCH, feature_work

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,10 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
+from drdc.config.base import Base
+from drdc.config.fusion import BASE_SCALES
 from drdc.equations.diffusion import linear_schedule
+from drdc.equations.fusion import feature_error
 from drdc.experiment.experiment import Experiment
 from drdc.methods.drdc.diffusion import draw_randomness, noise_loss
-from drdc.models.backbone import FeatureExtractor
+from drdc.models.backbone import FeatureExtractor, channels_of
 from drdc.models.denoiser import Denoiser
 from drdc.models.inpainter import Inpainter
 from drdc.models.reconstructor import Reconstructor, draw_jitter
@@ -208,6 +212,51 @@ def call_batch(experiment: Experiment) -> int:
     """Images × disjoint sets × grid sizes, which the reverse chain computes together."""
     sampling = experiment.sampling
     return sampling.batch_size * sampling.disjoint_sets * len(sampling.grid_sizes)
+
+
+class BaseMaps(nn.Module):
+    """All base heatmaps of images (Eq. 2) by an untrained base model, which has as much to do."""
+
+    def __init__(self, base: Base, channels: int, side: int, chosen: list[int] | None, rows: int) -> None:
+        """`chosen`: channels in the memory bank, None for all; `rows`: features in it, 0 for no bank."""
+        super().__init__()
+        self.model = Reconstructor(base, channels, side)
+        if rows:
+            remembered = channels if chosen is None else len(chosen)
+            self.model.memory = torch.zeros(rows, remembered, dtype=torch.float16)
+            self.model.remembered = None if chosen is None else torch.tensor(chosen)
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """(B, C, h, w) -> heatmaps of each kind at each scale."""
+        kinds = (self.model.expected(features, kind) for kind in self.model.settings.base_maps)
+        return [feature_error(features, expected, scale) for expected in kinds for scale in BASE_SCALES]
+
+
+def base_maps(experiment: Experiment, train: int) -> tuple[Callable[[], nn.Module], Callable[[], Tensor]]:
+    """What gives the network, for so many training images, and what gives the features of a batch."""
+    base, side = experiment.base, experiment.backbone.feature_size
+    channels, images = feature_channels(experiment.backbone), experiment.sampling.batch_size
+    stages = base.memory_stages
+    chosen = None if stages is None else channels_of(experiment.backbone, stages)
+    rows = min(base.memory, train * side**2)
+    return partial(BaseMaps, base, channels, side, chosen, rows), partial(
+        torch.ones, images, channels, side, side
+    )
+
+
+def base_map_seconds(experiment: Experiment, train: int) -> float:
+    """The base heatmaps of one image on this machine."""
+    build, inputs = base_maps(experiment, train)
+    network, features = build().to(torch_device()).eval(), inputs().to(torch_device())
+    with torch.inference_mode():
+        return _median(lambda: network(features), STEPS) / len(features)
+
+
+def base_map_work(experiment: Experiment, train: int, precision: str) -> Work:
+    """The operations of the base heatmaps of as many images as are predicted together."""
+    base = experiment.base.model_copy(update={"precision": precision})
+    build, inputs = base_maps(experiment.model_copy(update={"base": base}), train)
+    return inference_work(build, lambda: (inputs(),))
 
 
 def feature_seconds(backbone: Backbone) -> float:

@@ -22,14 +22,20 @@ from drdc.tools.image_counts import ImageCounts
 from drdc.tools.machines import Elsewhere, Estimate
 from drdc.tools.memory import MARGIN, fitting
 from drdc.tools.operations import KEPT_BYTES, Operation, Work, training_work
-from drdc.tools.timing import base_training, call_work, diffusion_training
+from drdc.tools.timing import (
+    base_map_seconds,
+    base_map_work,
+    base_training,
+    call_work,
+    diffusion_training,
+)
 
 DEMO = ROOT / "config/config.yaml"
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """A machine whose speeds are made up: a step 1 s, a U-Net call 10 ms, all else 1 ms."""
+    """A machine whose speeds are made up: a step 1 s, a U-Net call 10 ms, base heatmaps 5 ms, else 1 ms."""
 
     title = "a made machine"
     on_gpu = False
@@ -46,6 +52,9 @@ class Made:
 
     def feature(self) -> Estimate:
         return Estimate(0.001, "made")
+
+    def base_maps(self, _: int) -> Estimate:
+        return Estimate(0.005, "made")
 
     phases = heatmap = lambda self, _: Estimate(0.001, "made")
     scoring = feature
@@ -67,8 +76,12 @@ def test_jobs_are_those_of_snakemake_and_hours_follow_from_steps_and_calls(demo:
     by_name = {row.what: row for row in rows}
     base = by_name["base"].each.seconds
     assert base == pytest.approx(2 + 407 + 25 * 28 / 16 / 3), "steps, and a third of one for held-out images"
-    assert by_name["full"].each.seconds == pytest.approx(2 + 8 * 156 / 4 * 0.01), "of one of 4 categories"
-    assert by_name["disjoint_sets=3"].each.seconds == pytest.approx(2 + 12 * 156 * 0.01)
+    assert by_name["full"].each.seconds == pytest.approx(2 + 156 / 4 * 0.085), "of one of 4 categories"
+    assert by_name["disjoint_sets=3"].each.seconds == pytest.approx(2 + 156 * 0.125)
+    assert (
+        by_name["full"].each.how
+        == "39 images of 85 ms; 8 U-Net calls of 10 ms and base heatmaps of 5 ms; made"
+    )
     assert plan.total(rows, Made()).endswith("on 4 cores")
 
 
@@ -98,7 +111,7 @@ def test_of_a_study_all_experiments_are_planned_and_everything_is_measured_once(
     assert by_name["predict", "full"].jobs == 1 + 1 + 2, "categories"
     starts, steps, held_out = 3 * 2, 2 + 2 + 4, 2 * (1 + 1 + 2) / 8 / 3
     assert by_name["train", "diffusion"].seconds == pytest.approx(starts + steps + held_out)
-    assert (asked["step"], asked["call"], asked["feature"], asked["scoring"]) == (2, 1, 1, 1)
+    assert [asked[name] for name in ("step", "call", "base_maps", "feature", "scoring")] == [2, 1, 1, 1, 1]
     lines = list(plan.report("tiny", runs, counted, Made()))
     assert lines[0] == "tiny, a study of 3 experiments, on a made machine"
     assert [line.split(" ")[0] for line in lines[1:4]] == ["7", "14", ""]
@@ -217,6 +230,20 @@ def test_another_gpu_is_counted_and_what_is_assumed_is_said(demo: Experiment) ->
     half = Elsewhere(demo, GPUS["h100"], Efficiency(0.001, 0.001)).step(diffusion_training(demo)).seconds
     assert half
     assert half > diffusion.seconds
+
+
+@pytest.mark.parametrize(("stages", "channels"), [(None, 192), ([3], 112)])
+def test_base_heatmaps_are_counted_with_their_memory_bank(
+    demo: Experiment, stages: list[int] | None, channels: int
+) -> None:
+    """Each of 14 × 14 positions is compared with each feature of the bank, in the channels that it has."""
+    changes = {"memory": 9000, "memory_stages": stages}
+    with_bank = demo.model_copy(update={"base": demo.base.model_copy(update=changes)})
+    without = base_map_work(demo, 10, "fp32").flops
+    for train, rows in ((10, 1960), (1000, 9000)):
+        product = 2 * demo.sampling.batch_size * 196 * rows * channels
+        assert base_map_work(with_bank, train, "fp32").flops - without == product
+    assert base_map_seconds(with_bank, 10) > 0
 
 
 @pytest.mark.parametrize(
