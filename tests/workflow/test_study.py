@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from PIL import Image
 from running import TINY, planned, snakemake
 
 from drdc.reporting.study import study_table
+from drdc.runtime.devices import total_memory
 
 STUDY = {"over": "images", "values": [4, "all"], "draws": 1}
 
@@ -38,6 +40,18 @@ def test_a_study_ends_with_a_table_and_a_figure_and_is_done_once(tmp_path: Path)
         assert picture.width == 1200
     again = snakemake(tmp_path, "--dry-run", "--configfile", file)
     assert planned(again.stdout + again.stderr) == {}
+
+
+def test_points_share_the_cores_of_one_computer_where_they_can_run_side_by_side(tmp_path: Path) -> None:
+    """Of two points both, where there is memory for them; one where there is one GPU."""
+    together = max(1, min(2, total_memory() // (8000 * 10**6)))
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | {"study": STUDY}))
+    for limits, cores in (([], 4 // together), (["--resources", "gpu=1"], 4)):
+        options = ("--dry-run", "--printshellcmds", "--cores", "4", *limits, "--configfile", file)
+        plan = snakemake(tmp_path, *options)
+        inner = re.findall(r"snakemake results/tiny\.\S+ .*?--cores (\d+)", plan.stdout + plan.stderr)
+        assert inner == [str(cores)] * 2
 
 
 def test_a_study_without_test_images_is_refused_before_any_job(tmp_path: Path) -> None:

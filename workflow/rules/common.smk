@@ -32,6 +32,7 @@ from drdc.reporting.declared import SECTIONS
 from drdc.reporting.kinds import VARIANTS_OF, WITH_METHODS, lacking
 from drdc.reporting.registry import FIGURES, TABLES
 from drdc.results.layout import SCORED, Layout
+from drdc.runtime.devices import total_memory
 from drdc.runtime.errors import UserError
 
 

@@ -1,4 +1,16 @@
-# A study: the same experiment with other training data, each time a whole run of this workflow with all cores.
+# A study: the same experiment with other training data, each time a whole run of this workflow.
+
+POINT_MEGABYTES = 8000
+
+
+def point_threads(wildcards):
+    """On one computer they run side by side, as many as it has memory and `--resources` GPUs for.
+
+    Two with a core each take less time than one after the other with two cores each.
+    """
+    fitting = total_memory() // (POINT_MEGABYTES * 10**6)
+    limits = [len(STUDIED), fitting, internals.gpu_limit(workflow)]
+    return all_cores(wildcards, share=min(one for one in limits if one is not None))
 
 
 rule points:
@@ -27,9 +39,9 @@ rule point:
         "results/{experiment}/logs/point.{point}.log",
     benchmark:
         "results/{experiment}/benchmarks/point.{point}.tsv"
-    threads: all_cores
+    threads: point_threads
     resources:
-        mem_mb=memory(8000),
+        mem_mb=memory(POINT_MEGABYTES),
         runtime=2880,
         gpu=1,
     params:
