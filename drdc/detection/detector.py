@@ -39,7 +39,10 @@ from drdc.evaluation.groups import embedding
 from drdc.methods.registry import method_class
 from drdc.runtime.errors import UserError, out_of_memory
 
-STRANGE = "resembles no category that the model was trained on (least unlike: {}); its score says little"
+STRANGE = (
+    "is unlike all training images (nearest: {}): a large defect, or another product, camera or light, for "
+    "which the score means little"
+)
 AUROCS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 
 

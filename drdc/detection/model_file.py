@@ -135,7 +135,8 @@ def read_groups(
     if kinds != {np.dtype(np.float32)} or not shapes or not finite or not len(embeddings):
         raise UserError("groups", "has other numbers than an export writes", "export it again")
     names = _names("groups", own["category"], categories)
-    return Groups(embeddings, names, scale), Familiar.of(held_out, distances)
+    groups = Groups(embeddings, names, scale)
+    return groups, Familiar.of(groups, held_out, distances)
 
 
 def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[str]) -> Calibration:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 #: Nearest training images that vote.
 NEIGHBOURS = 5
-#: An image that is so many times as far from all training images as the farthest held-out one is of no
-#: known product.
+#: An image that is so many times as far from all training images as the farthest normal one is unlike them.
 FAR = 1.5
 Floats = NDArray[np.floating]
 
@@ -59,6 +58,14 @@ class Groups:
         voted = [Counter(self.categories[own].tolist()).most_common(1)[0][0] for own in places]
         return np.array(voted, dtype=str), distances[:, 0]
 
+    def spread(self) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+        """Of each training image whose nearest other one is of its category: this, and the distance."""
+        if len(self.embeddings) < 2:
+            return self.categories[:0], np.empty(0)
+        distances, places = self._neighbours.kneighbors(n_neighbors=1)  # without the image itself
+        alike = self.categories[places[:, 0]] == self.categories
+        return self.categories[alike], distances[alike, 0]
+
     @cached_property
     def _neighbours(self) -> NearestNeighbors:
         from sklearn.neighbors import NearestNeighbors
@@ -68,23 +75,28 @@ class Groups:
 
 @dataclass(frozen=True, eq=False)
 class Familiar:
-    """How far held-out images of known products are from the training images, group by group.
+    """How far normal images are from the training images, or from all others of these, group by group.
 
     Attributes:
-        usual: median distance of a group's held-out images.
-        limit: the largest distance of any held-out image as a multiple of its group's `usual`.
+        usual: median distance of a group's images.
+        limit: the largest distance of any image as a multiple of its group's `usual`.
     """
 
     usual: Mapping[str, float]
     limit: float
 
     @classmethod
-    def of(cls, groups: NDArray[np.str_], distances: Floats) -> Familiar:
-        """From those of the held-out images, each (n,)."""
+    def of(cls, training: Groups, held_out: NDArray[np.str_], distances: Floats) -> Familiar:
+        """From the training images, and the held-out ones by their groups and distances, each (n,).
+
+        A few held-out images alone tell little about how far normal ones can be.
+        """
+        groups, apart = training.spread()
+        groups, distances = np.concatenate([held_out, groups]), np.concatenate([distances, apart])
         usual = {str(name): float(np.median(distances[groups == name])) for name in set(groups.tolist())}
         relative = distances / [max(usual[name], 1e-12) for name in groups.tolist()]
         return cls(usual, float(relative.max(initial=1.0)))
 
     def strange(self, group: str, distance: float) -> bool:
-        """Whether an image is more than `FAR` times as far from the training images as any held-out one."""
+        """Whether an image is more than `FAR` times as far from the training images as any normal one."""
         return group in self.usual and distance > FAR * self.limit * self.usual[group]

@@ -156,7 +156,7 @@ def test_an_image_of_no_known_category_says_so(detector: Detector) -> None:
     stripes[::2] = (255, 0, 255)
     for strange in (stripes, rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)):
         (note,) = detector.detect(strange).notes
-        assert note.startswith("resembles no category that the model was trained on (least unlike: ")
+        assert note.startswith("is unlike all training images (nearest: ")
 
 
 def blotted(exported: Path) -> tuple[Image.Image, Image.Image]:

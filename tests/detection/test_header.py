@@ -276,7 +276,7 @@ def test_groups_are_read_where_there_are_some() -> None:
     assert found
     known, familiar = found
     assert known.nearest(np.array([[0.2, 1.0], [4.0, 4.0]]))[0].tolist() == ["cap", "cap"], "two of three"
-    assert familiar.usual == {"cap": 0.1, "nut": 0.2}
+    assert familiar.usual == {"cap": 0.5, "nut": 0.2}, "of one held-out and two training images, and of one"
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,34 @@ def test_an_image_of_no_known_product_is_strange_and_a_known_one_is_not() -> Non
     rng = np.random.default_rng(2)
     groups = Groups.of(*drawn(rng, 90))
     held_out = groups.nearest(drawn(rng, 60)[0])
-    familiar = Familiar.of(*held_out)
+    familiar = Familiar.of(groups, *held_out)
     assert not any(map(familiar.strange, *held_out))
     new = groups.nearest(drawn(rng, 2000)[0])
     assert np.mean(list(map(familiar.strange, *new))) < 1 / 61
     far = groups.nearest(np.array([[40.0, 40.0, 40.0], [-30.0, 5.0, 5.0]]))
     assert all(map(familiar.strange, *far))
     assert FAR > 1
+
+
+def test_few_held_out_images_do_not_make_normal_ones_strange() -> None:
+    """Two of each product, as with 20 photos: the training images tell how far normal ones can be."""
+    warned, shown = 0, 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        groups = Groups.of(*drawn(rng, 60))
+        familiar = Familiar.of(groups, *groups.nearest(CENTRES.repeat(2, 0) + 0.5 * rng.normal(size=(6, 3))))
+        new = groups.nearest(drawn(rng, 200)[0])
+        warned, shown = warned + sum(map(familiar.strange, *new)), shown + 200
+        far = groups.nearest(np.array([[40.0, 40.0, 40.0], [-30.0, 5.0, 5.0]]))
+        assert all(map(familiar.strange, *far))
+    assert warned / shown < 0.005
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_product_of_one_training_image_has_no_other_to_compare_it_with(number: int) -> None:
+    """Its nearest one is another product's, and would make everything familiar."""
+    groups = Groups.of(CENTRES[:number], NAMES[:number])
+    assert groups.spread()[1].size == 0
 
 
 def sizes(**numbers: int) -> NDArray[np.str_]:
