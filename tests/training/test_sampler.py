@@ -51,6 +51,14 @@ def test_a_balanced_pass_holds_all_categories_equally_often() -> None:
     assert Counter(category[row] for row in plain) == {"cap": 3, "nut": 4, "bolt": 1}
 
 
+def test_over_many_passes_all_images_of_a_small_category_are_seen_equally_often() -> None:
+    """Of three images for four places one is there twice, each in a third of 600 passes."""
+    counts = Counter(drawn(sampler(balanced=True), 600 * 12))
+    for row in ROWS[CATEGORIES == "cap"].tolist():
+        assert 740 < counts[row] < 860, "800 on average, with a standard deviation of 12"
+    assert {counts[row] for row in ROWS[CATEGORIES == "nut"].tolist()} == {600}
+
+
 @settings(deadline=None, max_examples=25)
 @given(order=st.lists(st.integers(0, 30), min_size=1, max_size=12), balanced=st.booleans())
 def test_a_batch_depends_on_seed_and_step_alone(order: list[int], balanced: bool) -> None:
