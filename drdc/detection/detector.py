@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from drdc.config.names import ALL
+from drdc.config.optimisation import Precision
 from drdc.config.variants import FULL
 from drdc.data.depth import Ranges
 from drdc.data.pictures import Picture, Source, read_picture
@@ -190,7 +191,7 @@ class Detector:
         self.groups = read_groups(tensors, held_out, self.categories)
 
     @classmethod
-    def load(cls, model: str | Path, *, precision: str | None = None) -> Detector:
+    def load(cls, model: str | Path, *, precision: Precision | None = None) -> Detector:
         """Read a model file, on the GPU where there is one.
 
         Args:
@@ -200,8 +201,11 @@ class Detector:
 
         Raises:
             UserError: the file is missing, damaged, not a model file, written by a newer version, or of a
-                method that is not installed.
+                method that is not installed, or there is no such precision.
         """
+        known = get_args(Precision)
+        if precision not in (None, *known):
+            raise UserError("precision", f"no value {precision!r}", f"give one of {', '.join(known)}")
         path, tensors, about = load_model_file(model)
         _refuse_unknown_method(path, about)
         for network in ("base", "diffusion") if precision and "method" not in about else ():

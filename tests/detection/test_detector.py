@@ -272,6 +272,12 @@ def test_options_are_checked_before_any_image_is_read(detector: Detector) -> Non
         detector.detect_many(["missing.png"], false_alarm_rate=0.01)
 
 
+def test_a_precision_that_there_is_not_is_refused(exported: Path) -> None:
+    """It would be float32 in silence."""
+    with pytest.raises(UserError, match="precision: no value 'fp16'; give one of auto, fp32, bf16"):
+        Detector.load(exported, precision="fp16")  # type: ignore[arg-type]
+
+
 def test_three_lines_of_the_documentation_run(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The block of the module and of docs/detect.md, with the folder and the image that it names."""
     block = re.findall(r"^    (.+)$", drdc.detection.detector.__doc__ or "", re.M)[:3]
