@@ -285,14 +285,14 @@ def _predictions(
     runs: Sequence[Run], machine: Machine, rehearsed: Callable[[str], Rehearsal | UserError]
 ) -> Iterator[Row]:
     call = machine.call()
-    base = machine.base_maps(max(run.images.train for run in runs))
+    maps = machine.base_maps(max(run.images.train for run in runs))
     every = jobs.predictions(runs[0].experiment, runs[0].evaluation)
     for name, number in _numbers(name for name, _ in every):
         variant = next(v for (own, _), v in every.items() if own == name)
         if variant is None:
             one = _heatmap(machine, rehearsed(name))
         else:
-            one = _calls(call, calls(variant.sampling, variant.sampling.grid_sizes), base)
+            one = _calls(call, calls(variant.sampling, variant.sampling.grid_sizes), maps)
         each = []
         for run in runs:
             parts = len(predicted_parts(name, run.experiment.dataset.categories))
@@ -302,12 +302,12 @@ def _predictions(
         yield Row.of("predict", name, each)
 
 
-def _calls(call: Estimate, times: int, base: Estimate) -> Estimate:
+def _calls(call: Estimate, times: int, maps: Estimate) -> Estimate:
     """Of one image: so many U-Net calls, and its base heatmaps."""
     assert call.seconds is not None
-    assert base.seconds is not None
-    words = f"{times} U-Net calls of {duration(call.seconds)} and base heatmaps of {duration(base.seconds)}"
-    return Estimate(times * call.seconds + base.seconds, f"{words}; {call.how}")
+    assert maps.seconds is not None
+    words = f"{times} U-Net calls of {duration(call.seconds)} and base heatmaps of {duration(maps.seconds)}"
+    return Estimate(times * call.seconds + maps.seconds, f"{words}; {call.how}")
 
 
 def _heatmap(machine: Machine, rehearsal: Rehearsal | UserError) -> Estimate:

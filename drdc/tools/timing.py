@@ -239,9 +239,8 @@ def base_maps(experiment: Experiment, train: int) -> tuple[Callable[[], nn.Modul
     stages = base.memory_stages
     chosen = None if stages is None else channels_of(experiment.backbone, stages)
     rows = min(base.memory, train * side**2)
-    return partial(BaseMaps, base, channels, side, chosen, rows), partial(
-        torch.ones, images, channels, side, side
-    )
+    build = partial(BaseMaps, base, channels, side, chosen, rows)
+    return build, partial(torch.ones, images, channels, side, side)
 
 
 def base_map_seconds(experiment: Experiment, train: int) -> float:
