@@ -118,6 +118,20 @@ def training_threads(wildcards):
     return all_cores(wildcards, share=len(EVERY_TRAINING))
 
 
+#: Of an experiment of a study.
+POINT_MEGABYTES = 8000
+
+
+def point_threads(wildcards):
+    """On one computer they run side by side, as many as it has memory and `--resources` GPUs for.
+
+    Two with a core each take less time than one after the other with two cores each.
+    """
+    fitting = total_memory() // (POINT_MEGABYTES * 10**6)
+    limits = [len(STUDIED), fitting, internals.gpu_limit(workflow)]
+    return all_cores(wildcards, share=min(one for one in limits if one is not None))
+
+
 def training_priority(wildcards):
     """Above 1, that is before all other jobs, and below that of `features`."""
     place = EVERY_TRAINING.index((wildcards.model, int(wildcards.seed)))

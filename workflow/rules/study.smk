@@ -1,17 +1,5 @@
 # A study: the same experiment with other training data, each time a whole run of this workflow.
 
-POINT_MEGABYTES = 8000
-
-
-def point_threads(wildcards):
-    """On one computer they run side by side, as many as it has memory and `--resources` GPUs for.
-
-    Two with a core each take less time than one after the other with two cores each.
-    """
-    fitting = total_memory() // (POINT_MEGABYTES * 10**6)
-    limits = [len(STUDIED), fitting, internals.gpu_limit(workflow)]
-    return all_cores(wildcards, share=min(one for one in limits if one is not None))
-
 
 rule points:
     output:
