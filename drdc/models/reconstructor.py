@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drdc.config.base import Base
+from drdc.config.fusion import BASE_SCALES
+from drdc.equations.fusion import feature_error
 from drdc.runtime.devices import use_bf16
 from drdc.runtime.errors import UserError
 
@@ -161,6 +163,11 @@ class Reconstructor(nn.Module):
         """What features (B, C, h, w) are compared with in Eq. 2, the same; `base_map`: as `fusion.base`."""
         found: Tensor = self.nearest(features) if base_map == "memory" else self(features)
         return found
+
+    def errors(self, features: Tensor, base_map: str) -> dict[int, Tensor]:
+        """The base heatmaps (Eq. 2) of features (B, C, h, w) by scale; `base_map`: as `fusion.base`."""
+        expected = self.expected(features, base_map)
+        return {scale: feature_error(features, expected, scale) for scale in BASE_SCALES}
 
     def nearest(self, features: Tensor) -> Tensor:
         """The feature in the memory bank that is nearest to each, both (B, C, h, w): ours, not the paper's.

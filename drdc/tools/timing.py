@@ -24,9 +24,7 @@ from torch import Tensor, nn
 
 from drdc.config.backbone import Backbone
 from drdc.config.base import Base
-from drdc.config.fusion import BASE_SCALES
 from drdc.equations.diffusion import linear_schedule
-from drdc.equations.fusion import feature_error
 from drdc.experiment.experiment import Experiment
 from drdc.methods.drdc.diffusion import draw_randomness, noise_loss
 from drdc.models.backbone import FeatureExtractor, channels_of
@@ -226,10 +224,9 @@ class BaseMaps(nn.Module):
             self.model.memory = torch.zeros(rows, remembered, dtype=torch.float16)
             self.model.remembered = None if chosen is None else torch.tensor(chosen)
 
-    def forward(self, features: Tensor) -> list[Tensor]:
-        """(B, C, h, w) -> heatmaps of each kind at each scale."""
-        kinds = (self.model.expected(features, kind) for kind in self.model.settings.base_maps)
-        return [feature_error(features, expected, scale) for expected in kinds for scale in BASE_SCALES]
+    def forward(self, features: Tensor) -> list[dict[int, Tensor]]:
+        """(B, C, h, w) -> heatmaps of each kind by scale."""
+        return [self.model.errors(features, kind) for kind in self.model.settings.base_maps]
 
 
 def base_maps(experiment: Experiment, train: int) -> tuple[Callable[[], nn.Module], Callable[[], Tensor]]:

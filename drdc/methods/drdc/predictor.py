@@ -10,10 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drdc.config.fusion import BASE_SCALES
 from drdc.config.sampling import Sampling
 from drdc.config.variants import Stored
-from drdc.equations.fusion import feature_error
 from drdc.methods.inputs import Batch
 from drdc.models.inpainter import Inpainter, load_base
 from drdc.models.reconstructor import Reconstructor
@@ -80,9 +78,7 @@ class DrdcPredictor:
         self, records: NDArray[np.void], places: NDArray[np.int64], features: Tensor, base_map: str
     ) -> None:
         """Write base maps (Eq. 2) of features (B, C, h, w) into `records`; `base_map`: as `fusion.base`."""
-        expected = self.base.expected(features, base_map)
-        errors = {scale: feature_error(features, expected, scale) for scale in BASE_SCALES}
-        store_base(records, places, base_map, errors)
+        store_base(records, places, base_map, self.base.errors(features, base_map))
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> NDArray[np.void]:
