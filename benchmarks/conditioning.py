@@ -48,7 +48,9 @@ def diffusion_maps(
         found = inpainter.reconstruct(
             to_unit_range(torch.from_numpy(images[rows])), [keys[row] for row in rows], 0
         ).scales
-        each = [{s: found[s][:, k] for s in fusion.scales} for k in range(len(inpainter.sampling.grid_sizes))]
+        each = [
+            {int(s): found[s][:, k] for s in fusion.scales} for k in range(len(inpainter.sampling.grid_sizes))
+        ]
         maps = torch.stack([spatio_temporal_map(scales, images.shape[1]) for scales in each])
         parts.append(mean_filter(maps.flatten(0, 1), fusion.filter_size).view_as(maps).cpu())
     return torch.cat(parts, 1).numpy()
@@ -71,7 +73,7 @@ def measured(
             | {"error_in_defects": maps[chosen][masks[chosen]].mean() / normal}
             | {"error_elsewhere": maps[chosen][~masks[chosen]].mean() / normal}
         )
-    return {name: float(value) for name, value in pd.DataFrame(found).mean().items()}
+    return {str(name): float(value) for name, value in pd.DataFrame(found).mean().items()}
 
 
 def main() -> None:

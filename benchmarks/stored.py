@@ -37,7 +37,7 @@ def experiment_of(settings: dict[str, Any]) -> tuple[Experiment, Layout]:
 
 def write_manifest(layout: Layout, categories: list[str], *, size: int, **splits: int) -> None:
     """A manifest with so many images of each split in each category; every second test image is anomalous."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for category in categories:
         for split, count in splits.items():
             for number in range(count):

@@ -195,7 +195,8 @@ def of_weights(synthetic: Synthetic, path: Path, weights: list[float], raw_weigh
     scaled = own.fusion.normalisation
     for reading, weight in [*((scaled, w) for w in weights), *(("none", w) for w in raw_weights)]:
         fusion = own.fusion.model_copy(update={"normalisation": reading, "weight": weight})
-        found = [DrdcReading(fusion, own.scale, False)(part)[DRDC] for part in chunks(records)]
+        read = DrdcReading(fusion, own.scale, False)
+        found = [read(records[rows])[DRDC] for rows in chunks(np.arange(len(records)))]
         image = synthetic.auroc(np.concatenate([part.scores for part in found]))
         pixel = synthetic.pixel_auroc(np.concatenate([part.maps for part in found]))
         print(f"normalisation {reading}, weight {weight:g}: image {image:.1f}, pixel {pixel:.1f}", flush=True)

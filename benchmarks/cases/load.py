@@ -116,7 +116,7 @@ def make_models(folder: Path) -> None:
     """Models with random weights, which cost as much as trained ones."""
     here = Layout(NAME)
     channels = np.load(folder / here.features, mmap_mode="r").shape[1]
-    base, diffusion = Base(**BASE), Diffusion(**DIFFUSION)
+    base, diffusion = Base.model_validate(BASE), Diffusion.model_validate(DIFFUSION)
     about = {"base": base.model_dump(), "channels": channels, "feature_size": FEATURE_SIZE}
     network = Reconstructor(base, channels, FEATURE_SIZE)
     save_weights(folder / here.model(0, "base"), network.state_dict(), about)

@@ -45,9 +45,12 @@ def races(size: Size) -> Iterator[Race]:
 def _race(scores: Scores, masks: Masks, rounds: int, wanted: str) -> Race:
     true = truth(scores, masks)
 
-    def contestant(name: str, of: str, package: str, method: Method, **more: str) -> Contestant:
+    def contestant(
+        name: str, of: str, package: str, method: Method, wanted: str = "", note: str = ""
+    ) -> Contestant:
         run = installed(package, partial(method, scores, masks))
-        return Contestant(f"{name} ({of})", run, error=partial(_error, true), **more)
+        error = partial(_error, true)
+        return Contestant(f"{name} ({of})", run, error, wanted=wanted, note=note)
 
     contestants = [
         contestant("drdc", "all seven", "drdc", ours, wanted=wanted),

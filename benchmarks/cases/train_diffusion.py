@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import UNet2DModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
 from drdc.config.diffusion import Diffusion
