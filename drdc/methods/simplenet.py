@@ -73,6 +73,12 @@ class SimpleNet(FeatureMethod):
     )
     paper_backbone = "wide_resnet50_2"
 
+    @classmethod
+    def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
+        features = "standardised features" if settings["standardise"] else "features"
+        noise = f"noise of {settings['noise']:g} on {features} (the paper: 0.015 on features as they are)"
+        return f"{super().cited(settings, backbone)}; {noise}"
+
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)
         self.adaptor = nn.Linear(self.channels, self.channels)

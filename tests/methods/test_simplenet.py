@@ -32,6 +32,15 @@ def test_scores_beyond_the_margin_cost_nothing_and_scores_of_zero_cost_both_marg
     assert model.loss(images, features).item() == 0
 
 
+def test_tables_tell_the_noise_beside_the_papers() -> None:
+    settings = SimpleNet.Settings(noise=0.25)
+    assert "noise of 0.25 on standardised features (the paper: 0.015" in SimpleNet.cited(
+        settings.model_dump(), "any"
+    )
+    settings = settings.model_copy(update={"standardise": False})
+    assert "noise of 0.25 on features (" in SimpleNet.cited(settings.model_dump(), "any")
+
+
 def test_features_of_any_scale_give_the_same_noise() -> None:
     """The noise is measured in deviations of the training features."""
     shapes, features, images = Shapes(16, 4, 2), torch.randn(2, 4, 2, 2), torch.zeros(2, 3, 16, 16)
