@@ -14,7 +14,7 @@ FLOORS = (
     {"runtime"},
     {"equations", "config"},
     {"evaluation", "results"},
-    {"data", "models", "training", "methods", "detection", "reporting", "experiment"},
+    {"data", "models", "training", "methods", "detection", "reporting", "planning", "experiment"},
     {"stages", "tools"},
     {"cli", "__init__", "__main__"},
 )

@@ -36,7 +36,7 @@ from drdc.runtime.files import atomic
 from drdc.runtime.project import CONFIG
 
 if TYPE_CHECKING:
-    from drdc.tools.timing import Training
+    from drdc.planning.timing import Training
 
 #: The experiments whose settings are used, smallest images first, and the least fraction of their training
 #: images per category for which their size is chosen. The paper's length takes days: a tenth of it suffices.
@@ -222,7 +222,7 @@ def plan(
 
 def _measured(memory: float | None, base: Experiment, diffusion: Experiment) -> tuple[float, float]:
     """Seconds per training image, each batch in as many parts as the memory asks for."""
-    from drdc.tools.timing import base_training, diffusion_training
+    from drdc.planning.timing import base_training, diffusion_training
 
     side, size = base.backbone.feature_size, diffusion.dataset.image_size
     return (
@@ -233,7 +233,7 @@ def _measured(memory: float | None, base: Experiment, diffusion: Experiment) -> 
 
 def _image_seconds(name: str, training: Training, memory: float | None) -> float:
     """Time a training, and say so before and after."""
-    from drdc.tools.timing import LIMIT
+    from drdc.planning.timing import LIMIT
 
     say(f"  {name}: at most about {LIMIT:.0f} s ...")
     own = training if memory is None else parted(training, memory)
@@ -244,7 +244,7 @@ def _image_seconds(name: str, training: Training, memory: float | None) -> float
 
 def parted(training: Training, memory: float) -> Training:
     """A training with its batch in as few parts as a GPU's memory allows."""
-    from drdc.tools.memory import fitting
+    from drdc.planning.memory import fitting
 
     settings = training.settings
     parts = settings.batch_size // max(1, fitting(training, memory))
@@ -253,7 +253,7 @@ def parted(training: Training, memory: float) -> Training:
 
 def accumulations(planned: Plan, memory: float) -> dict[str, int]:
     """Parts of the batches of base and diffusion model."""
-    from drdc.tools.timing import base_training, diffusion_training
+    from drdc.planning.timing import base_training, diffusion_training
 
     base, diffusion = base_training(settings_of(LARGE)), diffusion_training(settings_of(planned.model))
     return {

@@ -27,19 +27,19 @@ from drdc.experiment import jobs
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.experiment.points import points
 from drdc.experiment.stage_settings import imported_methods, method_facts
+from drdc.planning.hardware import GPUS, Efficiency
+from drdc.planning.image_counts import ImageCounts
+from drdc.planning.machines import Elsewhere, Estimate, Here, Machine
 from drdc.results.heatmaps import stored_type
 from drdc.results.layout import Layout
 from drdc.results.predictions import record_type
 from drdc.runtime.endings import say, tell
 from drdc.runtime.errors import UserError
 from drdc.runtime.project import SNAKEFILE
-from drdc.tools.hardware import GPUS, Efficiency
-from drdc.tools.image_counts import ImageCounts
-from drdc.tools.machines import Elsewhere, Estimate, Here, Machine
 
 if TYPE_CHECKING:
-    from drdc.tools.rehearsal import Rehearsal
-    from drdc.tools.timing import Training
+    from drdc.planning.rehearsal import Rehearsal
+    from drdc.planning.timing import Training
 
 #: Heatmaps that are scored of DRDC itself (base, diffusion, DRDC) and of the controls; of all others one.
 SCORED_MAPS = {FULL: 3, CONTROLS: 1 + len(ORACLES)}
@@ -251,7 +251,7 @@ def _trainings(runs: Sequence[Run], machine: Machine, model: str) -> Iterator[Es
 
 def training_of(experiment: Experiment, model: str) -> Training:
     """One of the trainings of DRDC."""
-    from drdc.tools.timing import base_training, diffusion_training
+    from drdc.planning.timing import base_training, diffusion_training
 
     if model == "base":
         return base_training(experiment)
@@ -260,7 +260,7 @@ def training_of(experiment: Experiment, model: str) -> Training:
 
 def _rehearsal(run: Run, name: str) -> Rehearsal | UserError:
     """Of a method, or why there is none."""
-    from drdc.tools.rehearsal import rehearse
+    from drdc.planning.rehearsal import rehearse
 
     try:
         return rehearse(run.experiment, name, run.images.train)
@@ -354,7 +354,7 @@ def total(rows: list[Row], machine: Machine) -> str:
 
 def disk(run: Run) -> float:
     """Bytes of all arrays: images at each size, masks, features and predictions."""
-    from drdc.tools.timing import feature_channels
+    from drdc.planning.timing import feature_channels
 
     experiment, images = run.experiment, run.images
     size, side = experiment.dataset.image_size, experiment.backbone.feature_size
@@ -379,7 +379,7 @@ def _record_bytes(experiment: Experiment, name: str, variant: Variant | None, de
 
 def memory(experiment: Experiment, machine: Machine, model: str) -> str:
     """What a training of DRDC needs at once, and the accumulation with which it fits."""
-    from drdc.tools.memory import fitting
+    from drdc.planning.memory import fitting
 
     training = training_of(experiment, model)
     batch, parts = training.settings.batch_size, training.settings.accumulation

@@ -57,7 +57,7 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("drdc.tools.timing.LIMIT", 2.0)
+    monkeypatch.setattr("drdc.planning.timing.LIMIT", 2.0)
     assert main(["new-experiment", str(folder), "--minutes", "1"]) == 0
     file = Path("config/our-parts-1.yaml")
     said = capsys.readouterr().out

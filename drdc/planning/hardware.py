@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from drdc.tools.operations import Operation, Work
+    from drdc.planning.operations import Operation, Work
 
 #: Assumed, not measured: seconds of the host for each kernel of PyTorch.
 LAUNCH_SECONDS = 8e-6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drdc.tools.timing import Training, part_within
+from drdc.planning.timing import Training, part_within
 
 #: Share of the memory for what is not counted: CUDA, workspaces of kernels, gaps between tensors. On a CPU, a
 #: step took 1.01 to 1.35 times what was counted.

@@ -31,9 +31,9 @@ from drdc.models.backbone import FeatureExtractor, channels_of
 from drdc.models.denoiser import Denoiser
 from drdc.models.inpainter import Inpainter
 from drdc.models.reconstructor import Reconstructor, draw_jitter
+from drdc.planning.operations import Recorder, Work, inference_work, training_work
 from drdc.results.layout import Layout
 from drdc.runtime.devices import compiles, torch_device
-from drdc.tools.operations import Recorder, Work, inference_work, training_work
 from drdc.training.distributed import Group
 from drdc.training.job import Job
 from drdc.training.loop import Task, train

@@ -15,20 +15,20 @@ from running import ROOT, TINY
 from drdc.cli import main
 from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.experiment.points import points
-from drdc.runtime.errors import UserError
-from drdc.tools import plan
-from drdc.tools.hardware import GPUS, LAUNCH_SECONDS, Efficiency
-from drdc.tools.image_counts import ImageCounts
-from drdc.tools.machines import Elsewhere, Estimate
-from drdc.tools.memory import MARGIN, fitting
-from drdc.tools.operations import KEPT_BYTES, Operation, Work, training_work
-from drdc.tools.timing import (
+from drdc.planning.hardware import GPUS, LAUNCH_SECONDS, Efficiency
+from drdc.planning.image_counts import ImageCounts
+from drdc.planning.machines import Elsewhere, Estimate
+from drdc.planning.memory import MARGIN, fitting
+from drdc.planning.operations import KEPT_BYTES, Operation, Work, training_work
+from drdc.planning.timing import (
     base_map_seconds,
     base_map_work,
     base_training,
     call_work,
     diffusion_training,
 )
+from drdc.runtime.errors import UserError
+from drdc.tools import plan
 
 DEMO = ROOT / "config/config.yaml"
 
@@ -202,7 +202,7 @@ MEASURED = """
 import re, sys
 from pathlib import Path
 from drdc.experiment.experiment import load_experiment
-from drdc.tools.timing import diffusion_training
+from drdc.planning.timing import diffusion_training
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 training = diffusion_training(load_experiment(sys.argv[1]))

@@ -23,11 +23,11 @@ from drdc.methods.inputs import Inputs, Shapes
 from drdc.methods.registry import method_class
 from drdc.methods.settings import TrainedSettings
 from drdc.methods.trainer import Loss, MethodJob, Pair, Trainer
+from drdc.planning.operations import Recorder, Work
+from drdc.planning.timing import feature_channels, part_within, wall_seconds
 from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError, first_line
-from drdc.tools.operations import Recorder, Work
-from drdc.tools.timing import feature_channels, part_within, wall_seconds
 from drdc.training.job import Images
 from drdc.training.state import History
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from drdc.experiment import jobs
 from drdc.experiment.experiment import Experiment
-from drdc.tools.hardware import LAUNCH_SECONDS, Efficiency, Gpu
+from drdc.planning.hardware import LAUNCH_SECONDS, Efficiency, Gpu
 
 if TYPE_CHECKING:
-    from drdc.tools.rehearsal import Rehearsal
-    from drdc.tools.timing import Training
+    from drdc.planning.rehearsal import Rehearsal
+    from drdc.planning.timing import Training
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ class Here:
 
     @cached_property
     def start(self) -> float:
-        from drdc.tools.timing import start_seconds
+        from drdc.planning.timing import start_seconds
 
         return start_seconds()
 
     def step(self, training: Training) -> Estimate:
-        from drdc.tools.timing import STEPS
+        from drdc.planning.timing import STEPS
 
         with _threads(self._training_threads):
             timed = training.timed()
@@ -129,19 +129,19 @@ class Here:
         return Estimate(timed.seconds, f"measured: {STEPS} steps of {batch} images{part}")
 
     def call(self) -> Estimate:
-        from drdc.tools.timing import call_seconds
+        from drdc.planning.timing import call_seconds
 
         with _threads(1):
             return Estimate(call_seconds(self.experiment), "measured")
 
     def base_maps(self, train: int) -> Estimate:
-        from drdc.tools.timing import base_map_seconds
+        from drdc.planning.timing import base_map_seconds
 
         with _threads(1):
             return Estimate(base_map_seconds(self.experiment, train), "measured")
 
     def feature(self) -> Estimate:
-        from drdc.tools.timing import feature_seconds
+        from drdc.planning.timing import feature_seconds
 
         with _threads(self.cores):
             return Estimate(feature_seconds(self.experiment.backbone), "measured")
@@ -154,7 +154,7 @@ class Here:
         return Estimate(rehearsal.seconds, "measured")
 
     def scoring(self) -> Estimate:
-        from drdc.tools.timing import scoring_seconds
+        from drdc.planning.timing import scoring_seconds
 
         return Estimate(scoring_seconds(self.experiment.dataset.image_size), "measured")
 
@@ -209,21 +209,21 @@ class Elsewhere:
         )
 
     def call(self) -> Estimate:
-        from drdc.tools.timing import call_batch, call_work
+        from drdc.planning.timing import call_batch, call_work
 
         work, batch = call_work(self.experiment, self.precision), call_batch(self.experiment)
         seconds = self.gpu.seconds(work, self.efficiency) / batch
         return Estimate(seconds, f"counted: {work.flops / batch / 1e12:.3g} TFLOP")
 
     def base_maps(self, train: int) -> Estimate:
-        from drdc.tools.timing import base_map_work
+        from drdc.planning.timing import base_map_work
 
         work = base_map_work(self.experiment, train, self.precision)
         seconds = self.gpu.seconds(work, self.efficiency) / self.experiment.sampling.batch_size
         return Estimate(seconds, f"counted: {work.flops / 1e9:.3g} GFLOP")
 
     def feature(self) -> Estimate:
-        from drdc.tools.timing import FEATURE_BATCH, feature_work
+        from drdc.planning.timing import FEATURE_BATCH, feature_work
 
         work = feature_work(self.experiment.backbone)
         seconds = self.gpu.seconds(work, self.efficiency) / FEATURE_BATCH

@@ -6,8 +6,8 @@ import pytest
 from running import ROOT
 
 from drdc.experiment.experiment import load_experiment
+from drdc.planning.rehearsal import rehearse
 from drdc.runtime.errors import UserError
-from drdc.tools.rehearsal import rehearse
 
 DEMO = load_experiment(ROOT / "config/demo-systems.yaml")
 

@@ -1,0 +1,1 @@
+"""What an experiment would take, before anything runs: hours, disk and memory, measured here or counted."""
