@@ -58,6 +58,8 @@ if (PROJECT / "pyproject.toml").exists():
 localrules:
     download,
     weights,
+    points,
+    gather,
     collect,
     tables,
     figures,

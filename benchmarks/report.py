@@ -34,7 +34,8 @@ several runs counts, so that other load on the machine meets all of them alike.
 | wanted | the limit that the project has set itself, for two cores with AMX |
 
 `python -m benchmarks --only NAME` measures one table again, and the head of `benchmarks/cases/NAME.py` says
-exactly what is compared.
+exactly what is compared. *Code* below a table is the commit that was measured: where two machines have
+different ones, more than the machine differs.
 """
 
 

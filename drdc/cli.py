@@ -41,7 +41,8 @@ STAGES = {
     "about": "write settings, versions, hardware and run times: about.html",
     "partial-report": "after failed jobs, write a partial report",
 }
-#: Commands that are not rules: modules of `drdc.tools`, which define their own arguments.
+#: Modules of `drdc.tools`, which define their own arguments: commands that are not rules, and the two rules
+#: that use the network.
 TOOLS: dict[str, str] = {
     "detect": "find defects in images with a trained method: scores, decisions, heatmaps",
     "onnx": "write the fast mode of DRDC's detector as one ONNX file, for other runtimes",
@@ -218,7 +219,7 @@ def _parser() -> argparse.ArgumentParser:
 def _overview() -> str:
     """All commands in two groups: what a user types, and what the workflow does."""
     groups = {
-        "tools:": TOOLS,
+        "tools, the last two of which are also rules:": TOOLS,
         "stages, the rules of the workflow (`snakemake` runs them), each from a configuration:": STAGES,
     }
     lines = []

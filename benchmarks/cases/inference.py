@@ -1,7 +1,7 @@
 """The diffusion model in use next to diffusers' own loop, `UNet2DModel` and `DDIMScheduler` as they come.
 
 Both have the demo's network and a batch of eight: two images with two grid sizes and two disjoint sets. Ours
-also fills holes, replaces known pixels and compares at five scales.
+also replaces known pixels and compares at five scales.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def races(size: Size) -> Iterator[Race]:
         what=f"{IMAGES} images of {side} px, {inpainter.calls} U-Net calls each",
         unit="image",
         contestants=[
-            Contestant("drdc", reconstruct, wanted="≤ 55 ms", note="also fills holes, compares"),
+            Contestant("drdc", reconstruct, wanted="≤ 55 ms", note="also replaces known pixels, compares"),
             Contestant("diffusers", plain(lambda: ddim(network, condition, sampling.steps))),
         ],
         units=IMAGES,

@@ -47,7 +47,11 @@ class Drawn(Section):
     """Which training images are used: all of them, unless a study asks what fewer, or worse, would give."""
 
     images: int | None = setting(
-        None, "ours", "Training images of each category, drawn at random; null: all.", ge=2, le=MOST_IMAGES
+        None,
+        "ours",
+        "Training images of each category, held-out ones included, drawn at random; null: all.",
+        ge=2,
+        le=MOST_IMAGES,
     )
     defective: float = setting(
         0.0,

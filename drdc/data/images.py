@@ -68,11 +68,6 @@ def to_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
-def read_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> NDArray[np.bool_]:
-    """Read a ground-truth mask as (H, W) bool, true on defects. Arguments and errors as of `decode_mask`."""
-    return decode_mask(path, image_size, turned).marked
-
-
 def decode_mask(path: Path, image_size: tuple[int, int], turned: int = 1) -> Mask:
     """Read a ground-truth mask, upright; `drdc.data.masks.binarise` says which values are marked.
 

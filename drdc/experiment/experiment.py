@@ -256,7 +256,7 @@ def _study_faults(e: Experiment) -> Iterator[Fault]:
     """Values of a study that are impossible, or the same."""
     over, most = e.study.over, most_of_study(e)
     least = 1 if over == "categories" else 2
-    must = f"name whole numbers from {least} to {most}, or all"
+    must = f"name integers from {least} to {most}, or all"
     if over == "defective":
         must = "name shares from 0 to below 1"
     keys = ("study.values", "study.over", "dataset.name", "dataset.categories", "dataset.synthetic.train")

@@ -49,7 +49,7 @@ def points_of(experiment: Experiment) -> list[Point]:
     """
     if found := points(experiment):
         return found
-    raise UserError(experiment.experiment, "is no study", "list values in `study.values`")
+    raise UserError(experiment.experiment, "is not a study", "list values in `study.values`")
 
 
 def _draws(experiment: Experiment, value: Any) -> int:

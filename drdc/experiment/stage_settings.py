@@ -26,7 +26,7 @@ from drdc.runtime.identity import fingerprint_of, fingerprint_of_text
 
 #: Hexadecimal digits of a hash of settings.
 _DIGITS = 12
-ALL = tuple(name for name in Experiment.model_fields if name != "experiment")
+_EVERY = tuple(name for name in Experiment.model_fields if name != "experiment")
 _OF_DRDC = ("dataset", "backbone", "base", "diffusion", "sampling", "fusion")
 _OF_REPORTS = ("seeds", "image_size", "sampling", "fusion", "evaluation", "study", "described")
 _OF_A_METHOD = ("dataset", "backbone", "method")
@@ -42,11 +42,11 @@ USES: dict[str, tuple[str, ...]] = {
     "tables": (*_OF_REPORTS, "reported_numbers", "reader"),
     "figures": _OF_REPORTS,
     "gallery": ("seeds", "image_size", "fusion", "described"),
-    "about": ALL,
-    "partial_report": ALL,
-    "recommend": ALL,
-    "points": ALL,
-    "gather": ALL,
+    "about": _EVERY,
+    "partial_report": _EVERY,
+    "recommend": _EVERY,
+    "points": _EVERY,
+    "gather": _EVERY,
 }
 #: The same of the stages that all methods go through: of DRDC's parts by name, of `ANY` other method, and of
 #: one that is `IMPORTED`, where it needs more.
@@ -269,7 +269,7 @@ def _departures(experiment: Experiment, name: str) -> str:
     fusion = experiment.fusion
     own = ("base",) if name == "base" else ("diffusion", "sampling", "fusion")
     said = (
-        departures(experiment.model_dump(), Experiment(), set(ALL) - set(own)),
+        departures(experiment.model_dump(), Experiment(), set(_EVERY) - set(own)),
         other_backbone(experiment.backbone.title, Backbone().name),
         "its base map, from a memory bank, is not the paper's" if fusion.base == "memory" else "",
         "its diffusion map, centred, is not the paper's" if fusion.centred and name == DRDC else "",

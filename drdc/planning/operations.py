@@ -22,7 +22,8 @@ from torch.utils.flop_counter import flop_registry
 #: Bytes that a step of AdamW moves for each parameter: it reads weight, gradient and moments, writes all but
 #: the gradient (28), after the gradient is measured and clipped (12); the moving average follows (12).
 UPDATE_BYTES = 52
-#: Bytes for each parameter in use all the time beside the weight: gradient, both moments, moving average.
+#: Bytes for each parameter in use all the time, in addition to the weight: gradient, both moments, moving
+#: average.
 KEPT_BYTES = 16
 
 

@@ -21,7 +21,7 @@ def gather(layout: Layout, **settings: Any) -> None:
     """Write `study.csv`: of each value (`at`) and draw what each method reaches, mean over seeds, in [0, 1].
 
     Raises:
-        UserError: it is no study, or one of its experiments has not been run.
+        UserError: it is not a study, or one of its experiments has not been run.
     """
     experiment = Experiment(experiment=layout.experiment, **settings)
     wanted = {"method": [DRDC, *experiment.methods], "metric": list(MEASURES), "variant": [FULL]}

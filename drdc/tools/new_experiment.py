@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 MODELS = {"config.yaml": 0.0, "mvtec-small.yaml": 1.0, "mvtec.yaml": 0.1}
 #: The one that needs a GPU: EfficientNet-B4 at 224 pixels and a wide U-Net.
 LARGE = "mvtec.yaml"
-#: Where the settings of the quick methods are, which are trained beside DRDC in seconds to minutes, with the
-#: backbone of an installed package, on any machine.
+#: Where the settings of the quick methods are, which are trained alongside DRDC in seconds to minutes, with
+#: the backbone of an installed package, on any machine.
 QUICK = "demo-systems.yaml"
 QUICK_METHODS = ("padim", "patchcore", "simplenet")
 #: Of their input, at most.

@@ -20,7 +20,7 @@ from PIL import Image
 from drdc.config.backbone import Backbone
 from drdc.config.dataset import Dataset
 from drdc.data.datasets import READERS, dataset_root
-from drdc.data.images import read_mask, read_rgb, resize_mask, to_square
+from drdc.data.images import decode_mask, read_rgb, resize_mask, to_square
 from drdc.data.manifest import COLUMNS, noted_ranges, prepare, read_manifest, read_original
 from drdc.data.readers.elpv import read_elpv
 from drdc.data.samples import Sample, smallest_hashes
@@ -148,7 +148,7 @@ def test_mask_is_every_value_above_zero(tmp_path: Path, mode: str, value: int) -
     marked = np.zeros((6, 8), np.uint16 if mode == "I;16" else np.uint8)
     marked[1:3, 2:5] = value
     path = save(tmp_path / "mask.png", marked, None if mode == "I;16" else mode)
-    mask = read_mask(path, (8, 6))
+    mask = decode_mask(path, (8, 6)).marked
     assert mask.dtype == np.bool_
     assert np.array_equal(mask, marked > 0)
 
@@ -156,7 +156,7 @@ def test_mask_is_every_value_above_zero(tmp_path: Path, mode: str, value: int) -
 def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "mask.png", np.zeros((6, 8), np.uint8))
     with pytest.raises(UserError, match=r"mask\.png: the mask is 8 x 6 pixels but its image is 6 x 8"):
-        read_mask(path, (6, 8))
+        decode_mask(path, (6, 8))
 
 
 def test_mask_resize_is_nearest() -> None:

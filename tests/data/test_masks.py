@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from drdc.data.images import decode_mask, read_mask, resize_mask
+from drdc.data.images import decode_mask, resize_mask
 from drdc.data.masks import NOISE, Mask, binarise
 from drdc.data.regions import regions_after, vanished, write_regions
 from drdc.data.samples import Sample
@@ -238,11 +238,11 @@ def test_float_masks_are_read_and_nan_refused(tmp_path: Path, values: tuple[floa
     path = tmp_path / "mask.tif"
     pixels = np.where(mask, values[1], values[0]).astype(np.float32)
     Image.fromarray(pixels).save(path)
-    assert np.array_equal(read_mask(path, (31, 20)), mask)
+    assert np.array_equal(decode_mask(path, (31, 20)).marked, mask)
     pixels[0, 0] = np.nan
     Image.fromarray(pixels).save(path)
     with pytest.raises(UserError, match="NaN or infinite"):
-        read_mask(path, (31, 20))
+        decode_mask(path, (31, 20))
 
 
 def test_a_mask_that_fits_only_the_stored_image_is_refused_with_that_hint(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_mask_of_several_pages_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"mask.{kind}"
     pages[0].save(path, save_all=True, append_images=pages[1:])
     with pytest.raises(UserError, match="contains 2 images"):
-        read_mask(path, (31, 20))
+        decode_mask(path, (31, 20))
 
 
 # --- regions -------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def test_numbers_of_images_have_draws_and_all_of_them_one() -> None:
 def test_what_is_no_study_has_no_points_to_write_or_gather() -> None:
     experiment = load_experiment(CONFIG / "config.yaml")
     assert points(experiment) == []
-    with pytest.raises(UserError, match=r"demo: is no study; list values in `study\.values`"):
+    with pytest.raises(UserError, match=r"demo: is not a study; list values in `study\.values`"):
         points_of(experiment)
 
 
@@ -94,13 +94,13 @@ def test_an_experiment_is_no_study() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
-        ("images", [1], "1 is not possible over images; name whole numbers from 2 to 72, or all"),
-        ("images", [73], "73 is not possible over images; name whole numbers from 2 to 72, or all"),
+        ("images", [1], "1 is not possible over images; name integers from 2 to 72, or all"),
+        ("images", [73], "73 is not possible over images; name integers from 2 to 72, or all"),
         ("images", ["all", 72], "all and 72 are the same; name one of them"),
         ("dirt", [0.1, "all"], "all is not possible over defective; name shares from 0 to below 1"),
         ("dirt", [1.0], "1.0 is not possible over defective; name shares from 0 to below 1"),
-        ("categories", [10], "10 is not possible over categories; name whole numbers from 1 to 4, or all"),
-        ("categories", [2.7], "2.7 is not possible over categories; name whole numbers from 1 to 4, or all"),
+        ("categories", [10], "10 is not possible over categories; name integers from 1 to 4, or all"),
+        ("categories", [2.7], "2.7 is not possible over categories; name integers from 1 to 4, or all"),
         ("categories", [1, 1], "1 and 1 are the same; name one of them"),
         ("categories", [4, "all"], "4 and all are the same; name one of them"),
     ],
