@@ -254,7 +254,7 @@ def _rank(value: Any) -> tuple[int, Any]:
 
 
 def _text(value: Any) -> str:
-    """A value as it is written in a variant's name: 5, 0.85, 4+8."""
+    """A value as it is written in a variant's name: 5, 0.85, 4+8; no two have the same text."""
     if isinstance(value, list):
         return "+".join(str(item) for item in sorted(value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0")

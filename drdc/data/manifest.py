@@ -112,7 +112,7 @@ def prepare(
         stamp(manifest_path, digest)
         stamp(problems_path, sha256_of(problems_tmp))
         stamp(regions_path, sha256_of(regions_tmp))
-        stamp(masks_path, sha256_of(masks_tmp), (manifest_path, digest))
+        stamp(masks_path, sha256_of(masks_tmp), {manifest_path: digest})
     for line in summary(problems, accept):
         log.warning("%s", line)
     return manifest

@@ -47,8 +47,8 @@ def binarise(image: Image.Image) -> Mask:
 
     - **two values** are background and defect: what is above 0 is marked (MVTec AD, BTAD);
     - **labels** are above 0 too (VisA numbers the defects, MVTec LOCO AD has one value for each kind): more
-      values, which are indices, or none above `NOISE`, or at least half of them in regions of their own, not
-      the borders of others;
+      values, which are indices, or integers up to `NOISE`, or at least half of them in regions of their own,
+      not the borders of others;
     - **soft** edges, of a mask that was resized, anti-aliased or compressed with loss, are thresholded at
       half of the largest value, which keeps the edge in its place (ours). A lossy file marks nothing if its
       largest value is at most `NOISE`.
@@ -110,7 +110,8 @@ def _coding(
         return "soft"
     if len(distinct) <= 2:
         return "two values"
-    return "labels" if indices or distinct[-1] <= NOISE or _own_regions(values, distinct) >= 0.5 else "soft"
+    few = distinct[-1] <= NOISE and not (distinct % 1).any()  # a soft mask may run from 0.0 to 1.0
+    return "labels" if indices or few or _own_regions(values, distinct) >= 0.5 else "soft"
 
 
 def _own_regions(values: NDArray[Any], distinct: NDArray[Any]) -> float:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,16 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of a job or of what it repeats, None where they are not known; and how they were obtained."""
+    """Seconds of a job or of what it repeats, None where they are not known; and how they were obtained.
+
+    Attributes:
+        threads: with which it computes on the CPU, a core each.
+    """
 
     seconds: float | None
     how: str
+    threads: int = 1
 
     def repeated(self, times: float, words: str, start: float) -> Estimate:
         """So many times what this is of, after the `start` of a job."""
         if self.seconds is None:
             return self
-        return Estimate(self.seconds * times + start, f"{words}; {self.how}")
+        return replace(self, seconds=self.seconds * times + start, how=f"{words}; {self.how}")
 
 
 class Machine(Protocol):
@@ -41,6 +44,7 @@ class Machine(Protocol):
         memory: bytes of a GPU, or of a machine without one.
         precision: in which it computes; None for this machine's.
         start: seconds from the start of a job to its work.
+        training_threads: of a training on the CPU.
     """
 
     @property
@@ -55,6 +59,8 @@ class Machine(Protocol):
     def precision(self) -> str | None: ...
     @property
     def start(self) -> float: ...
+    @property
+    def training_threads(self) -> int: ...
 
     def step(self, training: Training) -> Estimate:
         """A training step."""
@@ -120,35 +126,36 @@ class Here:
         return start_seconds()
 
     def step(self, training: Training) -> Estimate:
-        from drdc.planning.timing import STEPS
+        from drdc.planning.timing import STEPS, computing_with
 
-        with _threads(self._training_threads):
+        with computing_with(self.training_threads):
             timed = training.timed()
         batch = training.settings.batch_size
         part = "" if timed.images == batch else f", {timed.images} at a time"
-        return Estimate(timed.seconds, f"measured: {STEPS} steps of {batch} images{part}")
+        how = f"measured: {STEPS} steps of {batch} images{part}"
+        return Estimate(timed.seconds, how, self.training_threads)
 
     def call(self) -> Estimate:
-        from drdc.planning.timing import call_seconds
+        from drdc.planning.timing import call_seconds, computing_with
 
-        with _threads(1):
+        with computing_with(1):
             return Estimate(call_seconds(self.experiment), "measured")
 
     def base_maps(self, train: int) -> Estimate:
-        from drdc.planning.timing import base_map_seconds
+        from drdc.planning.timing import base_map_seconds, computing_with
 
-        with _threads(1):
+        with computing_with(1):
             return Estimate(base_map_seconds(self.experiment, train), "measured")
 
     def feature(self) -> Estimate:
-        from drdc.planning.timing import feature_seconds
+        from drdc.planning.timing import computing_with, feature_seconds
 
-        with _threads(self.cores):
-            return Estimate(feature_seconds(self.experiment.backbone), "measured")
+        with computing_with(self.cores):
+            return Estimate(feature_seconds(self.experiment.backbone), "measured", self.cores)
 
     def phases(self, rehearsal: Rehearsal) -> Estimate:
         seconds = sum(phase.steps * phase.seconds for phase in rehearsal.phases)
-        return Estimate(seconds, "measured: its own `fit`")
+        return Estimate(seconds, "measured: its own `fit`", self.training_threads)
 
     def heatmap(self, rehearsal: Rehearsal) -> Estimate:
         return Estimate(rehearsal.seconds, "measured")
@@ -159,7 +166,7 @@ class Here:
         return Estimate(scoring_seconds(self.experiment.dataset.image_size), "measured")
 
     @property
-    def _training_threads(self) -> int:
+    def training_threads(self) -> int:
         every = jobs.trainings(self.experiment, self.experiment.evaluation)
         return jobs.share_of_cores(self.cores, len(every))
 
@@ -172,7 +179,7 @@ class Elsewhere:
     gpu: Gpu
     efficiency: Efficiency
     on_gpu = True
-    workers = 1
+    workers = training_threads = 1
     start = 0.0
 
     @property
@@ -239,16 +246,3 @@ class Elsewhere:
 
     def scoring(self) -> Estimate:
         return Estimate(None, "on the CPU of that machine")
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """torch computes with so many threads inside."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -24,7 +24,7 @@ from drdc.methods.registry import method_class
 from drdc.methods.settings import TrainedSettings
 from drdc.methods.trainer import Loss, MethodJob, Pair, Trainer
 from drdc.planning.operations import Recorder, Work
-from drdc.planning.timing import feature_channels, part_within, wall_seconds
+from drdc.planning.timing import computing_with, feature_channels, part_within, wall_seconds
 from drdc.results.layout import Layout
 from drdc.runtime.devices import torch_device
 from drdc.runtime.errors import UserError, first_line
@@ -105,10 +105,14 @@ class RehearsalTrainer(Trainer):
         return []
 
 
-def rehearse(experiment: Experiment, name: str, training_images: int) -> Rehearsal:
-    """Fit the method `name` to a few random images.
+def rehearse(experiment: Experiment, name: str, training_images: int, threads: int = 1) -> Rehearsal:
+    """Fit the method `name` to a few random images, and predict with one thread, as the workflow does.
 
     Its backbones have random weights, on which no time depends.
+
+    Args:
+        training_images: of the experiment.
+        threads: that fit on a CPU.
 
     Raises:
         UserError: it cannot be rehearsed; says why.
@@ -129,9 +133,10 @@ def rehearse(experiment: Experiment, name: str, training_images: int) -> Rehears
         trainer = RehearsalTrainer(job, Inputs(images, None, images.paths), pair)
         try:
             method = kind(settings, shapes).to(torch_device()).eval()
-            method.fit(trainer)
+            with computing_with(threads):
+                method.fit(trainer)
             method.eval()
-            with torch.no_grad():
+            with torch.no_grad(), computing_with(1):
                 seconds, work = _observed(lambda: method.heatmaps_and_scores(*pair))
         except UserError as error:
             raise UserError("", error.problem, "") from error

@@ -343,6 +343,17 @@ def _now() -> float:
 
 
 @contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """torch computes with so many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def _silent() -> Iterator[None]:
     """Without what the training loop logs of each training."""
     before = logging.root.manager.disable

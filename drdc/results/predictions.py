@@ -33,6 +33,7 @@ from drdc.equations.stored_maps import (
 )
 from drdc.results.layout import Layout
 from drdc.runtime.batching import chunks, in_order, job_threads
+from drdc.runtime.digests import is_current
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import open_array
 
@@ -117,11 +118,11 @@ def read_parts(
 ) -> list[NDArray[np.void]]:
     """All predictions of one run: a part for each category, or one for all, see `predicted_parts`.
 
-    `partial`: leave out parts that do not exist, as long as there is one.
+    `partial`: leave out parts that do not exist or are of other models, as long as there is another.
     """
     parts = predicted_parts(name, sorted(set(table.category)))
     paths = {part: layout.predictions(seed, name, part) for part in parts}
-    existing = [part for part, path in paths.items() if path.exists()]
+    existing = [part for part, path in paths.items() if is_current(path)]
     chosen = existing if partial and existing else parts
     read = []
     opened = in_order(lambda part: open_array(paths[part], "predict"), chosen, job_threads())

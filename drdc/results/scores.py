@@ -13,7 +13,7 @@ from drdc.config.names import ALL
 from drdc.config.variants import CONTROLS, DRDC, FULL, ORACLES, RANDOM, Variant, predicted_parts
 from drdc.results.benchmarks import is_outdated
 from drdc.results.layout import Layout
-from drdc.runtime.digests import verify
+from drdc.runtime.digests import is_current, verify
 from drdc.runtime.errors import UserError, first_line
 from drdc.runtime.files import artefact, write_whole
 
@@ -40,8 +40,9 @@ MethodRun = tuple[str, int]
 def read_runs(layout: Layout, runs: Iterable[Run], methods: Iterable[MethodRun] = ()) -> pd.DataFrame:
     """The metrics of several runs, (variant, seed), one below the other: text as text, values as numbers.
 
-    After them those of other `methods`, (name, seed), of which one may be `CONTROLS`. A run without a file
-    has all its methods, categories and metrics, no values, and the note `failed; see <log>`.
+    After them those of other `methods`, (name, seed), of which one may be `CONTROLS`. A run without a file,
+    or with one of other images or models, has all its methods, categories and metrics, no values, and the
+    note `failed; see <log>`.
 
     Raises:
         UserError: DRDC was not scored with any seed; as `scored_runs`.
@@ -66,7 +67,7 @@ def scored_runs(layout: Layout, runs: Iterable[MethodRun]) -> dict[MethodRun, pd
         UserError: the seeds of a run were scored with different settings, so that they have no mean.
     """
     paths = {(run, seed): layout.scored(seed, run) for run, seed in runs}
-    found = {one: _scores(path) for one, path in paths.items() if path.is_file()}
+    found = {one: _scores(path) for one, path in paths.items() if is_current(path)}
     seeds: dict[str, dict[str, list[str]]] = {}
     for (run, seed), frame in found.items():
         for settings in frame["config_hash"].unique():
@@ -112,15 +113,18 @@ def read_kinds(layout: Layout, runs: Iterable[MethodRun], kinds: Iterable[str]) 
     scored_runs(layout, runs)
     for kind in kinds:
         paths = [layout.scored(seed, run, kind) for run, seed in runs]
-        existing = [path for path in paths if path.is_file()]
+        existing = [path for path in paths if is_current(path)]
         if not existing:
             raise UserError(paths[0], "is missing", "run `drdc score` first")
         yield pd.concat([read_numbers(path, kind) for path in existing], ignore_index=True)
 
 
-def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Write a csv that a later stage reads with `read_table`; UserError where the disk is full."""
-    with artefact(path) as temporary:
+def write_table(path: Path, frame: pd.DataFrame, *sources: Path) -> None:
+    """Write a csv that a later stage reads with `read_table`; UserError where the disk is full.
+
+    `sources`: of the file, see `artefact`.
+    """
+    with artefact(path, *sources) as temporary:
         write_whole(temporary, frame.to_csv(index=False).encode())
 
 

@@ -1,25 +1,33 @@
 """SHA-256 of every file that a stage writes for another, whose reader refuses it if it was changed since.
 
-It is next to the file `<name>` as `.<name>.sha256`, in the format of sha256sum. Where the rows of the file
-are those of a manifest, a second line has the digest of that one, and both paths are relative to its folder.
-Files of weights are copied alone, so that theirs is in their header: `seal` and `check_seal`.
+It is next to the file `<name>` as `.<name>.sha256`, in the format of sha256sum. Further lines have the
+digests of its *sources*, what it belongs to: the manifest of its images, and models. All paths are then
+relative to the manifest's folder. Files of weights are copied alone, so that theirs is in their header
+(`seal` and `check_seal`), and the lines of models are comments to sha256sum.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from drdc.runtime.errors import UserError
 
-_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_LINE = re.compile(r"(?:# )?([0-9a-f]{64})  (.+)")
 #: Placeholder of the digest in the header of weights while that is computed.
 BLANK = "-" * 64
 #: No header of safetensors is longer, in bytes.
 _LONGEST = 100_000_000
+#: How the names of models end, which may be removed once everything is computed.
+_WEIGHTS = ".safetensors"
+#: Of a file that was made from nothing that is noted.
+NO_SOURCES: Mapping[Path, str] = MappingProxyType({})
 
 
 def sidecar(path: Path) -> Path:
@@ -27,12 +35,14 @@ def sidecar(path: Path) -> Path:
     return path.with_name(f".{path.name}.sha256")
 
 
-def noted(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> str:
-    """The content of a sidecar: of a file with this digest, and of the manifest that its rows belong to."""
-    if manifest is None:
-        return f"{digest}  {path.name}\n"
-    name = Path(os.path.relpath(path, manifest[0].parent)).as_posix()
-    return f"{digest}  {name}\n{manifest[1]}  {manifest[0].name}\n"
+def noted(path: Path, digest: str, sources: Mapping[Path, str] = NO_SOURCES) -> str:
+    """The content of a sidecar: names and digests of a file and of its sources, a manifest first."""
+    root = next(iter(sources), path).parent
+    lines = []
+    for file, own in {path: digest, **sources}.items():
+        name = Path(os.path.relpath(file, root)).as_posix()
+        lines.append(f"{'# ' if file.suffix == _WEIGHTS else ''}{own}  {name}\n")
+    return "".join(lines)
 
 
 def verify(path: Path, stage: str) -> None:
@@ -42,15 +52,15 @@ def verify(path: Path, stage: str) -> None:
         stage: the command that writes it, for the message.
 
     Raises:
-        UserError: the file is missing, damaged, changed by hand, another one of this project, or of another
-            manifest; or there is no digest.
+        UserError: the file is missing, damaged, changed by hand, another one of this project, or of other
+            sources; or there is no digest.
     """
     maker = f"`drdc {stage}` or the same `snakemake` command"
     if not path.is_file():
         raise UserError(path, "is missing", f"run `drdc {stage}` first")
-    digest, name, of_manifest, manifest = _read(path, maker)
-    depth = len(Path(name).parts)
-    if path.absolute().parts[-depth:] != Path(name).parts:
+    (name, digest), *sources = _read(path, maker).items()
+    root = _root(path, name)
+    if root is None:
         raise UserError(
             path, f"was written as {name}, for something else", f"remove it and run {maker} again"
         )
@@ -60,13 +70,57 @@ def verify(path: Path, stage: str) -> None:
             f"is damaged or was changed by hand, its SHA-256 is not the one in {sidecar(path).name}",
             f"remove it and run {maker} again",
         )
-    its_manifest = path.absolute().parents[depth - 1] / manifest
-    if of_manifest and not (its_manifest.is_file() and digest_of(its_manifest) == of_manifest):
-        raise UserError(path, "belongs to another manifest", f"remove it and run {maker} again")
+    if other := _changed(root, dict(sources)):
+        raise UserError(path, f"belongs to another {other}", f"remove it and run {maker} again")
 
 
-def _read(path: Path, maker: str) -> tuple[str, str, str, str]:
-    """(digest, name) of a file, and of its manifest or twice ""."""
+def is_current(path: Path) -> bool:
+    """Whether there is such a file, of the images and models that there are now.
+
+    Raises:
+        UserError: it has no digest, or a damaged one.
+    """
+    if not path.is_file():
+        return False
+    (name, _), *sources = _read(path, "the same command").items()
+    root = _root(path, name)
+    return root is None or not _changed(root, dict(sources))  # None: `verify` says what is wrong
+
+
+def _root(path: Path, name: str) -> Path | None:
+    """The folder in which a file has that name, which may have folders; None where it is called otherwise."""
+    parts = Path(name).parts
+    own = path.absolute()
+    return own.parents[len(parts) - 1] if own.parts[-len(parts) :] == parts else None
+
+
+def _changed(root: Path, sources: Mapping[str, str]) -> str:
+    """What the first of the sources that is another file now is called in a sentence, "" for none."""
+    for name, digest in sources.items():
+        path = root / name
+        weights = path.suffix == _WEIGHTS
+        if not path.is_file() and weights:
+            continue
+        if not path.is_file() or _source_digest(path) != digest:
+            return f"model than {name}" if weights else "manifest"
+    return ""
+
+
+def source_digests(paths: Iterable[Path]) -> dict[Path, str]:
+    """The digests of sources, a manifest first; models that do not exist are left out.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    return {path: _source_digest(path) for path in paths if path.suffix != _WEIGHTS or path.is_file()}
+
+
+def _source_digest(path: Path) -> str:
+    return _sealed_digest(path) if path.suffix == _WEIGHTS else digest_of(path)
+
+
+def _read(path: Path, maker: str) -> dict[str, str]:
+    """Name and digest of a file, and then of its sources."""
     try:
         lines = sidecar(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
@@ -79,10 +133,9 @@ def _read(path: Path, maker: str) -> tuple[str, str, str, str]:
     except (OSError, UnicodeDecodeError):
         lines = []
     found = [match.groups() for line in lines if (match := _LINE.fullmatch(line))]
-    if not lines or len(found) != len(lines) or len(found) > 2:
+    if not lines or len(found) != len(lines):
         raise UserError(sidecar(path), "is damaged", f"remove {path} and run {maker} again")
-    own, manifest = [*found, ("", "")][:2]
-    return own[0], own[1], manifest[0], manifest[1]
+    return {name: digest for digest, name in found}
 
 
 def digest_of(path: Path) -> str:
@@ -128,6 +181,17 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 def seal(content: bytes) -> bytes:
     """Put the SHA-256 of a file in the place of `BLANK` in its header."""
     return content.replace(BLANK.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
+
+
+def _sealed_digest(path: Path) -> str:
+    """The digest in the header of a file that `seal` made, not compared with its bytes; "" for none."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LONGEST)))
+        return str(json.loads(header["__metadata__"]["drdc"])["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def check_seal(path: Path, digest: str) -> None:

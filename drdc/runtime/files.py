@@ -11,7 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drdc.runtime.digests import BLANK, check_seal, digest_of, noted, seal, sha256_of, sidecar, verify
+from drdc.runtime.digests import (
+    BLANK,
+    NO_SOURCES,
+    check_seal,
+    noted,
+    seal,
+    sha256_of,
+    sidecar,
+    source_digests,
+    verify,
+)
 from drdc.runtime.errors import UserError, first_line
 from drdc.runtime.locks import open_alone, remove
 
@@ -72,28 +82,28 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def artefact(path: Path, manifest: Path | None = None) -> Iterator[Path]:
+def artefact(path: Path, *sources: Path) -> Iterator[Path]:
     """`atomic` for what a later stage reads: with a digest next to the file (`drdc.runtime.digests`).
 
     Args:
-        manifest: that the rows of the file belong to.
+        sources: the manifest that the file belongs to, and models; whoever reads it refuses it with others.
     """
-    of_manifest = None if manifest is None else (manifest, digest_of(manifest))
+    digests = source_digests(sources)
     with atomic(path) as temporary:
         yield temporary
-        stamp(path, sha256_of(temporary), of_manifest)
+        stamp(path, sha256_of(temporary), digests)
 
 
-def stamp(path: Path, digest: str, manifest: tuple[Path, str] | None = None) -> None:
+def stamp(path: Path, digest: str, sources: Mapping[Path, str] = NO_SOURCES) -> None:
     """Write the digest of a file next to it, before it gets its name, so that none is ever without.
 
     Args:
-        manifest: that its rows belong to, and the digest of that.
+        sources: of the file, with their digests.
 
     Raises:
         UserError: as `atomic`.
     """
-    text = noted(path, digest, manifest)
+    text = noted(path, digest, sources)
     with atomic(sidecar(path)) as temporary:
         write_whole(temporary, text.encode())
 

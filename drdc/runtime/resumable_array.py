@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from drdc.runtime.batching import chunks, progress_bar
-from drdc.runtime.digests import digest_of
+from drdc.runtime.digests import source_digests
 from drdc.runtime.files import atomic, create_array, exclusive, move, stamp, write_whole
 from drdc.runtime.identity import fingerprint_of
 
@@ -45,7 +45,7 @@ class ResumableArray:
     Args:
         state: path of the array until it is finished; ends with `.npy`, the note's with `.json`.
         target: where the finished array belongs, on the same file system.
-        manifest: that its rows belong to.
+        sources: the manifest that its rows belong to, and models.
         identity: everything that the rows depend on, of types that JSON has.
         dtype, size: of the array.
 
@@ -58,13 +58,13 @@ class ResumableArray:
         self,
         state: Path,
         target: Path,
-        manifest: Path,
+        sources: Sequence[Path],
         identity: dict[str, Any],
         dtype: npt.DTypeLike,
         size: int,
     ) -> None:
         self.state, self.target, self.note = state, target, state.with_suffix(".json")
-        self.manifest = manifest
+        self.sources = sources
         self.dtype, self.size, self.done = np.dtype(dtype), size, 0
         self.fingerprint = fingerprint_of([identity, str(self.dtype), size])
         self.rows = np.empty(0, self.dtype)
@@ -136,7 +136,7 @@ class ResumableArray:
         move(self.state, self.target)
 
     def _stamp(self) -> None:
-        stamp(self.target, self._digest.hexdigest(), (self.manifest, digest_of(self.manifest)))
+        stamp(self.target, self._digest.hexdigest(), source_digests(self.sources))
 
     def _save(self) -> None:
         started = time.monotonic()

@@ -17,6 +17,7 @@ from drdc.experiment.stage_settings import config_hash
 from drdc.methods.registry import Configured
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers, read_table, typed
+from drdc.runtime.digests import is_current
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +81,9 @@ def self_checked(path: Path, method: str, settings: dict[str, Any]) -> dict[str,
     """The summary of the self-check with exactly these settings; empty where there is none."""
     if not path.is_file():
         return {}
-    own = self_check_with(path, settings)
+    own = self_check_with(path, settings) if is_current(path) else pd.DataFrame()
     if own.empty:
-        log.warning("%s is of other settings; run `drdc self-check` again for it to be noted", path)
+        log.warning("%s is of other settings or models; run `drdc self-check` again", path)
         return {}
     found = summary(own)
     log.info("%s %s", method, sentence(found))
@@ -99,6 +100,9 @@ def self_check_with(path: Path, settings: dict[str, Any]) -> pd.DataFrame:
 def accuracy(path: Path, method: str, settings: dict[str, Any]) -> dict[str, float]:
     """Means over categories of the scores with exactly these settings; empty where there are none."""
     if not path.is_file():
+        return {}
+    if not is_current(path):
+        log.warning("%s is of other images or models; run `drdc score` again", path)
         return {}
     scores = typed(read_table(path, "score"), ("method", "metric", "config_hash"), ("value",), str(path))
     own = scores[(scores["method"] == method) & (scores["config_hash"] == config_hash(settings))]

@@ -23,4 +23,4 @@ def groups(layout: Layout) -> None:
     found["group"], found["distance"] = known.nearest(embeddings[found["row"]])
     right = (found["group"] == found["category"]).groupby(found["category"]).mean()
     log.info("images that are most alike their own category: %s", right.round(4).to_dict())
-    write_table(layout.groups, found)
+    write_table(layout.groups, found, layout.manifest)

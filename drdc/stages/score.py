@@ -87,15 +87,18 @@ def score(
     masks = load_array(layout.masks, len(table), "prepare")
     if fusion is not None and stored is not None:
         run = _of_drdc(layout, seed, table, fusion, variant, stored, partial)
+        models = ["base", stored.model]
         others |= {"fusion": fusion}
     elif method is not None:
         maps = Heatmaps.of_method(layout, seed, table, method.name)
         own = maps.methods
         run = _Run(method.name, own, own, maps.categories(table), maps.batches, pooled=own)
+        models = [method.name]
         others |= {"method": method}
     else:
         batches = _Controls(table, masks, seed, pool_size).batches
         run = _Run(CONTROLS, (RANDOM, *ORACLES.values()), (), set(table.category), batches)
+        models = []
     if not run.categories & set(table.category[table.split == "test"]):
         raise UserError(
             layout.manifest,
@@ -110,7 +113,7 @@ def score(
     for category, note in failed.items():
         rows["scores"] += undefined_rows(category, run.methods, note)
     rows["map_scales"] = [{"map": kind, "mean": mean, "std": std} for kind, (mean, std) in run.scales.items()]
-    _write(layout, seed, run, variant, rows, provenance(others))
+    _write(layout, seed, run, variant, rows, provenance(others), models)
 
 
 def _of_drdc(
@@ -241,8 +244,10 @@ def _write(
     variant: str,
     rows: dict[str, list[Row]],
     origin: dict[str, str],
+    models: list[str],
 ) -> None:
     """Write the files of one run: all metrics with their provenance, and the other kinds."""
+    sources = [layout.manifest, *(layout.model(seed, name) for name in models)]
     frame = pd.DataFrame(rows["scores"])
     head = {"experiment": layout.experiment, "method": frame.pop("method"), "variant": variant, "seed": seed}
     frame = pd.concat([pd.DataFrame(head, index=frame.index), frame], axis=1).assign(**origin)
@@ -250,5 +255,5 @@ def _write(
     for kind, columns in COLUMNS.items():
         table = pd.DataFrame(rows[kind], columns=list(columns))
         table.insert(0, "seed", seed)
-        write_table(layout.scored(seed, run.name, kind), table)
-    write_table(layout.scored(seed, run.name), frame)
+        write_table(layout.scored(seed, run.name, kind), table, *sources)
+    write_table(layout.scored(seed, run.name), frame, *sources)

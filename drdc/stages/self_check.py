@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -31,7 +32,8 @@ from drdc.stages.prepare import root_of
 
 log = logging.getLogger(__name__)
 
-#: Pixels of the longer side of the images that defects are drawn into, at most.
+#: Pixels of the shorter side of the images that defects are drawn into, at most. Methods see fewer, so that
+#: what is reduced does not look blurred to them next to the normal images, which are not.
 SIDE = 1024
 #: Pixels of a panel of the picture, of its heading and of what explains its colours; rows of panels at most.
 PANEL, HEAD, FOOT, SHOWN = 128, 24, 70, 8
@@ -79,8 +81,11 @@ def self_check(
                 panels.append({})
             panels[-1][image.kind] = _panel(image, found)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_table(layout.self_check(name), frame.assign(config_hash=config_hash(modes[FULL].settings)))
-    with artefact(layout.self_check(name).with_suffix(".png")) as path:
+    models = ["base", "diffusion"] if method is None else [name]
+    sources = [layout.manifest, *(layout.model(seeds[0], model) for model in models)]
+    noted = frame.assign(config_hash=config_hash(modes[FULL].settings))
+    write_table(layout.self_check(name), noted, *sources)
+    with artefact(layout.self_check(name).with_suffix(".png"), *sources) as path:
         _sheet(panels).save(path, "PNG")
     log.info("%s %s", name, sentence(summary(frame)))
 
@@ -107,9 +112,10 @@ def drawn_defects(held_out: pd.DataFrame, root: Path, defects: int) -> Iterator[
 
 
 def read_shown(root: Path, row: Any) -> NDArray[np.uint8]:
-    """The original image of a row of the manifest, (H, W, 3), reduced to `SIDE` where it is larger."""
+    """The original image of a row of the manifest, (H, W, 3), its shorter side reduced to `SIDE` at most."""
     image = read_original(root, row)
-    image.thumbnail((SIDE, SIDE))
+    width, height = (math.ceil(side * SIDE / min(image.size)) for side in image.size)
+    image.thumbnail((width, height))
     return np.asarray(image)
 
 

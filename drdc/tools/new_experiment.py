@@ -29,6 +29,7 @@ from drdc.data.datasets import scan
 from drdc.data.natural import LINKED
 from drdc.data.samples import Sample
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping
+from drdc.experiment.jobs import share_of_cores
 from drdc.runtime.devices import total_memory
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
@@ -232,12 +233,13 @@ def _measured(memory: float | None, base: Experiment, diffusion: Experiment) -> 
 
 
 def _image_seconds(name: str, training: Training, memory: float | None) -> float:
-    """Time a training, and say so before and after."""
-    from drdc.planning.timing import LIMIT
+    """Time a training with the threads that it will have, and say so before and after."""
+    from drdc.planning.timing import LIMIT, computing_with
 
     say(f"  {name}: at most about {LIMIT:.0f} s ...")
     own = training if memory is None else parted(training, memory)
-    seconds = own.timed().seconds / own.settings.batch_size
+    with computing_with(share_of_cores(os.cpu_count() or 1, 2 + len(QUICK_METHODS))):
+        seconds = own.timed().seconds / own.settings.batch_size
     say(f"  {name}: {seconds:.2g} s for a training image")
     return seconds
 

@@ -162,7 +162,7 @@ class Row:
         mean = sum(jobs * (one.seconds or 0.0) for jobs, one in each) / number
         alike = len({one.how for _, one in each}) == 1
         how = first.how if alike else f"on average; in the first experiment {first.how}"
-        return cls(stage, what, number, Estimate(mean, how), on_gpu)
+        return cls(stage, what, number, replace(first, seconds=mean, how=how), on_gpu)
 
 
 def report(name: str, runs: Sequence[Run], counted: dict[str, int], machine: Machine) -> Iterator[str]:
@@ -210,7 +210,7 @@ def planned_rows(runs: Sequence[Run], counted: dict[str, int], machine: Machine)
 
     @cache
     def rehearsed(name: str) -> Rehearsal | UserError:
-        return _rehearsal(runs[0], name)
+        return _rehearsal(runs[0], name, machine)
 
     for model, number in _numbers(model for model, _ in jobs.trainings(experiment, evaluation)):
         if model in experiment.methods:
@@ -258,12 +258,12 @@ def training_of(experiment: Experiment, model: str) -> Training:
     return diffusion_training(experiment, conditional=model == "diffusion")
 
 
-def _rehearsal(run: Run, name: str) -> Rehearsal | UserError:
+def _rehearsal(run: Run, name: str, machine: Machine) -> Rehearsal | UserError:
     """Of a method, or why there is none."""
     from drdc.planning.rehearsal import rehearse
 
     try:
-        return rehearse(run.experiment, name, run.images.train)
+        return rehearse(run.experiment, name, run.images.train, machine.training_threads)
     except UserError as error:
         return error
 
@@ -345,9 +345,10 @@ def table(rows: list[Row]) -> Iterator[str]:
 def total(rows: list[Row], machine: Machine) -> str:
     """Jobs and time of all rows: of the GPU, or of the cores of a machine without one."""
     number = sum(row.jobs for row in rows)
-    own = sum(row.seconds for row in rows if row.on_gpu or not machine.on_gpu)
     if machine.on_gpu:
+        own = sum(row.seconds for row in rows if row.on_gpu)
         return f"sum: {number:,} jobs, {duration(own)} of one GPU"
+    own = sum(row.seconds * row.each.threads for row in rows)
     least = duration(own / machine.workers)
     return f"sum: {number:,} jobs, {duration(own)} of one core, at least {least} on {machine.workers} cores"
 

@@ -60,6 +60,16 @@ def test_the_ablation_is_the_papers_seven_columns() -> None:
             assert len(variant.fusion.grid_sizes or []) == 1
 
 
+def test_values_that_differ_a_little_are_variants_of_their_own() -> None:
+    weights = [0.999, 0.9999999, 1.0]
+    found = every(experiment(sweeps={"raw_weight": weights}))
+    assert [name for name in found if name.startswith("raw_weight")] == [
+        "raw_weight=0.999",
+        "raw_weight=0.9999999",
+        "raw_weight=1",
+    ]
+
+
 def test_ticks_of_the_ablation_are_counted_as_in_the_paper() -> None:
     columns = list(ABLATION.values())
     assert [sum(flags[i] for flags in columns) for i in range(4)] == [5, 5, 4, 1]

@@ -103,8 +103,10 @@ def test_resized_edges_are_cut_in_the_middle(mask: Marks, how: Image.Resampling)
     large = np.kron(mask, np.ones((2, 2), bool))
     soft = grey(mask).resize(large.shape[::-1], how)
     deep = Image.fromarray(np.asarray(soft).astype(np.uint16) * 257)
-    for image in (soft, deep, Image.merge("RGB", [soft] * 3)):
-        found = stored(image, "PNG")
+    whole = Image.fromarray(np.asarray(soft).astype(np.float32) / np.float32(255))
+    files = [(image, "PNG") for image in (soft, deep, Image.merge("RGB", [soft] * 3))]
+    for image, kind in [*files, (whole, "TIFF")]:
+        found = stored(image, kind)
         assert found.coding == "soft"
         assert differs(found, large) < 0.08
 

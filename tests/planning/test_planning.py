@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from running import ROOT, TINY
 
@@ -17,10 +19,12 @@ from drdc.experiment.experiment import Experiment, load_experiment
 from drdc.experiment.points import points
 from drdc.planning.hardware import GPUS, LAUNCH_SECONDS, Efficiency
 from drdc.planning.image_counts import ImageCounts
-from drdc.planning.machines import Elsewhere, Estimate
+from drdc.planning.machines import Elsewhere, Estimate, Here
 from drdc.planning.memory import MARGIN, fitting
 from drdc.planning.operations import KEPT_BYTES, Operation, Work, training_work
 from drdc.planning.timing import (
+    Timed,
+    Training,
     base_map_seconds,
     base_map_work,
     base_training,
@@ -28,7 +32,7 @@ from drdc.planning.timing import (
     diffusion_training,
 )
 from drdc.runtime.errors import UserError
-from drdc.tools import plan
+from drdc.tools import new_experiment, plan
 
 DEMO = ROOT / "config/config.yaml"
 
@@ -43,6 +47,7 @@ class Made:
     memory = 4e8
     precision = "fp32"
     start = 2.0
+    training_threads = 2
 
     def step(self, _: object) -> Estimate:
         return Estimate(1.0, "made")
@@ -143,6 +148,32 @@ def test_what_cannot_be_estimated_says_so_and_is_not_in_the_sum() -> None:
         second.endswith("-  -  not estimated: it is from elsewhere") or "not estimated: it is from" in second
     )
     assert plan.total([known, unknown], Made()) == "sum: 5 jobs, 60 s of one core, at least 15 s on 4 cores"
+
+
+def test_a_job_with_several_threads_holds_as_many_cores() -> None:
+    row = plan.Row.of(
+        "train", "a", [(2, Estimate(30.0, "measured", threads=3)), (2, Estimate(10.0, "measured", 3))]
+    )
+    assert plan.total([row], Made()) == "sum: 4 jobs, 4 min of one core, at least 60 s on 4 cores"
+
+
+def test_each_step_is_timed_with_the_threads_of_its_job(
+    demo: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+
+    def noted(*_: object) -> Timed:
+        used.append(torch.get_num_threads())
+        return Timed(1.0, 8)
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(Training, "timed", noted)
+    here, before = Here(demo), torch.get_num_threads()
+    assert here.training_threads == 3, "five trainings"
+    assert here.step(plan.training_of(demo, "base")).threads == 3
+    new_experiment._measured(None, demo, demo)
+    assert used == [3, 3, 3], "five trainings there, too"
+    assert torch.get_num_threads() == before
 
 
 def test_the_same_images_are_found_in_a_folder_and_by_published_numbers(demo: Experiment) -> None:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stamping import stamped
 
+from drdc.config.variants import CONTROLS
 from drdc.data.manifest import read_manifest
 from drdc.detection.model_file import load_model_file
 from drdc.methods.fitted_method import read_fitted
@@ -23,9 +24,9 @@ from drdc.results.groups import read_groups
 from drdc.results.layout import SCORED, Layout
 from drdc.results.predictions import read_parts
 from drdc.results.scores import read_table
-from drdc.runtime.digests import sidecar
+from drdc.runtime.digests import is_current, sidecar
 from drdc.runtime.errors import UserError
-from drdc.runtime.files import load_array, load_weights
+from drdc.runtime.files import load_array, load_weights, save_weights
 
 TINY = Layout("tiny")
 METHOD = "small"
@@ -167,7 +168,8 @@ def test_the_digest_beside_a_file_is_part_of_it(here: Path, name: str) -> None:
     """Damaged, of another file, or missing, as for files that an older drdc wrote."""
     path, read = STORED[name]
     content = sidecar(path).read_bytes()
-    for place in range(0, len(content), 7):
+    beside_models = content.find(b"\n#") + 1 or len(content)  # a model may be missing, so its name may be any
+    for place in range(0, beside_models, 7):
         sidecar(path).write_bytes(flipped(content, place / len(content), place % 8))
         refusal(name)
     sidecar(path).unlink()
@@ -198,10 +200,26 @@ def test_what_belongs_to_another_manifest_is_refused(here: Path) -> None:
     TINY.manifest.write_text(TINY.manifest.read_text().replace(".png", ".bmp", 1))
     stamped(TINY.manifest)
     read_manifest(TINY.manifest)
-    for name in ("images", "masks", "features", "heatmaps"):
+    for name in ("images", "masks", "features", "groups", "heatmaps", "seed scores", "curves", "self-check"):
         assert "belongs to another manifest" in refusal(name)
     with pytest.raises(UserError, match=r"predictions/full/.* belongs to another manifest; remove it"):
         STORED["predictions"][1]()
+
+
+@pytest.mark.parametrize("model", ["base", "diffusion"])
+def test_what_was_made_with_another_model_is_refused(here: Path, model: str) -> None:
+    """Trained anew, and nothing after it: neither predictions nor scores are those of this model."""
+    tensors, about = load_weights(TINY.model(0, model), model)
+    save_weights(TINY.model(0, model), tensors, about | {"trained": "anew"})
+    with pytest.raises(
+        UserError, match=rf"belongs to another model than seed0/{model}\.safetensors; remove it"
+    ):
+        STORED["predictions"][1]()
+    assert not is_current(TINY.scored(0, "full"))
+    assert is_current(TINY.scored(0, CONTROLS)), "they have no model"
+    TINY.model(0, model).unlink()
+    STORED["predictions"][1]()
+    assert is_current(TINY.scored(0, "full")), "removed to save space"
 
 
 def test_the_files_stay_plain(here: Path) -> None:
@@ -210,7 +228,7 @@ def test_the_files_stay_plain(here: Path) -> None:
     assert len(records) == sum(read_manifest(TINY.manifest).query("split != 'train'").category == "wood")
     for path, _ in STORED.values():
         if path.suffix != ".safetensors":
-            folder = TINY.root if len(sidecar(path).read_text().splitlines()) == 2 else path.parent
+            folder = TINY.root if len(sidecar(path).read_text().splitlines()) > 1 else path.parent
             with chdir(folder):
                 beside = sidecar(here / path)
                 subprocess.run(["sha256sum", "--check", "--strict", beside], check=True, capture_output=True)

@@ -22,7 +22,7 @@ def work(tmp_path: Path) -> ResumableArray:
 
 def again(folder: Path) -> ResumableArray:
     """The same command's."""
-    paths = folder / "state/a.npy", folder / "made/a.npy", folder / "manifest.csv"
+    paths = folder / "state/a.npy", folder / "made/a.npy", [folder / "manifest.csv"]
     return ResumableArray(*paths, {"seed": 0}, "i8", 5)
 
 

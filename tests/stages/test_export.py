@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from stamping import stamped
 from drdc import Detector
 from drdc.detection.model_file import load_model_file
 from drdc.results.heatmaps import DrdcReading
-from drdc.runtime.digests import sha256_of
+from drdc.results.layout import Layout
+from drdc.runtime.digests import sha256_of, sidecar
 
 DETECTOR = "results/tiny/detectors/drdc.safetensors"
 
@@ -72,6 +74,30 @@ def test_scores_of_other_settings_are_not_noted(copy: Path, caplog: pytest.LogCa
     assert reading.fusion.weight == 0.4
     assert changed.modes["full"].accuracy == {}
     assert "loss of accuracy not measured: add 1 to evaluation.sweeps.steps" in changed.about_fast
+
+
+def test_scores_and_a_self_check_of_an_earlier_model_are_not_noted(
+    copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As they lie there after training on other images, where the workflow needs neither of them any more."""
+    noted = Detector.load(copy / DETECTOR)
+    assert not noted.self_check.empty
+    assert noted.modes["full"].accuracy
+    layout = Layout("tiny")
+    for name in (layout.self_check(), *(layout.scored(0, run) for run in ("full", "steps=1"))):
+        path = copy / name
+        lines = sidecar(path).read_text().splitlines(keepends=True)
+        assert [line.split()[-1] for line in lines[1:]] == [
+            "manifest.csv",
+            "seed0/base.safetensors",
+            "seed0/diffusion.safetensors",
+        ]
+        lines[2] = re.sub("[0-9a-f]{64}", "0" * 64, lines[2])
+        sidecar(path).write_text("".join(lines))
+    assert export(copy) == 0
+    again = Detector.load(copy / DETECTOR)
+    assert again.self_check.empty
+    assert {mode: own.accuracy for mode, own in again.modes.items()} == {"full": {}, "fast": {}}
 
 
 def test_a_missing_part_is_one_sentence_and_nothing_is_written(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import chdir
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,16 @@ from PIL import Image
 
 from drdc import Detector
 from drdc.data.defects import KINDS
+from drdc.data.images import to_square
 from drdc.evaluation.self_check import summary
 from drdc.experiment.stage_settings import config_hash
 from drdc.reporting.gallery import coloured
 from drdc.reporting.synthetic_defects import synthetic_defects
 from drdc.results.layout import Layout
 from drdc.results.scores import read_numbers, write_table
+from drdc.runtime.digests import sha256_of
 from drdc.stages.export import self_checked
-from drdc.stages.self_check import BAR, FOOT
+from drdc.stages.self_check import BAR, FOOT, SIDE, read_shown
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,21 @@ def test_a_picture_shows_the_defects(exported: Path) -> None:
     np.testing.assert_array_equal(bar, coloured(np.linspace(0.0, 1.0, BAR[0])))
 
 
+@pytest.mark.parametrize("size", [(4096, 512), (2400, 1800), (700, 2800)])
+def test_what_is_reduced_is_as_sharp_to_a_method_as_the_normal_images(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    """Otherwise a self-check of photos of a line-scan camera would find the reduction, not the defects."""
+    width, height = size
+    fine = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(fine).save(tmp_path / "0.png")
+    digest = sha256_of(tmp_path / "0.png")
+    shown = read_shown(tmp_path, SimpleNamespace(path="0.png", sha256=digest, bits=8))
+    assert min(shown.shape[:2]) == min(SIDE, width, height)
+    seen, expected = (to_square(Image.fromarray(one), 256).astype(float) for one in (shown, fine))
+    assert 0.9 < seen.std() / expected.std() < 1.1
+
+
 def test_the_same_command_finds_the_same(exported: Path) -> None:
     path = exported / "self_check/drdc.csv"
     before = path.read_bytes()
@@ -94,5 +112,5 @@ def test_a_self_check_of_other_settings_is_not_noted(
     for digest, noted in ((config_hash(settings), {"capsule", "wood", "all"}), (own, set())):
         write_table(path, found.assign(config_hash=digest))
         assert set(self_checked(path, "drdc", settings)) == noted
-    assert "is of other settings; run `drdc self-check` again" in caplog.text
+    assert "is of other settings or models; run `drdc self-check` again" in caplog.text
     assert self_checked(tmp_path / "none.csv", "drdc", settings) == {}
