@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
@@ -101,8 +102,10 @@ def _main(arguments: Sequence[str] | None) -> int:
     from drdc.runtime.logs import log_to_stderr
 
     _be_somebody()
-    options = vars(_parser().parse_args(arguments))
-    command = options.pop("command")
+    given = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in given if not word.startswith("-")), "")
+    options = vars(_parser(command).parse_args(given))
+    del options["command"]
     log_to_stderr()
     if command not in ONLINE:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported
@@ -195,7 +198,8 @@ def _tool(name: str) -> Any:
     return import_module(f"drdc.tools.{name.replace('-', '_')}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str) -> argparse.ArgumentParser:
+    """All commands, with the arguments of the one that is wanted: those of a tool take long to import."""
     about = __import__("drdc")
     parser = argparse.ArgumentParser(
         "drdc",
@@ -210,7 +214,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, text in TOOLS.items():
         command = commands.add_parser(name, description=text, epilog=_example(name))
-        _tool(name).arguments(command)
+        if name == wanted:
+            _tool(name).arguments(command)
     for name, text in STAGES.items():
         _add_stage_arguments(commands.add_parser(name, description=text, epilog=_example(name)), name)
     return parser

@@ -388,4 +388,4 @@ def test_each_help_ends_with_an_example_that_parses(command: str, capsys: pytest
         drdc_command(command, "--help")
     last = " ".join(capsys.readouterr().out.partition("example: ")[2].split())
     assert last.startswith(f"drdc {command} ")
-    assert cli._parser().parse_args(last.split()[1:]).command == command
+    assert cli._parser(command).parse_args(last.split()[1:]).command == command

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +70,11 @@ def image_score(heatmap: Maps, pool_size: int) -> Maps:
 
 def _window_means(maps: Maps, size: int, axis: int) -> Maps:
     """Means of `size` values in a row, with zeros outside the map; running sums, in double precision."""
-    return np.asarray(uniform_filter1d(maps, size, axis, mode="constant")) if size > 1 else maps
+    if size == 1:
+        return maps
+    from scipy.ndimage import uniform_filter1d  # half a second, which most tables and figures do not need
+
+    return np.asarray(uniform_filter1d(maps, size, axis, mode="constant"))
 
 
 def normalise(heatmap: ArrayOrTensor, statistics: tuple[float, float], normalisation: str) -> ArrayOrTensor:

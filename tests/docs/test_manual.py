@@ -122,7 +122,7 @@ def plan(block: Block, folder: Path) -> None:
     shutil.copy(ROOT / "config/config.yaml", folder / "config/config.yaml")
     for words in filter(can_be_planned, commands(block)):
         if words[0] == "drdc":
-            _parser().parse_args(words[1:])
+            _parser(words[1]).parse_args(words[1:])
         if words[:2] == ["drdc", "new-experiment"]:
             check(run(folder, *words), block)  # what follows reads the file that it writes
         elif words[0] != "drdc":

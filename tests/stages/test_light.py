@@ -16,7 +16,7 @@ def test_a_light_stage_imports_nothing_heavy(stage: str) -> None:
 import sys
 from drdc.cli import _parser, _stage
 from drdc.experiment.stage_settings import stage_settings
-_parser(), _stage({stage!r})
+_parser({stage!r}), _stage({stage!r})
 import drdc.experiment.provenance, drdc.results.heatmaps
 print(sorted(set({HEAVY}) & set(sys.modules)), "numpy" in sys.modules)
 """
