@@ -43,7 +43,8 @@ class Machine(Protocol):
         workers: GPUs, or cores of a machine without one.
         memory: bytes of a GPU, or of a machine without one.
         precision: in which it computes; None for this machine's.
-        start: seconds from the start of a job to its work.
+        start: seconds from the start of a job that trains or predicts to its work.
+        scoring_start: the same of a job that scores, which needs no torch.
         training_threads: of a training on the CPU.
     """
 
@@ -59,6 +60,8 @@ class Machine(Protocol):
     def precision(self) -> str | None: ...
     @property
     def start(self) -> float: ...
+    @property
+    def scoring_start(self) -> float: ...
     @property
     def training_threads(self) -> int: ...
 
@@ -123,7 +126,13 @@ class Here:
     def start(self) -> float:
         from drdc.planning.timing import start_seconds
 
-        return start_seconds()
+        return start_seconds("train", "predict")
+
+    @cached_property
+    def scoring_start(self) -> float:
+        from drdc.planning.timing import start_seconds
+
+        return start_seconds("score")
 
     def step(self, training: Training) -> Estimate:
         from drdc.planning.timing import STEPS, computing_with
@@ -180,7 +189,7 @@ class Elsewhere:
     efficiency: Efficiency
     on_gpu = True
     workers = training_threads = 1
-    start = 0.0
+    start = scoring_start = 0.0
 
     @property
     def title(self) -> str:

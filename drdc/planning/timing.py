@@ -306,9 +306,10 @@ def scoring_seconds(size: int) -> float:
     return _median(evaluate, STEPS) / count
 
 
-def start_seconds() -> float:
-    """Processor seconds from the start of a job that trains or predicts to its work."""
-    command = [sys.executable, "-c", "import drdc.stages.train, drdc.stages.predict"]
+def start_seconds(*stages: str) -> float:
+    """Seconds from the start of a job of one of these stages to its work."""
+    imported = ", ".join(f"drdc.stages.{name}" for name in stages)
+    command = [sys.executable, "-c", f"import {imported}"]
     return min(wall_seconds(lambda: subprocess.run(command, check=True)) for _ in range(2))
 
 

@@ -323,7 +323,7 @@ def _scoring(runs: Sequence[Run], machine: Machine) -> Row:
     each = []
     for images in (run.images.test for run in runs):
         words = f"{maps:.2g} × {images:,} heatmaps of {duration(one.seconds)}"
-        each.append((len(every), one.repeated(maps * images, words, machine.start)))
+        each.append((len(every), one.repeated(maps * images, words, machine.scoring_start)))
     return Row.of("score", "", each, on_gpu=False)
 
 

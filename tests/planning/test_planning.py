@@ -47,6 +47,7 @@ class Made:
     memory = 4e8
     precision = "fp32"
     start = 2.0
+    scoring_start = 0.5
     training_threads = 2
 
     def step(self, _: object) -> Estimate:
