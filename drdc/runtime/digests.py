@@ -116,7 +116,7 @@ def source_digests(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _source_digest(path: Path) -> str:
-    return _sealed_digest(path) if path.suffix == _WEIGHTS else digest_of(path)
+    return _sealed_digest(path.absolute(), *_state(path)) if path.suffix == _WEIGHTS else digest_of(path)
 
 
 def _read(path: Path, maker: str) -> dict[str, str]:
@@ -183,7 +183,8 @@ def seal(content: bytes) -> bytes:
     return content.replace(BLANK.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
 
 
-def _sealed_digest(path: Path) -> str:
+@lru_cache(maxsize=4096)
+def _sealed_digest(path: Path, *_: int) -> str:
     """The digest in the header of a file that `seal` made, not compared with its bytes; "" for none."""
     try:
         with path.open("rb") as file:
