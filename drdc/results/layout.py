@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +124,10 @@ class Layout:
     def scored(self, seed: int, run: str, kind: str = "scores") -> Path:
         """Scores; `run`: a variant, a method or the controls; `kind`: one of `SCORED`."""
         return self.seed(seed) / "scores" / run / f"{kind}.csv"
+
+    def sources(self, seed: int, models: Iterable[str]) -> list[Path]:
+        """What a file belongs to that was made with these models, see `drdc.runtime.digests`."""
+        return [self.manifest, *(self.model(seed, name) for name in models)]
 
     def detector(self, method: str = DRDC) -> Path:
         """Networks, settings and calibration in one file, for `drdc detect`."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 from drdc.runtime.errors import UserError
 
@@ -70,7 +71,7 @@ def verify(path: Path, stage: str) -> None:
             f"is damaged or was changed by hand, its SHA-256 is not the one in {sidecar(path).name}",
             f"remove it and run {maker} again",
         )
-    if other := _changed(root, dict(sources)):
+    if other := _changed(root, sources):
         raise UserError(path, f"belongs to another {other}", f"remove it and run {maker} again")
 
 
@@ -84,7 +85,7 @@ def is_current(path: Path) -> bool:
         return False
     (name, _), *sources = _read(path, "the same command").items()
     root = _root(path, name)
-    return root is None or not _changed(root, dict(sources))  # None: `verify` says what is wrong
+    return root is None or not _changed(root, sources)  # None: `verify` says what is wrong
 
 
 def _root(path: Path, name: str) -> Path | None:
@@ -94,14 +95,16 @@ def _root(path: Path, name: str) -> Path | None:
     return own.parents[len(parts) - 1] if own.parts[-len(parts) :] == parts else None
 
 
-def _changed(root: Path, sources: Mapping[str, str]) -> str:
-    """What the first of the sources that is another file now is called in a sentence, "" for none."""
-    for name, digest in sources.items():
+def _changed(root: Path, sources: Iterable[tuple[str, str]]) -> str:
+    """What the first of the sources that is another file now is called in a sentence, "" for none.
+
+    `sources`: name and digest of each.
+    """
+    for name, digest in sources:
         path = root / name
         weights = path.suffix == _WEIGHTS
-        if not path.is_file() and weights:
-            continue
-        if not path.is_file() or _source_digest(path) != digest:
+        same = _source_digest(path) == digest if path.is_file() else weights
+        if not same:
             return f"model than {name}" if weights else "manifest"
     return ""
 
@@ -188,11 +191,16 @@ def _sealed_digest(path: Path, *_: int) -> str:
     """The digest in the header of a file that `seal` made, not compared with its bytes; "" for none."""
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _LONGEST)))
+            header = json.loads(_header(file)[1])
         return str(json.loads(header["__metadata__"]["drdc"])["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _header(file: BinaryIO) -> tuple[bytes, bytes]:
+    """How long the header of a file of weights is, as it is written there, and the header."""
+    length = file.read(8)
+    return length, file.read(min(int.from_bytes(length, "little"), _LONGEST))
 
 
 def check_seal(path: Path, digest: str) -> None:
@@ -210,8 +218,7 @@ def check_seal(path: Path, digest: str) -> None:
 def _unsealed(digest: str, path: Path, *_: int) -> str:
     """SHA-256 of a file with `BLANK` in the place of its digest."""
     with path.open("rb") as file:
-        length = file.read(8)
-        header = file.read(min(int.from_bytes(length, "little"), _LONGEST))
+        length, header = _header(file)
         blank = hashlib.sha256(length + header.replace(digest.encode(), BLANK.encode(), 1))
         for piece in iter(lambda: file.read(2**20), b""):
             blank.update(piece)

@@ -89,19 +89,19 @@ def _predict(
 ) -> None:
     """`advice`: the setting to lower for less memory, and what to do about NaN or infinite values."""
     inputs = Inputs.read(layout, predictor.input_size, predictor.uses_features)
-    paths = [layout.model(seed, model) for model in models]
+    sources = layout.sources(seed, models)
     identity = settings | {
         "rows": rows.tolist(),
         "keys": inputs.keys[rows].tolist(),
         "inputs": inputs.digest(rows),
         "seed": seed,
-        "models": [load_metadata(path)["sha256"] for path in paths],
+        "models": [load_metadata(path)["sha256"] for path in sources[1:]],
         "computed by": [drdc.__version__, torch.__version__, torch_device(), predictor.batch_size],
     }
     work = ResumableArray(
         layout.unfinished(seed, name, category),
         layout.predictions(seed, name, category),
-        [layout.manifest, *paths],
+        sources,
         identity,
         predictor.record_type,
         len(rows),

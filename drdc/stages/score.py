@@ -87,18 +87,17 @@ def score(
     masks = load_array(layout.masks, len(table), "prepare")
     if fusion is not None and stored is not None:
         run = _of_drdc(layout, seed, table, fusion, variant, stored, partial)
-        models = ["base", stored.model]
         others |= {"fusion": fusion}
     elif method is not None:
         maps = Heatmaps.of_method(layout, seed, table, method.name)
         own = maps.methods
-        run = _Run(method.name, own, own, maps.categories(table), maps.batches, pooled=own)
-        models = [method.name]
+        run = _Run(
+            method.name, own, own, maps.categories(table), maps.batches, models=(method.name,), pooled=own
+        )
         others |= {"method": method}
     else:
         batches = _Controls(table, masks, seed, pool_size).batches
         run = _Run(CONTROLS, (RANDOM, *ORACLES.values()), (), set(table.category), batches)
-        models = []
     if not run.categories & set(table.category[table.split == "test"]):
         raise UserError(
             layout.manifest,
@@ -113,7 +112,7 @@ def score(
     for category, note in failed.items():
         rows["scores"] += undefined_rows(category, run.methods, note)
     rows["map_scales"] = [{"map": kind, "mean": mean, "std": std} for kind, (mean, std) in run.scales.items()]
-    _write(layout, seed, run, variant, rows, provenance(others), models)
+    _write(layout, seed, run, variant, rows, provenance(others))
 
 
 def _of_drdc(
@@ -132,7 +131,8 @@ def _of_drdc(
     told = {kind: float(f"{mean:.3g}") for kind, (mean, _) in maps.scales.items()}
     log.info("means of the raw maps of held-out normal images: %s", told)
     pooled = compared if whole or variant in BEYOND else ()
-    return _Run(variant, maps.methods, compared, maps.categories(table), maps.batches, pooled, maps.scales)
+    categories, models = maps.categories(table), ("base", stored.model)
+    return _Run(variant, maps.methods, compared, categories, maps.batches, models, pooled, maps.scales)
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ class _Run:
         compared: those of them with curves and defect types.
         categories: those with predictions.
         batches: what they find in chosen images.
+        models: trained ones, of which the predictions are.
         pooled: those methods that are also measured over all categories together.
         scales: mean and standard deviation of both of DRDC's raw maps over held-out normal images.
     """
@@ -154,6 +155,7 @@ class _Run:
     compared: tuple[str, ...]
     categories: set[str]
     batches: Batches
+    models: tuple[str, ...] = ()
     pooled: tuple[str, ...] = ()
     scales: Statistics = field(default_factory=dict)
 
@@ -244,10 +246,9 @@ def _write(
     variant: str,
     rows: dict[str, list[Row]],
     origin: dict[str, str],
-    models: list[str],
 ) -> None:
     """Write the files of one run: all metrics with their provenance, and the other kinds."""
-    sources = [layout.manifest, *(layout.model(seed, name) for name in models)]
+    sources = layout.sources(seed, run.models)
     frame = pd.DataFrame(rows["scores"])
     head = {"experiment": layout.experiment, "method": frame.pop("method"), "variant": variant, "seed": seed}
     frame = pd.concat([pd.DataFrame(head, index=frame.index), frame], axis=1).assign(**origin)

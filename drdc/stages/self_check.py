@@ -82,7 +82,7 @@ def self_check(
             panels[-1][image.kind] = _panel(image, found)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     models = ["base", "diffusion"] if method is None else [name]
-    sources = [layout.manifest, *(layout.model(seeds[0], model) for model in models)]
+    sources = layout.sources(seeds[0], models)
     noted = frame.assign(config_hash=config_hash(modes[FULL].settings))
     write_table(layout.self_check(name), noted, *sources)
     with artefact(layout.self_check(name).with_suffix(".png"), *sources) as path:
