@@ -117,11 +117,12 @@ def drop(page: Any, *paths: Path) -> str:
     return said or page.locator("#verdict").inner_text()
 
 
-#: Nothing is there of before, and the best image is shown large, or there is none.
+#: Nothing is there of before or on its way, and the best image is shown large, or there is none.
 ENDED = """() => {
   const found = document.querySelector("#found");
   const ended = found.querySelector("[aria-current], .problem:only-child") || !found.innerText.trim();
-  return ended && !document.querySelector("[data-old]") && document.querySelector("#verdict dl, .problem");
+  const passing = document.querySelector("[data-old], [data-testid=status-tracker] .progress-text");
+  return ended && !passing && document.querySelector("#verdict dl, .problem");
 }"""
 
 
