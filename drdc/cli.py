@@ -25,7 +25,7 @@ STAGES = {
     "prepare": "list and check the dataset: manifest.csv, masks.npy",
     "images": "resize all images to one size: images/<size>.npy",
     "features": "compute the backbone's features: features.npy",
-    "groups": "find the known category that each image is most alike: groups.csv",
+    "groups": "find the known category that each image is most like: groups.csv",
     "train": "train base, diffusion, unconditional, or a method of the configuration",
     "predict": "compute what is stored of test and held-out images: seed<k>/predictions/",
     "score": "compute the metrics of a variant of DRDC, of a method, or of the controls: seed<k>/scores/",

@@ -54,7 +54,7 @@ class Detection:
     Attributes:
         score: anomaly score of the image, higher = more anomalous.
         p_value: upper bound of the probability that a normal image scores as high (`p_value`).
-        alike: the category that the image is most alike; None where the model knows but one.
+        most_like: the category that the image is most like; None where the model knows but one.
         category: the one with whose held-out images it is compared; "all" for all of them.
         threshold: the image is anomalous above it.
         anomalous: whether the score exceeds the threshold.
@@ -73,7 +73,7 @@ class Detection:
 
     score: float
     p_value: float
-    alike: str | None
+    most_like: str | None
     category: str
     threshold: float
     anomalous: bool
@@ -161,7 +161,7 @@ class Detector:
         categories: what it was trained on.
         image_size: height and width in pixels at which images are compared.
         modes: `full`, and of DRDC `fast`.
-        groups: what tells which category an image is most alike, and which it is not; None for one category.
+        groups: what tells which category an image is most like, and which it is not; None for one category.
         ranges: of grey values in the training images of more than 8 bits.
         self_check: what it finds of synthetic defects, by category and over "all"
             (`drdc.evaluation.self_check.summary`); empty where that was not tried.
@@ -252,7 +252,7 @@ class Detector:
         Args:
             images: see `read_picture`; taken a batch at a time.
             category: compare with the held-out images of this category; "all" for those of all categories;
-                None for those that are most alike the same category as the image (`drdc.evaluation.groups`).
+                None for those that are most like the same category as the image (`drdc.evaluation.groups`).
                 Categories with too few images for the rate join.
             false_alarm_rate: probability, at most, with which a normal image is called anomalous; None: 5 %,
                 or the smallest that the held-out images allow.
@@ -302,7 +302,7 @@ class Detector:
     ) -> Reference:
         """The held-out images that `detect_many` compares with for these options, and its thresholds.
 
-        `group`: the category that the image is most alike, where `category` is None; None: compare with all.
+        `group`: the category that the image is most like, where `category` is None; None: compare with all.
         """
         own = group if category is None else None
         found = self._mode(fast).calibration.reference(false_alarm_rate, _named(category), own)
@@ -363,7 +363,7 @@ class Detector:
                 score=score,
                 heatmap=heatmap,
                 seconds=seconds,
-                alike=group,
+                most_like=group,
                 **judgement(score, reference_of(group)),
                 usual=mode.backend.usual,
                 image=picture.image,
@@ -377,7 +377,7 @@ class Detector:
     def _groups_of(
         self, pictures: list[Picture], features: Tensor | None
     ) -> tuple[Sequence[str | None], list[list[str]]]:
-        """The category that each picture is most alike, and a note where it is like none of them."""
+        """The category that each picture is most like, and a note where it is like none of them."""
         if self.groups is None or features is None:
             return [None] * len(pictures), [[] for _ in pictures]
         known, familiar = self.groups

@@ -155,8 +155,8 @@ def read_calibration(tensors: Mapping[str, Tensor], mode: str, categories: list[
         raise UserError(
             "calibration", "has numbers of another type or length than an export writes", "export it again"
         )
-    names, alike = (_names("calibration", own, categories) for own in (places, groups))
-    return Calibration(own["scores"].numpy(), own["peaks"].numpy(), names, alike)
+    names, most_like = (_names("calibration", own, categories) for own in (places, groups))
+    return Calibration(own["scores"].numpy(), own["peaks"].numpy(), names, most_like)
 
 
 def _names(what: str, places: Tensor, categories: list[str]) -> NDArray[np.str_]:

@@ -40,7 +40,7 @@ class Output(NamedTuple):
         anomalous: bool.
         heatmap: (H, H) float32, H = `dataset.image_size`.
         pixel_threshold: float32; a normal image has a pixel above it with the false-alarm rate at most.
-        category: int64, the place of the category that the image is most alike among the detector's.
+        category: int64, the place of the category that the image is most like among the detector's.
     """
 
     score: Tensor

@@ -40,7 +40,7 @@ THUMBNAIL = 128  # pixels of the longer side in the list
 WAITING = 16  # drops in the queue
 TOLD_EVERY = 0.5  # seconds between two states of the list while it grows
 #: The choices of what an image is compared with, besides each category, and what `Detector` calls them.
-LIKE, TOGETHER = "the category it is most alike", "all categories"
+LIKE, TOGETHER = "the category it is most like", "all categories"
 CHOICES = {LIKE: None, TOGETHER: ALL}
 STYLE = resources.files("drdc.reporting").joinpath("templates/serve.css")
 #: Runs in the browser when an image of the list is pressed.
@@ -246,7 +246,7 @@ class Visit:
         own = CHOICES.get(category, category)
         try:
             whole = seen.whole()
-            reference = self.detector.reference(whole.alike, category=own, **options)
+            reference = self.detector.reference(whole.most_like, category=own, **options)
         except UserError as error:
             return Seen(seen.upload, seen.fast, str(error))
         return seen.judged(replace(whole, **judgement(whole.score, reference)))

@@ -138,7 +138,7 @@ class Calibration:
         scores: image scores, (n,).
         peaks: largest value of each image's heatmap, (n,).
         categories: category of each image, (n,) texts.
-        groups: the category that each image is most alike (`drdc.evaluation.groups`), (n,) texts.
+        groups: the category that each image is most like (`drdc.evaluation.groups`), (n,) texts.
     """
 
     scores: Floats

@@ -1,4 +1,4 @@
-"""Which known category an image is most alike: a function of training images alone.
+"""Which known category an image is most like: a function of training images alone.
 
 Thresholds are calibrated within these groups (group-conditional, or Mondrian, conformal prediction: Vovk,
 Gammerman and Shafer, "Algorithmic Learning in a Random World", Springer 2005, Sec. 4.5). Neither the user nor

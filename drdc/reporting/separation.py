@@ -35,7 +35,7 @@ NOTES = (
     "few images it is too small.",
     "Cohen's d: difference of the two means over the pooled standard deviation.",
     f"threshold: that of `drdc detect`, which a normal image exceeds with a chance of at most {PERCENT}; "
-    "from the held-out normal images that are most alike the same category as the image; detection rate: "
+    "from the held-out normal images that are most like the same category as the image; detection rate: "
     "anomalous test images above it; false alarm rate: good test images above it.",
     "one threshold: the same of all categories, from all held-out normal images.",
     f"{ALL}: scores of all categories pooled.",

@@ -33,7 +33,7 @@ class Facts:
     """What is known of a test image without its pixels.
 
     path: of the image in the dataset; category, defect_type: names, "good" for a normal image; group: the
-    category that it is most alike, as far as a model can tell; label: 1 anomalous, 0 normal, None unknown;
+    category that it is most like, as far as a model can tell; label: 1 anomalous, 0 normal, None unknown;
     scores: image score of each shown method, higher = more anomalous; size: width and height in pixels in
     which `boxes` around what was found are given: left, top, width, height.
     """

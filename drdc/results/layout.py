@@ -75,7 +75,7 @@ class Layout:
 
     @property
     def groups(self) -> Path:
-        """The known category that each held-out and test image is most alike."""
+        """The known category that each held-out and test image is most like."""
         return self.root / "groups.csv"
 
     @property

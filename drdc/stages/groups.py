@@ -1,4 +1,4 @@
-"""features -> groups: the known category that each held-out and test image is most alike."""
+"""features -> groups: the known category that each held-out and test image is most like."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def groups(layout: Layout) -> None:
     found = table.loc[table.split != "train", ["category", "split"]].rename_axis("row").reset_index()
     found["group"], found["distance"] = known.nearest(embeddings[found["row"]])
     right = (found["group"] == found["category"]).groupby(found["category"]).mean()
-    log.info("images that are most alike their own category: %s", right.round(4).to_dict())
+    log.info("images that are most like their own category: %s", right.round(4).to_dict())
     write_table(layout.groups, found, layout.manifest)

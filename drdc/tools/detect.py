@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RESULTS = "results.jsonl"
 #: What is printed of an image, and above all of them.
 LINE = "{:>9}  {:>7}  {:<9}  {:>7}  {:>6}  {:<10}  {}"
-HEAD = LINE.format("score", "p-value", "decision", "regions", "area", "alike", "image")
+HEAD = LINE.format("score", "p-value", "decision", "regions", "area", "category", "image")
 ANOMALY = 1  # exit code of nothing else
 Named = tuple[Path, Path]  # an image, and the name of its results
 
@@ -64,7 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--category",
         help="compare with the normal images of this category, or with `all` (default: with those of the "
-        "category that the image is most alike)",
+        "category that the image is most like)",
     )
     parser.add_argument(
         "--bits", type=_bits, help="bit depth of files of more than 8 bits (default: as the training images)"
@@ -180,7 +180,7 @@ def _differing(limits: dict[str, str]) -> str:
     if len(set(limits.values())) == 1:
         return f"a score of {next(iter(limits.values()))}"
     listed = ", ".join(f"{name} {limit}" for name, limit in limits.items())
-    return f"the threshold of the category that it is most alike ({listed})"
+    return f"the threshold of the category that it is most like ({listed})"
 
 
 def _detect(

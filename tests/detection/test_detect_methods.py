@@ -266,7 +266,7 @@ def detection(heatmap: np.ndarray, **changes: Any) -> Detection:
     facts: dict[str, Any] = {
         "score": 0.0,
         "p_value": 1.0,
-        "alike": None,
+        "most_like": None,
         "category": "all",
         "threshold": 1.0,
         "anomalous": False,

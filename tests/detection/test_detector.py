@@ -122,7 +122,7 @@ def test_an_image_is_compared_with_the_category_that_it_is_most_alike(
     paths, table = images(exported)
     groups = pd.read_csv(exported / "groups.csv").set_index("row")["group"].loc[table["row"]].tolist()
     found = list(detector.detect_many(paths, false_alarm_rate=0.2))
-    assert [one.alike for one in found] == [one.category for one in found] == groups
+    assert [one.most_like for one in found] == [one.category for one in found] == groups
     assert set(groups) == set(detector.categories)
     for one in found:
         reference = detector.reference(one.category, false_alarm_rate=0.2)
@@ -131,7 +131,7 @@ def test_an_image_is_compared_with_the_category_that_it_is_most_alike(
         assert reference.about.endswith(f"category {one.category}")
         assert not one.notes
     named = detector.detect(paths[0], category=detector.categories[1], false_alarm_rate=0.2)
-    assert (named.alike, named.category) == (groups[0], detector.categories[1])
+    assert (named.most_like, named.category) == (groups[0], detector.categories[1])
     every = detector.detect(paths[0], category="all", false_alarm_rate=0.2)
     assert every.category == "all"
     assert every.threshold == detector.reference(false_alarm_rate=0.2).threshold

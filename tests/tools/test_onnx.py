@@ -85,7 +85,7 @@ def test_fifty_images_have_the_score_of_detect_fast_and_its_decision(exported: P
         assert threshold == pytest.approx(expected.threshold, rel=1e-6)
         assert pixel_threshold == pytest.approx(expected.pixel_threshold, rel=1e-6)
         assert anomalous == (score > threshold)
-        assert detector.categories[category] == expected.alike
+        assert detector.categories[category] == expected.most_like
         assert heatmap.shape == (detector.image_size,) * 2
         whole = Image.fromarray(heatmap).resize(expected.image.size, Image.Resampling.BILINEAR)
         if min(image.shape[:2]) >= detector.image_size:

@@ -135,6 +135,6 @@ rule groups:
     params:
         config=settings("groups"),
     message:
-        "Finding the category that each image is most alike"
+        "Finding the category that each image is most like"
     shell:
         "drdc groups --config {params.config:q} --threads {threads} > {log:q} 2>&1"
