@@ -18,7 +18,7 @@ demo: install
 	snakemake --cores all
 	@cat results/demo/tables/summary.md
 	@echo "Report:  results/demo/report.html   (all tables and figures in one page)"
-	@echo "Gallery: results/demo/gallery.html  (every heatmap, with a threshold to slide)"
+	@echo "Gallery: results/demo/gallery.html  (every heatmap, with a threshold slider)"
 
 PYTEST := pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 

@@ -56,16 +56,16 @@ class Drawn(Section):
     defective: float = setting(
         0.0,
         "ours",
-        "Fraction of them that are replaced by anomalous test images, as if they had been taken for normal "
-        "ones; these leave the test.",
+        "Fraction of them that is replaced by anomalous test images, as if these had been taken for normal "
+        "ones; they leave the test set.",
         ge=0,
         lt=1,
     )
     reserved: float = setting(
         0.0,
         "ours",
-        "Anomalous images that leave the test at least, as a fraction of the training images, so that all "
-        "values of `defective` are tested on the same images.",
+        "Smallest number of anomalous images that leave the test set, as a fraction of the training images, "
+        "so that all values of `defective` are tested on the same images.",
         ge=0,
         lt=1,
     )

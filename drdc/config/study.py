@@ -18,14 +18,14 @@ class Study(Section):
         "images",
         "ours",
         "What varies: `dataset.drawn.images`, `dataset.drawn.defective`, or the number of categories in one "
-        "model; then each value has as many models as there are categories, which take turns so that each is "
-        "in as many of them.",
+        "model; then each value has as many models as there are categories, and each category is in equally "
+        "many of them.",
     )
     values: list[int | float | Literal["all"]] = setting(
         [],
         "ours",
-        "Its values, in the order of the table; of images and categories also `all`: nothing is left out. "
-        "Without any: no study.",
+        "Its values, in the order of the table; for images and categories also `all`: nothing is left out. "
+        "Empty: no study.",
     )
     draws: int = setting(
         3,

@@ -128,9 +128,7 @@ def page(detector: Detector, seconds_kept: int) -> gr.Blocks:
                     height=150,
                     elem_id="upload",
                 )
-                rate = gr.Slider(
-                    **_rates(detector), label="False alarms among normal images, at most", elem_id="rate"
-                )
+                rate = gr.Slider(**_rates(detector), label="False-alarm rate, at most", elem_id="rate")
                 category = gr.Dropdown(
                     [*CHOICES, *detector.categories], value=LIKE, label="Compare with", elem_id="category"
                 )
@@ -179,7 +177,7 @@ class Visit:
             one.forget()
         for path in {one.upload for one in before} - set(paths) | set(paths[IMAGES:]):
             path.unlink(missing_ok=True)
-        fault = f"is left out, because {IMAGES} images are looked at at once; drop it afterwards"
+        fault = f"is left out, because only {IMAGES} images are taken at once; drop it afterwards"
         others = [Seen(path, fast, f"{path.name}: {fault}") for path in paths[IMAGES:]]
         field: Any = None  # freed at once and never again: that could take away what is dropped meanwhile
         for looked in self._look(paths[:IMAGES], others, rate, category, fast):
@@ -370,7 +368,7 @@ def _counted(drop: Drop) -> str:
         "unusable": len(drop) - len(usable),
     }
     each = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    order = ". The most anomalous first; press one to see where." if len(usable) > 1 else ""
+    order = ". The most anomalous first; click one to see where." if len(usable) > 1 else ""
     return f"<strong>{each}</strong>{order}"
 
 

@@ -47,10 +47,10 @@ def advice(
 def _needed(images: float, minutes: float | None) -> str:
     """What could make DRDC better."""
     if images >= USUAL:
-        return f" DRDC had {images:.0f} training images for each category on average; more may not help it."
+        return f" DRDC saw {images:.0f} training images per category, repeats included; more may not help it."
     spent = "" if minutes is None else f" in {minutes:.0f} minutes"
     wanted = "" if minutes is None else f", here about {minutes * USUAL / images:.0f} minutes"
     return (
-        f" DRDC had {images:.0f} training images for each category on average{spent}; "
-        f"config/mvtec-small.yaml, where it does well, has {USUAL}{wanted}."
+        f" DRDC saw {images:.0f} training images per category{spent}, repeats included; "
+        f"config/mvtec-small.yaml, where it does well, shows it {USUAL}{wanted}."
     )

@@ -291,7 +291,7 @@ def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
             e.diffusion.width % 32 != 0,
             ("diffusion.width",),
             f"{e.diffusion.width} is not a multiple of 32",
-            "take one, for the normalisation in groups",
+            "take one, as group normalisation needs it",
         ),
         (
             any(level not in range(levels) for level in e.diffusion.attention_levels),
@@ -389,7 +389,7 @@ def _checks(e: Experiment, size: int, levels: int) -> list[tuple[Any, ...]]:
         (
             e.base.memory_stages is not None and not e.base.memory,
             ("base.memory_stages", "base.memory"),
-            "chooses from a memory bank, which there is not",
+            "chooses from a memory bank, but there is none",
             "set base.memory above 0",
         ),
         (

@@ -39,7 +39,7 @@ before `--configfile` and `--config`, which take all words that follow them:
 
 The variants of Table 5 and the values of Figure 2 (`evaluation`) share models and predictions: variants that
 differ only in the fusion are scored from stored maps. `config/mvtec.yaml` needs 1530 U-Net calls per image
-and seed for 107 cells; computed separately they would need 9450 (6.2 times as many). The values of
+and seed for all 107; computed separately they would need 9450 (6.2 times as many). The values of
 `filter_size`, `weight`, `raw_weight`, `grid_sizes`, `scales` and `pool_size` need none. Its ablation and
 sweeps are of one seed (`evaluation.seeds`); of the other four, only DRDC itself is computed.
 

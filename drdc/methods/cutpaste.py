@@ -76,10 +76,10 @@ class CutPaste(JointMethod):
             le=1,
         )
         scar_width: tuple[float, float] = setting(
-            (2, 16), "inferred", "Smallest and largest width of a scar in pixels of 256."
+            (2, 16), "inferred", "Smallest and largest width of a scar in pixels of an image of 256 × 256."
         )
         scar_height: tuple[float, float] = setting(
-            (10, 25), "inferred", "Smallest and largest height of a scar in pixels of 256."
+            (10, 25), "inferred", "Smallest and largest height of a scar in pixels of an image of 256 × 256."
         )
         rotation: float = setting(45, "inferred", "Largest angle of a scar in degrees.", ge=0, le=180)
         jitter: float = setting(

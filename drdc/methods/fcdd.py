@@ -96,7 +96,7 @@ class FCDD(Method):
         receptive_field: int = setting(
             62,
             "inferred",
-            "Side in pixels of what a value of the map sees; there the Gaussian ends.",
+            "Side of a map value's receptive field in pixels; there the Gaussian ends.",
             ge=1,
             le=16_384,
         )

@@ -55,7 +55,7 @@ class PatchSVDD(Method):
         widths: list[int] = setting(
             [32, 64, 128, 128, 64, 32, 32],
             "inferred",
-            "Channels of the small encoder's hidden layers, a quarter of `patch` less one in number.",
+            "Channels of the small encoder's hidden layers; there are `patch` / 4 − 1 of them.",
             validate_default=True,
         )
         code: int = setting(64, "inferred", "Dimension D of a patch's code.", ge=1, le=MOST_CHANNELS)
@@ -81,7 +81,7 @@ class PatchSVDD(Method):
             ge=0,
         )
         noise: float = setting(
-            0.04, "inferred", "Standard deviation of the noise of each value, in the same place.", ge=0
+            0.04, "inferred", "Standard deviation of the noise that is added to each value there.", ge=0
         )
         input_size: int | None = setting(
             None,
@@ -116,7 +116,7 @@ class PatchSVDD(Method):
         def _ends_with_one_place(cls, value: list[int], info: ValidationInfo) -> list[int]:
             wanted = info.data.get("patch", 4 * (len(value) + 1)) // 4 - 1
             if len(value) != wanted:
-                raise ValueError(f"must be {wanted} numbers, a quarter of `patch` less one")
+                raise ValueError(f"must be {wanted} numbers, `patch` / 4 − 1")
             return value
 
         @field_validator("small_stride", "large_stride")

@@ -42,7 +42,7 @@ class SimpleNet(FeatureMethod):
             "they are: 0.015).",
             gt=0,
         )
-        margin: float = setting(0.5, "inferred", "Score asked for on either side of zero.", gt=0)
+        margin: float = setting(0.5, "inferred", "Margin of the score on either side of zero.", gt=0)
         patch: Literal[1, 3, 5, 7] = setting(3, "inferred", "Side of the averaged neighbourhood.")
         adaptor_rate: float = setting(
             0.5, "inferred", "Learning rate of the adaptor as a share of the discriminator's.", gt=0

@@ -21,10 +21,10 @@ NAMES = {
     "memory+centred": "DRDC, memory bank, centred",
 }
 NOTES = (
-    "centred (ours): each image's diffusion map without its own median, because images differ in how hard "
+    "centred (ours): each image's diffusion map minus its own median, because images differ in how hard "
     "they are to inpaint, defect or not.",
-    "memory bank (ours): the base heatmap is the distance to the nearest feature of normal images, and not "
-    "to that which the transformer reconstructs; λ = "
+    "memory bank (ours): the base heatmap is the distance to the nearest feature of normal images, not "
+    "to the transformer's reconstruction; λ = "
     f"{BEYOND['memory']['weight']}, chosen on synthetic defects.",
 )
 
@@ -35,8 +35,8 @@ NOTES = (
     heading="Beyond the paper: variants of the fusion.",
     section="detail",
     caption="""
-    Variants of our own, with the same trained models and the same calls of the U-Net as DRDC: only what is
-    made of both heatmaps differs. Means over categories, and below them the metrics over all categories
+    Variants of our own, with the same trained models and the same U-Net calls as DRDC: only the fusion of
+    both heatmaps differs. Means over categories, and below them the metrics over all categories
     together.
     """,
 )

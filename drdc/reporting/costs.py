@@ -50,7 +50,7 @@ def costs(costs: pd.DataFrame, described: Methods = NONE) -> Table:
     names = [_name(m, v) for m, v in zip(frame["method"], frame["variant"], strict=True)]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UserError("costs.csv", f"the method {twice[0]} is duplicate", "keep one of its rows")
+        raise UserError("costs.csv", f"the method {twice[0]} appears twice", "keep one of its rows")
     rows = []
     for name, (_, line) in zip(names, frame.iterrows(), strict=True):
         values = [line[key] * factor for key, (_, factor) in COLUMNS.items()]

@@ -36,9 +36,9 @@ NAMES = ["category", "threshold", "rate", "low", "high", "asked", "images", "spl
     heading="False alarms with one threshold, and with one for each group.",
     section="thresholds",
     caption="""
-    Normal images of DRDC, held-out and test, split again and again: one half gives the thresholds, of the
-    other one those above are counted. The dashed line is the rate that was asked for: 5 %, or where half of
-    a category's images are too few for that, the least for which they suffice.
+    Normal images of DRDC, held-out and test, split again and again: one half sets the thresholds, and
+    those of the other half above them are counted. The dashed line is the rate that was asked for: 5 %, or
+    where half of a category's images are too few for that, the smallest that they allow.
     """,
 )
 def coverage(image_scores: pd.DataFrame, path: Path, failed: Failed = NOTHING) -> None:

@@ -79,7 +79,7 @@ def points(costs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     frame = typed(costs, TEXTS, (SECONDS,), "costs.csv")
     if frame.duplicated(["method", "variant"]).any():
         twice = " ".join(frame[frame.duplicated(["method", "variant"])].iloc[0][["method", "variant"]])
-        raise UserError("costs.csv", f"the method {twice} is duplicate", "keep one of its rows")
+        raise UserError("costs.csv", f"the method {twice} appears twice", "keep one of its rows")
     frame = frame[frame[SECONDS] > 0]
     seconds = frame.set_index(["method", "variant"])[SECONDS]
     if seconds.empty:

@@ -64,8 +64,8 @@ LOG_FROM = 16.0  # ratio of the largest to the smallest value from which the axi
     caption="""
     Image and pixel AUROC of DRDC, each in a row of its own, while one setting changes and all others
     stay; the dotted line marks the experiment's own value, a band or bars the standard deviation over
-    seeds. Both panels of a setting are equally many points high, those of two settings are not. Values
-    without a scale of numbers are points without a line. A flat curve means that the setting needs no
+    seeds. Both panels of a setting span equally many percentage points, those of two settings do not.
+    Values that are not numbers are points without a line. A flat curve means that the setting needs no
     tuning. λ is shown in both readings of Eq. 17: of maps brought to one scale, and of raw maps. The
     models stay the same: also where the image is split into other numbers of disjoint sets than in
     training. Only the panels of T, t₀, n, the filter and λ are in the paper.

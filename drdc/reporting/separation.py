@@ -31,12 +31,12 @@ COLUMNS = (
 )
 NOTES = (
     "overlap: false alarm rate plus miss rate at the threshold where their sum is smallest (1 − the "
-    "Kolmogorov-Smirnov distance of good and anomalous test images); 0 %: separated, 100 %: the same; with "
+    "Kolmogorov-Smirnov distance of normal and anomalous test images); 0 %: separated, 100 %: the same; with "
     "few images it is too small.",
     "Cohen's d: difference of the two means over the pooled standard deviation.",
     f"threshold: that of `drdc detect`, which a normal image exceeds with a chance of at most {PERCENT}; "
     "from the held-out normal images that are most like the same category as the image; detection rate: "
-    "anomalous test images above it; false alarm rate: good test images above it.",
+    "anomalous test images above it; false alarm rate: normal test images above it.",
     "one threshold: the same of all categories, from all held-out normal images.",
     f"{ALL}: scores of all categories pooled.",
 )
@@ -46,7 +46,7 @@ NOTES = (
     "separation",
     of="image_scores",
     heading="Separation of normal and anomalous images, in numbers.",
-    caption="And what a threshold finds that was set on held-out normal images.",
+    caption="And what a threshold set on held-out normal images finds.",
 )
 def separation(image_scores: pd.DataFrame, described: Methods = NONE, failed: Failed = NOTHING) -> Table:
     """Overlap, Cohen's d, detection and false alarm rate of the image scores of each method.
@@ -72,7 +72,7 @@ def separation(image_scores: pd.DataFrame, described: Methods = NONE, failed: Fa
     notes = (
         _spread(counts), *NOTES, *_pooled(first), *without_scores(frames, described), *reason_notes(reasons),
     )  # fmt: skip
-    caption = "Separation of the image scores of good and anomalous images (%)"
+    caption = "Separation of the image scores of normal and anomalous images (%)"
     many = len(frames)
     return Table(caption, "category", COLUMNS, rows, notes, best="none", group=many, footer=many)
 

@@ -40,10 +40,10 @@ LOG_FROM = 8.0  # ratio of the largest to the smallest value from which the axis
 CAPTION = """
 Mean over the categories, then mean and standard deviation over the draws. Number of images, share of
 defective ones among the training images, or number of categories in the one model, as the experiment's
-`study` says. Of fewer images a part is held out as well; all shares of defective ones have one test; each
-category is in as many models of each number of categories. The diffusion model is trained as long for any
-number of images, and so is the base model where `base.images` says how long; by `base.epochs` it sees fewer
-images of fewer. For any number of categories both are trained as long for each category.
+`study` says. Of fewer images a part is held out as well; all shares of defective ones have the same test set;
+each category is in equally many models. The diffusion model is trained equally long for any number of
+images, and so is the base model with `base.images`; with `base.epochs` its training is shorter with fewer
+images. For any number of categories both are trained equally long for each category.
 """
 
 

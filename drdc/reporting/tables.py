@@ -33,7 +33,7 @@ SCALES = ("1", "1/2", "1/4", "1/8", "1/16")
 AUROCS = {"image_auroc": " I-AUROC", "pixel_auroc": " P-AUROC"}
 BOLD = "bold: best of ours."
 TOGETHER = (
-    "pooled: images and pixels of all categories ranked together, as one threshold for all meets them; not "
+    "pooled: images and pixels of all categories ranked together, as when one threshold serves all; not "
     "for controls, nor for metrics of regions."
 )
 Heads = dict[str, str]  # metric -> its short name in a column's heading; none for the only one
@@ -223,7 +223,7 @@ def metrics(scores: pd.DataFrame, described: Methods = NONE) -> Table:
     caption="""
     Means over categories, and below them the metrics over all categories together. Look first at the
     difference between *base* and *DRDC*: the contribution of the diffusion refinement. *random map* is a
-    control, which must have an AUROC of about 50.
+    control, which must have a pixel AUROC of about 50.
     """,
 )
 def summary(scores: pd.DataFrame, described: Methods = NONE) -> Table:

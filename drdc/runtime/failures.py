@@ -36,7 +36,7 @@ def reason(log: Path, began: float = 0) -> str:
         return "it left no message: it never started, or was killed"
     sentences = [i for i, line in enumerate(lines) if line.startswith("drdc: ")]
     if not sentences:
-        return f"it was killed or broke; its log ends with: {lines[-1].strip()}"
+        return f"it was killed or crashed; its log ends with: {lines[-1].strip()}"
     return _shortened([lines[sentences[-1]].removeprefix("drdc: "), *lines[sentences[-1] + 1 :]])
 
 

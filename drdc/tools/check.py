@@ -96,7 +96,7 @@ def _say_suspects(model: str, root: Path, samples: Sequence[Sample], worst: int)
     from drdc.tools.suspects import rows, suspects
 
     found = suspects(model, root, samples)
-    say(f"\nOf {len(found)} training images the least usual in their category; look at them first:")
+    say(f"\nOf {len(found)} training images the most unusual for their category; look at these first:")
     say("\n".join(aligned([[printable(text) for text in line] for line in rows(found[:worst])])))
 
 

@@ -163,7 +163,7 @@ def _announce(detector: Detector, *, category: str | None, **others: Any) -> Non
         compared = ", ".join(f"{name} {100 * own:.1f} %" for name, own in detector.recommended.items())
         say(f"Model: {detector.method}, recommended by the self-check (image AUROC {compared}).")
     say(
-        f"An image is anomalous above {where}; a normal one is above with a probability of "
+        f"An image is anomalous above {where}; a normal one exceeds it with a probability of "
         f"{100 * rate:.3g} % at most. Calibrated on {whole.about}."
     )
     if not detector.self_check.empty:

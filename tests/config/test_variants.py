@@ -202,7 +202,7 @@ def test_variants_beyond_the_paper_are_compared_with_the_papers_fusion(fusion: d
     ("base", "said"),
     [
         ({"memory": 100, "memory_stages": [2, 4]}, "not among the backbone's stages; take some of"),
-        ({"memory_stages": [2]}, "which there is not; set base.memory above 0"),
+        ({"memory_stages": [2]}, "but there is none; set base.memory above 0"),
         ({"memory": 100, "memory_stages": []}, "at least 1"),
     ],
 )

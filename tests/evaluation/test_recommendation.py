@@ -27,8 +27,8 @@ def test_two_lines_say_what_to_use_and_what_drdc_would_need() -> None:
         "normal images (lid 66 %); image AUROC 90.0 %, pixel AUROC 90.0 %."
     )
     assert second == (
-        "Image AUROC of the others: drdc 70.0 %. DRDC had 1000 training images for each category on average "
-        "in 4 minutes; config/mvtec-small.yaml, where it does well, has 4000, here about 16 minutes."
+        "Image AUROC of the others: drdc 70.0 %. DRDC saw 1000 training images per category in 4 minutes, "
+        "repeats included; config/mvtec-small.yaml, where it does well, shows it 4000, here about 16 minutes."
     )
     assert "minutes" not in advice("file", summaries, 1000, None)[1]
 

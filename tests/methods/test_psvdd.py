@@ -167,7 +167,7 @@ def test_the_classifier_tells_eight_places() -> None:
 
 def test_settings_that_fit_no_patch_are_refused_in_one_sentence() -> None:
     cases = (
-        ({"patch": 16}, r"methods\.psvdd\.widths: .*must be 3 numbers, a quarter of `patch` less one"),
+        ({"patch": 16}, r"methods\.psvdd\.widths: .*must be 3 numbers, `patch` / 4 − 1"),
         ({"patch": 6}, r"methods\.psvdd\.patch: .*multiple of 4"),
         ({"patch": 4, "widths": []}, r"methods\.psvdd\.large_stride: .*leaves gaps .* use at most 8"),
         ({"small_stride": 3}, r"methods\.psvdd\.small_stride: .*multiple of 2"),

@@ -56,7 +56,7 @@ def test_conditions_are_given_once_or_with_their_methods() -> None:
     ("rows", "words"),
     [
         (ROWS.head(0), "has no rows"),
-        (pd.concat([ROWS, ROWS.head(1)]), "the method base is duplicate"),
+        (pd.concat([ROWS, ROWS.head(1)]), "the method base appears twice"),
         (ROWS.drop(columns="flops"), "column flops is missing"),
         (ROWS.assign(parameters="many"), "column parameters holds something that is not a number"),
     ],

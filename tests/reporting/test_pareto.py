@@ -161,7 +161,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     for bad_costs, bad_scores, sentence in (
         (costs().drop(columns="device"), scores(), "column device is missing"),
         (costs(), scores().drop(columns="seed"), "column seed is missing"),
-        (pd.concat([costs(), costs()]), scores(), "the method base full is duplicate"),
+        (pd.concat([costs(), costs()]), scores(), "the method base full appears twice"),
         (costs().assign(seconds_per_image=nan), scores(), "no time of any method"),
         (costs(), scores().assign(variant="other"), "contain none of base full"),
     ):

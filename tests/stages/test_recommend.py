@@ -103,7 +103,7 @@ def test_the_time_told_is_that_of_the_training_and_not_of_its_last_call(project:
         (layout.benchmarks / "train.seed0.diffusion.tsv").write_text("s\th:m:s\n2.0\t0:00:02\n")
         note_training(layout, 0, "diffusion", 1200.0)
     assert drdc(project, "recommend", "--config", "config.yaml", "--threads", "1") == 0
-    assert " in 20 minutes; " in (project / "results/tiny/recommended.txt").read_text()
+    assert " in 20 minutes, repeats included; " in (project / "results/tiny/recommended.txt").read_text()
 
 
 def test_a_missing_self_check_is_one_sentence(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ def test_with_a_model_a_defective_image_among_the_good_ones_comes_first(
     assert len(lines) - place == 4
     assert lines[place + 1].startswith(f"{category}/train/good/slipped in.png")
     assert lines[place + 1].split()[-1] == "0.048", "1 / 21: above all 20 held-out images"
-    assert "training images the least usual" in lines[place - 1]
+    assert "training images the most unusual" in lines[place - 1]
 
 
 def test_a_model_that_does_not_know_the_images_is_one_sentence(

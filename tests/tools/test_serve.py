@@ -207,7 +207,7 @@ def test_more_images_than_are_taken_at_once_are_left_out_by_name(
     said = drop(page, *files)
     assert "1 normal, 101 unusable" in said or "1 anomalous, 101 unusable" in said
     assert said.count("not a readable image") == 99
-    assert "100.png: is left out, because 100 images are looked at at once; drop it afterwards" in said
+    assert "100.png: is left out, because only 100 images are taken at once; drop it afterwards" in said
 
 
 def test_nothing_is_cut_off_on_a_narrow_screen(page: Any, tmp_path: Path, good: Path) -> None:

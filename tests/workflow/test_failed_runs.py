@@ -76,7 +76,7 @@ def test_several_jobs_fail_and_one_without_a_word(tmp_path: Path) -> None:
     told = failed.stderr[failed.stderr.rindex("drdc: 3 jobs failed") :]
     assert f"  predict (seed=0, predictions=full, part=wood): {BAD}\n    log: " in told
     assert "  costs: no clock\n    log: results/tiny/logs/costs.log\n" in told
-    assert "  train (seed=0, model=unconditional): it was killed or broke; its log ends with: " in told
+    assert "  train (seed=0, model=unconditional): it was killed or crashed; its log ends with: " in told
     assert "    log: results/tiny/logs/train.seed0.unconditional.log\n" in told
     wanted = in_part(tmp_path)
     assert {"collect", "tables.table2", "tables.table5", "figures.fig3"} < set(wanted)

@@ -88,8 +88,8 @@ class Anomalib(JointMethod):
         weights: str = setting(
             "hub",
             "ours",
-            "Of its pre-trained network: `hub`, `package` or a local file as for `backbone.weights`, for "
-            "EfficientAD the file of its teacher; `scratch`: none, for trials.",
+            "Weights of its pre-trained network: `hub`, `package` or a local file as for `backbone.weights`, "
+            "for EfficientAD the file of its teacher; `scratch`: none, for trials.",
         )
         input_size: int = setting(
             256, "inferred", "Images are resized to this height and width.", ge=16, le=MOST_PIXELS
