@@ -29,7 +29,7 @@ Source = Literal["image", "pixel", "overlaps", "decisions"]
 class Metric:
     """A value in [0, 1] with an empty note, or NaN with the reason in `note` when the metric is not defined.
 
-    A defined AUROC carries a note only if `Ranks.auroc_error_bound` is 1e-6 or more.
+    A defined metric carries a note only if it may be off, see `RankingCurve.measure`.
     """
 
     value: float
@@ -99,10 +99,9 @@ def metric(
 @metric("auroc", "AUROC")
 def auroc(ranks: Ranks) -> Metric:
     """Area under the ROC curve: P(anomalous > normal) + P(equal) / 2."""
-    bound = ranks.auroc_error_bound()
     below = np.cumsum(ranks.normal) - ranks.normal / 2
     wins = np.sum(ranks.anomalous * below)
-    return Metric(float(wins / ranks.pairs()), "" if bound < 1e-6 else f"accurate to {bound:.1e}")
+    return Metric(float(wins / ranks.pairs()))
 
 
 @metric("ap", "AP")

@@ -27,6 +27,8 @@ from drdc.evaluation.score_counts import (
     within,
 )
 
+#: Error of the AUROC from which on metrics carry a note.
+NOTED = 1e-6
 #: Bytes of scores that wait in front of a table, for each of its rows: 24 float32.
 WAITING = 96
 
@@ -56,9 +58,9 @@ class RankingCurve:
     row that has any is not merged at all, and merging normal scores alone changes no metric.) The last
     inequality leaves out scores that crowd into a row after it was merged, and a `capacity` too small for
     2^-20, where rows grow to 2^-19, 2^-18, ... The sum itself covers both: `Ranks.auroc_error_bound`
-    evaluates it, and the AUROC carries a note if it reaches 1e-6. Skew and narrow ranges are harmless, since
-    shares are measured in ranks. The other metrics have no such certificate once a merged row holds scores
-    of both kinds.
+    evaluates it, and every metric carries a note if it reaches 1e-6. Skew and narrow ranges are harmless,
+    since shares are measured in ranks; so are ranges that fill late, since an eighth of the rows is spent on
+    what is widest. The other metrics have no such certificate once a merged row holds scores of both kinds.
 
     Args:
         capacity: largest number of table rows, at least 16, of 33 bytes.
@@ -115,9 +117,16 @@ class RankingCurve:
         return self._ranked
 
     def measure(self, compute: Callable[[Ranks], Metric]) -> Metric:
-        """A metric of all scores so far (`drdc.evaluation.metrics`), or why it is not defined."""
-        reason = self._undefined()
-        return Metric(np.nan, reason) if reason else compute(self.ranks())
+        """A metric of all scores so far (`drdc.evaluation.metrics`), or why it is not defined.
+
+        It carries a note where so many scores were merged that the AUROC may be off by 1e-6 or more.
+        """
+        if reason := self._undefined():
+            return Metric(np.nan, reason)
+        found, bound = compute(self.ranks()), self.ranks().auroc_error_bound()
+        if found.note or bound < NOTED:
+            return found
+        return Metric(found.value, f"approximate: too many {self.unit}; the AUROC is accurate to {bound:.1e}")
 
     def points(self, limit: int = 200) -> dict[str, NDArray[np.float64]]:
         """Points of the ROC and the precision-recall curve, from the highest threshold to the lowest.

@@ -187,7 +187,7 @@ def empty_table() -> Table:
 
 
 def table_of(scores: Scores, capacity: int) -> Table:
-    """A row for each distinct score; with more than `capacity` of these, at most 3/4 of that many rows."""
+    """A row for each distinct score; with more than `capacity` of these, at most 7/8 of that many rows."""
     changes = scores.every[1:] != scores.every[:-1]
     order = _order_of_scores(scores)
     few = np.count_nonzero(changes) < capacity
@@ -196,7 +196,7 @@ def table_of(scores: Scores, capacity: int) -> Table:
 
 
 def within(table: Table, capacity: int) -> Table:
-    """`table` itself if it has at most `capacity` rows, else a compressed copy of at most 3/4 of that."""
+    """`table` itself if it has at most `capacity` rows, else a compressed copy of at most 7/8 of that."""
     if len(table.key) <= capacity:
         return table
     order = _order_of_rows(table)
@@ -268,11 +268,30 @@ def _rows(order: _Order, first: Indices, level: NDArray[np.uint8]) -> Table:
 
 
 def _cells_within(order: _Order, capacity: int) -> Indices:
-    """Where the cells begin, at most 3/4 of `capacity` of them and as narrow as that allows."""
+    """Where the cells begin, at most 7/8 of `capacity` of them and as narrow as that allows.
+
+    Up to 3/4 are for equal shares of the scores, the others for what is widest then: a range with few scores
+    may get many later, which all join the cells that are there.
+    """
     share = SHARE_BY_CAPACITY / capacity
     while len(first := _cells(order, share)) > 3 * capacity // 4:
         share *= 2
-    return first
+    return _widest_halved(order, first, 7 * capacity // 8)
+
+
+def _widest_halved(order: _Order, first: Indices, wanted: int) -> Indices:
+    """Where the cells begin after the widest of them were halved, level by level, up to a number of cells."""
+    start, end = first, np.append(first[1:], order.size)
+    level = bit_length(order.keys(start) ^ order.keys(end - 1))
+    while len(start) < wanted and (widest := level.max(initial=0)):
+        chosen = np.flatnonzero(level == widest)[: wanted - len(start)]
+        middle = _middle(order, order.keys(end[chosen] - 1), level[chosen])
+        start, end = np.append(start, middle), np.append(end, end[chosen])
+        end[chosen] = middle
+        halves = np.append(chosen, np.arange(len(level), len(start)))
+        level = np.append(level, np.zeros(len(middle), np.uint8))
+        level[halves] = bit_length(order.keys(start[halves]) ^ order.keys(end[halves] - 1))
+    return np.sort(start)
 
 
 def _cells(order: _Order, share: float) -> Indices:
@@ -290,11 +309,16 @@ def _cells(order: _Order, share: float) -> Indices:
         halved = (upto - below > allowed).any(0) & (level > 0) | (level == 64)  # 64: of both signs
         found.append(start[~halved])
         start, end, below, upto = start[halved], end[halved], below[:, halved], upto[:, halved]
-        middle = order.find(high[halved] & ~_low_bits(level[halved] - np.uint8(1)))
+        middle = _middle(order, high[halved], level[halved])
         at_middle = order.before(middle)
         start, end = _alternating(start, middle), _alternating(middle, end)
         below, upto = _alternating(below, at_middle), _alternating(at_middle, upto)
     return np.sort(np.concatenate(found))
+
+
+def _middle(order: _Order, high: Keys, level: NDArray[np.uint8]) -> Indices:
+    """Where the upper halves of cells begin, given their largest keys."""
+    return order.find(high & ~_low_bits(level - np.uint8(1)))
 
 
 def _alternating(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:

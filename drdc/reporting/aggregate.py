@@ -34,7 +34,7 @@ class Measured:
     cells: `cells[method][category or "mean"]`; categories: in the paper's order; notes: why some are not
     defined; grids: per method the values of each seed, (seeds, categories) in percent, NaN where not defined;
     pooled: per method the value of each seed over all categories together, in percent; why_not_pooled: why
-    not every seed has one, "" where all have.
+    not every seed has one, "" where all have; pooled_approximate: which of them may be off, and how far.
     """
 
     cells: dict[str, dict[str, Cell]]
@@ -43,6 +43,7 @@ class Measured:
     grids: dict[str, pd.DataFrame]
     pooled: dict[str, "pd.Series[float]"]
     why_not_pooled: dict[str, str]
+    pooled_approximate: tuple[str, ...]
 
     def pooled_cell(self, method: str) -> Cell:
         """The value of `method` over all categories together; empty where the metric is not pooled."""
@@ -52,8 +53,9 @@ class Measured:
 
     @property
     def pooled_notes(self) -> tuple[str, ...]:
-        """Why some values over all categories together are not defined."""
-        return reason_notes({(method, POOLED): why for method, why in self.why_not_pooled.items()})
+        """Why some values over all categories together are not defined, and which may be off."""
+        reasons = {(method, POOLED): why for method, why in self.why_not_pooled.items()}
+        return (*reason_notes(reasons), *self.pooled_approximate)
 
     def cell(self, method: str, category: str) -> Cell:
         """The cell of `method` for `category` (or "mean"); one that says "no score" if there is none."""
@@ -100,12 +102,12 @@ def measure(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> Measur
         failed = next((reasons[m, c] for c in categories if reasons[m, c].startswith(FAILED)), "")
         why = "" if m in somewhere and shared else failed or "no category is defined"
         cells[m][MEAN] = over_seeds(grid[shared].mean(axis=1), why)
-    notes = (*lost, *reason_notes(reasons, LEFT_OUT), *mean_notes(shared, categories))
+    notes = (*lost, *reason_notes(reasons, LEFT_OUT), *mean_notes(shared, categories), *approximate(frame))
     together = every[every["metric"] == f"pooled_{metric}"]
     rows_together = {str(m): own for m, own in together.groupby("method", sort=False)}
     pooled = {m: own.set_index("seed")["value"].mul(100.0) for m, own in rows_together.items()}
     why_not_pooled = {m: reason(pooled[m], own) for m, own in rows_together.items()}
-    return Measured(cells, categories, notes, grids, pooled, why_not_pooled)
+    return Measured(cells, categories, notes, grids, pooled, why_not_pooled, approximate(together))
 
 
 def mean_notes(shared: Sequence[str], categories: Sequence[str]) -> tuple[str, ...]:
@@ -114,6 +116,15 @@ def mean_notes(shared: Sequence[str], categories: Sequence[str]) -> tuple[str, .
         return ()
     absent = ", ".join(category for category in categories if category not in shared)
     return (f"means over {len(shared)} of {len(categories)} categories, without {absent}.",)
+
+
+def approximate(rows: pd.DataFrame) -> tuple[str, ...]:
+    """What the notes of defined values say: which of `rows` (method, category, seed, value, note) may be off."""
+    noted = rows[rows["value"].notna() & (rows["note"] != "")]
+    return tuple(
+        f"{METHODS.get(str(method), method)}, {category}: {'; '.join(own.unique())}."
+        for (method, category), own in noted.groupby(["method", "category"], sort=False)["note"]
+    )
 
 
 def without_failed_seeds(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:

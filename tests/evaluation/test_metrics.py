@@ -217,8 +217,24 @@ def test_bound_holds_for_scores_that_drift_into_merged_rows() -> None:
         <= curve.ranks().auroc_error_bound()
         < 0.5
     )
-    assert curve.measure(auroc).note.startswith("accurate to")
+    for metric in (auroc, average_precision, f1_max):
+        assert curve.measure(metric).note.startswith("approximate: too many scores; the AUROC is accurate to ")
     assert_rows_are_disjoint_cells(curve)
+
+
+def test_a_range_that_fills_late_is_ranked_as_finely_as_one_that_fills_early() -> None:
+    """A few scores are there first; later most of the anomalous ones lie between them."""
+    rng = np.random.default_rng(7)
+    early = np.concatenate([rng.uniform(0, 1, 60_000), rng.uniform(2, 4, 12)])
+    late, bad = rng.uniform(2, 3, 7_000), rng.uniform(2.8, 3.99, 600)
+    parts = [(early, np.zeros(len(early), bool)), (np.append(late, bad), np.arange(len(late) + 600) >= 7_000)]
+    expected = reference(*map(np.concatenate, zip(*parts, strict=True)))
+    for order in (parts, parts[::-1]):
+        curve = RankingCurve(4096)
+        for scores, labels in order:
+            curve.merge(filled(scores, labels, capacity=4096))
+        assert rows(curve) < 4096
+        assert values(curve) == pytest.approx(expected, abs=2e-4)
 
 
 def test_default_quantile_cell_keeps_the_promised_bound() -> None:
