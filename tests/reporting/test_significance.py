@@ -1,14 +1,17 @@
 """Differences and chance, against numbers worked out by hand."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
+from scipy.stats import wilcoxon as scipy_wilcoxon
 from synthetic_scores import cells, frame, score, two_seeds
 
 from drdc.config.described import Described
 from drdc.reporting.aggregate import HEADLINE, METRICS
-from drdc.reporting.significance import holm, significance
+from drdc.reporting.significance import holm, significance, wilcoxon
 from drdc.runtime.errors import UserError
 
 
@@ -52,6 +55,30 @@ def test_ties_are_counted_and_dropped_from_the_test() -> None:
     with_ties = image_row(compared(wins | {"x": (0.0,), "y": (0.0,)}))
     assert (with_ties["categories"], with_ties["ties"]) == (8, 2)
     assert with_ties["p (categories)"] == image_row(compared(wins))["p (categories)"]
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 7, 14, 15, 25])
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_p_is_the_share_of_sign_patterns_also_with_ties(pairs: int, levels: int) -> None:
+    """Against every sign pattern, or where these are too many, against SciPy without ties."""
+    rng = np.random.default_rng(pairs)
+    differences = rng.integers(1, levels, pairs) * rng.choice([-1.0, 1.0], pairs)
+    if pairs <= 15:
+        ranks = rankdata(np.abs(differences))
+        signs = np.array(list(product([0, 1], repeat=pairs)))
+        sums, found = signs @ ranks, ranks[differences > 0].sum()
+        far = np.abs(sums - ranks.sum() / 2) >= np.abs(found - ranks.sum() / 2)
+        assert wilcoxon(differences) == pytest.approx(far.mean())
+    else:
+        distinct = rng.permutation(pairs) + 1.0
+        signed = distinct * np.sign(differences)
+        assert wilcoxon(signed) == pytest.approx(scipy_wilcoxon(signed, method="exact").pvalue)
+
+
+def test_two_equal_ones_among_fifteen_wins_cost_nothing() -> None:
+    """The paper's fifteen categories; the normal distribution would give ten times as much."""
+    wins = np.append(np.arange(1.0, 15.0), 14.0)
+    assert wilcoxon(wins) == pytest.approx(2 / 2**15)
 
 
 def test_no_difference_at_all_is_no_evidence() -> None:
@@ -114,6 +141,14 @@ def test_each_method_is_tested_against_drdc_and_base_as_if_alone() -> None:
     alone = cells(significance(scores))
     for column in ("categories", "mean difference", "wins", "p (categories)", "p (category × seed)"):
         assert found["Image AUROC: base", column] == alone["Image AUROC", column]
+
+
+def test_a_note_on_one_comparison_says_on_which() -> None:
+    scores = compared({"a": (0.1,), "b": (0.2,)})
+    net = scores[scores["method"] == "drdc"].assign(method="net")
+    net.loc[net["category"] == "b", ["value", "note"]] = [np.nan, "failed; see its log"]
+    notes = significance(pd.concat([scores, net]), {"net": Described()}).notes
+    assert "Image AUROC: against net: means over 1 of 2 categories, without b." in notes
 
 
 def test_several_comparisons_are_corrected_and_a_single_one_is_not() -> None:
