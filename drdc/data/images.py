@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from drdc.data.decoding import FORMATS, decode, image_count, orientation
-from drdc.data.depth import Decoded
+from drdc.data.decoding import FORMATS, decode, image_count, may_be_deep, orientation
+from drdc.data.depth import Decoded, Deep
 from drdc.data.masks import Mask, binarise, nearest
 from drdc.runtime.errors import UserError, first_line
 
@@ -120,4 +120,24 @@ def _open_mask(path: Path) -> tuple[Image.Image, int]:
         raise UserError(path, f"not a readable image ({reason})", "replace or remove the file") from error
     if frames > 1:
         raise UserError(path, f"the mask file contains {frames} images", "save the mask as one PNG")
+    if upright.mode not in ("I", "F") and may_be_deep(path):  # of other modes Pillow keeps 8 bits
+        upright = _deep_mask(path, content, upright)
     return upright, turned
+
+
+def _deep_mask(path: Path, content: bytes, image: Image.Image) -> Image.Image:
+    """The values of a mask of up to 16 bits, of its brightest channel; `image`: the same as Pillow reads it."""
+    decoded = decode_file(path, content)
+    if not isinstance(decoded, Deep):
+        return image
+    opaque = "A" not in image.getbands() or len(set(image.getchannel("A").getextrema())) == 1
+    if not opaque:
+        raise UserError(
+            path, "the mask has 16 bits and transparent pixels", "save it with 8 bits, or without transparency"
+        )
+    values = decoded.values if decoded.values.ndim == 2 else decoded.values.max(axis=2)
+    if decoded.white_is_zero:
+        values = (decoded.white or 65535) - values
+    deep = Image.fromarray(values.astype(np.uint16))
+    deep.format = image.format
+    return deep

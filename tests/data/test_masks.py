@@ -6,8 +6,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -232,6 +234,49 @@ def test_a_transparent_colour_is_background(mode: str) -> None:
     image = grey(~mask).convert(mode)
     white: Any = (255, 255, 255) if mode == "RGB" else 255 if mode == "L" else 1
     assert np.array_equal(stored(image, "PNG", transparency=white).marked, mask)
+
+
+@pytest.mark.parametrize("values", [(255, 65535), (1, 300), (256, 512), (7, 7)])
+@pytest.mark.parametrize(
+    ("kind", "channels"), [("png", 1), ("png", 2), ("png", 3), ("png", 4), ("tif", 1), ("tif", 3), ("tif", 4)]
+)
+def test_no_value_of_sixteen_bits_is_lost(
+    tmp_path: Path, kind: str, channels: int, values: tuple[int, int]
+) -> None:
+    """Two regions; Pillow alone drops the lower eight bits of colours and alpha."""
+    first, second = blob(40, 31, 9, 14, 5), blob(40, 31, 30, 14, 5)
+    pixels = (first * np.uint16(values[0]) + second * np.uint16(values[1])).astype(np.uint16)
+    opaque = [np.full_like(pixels, 65535)] * (channels % 2 == 0)
+    path = write_deep(tmp_path / f"mask.{kind}", [pixels] * (channels - len(opaque)) + opaque)
+    assert np.array_equal(decode_mask(path, (31, 40)).marked, first | second)
+
+
+def test_a_mask_of_sixteen_bits_that_is_transparent_in_places_is_refused(tmp_path: Path) -> None:
+    mask = blob(20, 31, 9, 14, 5) * np.uint16(65535)
+    path = write_deep(tmp_path / "mask.png", [mask, mask, mask, mask])
+    with pytest.raises(UserError, match="16 bits and transparent pixels; save it with 8 bits"):
+        decode_mask(path, (31, 20))
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_where_white_is_zero_the_white_pixels_are_marked(tmp_path: Path, depth: type[np.integer]) -> None:
+    mask = blob(20, 31, 9, 14, 5)
+    stored_as = np.where(mask, 0, np.iinfo(depth).max).astype(depth)
+    path = tmp_path / "mask.tif"
+    tifffile.imwrite(path, stored_as, photometric="miniswhite")
+    assert np.array_equal(decode_mask(path, (31, 20)).marked, mask)
+
+
+def write_deep(path: Path, channels: list[NDArray[np.uint16]]) -> Path:
+    """A PNG or TIFF of 16 bits: grey or RGB, with alpha as the last of two or four channels."""
+    pixels = np.dstack(channels) if len(channels) > 1 else channels[0]
+    if path.suffix == ".png":
+        path.write_bytes(imagecodecs.png_encode(pixels))
+    else:
+        colours = "rgb" if len(channels) > 2 else "minisblack"
+        extra = ["unassalpha"] if len(channels) % 2 == 0 else None
+        tifffile.imwrite(path, pixels, photometric=colours, extrasamples=extra, planarconfig="contig")
+    return path
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255), (0, 0.5)])
