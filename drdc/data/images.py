@@ -126,14 +126,16 @@ def _open_mask(path: Path) -> tuple[Image.Image, int]:
 
 
 def _deep_mask(path: Path, content: bytes, image: Image.Image) -> Image.Image:
-    """The values of a mask of up to 16 bits, of its brightest channel; `image`: the same as Pillow reads it."""
+    """The values of a mask of up to 16 bits, of its brightest channel; `image`: as Pillow reads it."""
     decoded = decode_file(path, content)
     if not isinstance(decoded, Deep):
         return image
     opaque = "A" not in image.getbands() or len(set(image.getchannel("A").getextrema())) == 1
     if not opaque:
         raise UserError(
-            path, "the mask has 16 bits and transparent pixels", "save it with 8 bits, or without transparency"
+            path,
+            "the mask has 16 bits and transparent pixels",
+            "save it with 8 bits, or without transparency",
         )
     values = decoded.values if decoded.values.ndim == 2 else decoded.values.max(axis=2)
     if decoded.white_is_zero:

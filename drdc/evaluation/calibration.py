@@ -83,8 +83,9 @@ def needed(rate: float) -> int:
 def members(groups: NDArray[Any], rate: float, group: str | None) -> NDArray[np.bool_]:
     """Which of n held-out images, (n,), an image of a group is compared with.
 
-    Groups that are too small for the rate join, the smallest first, until they are enough: a partition of
-    all groups that depends on their sizes, and on no score.
+    Groups that are too small for the rate join, the smallest first, until they are enough: a partition that
+    depends on the sizes of the groups with the new image in its own, and on no score. Hence each of those
+    n + 1 images may be the new one, and the rate holds in each part: a group, or those that join.
 
     Args:
         groups: of the held-out images, (n,).
@@ -94,11 +95,10 @@ def members(groups: NDArray[Any], rate: float, group: str | None) -> NDArray[np.
     names = np.asarray(groups)
     if group is None:
         return np.ones(len(names), dtype=bool)
-    sizes = Counter(names.tolist())
-    sizes[group] += 0
+    sizes = Counter([*names.tolist(), group])
     small, images = set[str](), 0
     for name in sorted(sizes, key=lambda name: (sizes[name], name)):
-        if smallest_rate(sizes[name]) <= rate and (not small or smallest_rate(images) <= rate):
+        if smallest_rate(sizes[name] - 1) <= rate and (not small or smallest_rate(images - 1) <= rate):
             break
         small.add(name)
         images += sizes[name]

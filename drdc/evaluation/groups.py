@@ -4,6 +4,7 @@ Thresholds are calibrated within these groups (group-conditional, or Mondrian, c
 Gammerman and Shafer, "Algorithmic Learning in a Random World", Springer 2005, Sec. 4.5). Neither the user nor
 the image's folder says what is seen, and yet the rate of false alarms holds in each group: a held-out normal
 image and a new one in the same group are exchangeable, because no held-out image decides about the groups.
+Where small groups join (`drdc.evaluation.calibration.members`), it holds for them together.
 """
 
 from __future__ import annotations

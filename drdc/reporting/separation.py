@@ -30,9 +30,8 @@ COLUMNS = (
     Column("false alarm rate, one threshold"),
 )
 NOTES = (
-    "overlap: false alarm rate plus miss rate at the threshold where their sum is smallest (1 − the "
-    "Kolmogorov-Smirnov distance of normal and anomalous test images); 0 %: separated, 100 %: the same; with "
-    "few images it is too small.",
+    "overlap: false alarm rate plus miss rate at the threshold where their sum is smallest; 0 %: separated, "
+    "100 %: no threshold is better than none; with few images it is too small.",
     "Cohen's d: difference of the two means over the pooled standard deviation.",
     f"threshold: that of `drdc detect`, which a normal image exceeds with a chance of at most {PERCENT}; "
     "from the held-out normal images that are most like the same category as the image; detection rate: "
@@ -120,28 +119,28 @@ def without_scores(frames: Mapping[str, pd.DataFrame], described: Methods) -> li
 
 
 def overlap(normal: Floats, anomalous: Floats) -> float:
-    """1 − sup |F_normal − F_anomalous| in [0, 1], the distance of Kolmogorov and Smirnov of two samples.
+    """1 − sup (F_normal − F_anomalous) in [0, 1], the one-sided distance of Smirnov of two samples.
 
-    The smallest sum of false alarm rate and miss rate of any threshold (the other way round, if that is
-    smaller): 0 where a threshold separates (N,) `normal` and (M,) `anomalous`, 1 where they are the same.
-    Exact with ties, and no monotone function of the scores changes it.
+    The smallest sum of false alarm rate and miss rate of any threshold: 0 where one separates (N,) `normal`
+    from higher (M,) `anomalous`, 1 where none does better than chance. Exact with ties, and no increasing
+    function of the scores changes it.
     """
     values = np.concatenate([normal, anomalous])
     shares = [np.searchsorted(np.sort(one), values, "right") / len(one) for one in (normal, anomalous)]
-    return float(1 - np.abs(shares[0] - shares[1]).max())
+    return float(1 - (shares[0] - shares[1]).max(initial=0))
 
 
 def cohens_d(normal: Floats, anomalous: Floats) -> float:
     """Standardised mean difference, (mean(anomalous) − mean(normal)) / s.
 
-    s² = ((N − 1) s_N² + (M − 1) s_M²) / (N + M − 2), with the samples' variances (ddof = 1). NaN when s is 0
-    or a sample has fewer than two values.
+    s² = ((N − 1) s_N² + (M − 1) s_M²) / (N + M − 2), with the samples' variances (ddof = 1). NaN where all
+    scores of each sample are the same (s = 0) or a sample has fewer than two values.
     """
     n, m = len(normal), len(anomalous)
-    if min(n, m) < 2:
+    if min(n, m) < 2 or np.ptp(normal) == np.ptp(anomalous) == 0:  # whose variance may be rounded above 0
         return float("nan")
     pooled = ((n - 1) * normal.var(ddof=1) + (m - 1) * anomalous.var(ddof=1)) / (n + m - 2)
-    return float((anomalous.mean() - normal.mean()) / np.sqrt(pooled)) if pooled > 0 else float("nan")
+    return float((anomalous.mean() - normal.mean()) / np.sqrt(pooled))
 
 
 def limit(held_out: pd.DataFrame, group: str | None, incomplete: str = "") -> tuple[float, str]:
@@ -180,15 +179,18 @@ def _spread(counts: Mapping[str, int]) -> str:
 
 
 def _pooled(frame: pd.DataFrame) -> list[str]:
-    """A note on the categories whose own held-out images are too few for a threshold, if all together do."""
+    """A note on the categories whose thresholds are not from their own held-out images alone."""
     held_out = frame[frame["split"] == "val"]
-    own = held_out.groupby("group")["seed"].value_counts().groupby("group").min()
-    own = own.reindex(frame["category"].unique(), fill_value=0)
-    few = own[own < needed(RATE)]
-    if few.empty or held_out["seed"].value_counts().min() < needed(RATE):
+    if held_out.empty or held_out["seed"].value_counts().min() < needed(RATE):
         return []
-    names = ", ".join(f"{name} ({few[name]})" for name in in_paper_order(few.index))
-    return [f"categories with fewer than {needed(RATE)} held-out normal images share a threshold: {names}."]
+    groups = held_out.loc[held_out["seed"] == held_out["seed"].iloc[0], "group"].to_numpy()
+    joined = [
+        f"{name} ({np.sum(groups == name)})"
+        for name in in_paper_order(frame["category"].unique())
+        if set(groups[members(groups, RATE, name)]) != {name}
+    ]
+    few = f"because some have fewer than {needed(RATE)} held-out normal images"
+    return [f"categories that share a threshold, {few}: {', '.join(joined)}."] if joined else []
 
 
 def _cells(
@@ -210,7 +212,7 @@ def _one_seed(rows: pd.DataFrame, category: str | None, gone: Lost) -> tuple[Cel
         apart = [Cell(note=no_normal or no_anomalous)] * 2
     else:
         d = cohens_d(normal, anomalous)
-        why = "fewer than two images of a kind, or all scores the same" if np.isnan(d) else ""
+        why = "fewer than two images of a kind, or all scores of each the same" if np.isnan(d) else ""
         apart = [Cell(100 * overlap(normal, anomalous)), Cell(d, note=why)]
     own, one = limits(held_out, test["group"], incomplete), limit(held_out, None, incomplete)
     rates = []

@@ -147,7 +147,14 @@ def _tested(part: Measured, other: str) -> tuple[Cell, ...]:
     differences = by_seed.mean().to_numpy().round(DIGITS)
     pairs = by_seed.to_numpy().ravel().round(DIGITS)
     counts = [np.sum(differences > 0), np.sum(differences == 0), np.sum(differences < 0)]
-    numbers = (len(differences), differences.mean(), *counts, wilcoxon(differences), len(pairs), wilcoxon(pairs))
+    numbers = (
+        len(differences),
+        differences.mean(),
+        *counts,
+        wilcoxon(differences),
+        len(pairs),
+        wilcoxon(pairs),
+    )
     return (*(Cell(float(number)) for number in numbers), _together(part, both))
 
 

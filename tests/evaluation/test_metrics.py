@@ -218,7 +218,9 @@ def test_bound_holds_for_scores_that_drift_into_merged_rows() -> None:
         < 0.5
     )
     for metric in (auroc, average_precision, f1_max):
-        assert curve.measure(metric).note.startswith("approximate: too many scores; the AUROC is accurate to ")
+        assert curve.measure(metric).note.startswith(
+            "approximate: too many scores; the AUROC is accurate to "
+        )
     assert_rows_are_disjoint_cells(curve)
 
 
