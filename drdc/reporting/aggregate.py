@@ -119,7 +119,7 @@ def mean_notes(shared: Sequence[str], categories: Sequence[str]) -> tuple[str, .
 
 
 def approximate(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Which of `rows` (method, category, seed, value, note) may be off: what the notes of defined values say."""
+    """Which of `rows` (method, category, value, note) may be off: what the notes of defined values say."""
     noted = rows[rows["value"].notna() & (rows["note"] != "")]
     return tuple(
         f"{METHODS.get(str(method), method)}, {category}: {'; '.join(own.unique())}."

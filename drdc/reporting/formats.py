@@ -196,7 +196,7 @@ def _best(table: Table) -> set[tuple[int, int]]:
         for j, (column, cell) in enumerate(zip(table.columns, cells, strict=True)):
             if column.source == "ours" and not isnan(cell.mean):
                 group = (i, column.contest) if table.best == "row" else (i // group_size, str(j))
-                places.setdefault(group, {})[i, j] = round(cell.mean, _decimals(table, column))
+                places.setdefault(group, {})[i, j] = float(f"{cell.mean:.{_decimals(table, column)}f}")
     contests = [group for group in places.values() if len(group) > 1]
     return {at for group in contests for at in group if group[at] == max(group.values())}
 

@@ -61,21 +61,23 @@ def study_table(rows: pd.DataFrame, over: str) -> Table:
         rows: study.csv.
         over: what varies, a key of `OVER`.
     """
-    means = of_draws(rows)
-    methods = list(dict.fromkeys(means["method"]))
+    methods = list(dict.fromkeys(rows["method"]))
     columns = tuple(
         Column(f"{name_of(method)}: {title}", contest=title)
         for method in methods
         for title in MEASURES.values()
     )
+    own = defined(rows)
+    draws, means = of_draws(own), of_values(own)
     lines = tuple(
         (
             _shown(str(at), over),
-            tuple(_cell(own, method, metric) for method in methods for metric in MEASURES),
+            tuple(_cell(draws, means, at, method, metric) for method in methods for metric in MEASURES),
         )
-        for at, own in means.groupby("at", sort=False)
+        for at in dict.fromkeys(rows["at"])
     )
-    return Table("Accuracy with other training data (%)", OVER[over], columns, lines, (), best="row")
+    caption = "Accuracy with other training data (%)"
+    return Table(caption, OVER[over], columns, lines, _left_out(rows, own), best="row")
 
 
 def _shown(value: str, over: str) -> str:
@@ -83,15 +85,51 @@ def _shown(value: str, over: str) -> str:
     return f"{100 * float(value):g}" if over == "defective" else value
 
 
+def whole_mean(values: pd.Series[float]) -> float:
+    """NaN where one of the values is: others alone would be another mean."""
+    return float(values.mean(skipna=False))
+
+
+def defined(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` without the categories in which a metric is defined nowhere."""
+    return rows[rows.groupby(["metric", "category"])["value"].transform("count") > 0]
+
+
 def of_draws(rows: pd.DataFrame) -> pd.DataFrame:
     """Of each value, draw, method and metric the mean over the categories."""
     keys = ["at", "draw", "method", "metric"]
-    return rows.groupby(keys, sort=False)["value"].mean().reset_index()
+    return rows.groupby(keys, sort=False)["value"].agg(whole_mean).reset_index()
 
 
-def _cell(means: pd.DataFrame, method: str, metric: str) -> Cell:
-    values = 100 * means.loc[(means["method"] == method) & (means["metric"] == metric), "value"].dropna()
-    return Cell(values.mean(), values.std(), len(values)) if len(values) else Cell(note="not defined")
+def of_values(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each value, method and metric the mean over the categories of their means over the draws.
+
+    So each category counts the same, in however many draws it is.
+    """
+    keys = ["at", "method", "metric"]
+    each = rows.groupby([*keys, "category"], sort=False)["value"].agg(whole_mean)
+    return each.groupby(keys, sort=False).agg(whole_mean).reset_index()
+
+
+def _cell(draws: pd.DataFrame, means: pd.DataFrame, at: str, method: str, metric: str) -> Cell:
+    """Mean over the categories and draws ± standard deviation over the draws."""
+    each, mean = (
+        100 * own.loc[(own["at"] == at) & (own["method"] == method) & (own["metric"] == metric), "value"]
+        for own in (draws, means)
+    )
+    if mean.isna().all():
+        return Cell(note="a run failed" if len(mean) else "not defined")
+    return Cell(float(mean.iloc[0]), float(each.std()), len(each))
+
+
+def _left_out(rows: pd.DataFrame, own: pd.DataFrame) -> tuple[str, ...]:
+    """A note on the categories that have no values of a metric."""
+    notes = []
+    for metric, title in MEASURES.items():
+        every, kept = (set(part.loc[part["metric"] == metric, "category"]) for part in (rows, own))
+        if absent := sorted(every - kept):
+            notes.append(f"{title}: without {', '.join(absent)}, where it is not defined.")
+    return tuple(notes)
 
 
 @figure(
@@ -112,11 +150,11 @@ def study_figure(rows: pd.DataFrame, over: str, path: Path, described: Methods =
         over: what varies, a key of `OVER`.
         path: the PNG, 1200 pixels wide.
     """
-    means = of_draws(rows)
+    look = looks(rows["method"], described)
     drawn = new_figure(WIDTH, HEIGHT)
     panels = drawn.subplots(1, len(MEASURES))
     for axes, (metric, title) in zip(panels, MEASURES.items(), strict=True):
-        _panel(axes, means[means["metric"] == metric], looks(means["method"], described), over)
+        _panel(axes, rows[rows["metric"] == metric], look, over)
         axes.set_title(f"{title} (%)", fontsize=8.5)
     drawn.supxlabel(OVER[over], fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -124,21 +162,26 @@ def study_figure(rows: pd.DataFrame, over: str, path: Path, described: Methods =
     save(drawn, path)
 
 
-def _panel(axes: Axes, means: pd.DataFrame, look: dict[str, Look], over: str) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Look], over: str) -> None:
+    """The values of one metric."""
     plain(axes)
-    places = _places(list(dict.fromkeys(means["at"])))
-    methods = list(dict.fromkeys(means["method"]))
+    places = _places(list(dict.fromkeys(rows["at"])))
+    methods = list(dict.fromkeys(rows["method"]))
+    own = defined(rows)
+    draws, means = of_draws(own), of_values(own)
     for place, method in enumerate(methods):
         colour, marker, dash = look[method]
-        own = means[means["method"] == method]
-        x = own["at"].map(places) + DODGE * (place - (len(methods) - 1) / 2)
-        axes.plot(x, 100 * own["value"], marker, color=colour, ms=3.0, alpha=0.45, mew=0)
-        each = 100 * own.assign(x=x).groupby("x")["value"].mean()
-        joined = each[each.index < 1 + 1 / len(places) / 2]
+        dodged = {value: x + DODGE * (place - (len(methods) - 1) / 2) for value, x in places.items()}
+        each = draws[draws["method"] == method]
+        x = each["at"].map(dodged)
+        axes.plot(x, 100 * each["value"], marker, color=colour, ms=3.0, alpha=0.45, mew=0)
+        mean = means[means["method"] == method]
+        mean = 100 * mean.set_index(mean["at"].map(dodged))["value"].sort_index()
+        joined = mean[mean.index < 1 + 1 / len(places) / 2]
         axes.plot(joined.index, joined, ls=dash, color=colour, lw=1.3)
-        axes.plot(each.index, each, marker, color=colour, ms=4.5, label=name_of(method))
-    if means["value"].notna().any():
-        low, high = 100 * means["value"].min(), 100 * means["value"].max()
+        axes.plot(mean.index, mean, marker, color=colour, ms=4.5, label=name_of(method))
+    if draws["value"].notna().any():
+        low, high = 100 * draws["value"].min(), 100 * draws["value"].max()
         axes.set_ylim(*percent_limits(low, high, percent_height(low, high)))
     else:
         axes.text(0.5, 0.5, "not defined", transform=axes.transAxes, ha="center", fontsize=8.5)

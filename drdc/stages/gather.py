@@ -10,7 +10,7 @@ from drdc.config.names import ALL
 from drdc.config.variants import DRDC, FULL
 from drdc.experiment.experiment import Experiment
 from drdc.experiment.points import points_of
-from drdc.reporting.study import MEASURES
+from drdc.reporting.study import MEASURES, whole_mean
 from drdc.results.layout import Layout
 from drdc.results.scores import read_table, typed, write_table
 
@@ -19,6 +19,8 @@ COLUMNS = ["at", "draw", "method", "category", "metric", "value"]
 
 def gather(layout: Layout, **settings: Any) -> None:
     """Write `study.csv`: of each value (`at`) and draw what each method reaches, mean over seeds, in [0, 1].
+
+    Nothing is written where a seed has no value: of a category without masks, or where a run failed.
 
     Raises:
         UserError: it is not a study, or one of its experiments has not been run.
@@ -30,6 +32,6 @@ def gather(layout: Layout, **settings: Any) -> None:
         path = Layout(point.experiment.experiment).collected("scores")
         scores = typed(read_table(path, "collect"), ("category", *wanted), ("value",), str(path))
         chosen = scores[scores[list(wanted)].isin(wanted).all(axis=1) & (scores["category"] != ALL)]
-        means = chosen.groupby(["method", "category", "metric"], sort=False)["value"].mean()
+        means = chosen.groupby(["method", "category", "metric"], sort=False)["value"].agg(whole_mean)
         found.append(means.reset_index().assign(at=point.value, draw=point.draw))
     write_table(layout.study, pd.concat(found)[COLUMNS])

@@ -190,6 +190,15 @@ def test_csv_names_the_unit_of_each_number(tmp_path: Path) -> None:
     assert [(record["value"], record["unit"]) for record in records] == [("1.0", "%"), ("2.0", "s")]
 
 
+@pytest.mark.parametrize("value", [0.05, 0.25, 0.35, 0.85, 2.675, 64.35])
+def test_all_that_are_equal_as_shown_are_bold(value: float, tmp_path: Path) -> None:
+    """NumPy rounds some halves to another digit than a text shows."""
+    near, same = np.float64(value), np.float64(f"{value:.1f}")
+    rows = (("a", (Cell(near),)), ("b", (Cell(same),)), ("c", (Cell(-1.0),)))
+    shown = page(Table("c", "r", (Column("x"),), rows, (), best="column"), tmp_path)
+    assert [shown.classes[i, len(row) - 1] == "best" for i, row in enumerate(shown.rows) if len(row) > 1][-3:] == [True, True, False]
+
+
 def test_rows_of_a_group_compete_with_each_other_only(tmp_path: Path) -> None:
     rows = tuple((name, (Cell(value),)) for name, value in zip("abcd", (1.0, 2.0, 9.0, 8.0), strict=True))
     table = Table("c", "r", (Column("x"),), rows, (), best="column", group=2)
