@@ -53,5 +53,4 @@ def shown(value: Any) -> str:
     """A value as the notes have it: a list as 17+33+65."""
     if isinstance(value, list | tuple):
         return "+".join(map(shown, value))
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:g}" if number else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

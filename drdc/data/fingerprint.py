@@ -54,18 +54,29 @@ def trigger(record: Path, now: Listing | None) -> str:
     A dataset that was downloaded after its first planning is not a change: `record` has the text of that
     time and the fingerprint of what was read. Without a dataset, nothing is known to have changed.
     """
-    try:
-        planned, read = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        planned, read = "", None
+    planned, read, _ = _noted(record)
     return planned if now is None or now.fingerprint == read else now.fingerprint
 
 
+def is_tested(record: Path, now: Listing | None) -> bool:
+    """Whether there are test images; of a dataset that is not there, whether there were, if that is known."""
+    return _noted(record)[2] if now is None else now.tested
+
+
+def _noted(record: Path) -> tuple[str, str | None, bool]:
+    """What `note` has written; of a dataset that was never read, that it has test images."""
+    try:
+        planned, read, *rest = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "", None, True
+    return planned, read, rest != [False]
+
+
 def note(record: Path, planned: str, read: Listing | None) -> None:
-    """Write for `trigger` the text by which a dataset was planned, and the fingerprint of what was read."""
+    """Write for `trigger` and `is_tested` by what text a dataset was planned, and what of it was read."""
     if read is not None:
         with atomic(record) as part:
-            part.write_text(json.dumps([planned, read.fingerprint]), encoding="utf-8")
+            part.write_text(json.dumps([planned, read.fingerprint, read.tested]), encoding="utf-8")
 
 
 def _root(dataset: Dataset) -> Path | None:

@@ -109,9 +109,8 @@ def assembled(
         mode: calibrated(own.heatmaps, name, table, held_out) for mode, own in found.modes.items()
     }
     tensors = found.tensors | calibration_tensors(calibrations, about["categories"])
-    if len(about["categories"]) > 1:
-        distances = known["distance"].to_numpy(float)[held_out]
-        tensors |= group_tensors(training_groups(layout, table)[0], distances, about["categories"])
+    distances = known["distance"].to_numpy(float)[held_out]
+    tensors |= group_tensors(training_groups(layout, table)[0], distances, about["categories"])
     return Assembled(tensors, about, found.modes)
 
 

@@ -54,7 +54,7 @@ class Detection:
     Attributes:
         score: anomaly score of the image, higher = more anomalous.
         p_value: upper bound of the probability that a normal image scores as high (`p_value`).
-        most_like: the category that the image is most like; None where the model knows but one.
+        most_like: the category that the image is most like; None for a model file of before 0.2, of one.
         category: the one with whose held-out images it is compared; "all" for all of them.
         threshold: the image is anomalous above it.
         anomalous: whether the score exceeds the threshold.
@@ -161,7 +161,8 @@ class Detector:
         categories: what it was trained on.
         image_size: height and width in pixels at which images are compared.
         modes: `full`, and of DRDC `fast`.
-        groups: what tells which category an image is most like, and which it is not; None for one category.
+        groups: what tells which category an image is most like, and whether it is like none; None where a
+            file has none.
         ranges: of grey values in the training images of more than 8 bits.
         self_check: what it finds of synthetic defects, by category and over "all"
             (`drdc.evaluation.self_check.summary`); empty where that was not tried.

@@ -25,7 +25,7 @@ from drdc.config.fusion import Fusion
 from drdc.config.sampling import Sampling, single_grid_size
 from drdc.config.section import MOST_IMAGES, Section, setting
 from drdc.config.study import Study
-from drdc.config.variants import variants
+from drdc.config.variants import BEYOND, variants
 from drdc.data.datasets import READERS, SOURCES
 from drdc.runtime.arguments import LARGEST_SEED
 from drdc.runtime.errors import UserError, UserErrors, first_line
@@ -35,6 +35,7 @@ LONGEST_VALUE = 200
 #: Names of DRDC in scores and files, and of the gallery's pictures: no other method can have them.
 TAKEN = (
     *("base", "diffusion", "drdc", "random_map"),
+    *BEYOND,
     "unconditional",
     "full",
     "raw",

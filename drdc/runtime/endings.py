@@ -64,7 +64,7 @@ def _tried(command: Callable[[], int]) -> int:
 
 
 def _interrupted() -> int:
-    tell("interrupted; the same command resumes from the last saved state")
+    tell("interrupted; the same command resumes a training or a prediction from its last saved state")
     return INTERRUPTED
 
 

@@ -13,6 +13,7 @@ from drdc.experiment.points import points_of
 from drdc.reporting.study import MEASURES, whole_mean
 from drdc.results.layout import Layout
 from drdc.results.scores import read_table, typed, write_table
+from drdc.runtime.errors import UserError
 
 COLUMNS = ["at", "draw", "method", "category", "metric", "value"]
 
@@ -29,7 +30,10 @@ def gather(layout: Layout, **settings: Any) -> None:
     wanted = {"method": [DRDC, *experiment.methods], "metric": list(MEASURES), "variant": [FULL]}
     found = []
     for point in points_of(experiment):
-        path = Layout(point.experiment.experiment).collected("scores")
+        name = point.experiment.experiment
+        path = Layout(name).collected("scores")
+        if not path.is_file():
+            raise UserError(path, "is missing", f"delete {layout.point(name, '.done')}, and it is made again")
         scores = typed(read_table(path, "collect"), ("category", *wanted), ("value",), str(path))
         chosen = scores[scores[list(wanted)].isin(wanted).all(axis=1) & (scores["category"] != ALL)]
         means = chosen.groupby(["method", "category", "metric"], sort=False)["value"].agg(whole_mean)

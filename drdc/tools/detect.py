@@ -22,6 +22,7 @@ from drdc.runtime.devices import claim_gpus
 from drdc.runtime.endings import UNUSABLE, say, tell
 from drdc.runtime.errors import UserError, enough_memory
 from drdc.runtime.files import atomic, not_written
+from drdc.runtime.locks import lock
 from drdc.tools.inputs import about_left_out, find_images, total_left_out
 from drdc.tools.options import add_model, add_rate
 
@@ -152,19 +153,21 @@ def _load(model: str, threads: int | None, gpu: int) -> Detector:
 def _announce(detector: Detector, *, category: str | None, **others: Any) -> None:
     """Print which model it is and what it decides; bad options are refused before anything is written."""
     whole = detector.reference(category=category, **others)  # which refuses wrong options
+    where, rate, about = f"a score of {whole.threshold:.4g}", whole.rate, whole.about
     if category is None and detector.groups is not None:
         each = {name: detector.reference(name, **others) for name in detector.categories}
         limits = {name: f"{own.threshold:.4g}" for name, own in each.items()}
         rate = max(own.rate for own in each.values())
         where = _differing(limits)
-    else:
-        where, rate = f"a score of {whole.threshold:.4g}", whole.rate
+        if len({own.about for own in each.values()}) > 1:
+            counts = ", ".join(f"{name} {len(own.scores)}" for name, own in each.items())
+            about = f"the held-out normal images of that category and those that join it ({counts})"
     if detector.recommended:
         compared = ", ".join(f"{name} {100 * own:.1f} %" for name, own in detector.recommended.items())
         say(f"Model: {detector.method}, recommended by the self-check (image AUROC {compared}).")
     say(
         f"An image is anomalous above {where}; a normal one exceeds it with a probability of "
-        f"{100 * rate:.3g} % at most. Calibrated on {whole.about}."
+        f"{100 * rate:.3g} % at most. Calibrated on {about}."
     )
     if not detector.self_check.empty:
         from drdc.evaluation.self_check import sentence
@@ -226,9 +229,20 @@ class _Writer:
         self._whole = 0  # bytes of whole lines
 
     def __enter__(self) -> _Writer:
+        """Take the folder, and remove the page and the table of an earlier call from it."""
+        from drdc.tools.results_page import PAGE, TABLE
+
         try:
             self.output.mkdir(parents=True, exist_ok=True)
-            self._lines = (self.output / RESULTS).open("wb", buffering=0)
+            handle = os.open(self.output / RESULTS, os.O_RDWR | os.O_CREAT, 0o666)
+            self._lines = os.fdopen(handle, "wb", buffering=0)
+            if not lock(handle):
+                raise UserError(
+                    self.output, "another `drdc detect` is writing there", "name another folder by --output"
+                )
+            self._lines.truncate(0)
+            for name in (PAGE, TABLE):
+                (self.output / name).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(
                 self.output, f"cannot be written ({error.strerror})", "name another folder by --output"

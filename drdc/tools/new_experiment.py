@@ -30,6 +30,7 @@ from drdc.data.natural import LINKED
 from drdc.data.samples import Sample
 from drdc.experiment.experiment import Experiment, load_experiment, read_mapping
 from drdc.experiment.jobs import share_of_cores
+from drdc.results.layout import Layout
 from drdc.runtime.devices import total_memory
 from drdc.runtime.endings import say
 from drdc.runtime.errors import UserError
@@ -115,7 +116,9 @@ def run(
     name = name or name_of(folder)
     output = output or Path("config", f"{name}.yaml")
     if output.exists():
-        raise UserError(output, "exists already and is not overwritten", "give another --name or --output")
+        raise UserError(output, "exists already and is not overwritten", "give another --name")
+    if (results := Layout(name).root).exists():
+        raise UserError(results, "has results of that name", "give another --name, or delete them")
     load_experiment({"experiment": name, "dataset": {"root": folder}})  # refuses a name before the timing
     seen = look_at(Path(folder), good)
     images, typical = sum(seen.train.values()), "{} x {}".format(*seen.typical)

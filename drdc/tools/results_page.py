@@ -106,8 +106,8 @@ class Results:
             return
         method = self.detector.method
         unmoved = self.options | {"added": 0.0}
-        limits = {name: self.detector.reference(name, **unmoved).threshold for name in self._scales}
-        whole = self.detector.reference(**unmoved)
+        own = {name: self.detector.reference(name, **unmoved) for name in self._scales}
+        whole = self.detector.reference(**unmoved) if len(own) > 1 else next(iter(own.values()))
         write_gallery(
             self.facts,
             self._all_pictures(),
@@ -115,7 +115,7 @@ class Results:
             title=f"{self.detector.experiment}: what {method} found in {len(self.facts)} images",
             methods={method: method},
             heatmaps={method: "Heatmap"},
-            thresholds={method: limits | {ALL: whole.threshold}},
+            thresholds={method: {name: one.threshold for name, one in own.items()} | {ALL: whole.threshold}},
             calibration=whole.about if self.options["threshold"] is None else None,
             added=self.options["added"],
             scales=self._scales,

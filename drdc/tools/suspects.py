@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from drdc.config.variants import FULL
 from drdc.data.samples import Sample
+from drdc.evaluation.calibration import p_value
 from drdc.runtime.batching import progress_bar
 from drdc.runtime.errors import UserError
 
@@ -24,9 +26,9 @@ class Suspect(NamedTuple):
     Attributes:
         path: in the dataset.
         score: its anomaly score.
-        usual: median score of the held-out images of its category.
-        p_value: how often a held-out image of its category scores as high or higher.
-        excess: its score above the usual one, as a multiple of the spread of the held-out images.
+        usual: median score of the held-out images of its category, however few; of all where it has none.
+        p_value: conformal p-value among the same images.
+        excess: its score above the usual one, as a multiple of their spread.
     """
 
     path: str
@@ -62,17 +64,17 @@ def suspects(model: str, root: Path, samples: Sequence[Sample]) -> list[Suspect]
 
 def _looked_at(detector: Detector, root: Path, samples: Iterable[Sample]) -> Iterator[Suspect]:
     """Without those that cannot be read, which `drdc check` says by itself."""
-    known: dict[str, tuple[float, float]] = {}  # usual score and spread of each category
+    calibration = detector.modes[FULL].calibration
     for sample in samples:
         try:
             found = detector.detect(root / sample.path, category=sample.category)
         except UserError:
             continue
-        if sample.category not in known:
-            scores = detector.reference(category=sample.category).scores
-            known[sample.category] = float(np.median(scores)), float(np.std(scores)) or 1.0
-        usual, spread = known[sample.category]
-        yield Suspect(sample.path, found.score, usual, found.p_value, (found.score - usual) / spread)
+        own = calibration.scores[calibration.categories == sample.category]
+        scores = own if len(own) else calibration.scores
+        usual, spread = float(np.median(scores)), float(np.std(scores)) or 1.0
+        p = p_value(scores, found.score)
+        yield Suspect(sample.path, found.score, usual, p, (found.score - usual) / spread)
 
 
 def rows(found: Sequence[Suspect]) -> list[list[str]]:

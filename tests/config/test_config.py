@@ -259,6 +259,13 @@ def faults(config: dict[str, Any]) -> list[str]:
     return str(caught.value).splitlines()
 
 
+@pytest.mark.parametrize("name", ["memory", "centred", "full", "raw", "controls", "unconditional"])
+def test_no_method_has_the_name_of_a_variant_of_drdc(name: str) -> None:
+    """Their scores would stand in one place."""
+    found = faults({"methods": {name: {"method": "simplenet"}}})
+    assert any(f"methods.{name}: {name!r} cannot be the name of a method" in fault for fault in found)
+
+
 def test_all_faults_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     """Unknown keys, values out of range, settings that do not fit together, sweeps, methods."""
     file = tmp_path / "faulty.yaml"

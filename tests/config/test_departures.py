@@ -30,3 +30,4 @@ def test_settings_that_are_not_the_published_ones_are_told_with_these() -> None:
 
 def test_a_number_means_the_same_however_it_is_written() -> None:
     assert departures(Outer(epochs=72.0, levels=[2, 4]).model_dump(), Outer()) == ""
+    assert departures(Outer(levels=[10**400]).model_dump(), Outer()).endswith("0 for 2+4"), "beyond any float"

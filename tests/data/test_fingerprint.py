@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drdc.config.dataset import Dataset
-from drdc.data.fingerprint import Listing, listing, note, trigger
+from drdc.data.fingerprint import Listing, is_tested, listing, note, trigger
 from drdc.runtime.errors import UserError
 
 FILES = ("train/good/0.png", "train/good/1.png", "test/good/0.png", "test/bent/0.png")
@@ -188,6 +188,15 @@ def test_a_change_between_planning_and_reading_is_read(tmp_path: Path) -> None:
     note(record, trigger(record, seen("a")), seen("b"))
     assert trigger(record, seen("b")) == "a", "what the workflow knows it by"
     assert trigger(record, seen("a")) == "a"
+
+
+def test_a_dataset_that_is_away_has_the_test_images_that_it_had(tmp_path: Path) -> None:
+    record = tmp_path / "dataset.json"
+    assert is_tested(record, None), "which is not known yet"
+    for there in (False, True):
+        note(record, "", Listing("a", tested=there))
+        assert is_tested(record, None) is there
+        assert is_tested(record, Listing("b", tested=not there)) is not there
 
 
 def test_a_damaged_record_computes_again(tmp_path: Path) -> None:

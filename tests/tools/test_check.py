@@ -11,6 +11,9 @@ import yaml
 from PIL import Image
 
 from drdc.cli import main
+from drdc.data.samples import Sample
+from drdc.detection.detector import Detector
+from drdc.tools.suspects import suspects
 
 
 @pytest.fixture
@@ -102,8 +105,23 @@ def test_with_a_model_a_defective_image_among_the_good_ones_comes_first(
     place = lines.index(next(line for line in lines if line.startswith("image ")))
     assert len(lines) - place == 4
     assert lines[place + 1].startswith(f"{category}/train/good/slipped in.png")
-    assert lines[place + 1].split()[-1] == "0.048", "1 / 21: above all 20 held-out images"
+    assert lines[place + 1].split()[-1] == "0.091", "1 / 11: above all 10 held-out images of its category"
     assert "training images the most unusual" in lines[place - 1]
+
+
+def test_an_image_is_compared_with_its_own_category_however_few_were_held_out(exported: Path) -> None:
+    """And not with those that join it for a threshold: another product's scores say nothing about it."""
+    root, own = exported / "dataset", Detector.load(exported).modes["full"].calibration
+    samples = [
+        Sample(path.relative_to(root).as_posix(), name, "train", 0, "good")
+        for name in ("capsule", "wood")
+        for path in sorted((root / name / "train/good").iterdir())[:2]
+    ]
+    for found in suspects(str(exported), root, samples):
+        scores = own.scores[own.categories == found.path.partition("/")[0]]
+        assert len(scores) == 10
+        assert found.usual == pytest.approx(np.median(scores))
+        assert found.excess == pytest.approx((found.score - np.median(scores)) / np.std(scores))
 
 
 def test_a_model_that_does_not_know_the_images_is_one_sentence(

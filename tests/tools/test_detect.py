@@ -21,6 +21,7 @@ from PIL import Image
 
 from drdc import Detector
 from drdc.runtime.errors import UserError
+from drdc.runtime.locks import lock
 from drdc.tools.detect import _Writer
 from drdc.tools.inputs import LONGEST, about_left_out, find_images, total_left_out
 from drdc.tools.results_page import Results
@@ -143,6 +144,48 @@ def test_the_page_tells_calibrated_from_added_and_given_thresholds(
         (thresholds,) = settings["thresholds"].values()
         assert (thresholds["capsule"], settings["added"]) == (threshold, added)
         assert said in text
+
+
+def test_thresholds_of_each_category_are_told_with_the_images_they_are_from(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten held-out images of each of two categories are enough for a rate of 10 %."""
+    assert detect(exported, tmp_path / "out", photos, "--false-alarm-rate", "0.1") == 0
+    said = "the held-out normal images of that category and those that join it (capsule 10, wood 10)."
+    assert f"Calibrated on {said}" in capsys.readouterr().out
+    own = {line["category"]: (line["threshold"], line["calibrated_on"]) for line in lines(tmp_path / "out")}
+    ((category, (threshold, about)),) = own.items()
+    assert about == f"10 held-out normal images of category {category}"
+    text = (tmp_path / "out/index.html").read_text()
+    assert f"starts at the value calibrated on {about};" in text, "all images are of one"
+    (thresholds,) = json.loads(text.partition('id="settings">')[2].partition("</script>")[0])[
+        "thresholds"
+    ].values()
+    assert thresholds == {category: threshold, "all": threshold}
+
+
+def test_nothing_of_an_earlier_call_stays_next_to_a_new_one(
+    exported: Path, photos: Path, tmp_path: Path
+) -> None:
+    out, bad = tmp_path / "out", tmp_path / "cut.png"
+    bad.write_bytes(b"no image")
+    assert detect(exported, out, photos) == 0
+    assert detect(exported, out, bad) == 2
+    assert not (out / "index.html").exists()
+    assert len((out / "results.csv").read_text().splitlines()) == 2
+
+
+def test_two_calls_do_not_write_into_one_folder(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert detect(exported, out, photos) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    with (out / "results.jsonl").open("rb") as held:
+        assert lock(held.fileno())
+        assert detect(exported, out, photos) == 2
+    assert "another `drdc detect` is writing there; name another folder" in capsys.readouterr().err
+    assert before == {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
 def test_the_heatmap_of_16_bits_has_the_stated_scale(exported: Path, photos: Path, tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ def test_the_file_loads_is_planned_and_is_never_overwritten(
     assert main(["new-experiment", str(folder), "--minutes", "2"]) == 2
     assert "exists already and is not overwritten" in capsys.readouterr().err
     assert file.read_bytes() == before
+    file.unlink()
+    Path("results/our-parts-1").mkdir(parents=True, exist_ok=True)
+    assert main(["new-experiment", str(folder), "--minutes", "2", "--output", "other.yaml"]) == 2
+    assert "results/our-parts-1: has results of that name; give another --name" in capsys.readouterr().err
+    assert not Path("other.yaml").exists()
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,15 @@ def test_without_test_images_the_detector_is_all(untested: Path) -> None:
     assert plan(untested, "detector") == computed | {"detector": 1}
 
 
+def test_without_test_images_nothing_more_is_wanted_where_the_folder_is_away(untested: Path) -> None:
+    before = plan(untested)
+    done = snakemake(untested, "results/tiny/manifest.csv", "--configfile", untested / "config.yaml")
+    assert done.returncode == 0, done.stderr
+    (untested / "data").rename(untested / "away")
+    del before["prepare"]
+    assert plan(untested) == before
+
+
 @pytest.mark.parametrize("target", ["table2", "results/tiny/figures/fig2.png"])
 def test_what_needs_test_images_is_refused_while_planning(untested: Path, target: str) -> None:
     assert "needs test images" in refused(untested, target)

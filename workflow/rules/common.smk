@@ -13,7 +13,7 @@ from drdc.config.variants import (
     runs,
     variants,
 )
-from drdc.data.fingerprint import listing, trigger
+from drdc.data.fingerprint import is_tested, listing, trigger
 from drdc.experiment import snakemake_internals as internals
 from drdc.experiment import jobs
 from drdc.experiment.points import points
@@ -60,7 +60,7 @@ CATEGORIES = EXPERIMENT.dataset.categories
 SEEDS = EXPERIMENT.seeds
 DOWNLOADED = EXPERIMENT.dataset.download
 # A dataset that is not there yet is taken for one with test images. Without any, there is nothing to evaluate.
-TESTED = LISTING is None or LISTING.tested
+TESTED = is_tested(LAYOUT.dataset, LISTING)
 EVALUATION = EXPERIMENT.evaluation if TESTED else Evaluation()
 VARIANTS = variants(EXPERIMENT.sampling, EXPERIMENT.fusion, EVALUATION)
 RUNS = runs(VARIANTS, SEEDS, EVALUATION)
