@@ -8,7 +8,7 @@ from typing import Any
 from drdc.config.section import Section
 
 #: What the notes say in words of its own.
-_TOLD = ("backbone", "input_size", "optimizer")
+_TOLD = ("backbone", "input_size", "optimizer", "size")
 
 
 def departures(

@@ -46,6 +46,8 @@ class ImageOverlaps:
         """Why there is nothing to measure; "" where there is."""
         numbers = {"normal images": self._normal, "anomalous pixels": len(self._defects)}
         lacking = [kind for kind, number in numbers.items() if not number]
+        if not lacking and RATES[1] * self._normal >= KEPT:
+            return f"not defined: more than {KEPT / RATES[1]:.2g} pixels of normal images"
         return f"not defined: no {' and no '.join(lacking)}" if lacking else ""
 
     def each(self) -> NDArray[np.float64]:

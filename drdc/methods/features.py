@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from drdc.config.backbone import Backbone
+from drdc.config.departures import shown
 from drdc.config.section import setting
 from drdc.equations.fusion import channel_scale
 from drdc.methods.interface import History, JointMethod, Shapes, TrainedSettings
@@ -38,6 +39,14 @@ class FeatureMethod(JointMethod):
 
     mean: Tensor
     deviation: Tensor
+
+    @classmethod
+    def cited(cls, settings: Mapping[str, Any], backbone: str) -> str:
+        own, told = settings.get("backbone"), super().cited(settings, backbone)
+        if not own:
+            return told
+        size, stages = own["feature_size"], shown(own["stages"])
+        return f"{told}; features {size} × {size} of stages {stages}"
 
     def __init__(self, settings: Any, shapes: Shapes, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(settings, shapes, weights)

@@ -38,7 +38,7 @@ NAMES = ["category", "threshold", "rate", "low", "high", "asked", "images", "spl
     caption="""
     Normal images of DRDC, held-out and test, split again and again: one half sets the thresholds, and
     those of the other half above them are counted. The dashed line is the rate that was asked for: 5 %, or
-    where half of a category's images are too few for that, the smallest that they allow.
+    where two fifths of a category's images are too few for that, the smallest that these allow.
     """,
 )
 def coverage(image_scores: pd.DataFrame, path: Path, failed: Failed = NOTHING) -> None:

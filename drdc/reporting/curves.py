@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, compared, name_of
-from drdc.reporting.figures import WIDTH, Look, legend, looks, new_figure, no_figure, plain, save
+from drdc.reporting.figures import WIDTH, Look, label_of, legend, looks, new_figure, no_figure, plain, save
 from drdc.reporting.formats import FAILED
 from drdc.reporting.lost import NOTHING, Failed, lost
 from drdc.results.scores import typed
@@ -69,19 +69,21 @@ def draw_curves(
     height = 2.3 * len(levels) + 0.4 + LEGEND_ROW * -(-(len(methods) + 1) // COLUMNS)
     figure = new_figure(WIDTH, height)
     panels = figure.subplots(len(levels), 2, squeeze=False)
-    drawn = looks(methods, described)
+    drawn, most = looks(methods, described), curves["seed"].nunique()
     for level, (roc, precision) in zip(levels, panels, strict=True):
         parts = {str(m): own for m, own in curves[curves["level"] == level].groupby("method")}
         gone = lost(parts, failed)
         for method in (method for method in methods if method in parts):
             absent = {name for own in gone[method].values() for name in own}
+            seeds = parts[method]["seed"].nunique()
+            label = f"{name_of(method)} ({FAILED})" if absent else label_of(method, seeds, most)
             for axes, across in ((roc, "fpr"), (precision, "recall")):
-                _draw(axes, parts[method], method, drawn[method], across, absent)
+                _draw(axes, parts[method], method, drawn[method], across, absent, label)
         thing = LEVELS[level]
         roc.plot([0, 1], [0, 1], color="0.5", lw=1.0, ls=":", label="chance")
         _name(roc, f"false-positive rate, {thing}", f"recall, {thing}")
         _name(precision, f"recall, {thing}", f"precision, {thing}")
-    _legend(figure, panels.ravel().tolist(), curves["seed"].nunique())
+    _legend(figure, panels.ravel().tolist(), most)
     return figure
 
 
@@ -100,7 +102,7 @@ def _legend(figure: Figure, panels: list[Axes], seeds: int) -> None:
 
 
 def _draw(
-    axes: Axes, part: pd.DataFrame, method: str, look: Look, across: str, absent: Collection[str]
+    axes: Axes, part: pd.DataFrame, method: str, look: Look, across: str, absent: Collection[str], label: str
 ) -> None:
     """A method's mean curve over "fpr" (ROC) or "recall" (precision); each category's of base and DRDC.
 
@@ -118,7 +120,6 @@ def _draw(
         values = np.append(at_zero, line)
         axes.plot(x, values, color=look.colour, lw=0.6, alpha=0.4, ls=look.dash, label="_")
     mean = np.full_like(x, nan) if absent else np.append(at_zero, np.mean(lines, axis=0))
-    label = f"{name_of(method)} ({FAILED})" if absent else name_of(method)
     width, order = (2.2, 2.0) if method in COMPARED else (1.2, 1.9)
     axes.plot(x, mean, color=look.colour, lw=width, ls=look.dash, zorder=order, label=label)
 

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
 from drdc.reporting.described import NONE, Methods, name_of
-from drdc.reporting.figures import WIDTH, legend, looks, new_figure, plain, save
+from drdc.reporting.figures import (
+    WIDTH,
+    label_of,
+    legend,
+    looks,
+    new_figure,
+    plain,
+    save,
+)
 from drdc.reporting.formats import FAILED
 from drdc.reporting.lost import NOTHING, Failed, Lost, why_lost, with_lost
 from drdc.reporting.separation import ALL, classes, cohens_d, lost_images, scores_of
@@ -112,12 +120,13 @@ def draw_separation(sizes: pd.DataFrame, described: Methods = NONE) -> Figure:
         axes.errorbar(
             values["mean"], heights[method], xerr=values["std"].fillna(0.0), fmt=look[method].marker,
             color=look[method].colour, ms=5, elinewidth=1.0, capsize=2.0 * (seeds > 1),
-            label=name_of(method),
+            label=label_of(method, int(values["seeds"].max()), seeds),
         )  # fmt: skip
     for method in further:
         axes.plot(
             table[method]["mean"].reindex(names), places, look[method].marker, color=look[method].colour,
-            ms=4.5, mfc="none", mew=1.1, zorder=1.5, label=name_of(method),
+            ms=4.5, mfc="none", mew=1.1, zorder=1.5,
+            label=label_of(method, int(table[method]["seeds"].max()), seeds),
         )  # fmt: skip
     for place, name in enumerate(names):
         absent = [values["note"][name] for values in ends.values() if pd.isna(values["mean"][name])]
@@ -147,7 +156,8 @@ def _dress(axes: Axes, names: list[str], places: NDArray[np.int_], seeds: int, f
     words = f"Cohen's d: difference of anomalous and normal test images\nin standard deviations{spread}"
     axes.set_xlabel(words, fontsize=8.5)
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: labels[i] not in map(name_of, COMPARED))
+    own = tuple(map(name_of, COMPARED))
+    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith(own))
     legend(
         axes, [handles[i] for i in order], [labels[i] for i in order], loc="lower left",
         bbox_to_anchor=(-0.2, 1.0), ncols=ENTRIES if further else 2,

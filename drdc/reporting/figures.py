@@ -18,7 +18,7 @@ import pandas as pd
 
 from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
-from drdc.reporting.described import NONE, Methods
+from drdc.reporting.described import NONE, Methods, name_of
 from drdc.runtime.errors import UserError
 from drdc.runtime.files import atomic
 
@@ -71,6 +71,12 @@ def looks(methods: Iterable[str], described: Methods = NONE) -> dict[str, Look]:
         marker, dash = MARKERS[(place + turn) % len(MARKERS)], DASHES[turn % len(DASHES)]
         found[name] = Look(colours[colour], marker, dash)
     return {name: OURS.get(name) or found[name] for name in names}
+
+
+def label_of(method: str, seeds: int, most: int) -> str:
+    """A method's name in a legend, with its number of seeds where another method has more."""
+    fewer = f" ({seeds} seed{'s' if seeds > 1 else ''})" if seeds < most else ""
+    return name_of(method) + fewer
 
 
 def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:

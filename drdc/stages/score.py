@@ -109,6 +109,8 @@ def score(
         for category in sorted(set(table.category) - run.categories)
     }
     rows = _rows(run, table, masks, next(iter(failed.values()), ""))
+    if failed:
+        _note_changed(rows["scores"], run, sorted(failed))
     for category, note in failed.items():
         rows["scores"] += undefined_rows(category, run.methods, note)
     rows["map_scales"] = [{"map": kind, "mean": mean, "std": std} for kind, (mean, std) in run.scales.items()]
@@ -190,6 +192,18 @@ def _rows(run: _Run, table: pd.DataFrame, masks: NDArray[np.bool_], failed: str)
             rows[kind] += own
     rows["scores"] += pooled.metric_rows(failed)
     return rows
+
+
+def _note_changed(rows: list[Row], run: _Run, failed: list[str]) -> None:
+    """Note which values would be others if no category had failed: those that depend on all held-out images.
+
+    DRDC's maps are brought to one scale by them, and thresholds of SegF1 are from them.
+    """
+    told = f"approximate: without the held-out images of {', '.join(failed)}, which failed"
+    for row in rows:
+        depends = row["metric"] == "pixel_segf1" or (run.scales and row["method"] == DRDC)
+        if depends and not row["note"] and not np.isnan(row["value"]):
+            row["note"] = told
 
 
 def _held_out(run: _Run, table: pd.DataFrame) -> tuple[list[Row], Limits]:

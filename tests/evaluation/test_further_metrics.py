@@ -76,6 +76,13 @@ def test_aupimo_equals_anomalibs() -> None:
     np.testing.assert_allclose(ours, theirs, atol=0.01)
 
 
+def test_aupimo_of_more_pixels_than_are_kept_is_not_defined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drdc.evaluation.image_overlaps.KEPT", 1)
+    maps, masks, labels = np.zeros((2, 120, 120)), np.zeros((2, 120, 120), bool), np.array([False, True])
+    masks[1, 0, 0] = True
+    assert "more than 1e+04 pixels of normal images" in overlaps_of(maps, masks, labels).undefined()
+
+
 def test_aupimo_does_not_depend_on_order_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     maps, masks, labels = drawn(6, 4, 32)
     whole = overlaps_of(maps, masks, labels, batch=10).each()

@@ -15,6 +15,7 @@ from hub import hub
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from drdc.methods.diad import method as diad
 from drdc.methods.diad.autoencoder import (
     Adversaries,
     adversarial_loss,
@@ -171,6 +172,27 @@ def test_what_is_given_back_of_an_image_does_not_depend_on_its_batch() -> None:
     assert torch.allclose(whole[1:2], alone, atol=1e-4)
     assert torch.allclose(again[0], again[1], atol=1e-4)
     assert not torch.allclose(whole[0], whole[1], atol=1e-2)
+
+
+@pytest.mark.parametrize(("start", "noised"), [(1000, 999), (400, 361), (100, 91)])
+def test_a_lower_start_is_noised_to_the_timestep_that_the_network_is_told(
+    start: int, noised: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published one as the authors do it: noise alone, whatever is told."""
+    model, told, levels = tiny(start=start, steps=10), [], []
+    denoise = model.denoiser.forward
+    monkeypatch.setattr(
+        model.denoiser, "forward", lambda x, t, hint: (told.append(int(t[0])), denoise(x, t, hint))[1]
+    )
+    noise = diad.q_sample
+    monkeypatch.setattr(
+        diad, "q_sample", lambda x, level, eps: (levels.append(level), noise(x, level, eps))[1]
+    )
+    with torch.inference_mode():
+        model.reconstructed(torch.zeros(1, 3, 32, 32))
+    assert len(told) == 10
+    assert levels == [model.alpha_bar[noised]]
+    assert told[0] == (901 if start == 1000 else noised)
 
 
 def test_the_image_score_is_the_maximum_after_all_pools() -> None:

@@ -323,6 +323,7 @@ def test_a_backbone_that_is_not_the_papers_is_told_beside_the_citation() -> None
         assert f"; backbone differs (resnet50 for {published})" in told(name, "resnet50")
     own = {"backbone": Backbone(name="wide_resnet50_2.tv_in1k").model_dump()}
     assert "backbone" not in told("simplenet", "any", **own), "its own, not the experiment's"
+    assert "; features 14 × 14 of stages 0+1+2+3; noise" in told("simplenet", "any", **own)
     assert "backbone" not in told("psvdd", "resnet50"), "it has none"
     assert "AdamW for Adam" in told("mkd", "vgg16", optimizer="adamw")
     assert " for Adam" not in told("mkd", "vgg16")

@@ -125,6 +125,13 @@ def test_a_method_that_lacks_a_category_has_no_mean_and_is_said_to_have_failed()
         assert np.isnan(thick(roc)["DRDC"][:, 1]).all()
 
 
+def test_a_method_of_fewer_seeds_says_so() -> None:
+    frame = rankings(2, 2, ("image",))
+    roc, _ = draw_curves(frame[(frame["method"] != "base") | (frame["seed"] == "0")], OURS).axes
+    labels = [text.get_text() for text in roc.figure.legends[0].get_texts()]
+    assert labels == ["base (1 seed)", "DRDC", "chance"]
+
+
 def test_only_methods_of_the_experiment_are_drawn(tmp_path: Path) -> None:
     both = pd.concat([rankings(1), ranking(0, "net", "gear")])
     curves(rankings(1), tmp_path / "a.png")

@@ -64,6 +64,15 @@ def test_what_a_failed_job_lacks_has_no_effect_size() -> None:
     assert not isnan(everywhere.loc[(ALL, "base"), "mean"])
 
 
+def test_a_method_of_fewer_seeds_says_so() -> None:
+    frame = with_methods(images(3, 2), ["net"])
+    one = frame[(frame["method"] != "net") | (frame["seed"] == "0")]
+    for part, told in ((frame, "net"), (one, "net (1 seed)")):
+        (axes,) = draw_separation(effect_sizes(part, {"net": Described()})).axes
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert labels == ["base", "DRDC", told]
+
+
 def test_further_methods_have_markers_of_their_own_behind_base_and_drdc() -> None:
     names = [f"net{i}" for i in range(15)]
     frame = with_methods(images(3, 2), names)

@@ -174,6 +174,10 @@ def test_what_a_failed_prediction_lacks_is_told_with_its_log(mixed: Path, tmp_pa
         assert {found[row, column] for column in ("overlap", "Cohen's d", "detection rate")} == {why}
     assert found["none: DRDC", "overlap"] == ("", "no good test image")
     assert cells(folder / "results/tiny", "summary")["DRDC, pooled", "Image AUROC"] == why
+    notes = (folder / "results/tiny/tables/summary.md").read_text()
+    told = "approximate: without the held-out images of both, which failed."
+    assert f"DRDC, bare: {told}" in notes, "on one scale by means over all of them"
+    assert notes.count(told) == 2, "of images and of pixels, and of no other method"
 
 
 def test_where_drdc_failed_and_another_method_did_not_pictures_are_of_the_other_categories(

@@ -140,11 +140,18 @@ class DiAD(Method):
         return image_score(heatmaps, self.settings.pool_size)
 
     def reconstructed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [-1, 1], reconstructed by the guided diffusion model."""
+        """Images (B, 3, H, W) in [-1, 1], reconstructed by the guided diffusion model.
+
+        As in the authors' code, a latent is noised to the last timestep, 999, and the network is told the
+        first one of its chain, 901 with ten steps: both are noise alone. From a lower `start` it is noised to
+        the one that is told.
+        """
         hint, start = normalised(images), self.settings.start
-        latents = self.latent_scale * self._latents(images)
-        latents = q_sample(latents, self.alpha_bar[start - 1], noise_of(images, latents))
         stride = start // self.settings.steps
+        whole, told = start == len(self.alpha_bar), (self.settings.steps - 1) * stride + 1
+        latents = self.latent_scale * self._latents(images)
+        noised = self.alpha_bar[start - 1 if whole else told]
+        latents = q_sample(latents, noised, noise_of(images, latents))
         for index in reversed(range(self.settings.steps)):
             t = index * stride + 1
             noise = self.denoiser(latents, torch.full((len(images),), t, device=images.device), hint)
