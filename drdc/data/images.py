@@ -130,8 +130,8 @@ def _deep_mask(path: Path, content: bytes, image: Image.Image) -> Image.Image:
     decoded = decode_file(path, content)
     if not isinstance(decoded, Deep):
         return image
-    opaque = "A" not in image.getbands() or len(set(image.getchannel("A").getextrema())) == 1
-    if not opaque:
+    alpha = np.asarray(image.getchannel("A")) if "A" in image.getbands() else np.array(255)
+    if not alpha.min() == alpha.max() > 0:
         raise UserError(
             path,
             "the mask has 16 bits and transparent pixels",

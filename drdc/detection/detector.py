@@ -54,7 +54,7 @@ class Detection:
     Attributes:
         score: anomaly score of the image, higher = more anomalous.
         p_value: upper bound of the probability that a normal image scores as high (`p_value`).
-        most_like: the category that the image is most like; None for a model file of before 0.2, of one.
+        most_like: the category that the image is most like; None where the model file has no groups.
         category: the one with whose held-out images it is compared; "all" for all of them.
         threshold: the image is anomalous above it.
         anomalous: whether the score exceeds the threshold.

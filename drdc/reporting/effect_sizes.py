@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from drdc.config.variants import COMPARED
 from drdc.reporting.declared import figure
-from drdc.reporting.described import NONE, Methods, name_of
+from drdc.reporting.described import NONE, Methods
 from drdc.reporting.figures import (
     WIDTH,
     label_of,
@@ -144,6 +144,8 @@ def _sorted(means: pd.Series[float]) -> list[str]:
 
 
 def _dress(axes: Axes, names: list[str], places: NDArray[np.int_], seeds: int, further: bool) -> None:
+    from matplotlib.lines import Line2D
+
     axes.axvline(0.0, color="0.4", lw=1.0)
     axes.set_yticks(places, names, parse_math=False)
     axes.set_ylim(places[-1] - 0.6, 0.6)
@@ -156,8 +158,7 @@ def _dress(axes: Axes, names: list[str], places: NDArray[np.int_], seeds: int, f
     words = f"Cohen's d: difference of anomalous and normal test images\nin standard deviations{spread}"
     axes.set_xlabel(words, fontsize=8.5)
     handles, labels = axes.get_legend_handles_labels()
-    own = tuple(map(name_of, COMPARED))
-    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith(own))
+    order = sorted(range(len(labels)), key=lambda i: isinstance(handles[i], Line2D))  # those with bars first
     legend(
         axes, [handles[i] for i in order], [labels[i] for i in order], loc="lower left",
         bbox_to_anchor=(-0.2, 1.0), ncols=ENTRIES if further else 2,

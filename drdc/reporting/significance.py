@@ -203,4 +203,5 @@ def _noted(parts: dict[str, Measured]) -> Measured:
             for note, others in against.items()
         ),
         why_not_pooled={m: why for part in parts.values() for m, why in part.why_not_pooled.items()},
+        pooled_approximate=tuple(dict.fromkeys(n for p in parts.values() for n in p.pooled_approximate)),
     )

@@ -253,9 +253,10 @@ def test_no_value_of_sixteen_bits_is_lost(
 
 def test_a_mask_of_sixteen_bits_that_is_transparent_in_places_is_refused(tmp_path: Path) -> None:
     mask = blob(20, 31, 9, 14, 5) * np.uint16(65535)
-    path = write_deep(tmp_path / "mask.png", [mask, mask, mask, mask])
-    with pytest.raises(UserError, match="16 bits and transparent pixels; save it with 8 bits"):
-        decode_mask(path, (31, 20))
+    for alpha in (mask, np.zeros_like(mask)):
+        path = write_deep(tmp_path / "mask.png", [mask, mask, mask, alpha])
+        with pytest.raises(UserError, match="16 bits and transparent pixels; save it with 8 bits"):
+            decode_mask(path, (31, 20))
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])

@@ -151,6 +151,14 @@ def test_a_note_on_one_comparison_says_on_which() -> None:
     assert "Image AUROC: against net: means over 1 of 2 categories, without b." in notes
 
 
+def test_a_pooled_value_that_may_be_off_is_told_of_every_method() -> None:
+    scores = compared({"a": (0.1,), "b": (0.2,)})
+    net = scores[scores["method"] == "drdc"].assign(method="net")
+    pooled = frame(score("net", 0, "all", 0.9, "pooled_image_auroc")).assign(note="approximate: too many")
+    notes = significance(pd.concat([scores, net, pooled]), {"net": Described()}).notes
+    assert "Image AUROC: net, all: approximate: too many." in notes
+
+
 def test_several_comparisons_are_corrected_and_a_single_one_is_not() -> None:
     scores = compared({f"c{i}": (0.01 * (i + 1),) for i in range(6)})
     net = scores[scores["method"] == "base"].assign(method="net")
