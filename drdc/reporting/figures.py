@@ -42,6 +42,7 @@ MARKERS = ("^", "D", "v", "P", "X", "<", ">")
 DASHES = ("-.", (0, (5, 1.5)), ":", (0, (3, 1, 1, 1, 1, 1)))
 LEAST_POINTS = 2.0  # height of an axis in percentage points; less would show noise as an effect
 NEEDED = ("images", "train_loss", "val_loss")
+MEANS = "means_loss"
 TITLES = {
     "base": "Base model\n(Eq. 1)",
     "diffusion": "Diffusion model\n(Eq. 10)",
@@ -155,14 +156,17 @@ def percent_limits(low: float, high: float, height: float) -> tuple[float, float
     Mean squared error in feature space (base model, Eq. 1) and of the predicted noise (diffusion model,
     Eq. 10) against the number of training images seen. Faint: training; strong: held-out normal images
     that are never trained on. A curve that still falls at the end shows that longer training would help.
+    Dotted: the held-out loss of each category's mean features; a base model that ends near it knows little
+    of a single image.
     """,
 )
 def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
     """Training and held-out loss against the number of images seen: a panel per model, a dash per seed.
 
     `frames`: "<model>/<seed>" (for instance "base/0") -> training log with the columns images (seen so far),
-    train_loss and val_loss (mean squared errors, Eq. 1 and 10; empty where not measured). `path`: the PNG,
-    1200 pixels wide. Raises `UserError` when there is no log or a log lacks a column.
+    train_loss and val_loss (mean squared errors, Eq. 1 and 10; empty where not measured), and for the base
+    model means_loss. `path`: the PNG, 1200 pixels wide. Raises `UserError` when there is no log or a log
+    lacks a column.
     """
     panels = _by_model(frames)
     figure = new_figure(WIDTH, 2.8)
@@ -173,9 +177,11 @@ def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:
         colour = OURS["base" if model == "base" else "drdc"].colour
         for seed, log in logs.items():
             _draw(axes, log, colour, dashes[seed])
+            if MEANS in log:
+                axes.axhline(log[MEANS].iloc[0], color=colour, ls=":", lw=1.0)
         _dress(axes, TITLES.get(model, model))
     all_axes[0].set_ylabel("loss (mean squared error)", fontsize=9)
-    legend(figure, handles=_entries([seed for seed in seeds if seed]), loc="outside upper center", ncols=4)
+    legend(figure, handles=_entries(seeds, frames), loc="outside upper center", ncols=4)
     save(figure, path)
 
 
@@ -225,7 +231,7 @@ def _dress(axes: Axes, title: str) -> None:
     plain(axes)
 
 
-def _entries(seeds: list[str]) -> list[Line2D]:
+def _entries(seeds: list[str], frames: dict[str, pd.DataFrame]) -> list[Line2D]:
     """Of the legend of all panels."""
     from matplotlib.lines import Line2D
 
@@ -233,6 +239,8 @@ def _entries(seeds: list[str]) -> list[Line2D]:
         Line2D([], [], color="0.3", lw=1.0, alpha=0.5, label="training"),
         Line2D([], [], color="0.3", lw=1.5, marker="o", ms=2.5, label="held-out"),
     ]
+    if any(MEANS in log for log in frames.values()):
+        handles.append(Line2D([], [], color="0.3", ls=":", lw=1.0, label="category means"))
     dashes = zip(_dashes(len(seeds)), seeds, strict=True) if len(seeds) > 1 else ()
     return handles + [
         Line2D([], [], color="0.3", lw=1.5, ls=dash, label=f"seed {seed}") for dash, seed in dashes

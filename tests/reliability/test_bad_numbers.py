@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from stamping import stamped
@@ -57,3 +58,12 @@ def test_an_enormous_learning_rate_stops_and_a_smaller_one_trains(tmp_path: Path
     assert states(tmp_path) == {"seed0-diffusion.stopped.json"}  # no good state had been reached
     Forked(tmp_path, "diffusion").wait()
     assert states(tmp_path) == set()
+
+
+def test_a_base_model_that_knows_no_more_than_the_means_of_the_categories_is_told(tmp_path: Path) -> None:
+    make_data(tmp_path)  # of noise alone, in which the mean is the best that can be learned
+    messages = Forked(tmp_path, "base").wait()
+    losses = pd.read_csv(tmp_path / RESULTS / "seed0/base.losses.csv")
+    assert losses.val_loss.iloc[-1] > losses.means_loss.iloc[-1] == pytest.approx(1.05, abs=0.05)
+    assert "is not below" in messages
+    assert "raise base.epochs" in messages

@@ -71,6 +71,15 @@ def test_a_seed_has_one_dash_also_where_a_model_lacks_another(
     assert drawn[0] != drawn[1] == drawn[2]
 
 
+def test_losses_show_what_an_answer_without_the_image_would_have(tmp_path: Path) -> None:
+    losses({"base/0": log(0), "diffusion/0": log(1)}, tmp_path / "without.png")
+    losses({"base/0": log(0).assign(means_loss=0.3), "diffusion/0": log(1)}, tmp_path / "with.png")
+    without, given = pixels(tmp_path / "without.png"), pixels(tmp_path / "with.png")
+    blue = [(picture[:, :600] == (0, 0x72, 0xB2)).all(axis=2).sum(axis=1) for picture in (without, given)]
+    assert (blue[1] - blue[0]).max() > 50  # a line across the base model's panel
+    assert np.array_equal(without[200:, 620:], given[200:, 620:])
+
+
 def test_losses_ignore_the_order_of_rows(tmp_path: Path) -> None:
     losses({"base/0": log(0)}, tmp_path / "a.png")
     losses({"base/0": log(0).iloc[::-1]}, tmp_path / "b.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,13 @@ from drdc.runtime.identity import entropy_of
 from drdc.training.distributed import Group
 from drdc.training.job import Images, Job, carry_out, finish
 from drdc.training.loop import Task, train
+
+log = logging.getLogger(__name__)
+
+BARELY_TRAINED = (
+    "the held-out loss, %.5g, is not below %.5g, that of each category's mean features: the model has "
+    "learned nothing of single images; raise base.epochs, or lower base.batch_size for more steps"
+)
 
 
 def train_base(layout: Layout, seed: int, *, backbone: Backbone, base: Base, processes: int = 1) -> None:
@@ -70,9 +78,28 @@ def _train(backbone: Backbone, job: Job, group: Group) -> None:
     )
     trained, history = train(task, job, group)
     if group.rank == 0:
+        untrained, reached = means_loss(images), history[-1]["val_loss"]
+        history = [row | {"means_loss": untrained} for row in history]
+        if reached >= untrained:
+            log.warning(BARELY_TRAINED, reached, untrained)
         if base.memory:
             remember(trained, images, backbone, base, job.seed)
         finish(job, trained, history, {"channels": channels, "feature_size": side})
+
+
+def means_loss(images: Images) -> float:
+    """Eq. 1 on the held-out images for an answer that looks at none of them: their category's mean features.
+
+    Those of its training images. `images.stored`: the features of all images, (N, C, h, w).
+    """
+    total = 0.0
+    for category in np.unique(images.categories[images.held_out]):
+        train, held_out = (
+            rows[images.categories[rows] == category] for rows in (images.train, images.held_out)
+        )
+        mean = sum(images.stored[rows].sum(0, dtype=np.float64) for rows in chunks(train)) / len(train)
+        total += sum(float(((images.stored[rows] - mean) ** 2).sum()) for rows in chunks(held_out))
+    return total / (len(images.held_out) * images.stored[0].size)
 
 
 def remember(model: nn.Module, images: Images, backbone: Backbone, base: Base, seed: int) -> None:

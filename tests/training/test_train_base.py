@@ -1,11 +1,11 @@
-"""The memory bank: features of training images alone, drawn from the seed."""
+"""The base model's memory bank, and what its loss is compared with."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from drdc.methods.drdc.base import memory_bank
+from drdc.methods.drdc.base import means_loss, memory_bank
 from drdc.training.job import Images
 
 SIDE, CHANNELS = 3, 4
@@ -38,3 +38,10 @@ def test_the_seed_decides(images: Images) -> None:
     first, again, other = (memory_bank(images, 9, seed=seed).numpy() for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_an_answer_without_the_image_has_the_spread_of_held_out_images_around_their_category() -> None:
+    features = np.array([1, 3, 5, 4, 10, 30, 20, 21], np.float16).reshape(8, 1, 1, 1)
+    kinds = np.repeat(["a", "b"], 4)
+    images = Images(features, kinds, kinds, np.array([0, 1, 4, 5]), np.array([2, 3, 6, 7]))
+    assert means_loss(images) == pytest.approx(np.mean([(5 - 2) ** 2, (4 - 2) ** 2, 0, 1]))
