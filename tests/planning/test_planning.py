@@ -81,7 +81,7 @@ def test_jobs_are_those_of_snakemake_and_hours_follow_from_steps_and_calls(demo:
     assert sum(row.jobs for row in rows) == sum(counted.values())
     by_name = {row.what: row for row in rows}
     base = by_name["base"].each.seconds
-    assert base == pytest.approx(2 + 407 + 25 * 28 / 16 / 3), "steps, and a third of one for held-out images"
+    assert base == pytest.approx(2 + 1625 + 25 * 28 / 4 / 3), "steps, and a third of one for held-out images"
     assert by_name["full"].each.seconds == pytest.approx(2 + 156 / 4 * 0.085), "of one of 4 categories"
     assert by_name["disjoint_sets=3"].each.seconds == pytest.approx(2 + 156 * 0.125)
     assert (

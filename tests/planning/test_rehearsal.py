@@ -14,7 +14,7 @@ DEMO = load_experiment(ROOT / "config/demo-systems.yaml")
 
 @pytest.mark.parametrize(
     ("name", "phases"),
-    [("simplenet", [(650, 16)]), ("uniad_vae", [(407, 16), (650, 16)]), ("mkd", [(650, 16)])],
+    [("simplenet", [(650, 16)]), ("uniad_vae", [(1625, 4), (650, 16)]), ("mkd", [(650, 16)])],
 )
 def test_a_method_tells_its_phases_by_its_own_fit(name: str, phases: list[tuple[int, int]]) -> None:
     found = rehearse(DEMO, name, 260)
