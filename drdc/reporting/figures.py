@@ -156,8 +156,8 @@ def percent_limits(low: float, high: float, height: float) -> tuple[float, float
     Mean squared error in feature space (base model, Eq. 1) and of the predicted noise (diffusion model,
     Eq. 10) against the number of training images seen. Faint: training; strong: held-out normal images
     that are never trained on. A curve that still falls at the end shows that longer training would help.
-    Dotted: the held-out loss of each category's mean features; a base model that ends near it knows little
-    of a single image.
+    Dotted: the held-out loss of each category's mean features; a base model that does not end well below it
+    is far from trained.
     """,
 )
 def losses(frames: dict[str, pd.DataFrame], path: Path) -> None:

@@ -26,8 +26,8 @@ from drdc.training.loop import Task, train
 log = logging.getLogger(__name__)
 
 BARELY_TRAINED = (
-    "the held-out loss, %.5g, is not below %.5g, that of each category's mean features: the model has "
-    "learned nothing of single images; raise base.epochs, or lower base.batch_size for more steps"
+    "the held-out loss, %.5g, is not below %.5g, that of each category's mean features: the model is far "
+    "from trained; raise base.epochs, or lower base.batch_size for more steps"
 )
 
 
