@@ -45,3 +45,10 @@ def test_an_answer_without_the_image_has_the_spread_of_held_out_images_around_th
     kinds = np.repeat(["a", "b"], 4)
     images = Images(features, kinds, kinds, np.array([0, 1, 4, 5]), np.array([2, 3, 6, 7]))
     assert means_loss(images) == pytest.approx(np.mean([(5 - 2) ** 2, (4 - 2) ** 2, 0, 1]))
+
+
+def test_a_category_that_is_held_out_whole_is_compared_with_the_mean_of_all() -> None:
+    features = np.array([1, 3, 8], np.float16).reshape(3, 1, 1, 1)
+    kinds = np.array(["a", "a", "b"])
+    images = Images(features, kinds, kinds, np.array([0, 1]), np.array([2]))
+    assert means_loss(images) == (8 - 2) ** 2

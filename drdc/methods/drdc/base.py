@@ -90,13 +90,14 @@ def _train(backbone: Backbone, job: Job, group: Group) -> None:
 def means_loss(images: Images) -> float:
     """Eq. 1 on the held-out images for an answer that looks at none of them: their category's mean features.
 
-    Those of its training images. `images.stored`: the features of all images, (N, C, h, w).
+    Those of its training images, or of all where it has none. `images.stored`: the features, (N, C, h, w).
     """
     total = 0.0
     for category in np.unique(images.categories[images.held_out]):
-        train, held_out = (
+        own, held_out = (
             rows[images.categories[rows] == category] for rows in (images.train, images.held_out)
         )
+        train = own if len(own) else images.train
         mean = sum(images.stored[rows].sum(0, dtype=np.float64) for rows in chunks(train)) / len(train)
         total += sum(float(((images.stored[rows] - mean) ** 2).sum()) for rows in chunks(held_out))
     return total / (len(images.held_out) * images.stored[0].size)
